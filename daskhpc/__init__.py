@@ -1,0 +1,42 @@
+"""Take a scikit-learn, Dask or xarray script from a laptop to a Slurm or PBS cluster over MPI.
+
+Importing this package starts nothing; every public name is imported when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from . import errors
+    from .cluster import initialize, send_close_signal, start
+    from .config import Settings
+    from .runtime import Runtime, discover
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Runtime": "runtime",
+    "Settings": "config",
+    "discover": "runtime",
+    "errors": "",
+    "initialize": "cluster",
+    "send_close_signal": "cluster",
+    "start": "cluster",
+}
+
+__all__ = ["Runtime", "Settings", "discover", "errors", "initialize", "send_close_signal", "start"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'daskhpc' has no attribute {name!r}; it has {', '.join(__all__)}")
+    home = _HOMES[name]
+    if not home:
+        return importlib.import_module(f".{name}", __name__)
+    return getattr(importlib.import_module(f".{home}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

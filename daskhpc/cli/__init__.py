@@ -1,0 +1,17 @@
+"""The ``daskhpc`` command, also ``dask hpc`` and ``python -m daskhpc``: parse, call, print."""
+
+from __future__ import annotations
+
+import click
+
+from .. import __version__
+from .run import run
+
+
+@click.group(name="hpc")
+@click.version_option(__version__, prog_name="daskhpc")
+def main() -> None:
+    """Take a Python program from this machine to a Slurm or PBS cluster."""
+
+
+main.add_command(run)

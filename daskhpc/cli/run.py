@@ -1,0 +1,171 @@
+"""``daskhpc run``: a program on all of this allocation, or on this machine."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from ..config import Settings
+from ..errors import EXIT_FAILED, DaskhpcError, LaunchError
+from ..launch import Allocation, Command, mpiexec_line, replace_process, srun_line
+from ..runtime import Runtime, discover
+from ..runtime.ask import installed_library, launcher_library, offered_mpi_types, srun_mpi
+
+_AS_RANK = "--as-rank"
+
+
+@click.command(
+    context_settings={"allow_interspersed_args": False},
+    options_metavar="[OPTIONS]",
+)
+@click.option("-n", "--workers", type=int, help="Worker ranks; one per task of the allocation by default.")
+@click.option("-m", "--module", is_flag=True, help="SCRIPT is a module's name, as with python -m.")
+@click.option("--nthreads", type=int, help="Threads per worker process.")
+@click.option("--processes", type=int, help="Worker processes per rank.")
+@click.option("--memory-limit", help="Memory per worker process, such as 4GB.")
+@click.option("--interface", help="Network interface.")
+@click.option("--local-directory", help="Where workers spill to.")
+@click.option("--mpi", help="srun's --mpi; what fits the MPI library by default.")
+@click.option("--dry-run", is_flag=True, help="Print the command and do not run it.")
+@click.option(_AS_RANK, "as_rank", is_flag=True, hidden=True)
+@click.argument("script")
+@click.argument("args", nargs=-1, type=click.UNPROCESSED)
+def run(script: str, args: tuple[str, ...], module: bool, dry_run: bool, as_rank: bool, **options: Any) -> None:
+    """Run SCRIPT on all of this Slurm or PBS allocation, or on this machine.
+
+    The script runs once, on the client's rank, unmodified, with a Dask client as the default one; sys.argv, the exit
+    code and all else are what plain python gives. Without MPI it runs with a LocalCluster.
+    """
+    try:
+        settings = Settings.resolve(options)
+        _check(script, module)
+        given = [f"--{k.replace('_', '-')}={v}" for k, v in options.items() if v is not None and k not in _LAUNCHING]
+        own = [*given, *(["--module"] if module else [])]
+        program = (sys.executable, "-m", "daskhpc", "run", _AS_RANK, *own, script, *args)
+        runtime = discover()
+        command = None if as_rank or runtime.world_size.value > 1 else launch_command(runtime, settings, program)
+        if command is not None:
+            _launch(command, dry_run)
+        elif dry_run:
+            click.echo(f"(a LocalCluster in this process) {sys.executable} {script} {' '.join(args)}")
+            return
+    except DaskhpcError as error:
+        click.echo(f"daskhpc: {error}", err=True)
+        raise SystemExit(EXIT_FAILED) from None
+    _run_here(script, args, module, as_rank or runtime.world_size.value > 1, options)
+
+
+_LAUNCHING = ("workers", "mpi")
+
+
+def _check(script: str, module: bool) -> None:
+    if module or os.path.isfile(script):
+        return
+    kind = "a folder" if os.path.isdir(script) else "no such file"
+    raise LaunchError(f"Cannot run {script!r}.", f"{kind} in {os.getcwd()}", "daskhpc run [OPTIONS] script.py [ARGS]")
+
+
+def launch_command(runtime: Runtime, settings: Settings, program: Sequence[str]) -> Command | None:
+    """What starts the ranks here, None where there is no MPI to start them with."""
+    library = installed_library()
+    if runtime.scheduler.value == "slurm" and shutil.which("srun"):
+        return srun_line(allocation_of(runtime), program, settings.workers, settings.mpi or _srun_mpi(library))
+    if library is None:
+        _say_local("mpi4py finds no MPI library; pip install 'daskhpc[mpi]' brings one")
+        return None
+    mpiexec = settings.mpiexec or find_mpiexec(library.name)
+    if mpiexec is None:
+        _say_local(f"no mpiexec of {library.name} is on the path")
+        return None
+    nodes = runtime.nodes.value if runtime.scheduler.value != "none" else ()
+    workers = settings.workers or (len(nodes) if nodes else _local_workers(runtime))
+    spread = nodes if len(nodes) > 1 else ()
+    return mpiexec_line(mpiexec, library.name, program, workers, spread, root=os.geteuid() == 0)
+
+
+def allocation_of(runtime: Runtime) -> Allocation:
+    """The Slurm allocation of this process."""
+    nodes = runtime.nodes.value
+    tasks = _number("SLURM_NTASKS") or len(nodes)
+    per_node = -(-tasks // len(nodes))
+    cpus = _number("SLURM_CPUS_PER_TASK") or max(1, runtime.grant.node_cpus.value // per_node)
+    return Allocation(nodes, tasks, cpus, inside_step=runtime.step.value is not None)
+
+
+def _number(variable: str) -> int | None:
+    text = os.environ.get(variable, "")
+    return int(text) if text.isdigit() and int(text) else None
+
+
+def _srun_mpi(library: Any) -> str:
+    offered = offered_mpi_types()
+    if library is None:
+        raise LaunchError("mpi4py finds no MPI library.", sys.executable, "pip install 'daskhpc[mpi]'")
+    kind = srun_mpi(library, offered)
+    if kind is None:
+        raise LaunchError(
+            f"srun offers nothing that {library.name} talks to.",
+            f"{library.name} {library.version}; srun --mpi=list: {', '.join(offered) or 'nothing'}",
+            "pip install 'daskhpc[mpi]' (MPICH, for --mpi=pmi2), or daskhpc run --mpi=TYPE",
+        )
+    return kind
+
+
+def find_mpiexec(library: str) -> str | None:
+    """The mpiexec that belongs to an MPI library: beside this Python first, then on the path."""
+    places = [str(Path(sys.executable).parent), *os.environ.get("PATH", "").split(os.pathsep)]
+    for name in ("mpiexec", "mpirun", "mpiexec.hydra"):
+        for place in dict.fromkeys(places):
+            found = shutil.which(name, path=place)
+            if found and _same(launcher_library(found), library):
+                return found
+    return None
+
+
+def _same(launcher: str | None, library: str) -> bool:
+    """MVAPICH and MPICH share Hydra."""
+    return launcher == library or (
+        launcher == "MPICH" and "MPI" in library and library not in ("Open MPI", "Intel MPI")
+    )
+
+
+def _local_workers(runtime: Runtime) -> int:
+    from distributed.deploy.utils import nprocesses_nthreads
+
+    return int(nprocesses_nthreads(runtime.cpus.value)[0])
+
+
+def _say_local(why: str) -> None:
+    click.echo(f"daskhpc: {why}; a LocalCluster on this machine runs the program.", err=True)
+
+
+def _launch(command: Command, dry_run: bool) -> None:
+    if dry_run:
+        click.echo(str(command))
+        raise SystemExit(0)
+    replace_process(command, os.environ)
+
+
+def _run_here(script: str, args: Sequence[str], module: bool, ranks: bool, options: dict[str, Any]) -> NoReturn:
+    """This process is a rank, or there is no MPI: start the cluster, then run the program on the client."""
+    from ..cluster import initialize, start
+    from ..cluster.script import run_as_main, set_path
+
+    set_path(script, module)
+    settings = {k: v for k, v in options.items() if k not in _LAUNCHING}
+    if ranks:
+        initialize(**settings)
+        start()
+    else:
+        try:
+            start(**settings, workers=options["workers"])
+        except DaskhpcError as error:
+            click.echo(f"daskhpc: {error}", err=True)
+            raise SystemExit(EXIT_FAILED) from None
+    run_as_main(script, args, module)

@@ -1,0 +1,258 @@
+"""daskhpc.initialize: dask_mpi.initialize, with what was granted, and with an agreement of all ranks before it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from typing import Any
+
+from ..config import Settings
+from ..errors import EXIT_FAILED, DaskhpcError, SettingsError, StartError
+from ..runtime import Runtime, discover
+from . import ending
+from .environment import prepare
+from .lifeline import Address, Hub, Line
+from .network import address_of, check_interface
+from .plan import SMALLEST_WORLD, WORKER, common_host, plan_rank
+from .session import Member, session
+from .watch import StartWatch
+from .world import World, agree, join, leave_together, say
+
+_NANNIES = "daskhpc.cluster.workers.Nannies"
+
+
+def initialize(
+    interface: str | None = None,
+    nthreads: int | None = None,
+    local_directory: str | None = None,
+    memory_limit: int | float | str | None = None,
+    nanny: bool | None = None,
+    dashboard: bool | None = None,
+    dashboard_address: str | None = None,
+    protocol: str | None = None,
+    worker_class: str | None = None,
+    worker_options: dict[str, Any] | None = None,
+    comm: Any = None,
+    exit: bool = True,
+    *,
+    processes: int | None = None,
+    blas_threads: int | None = None,
+    headroom: float | None = None,
+    start_deadline: float | None = None,
+    log_level: str | None = None,
+) -> bool:
+    """Start a Dask cluster on the MPI ranks of this job; a drop-in for ``dask_mpi.initialize``.
+
+    Rank 0 becomes the scheduler and rank 1 the client, which returns from this call and runs the rest of the program;
+    every further rank holds workers. What is not given comes from `Settings`, and from what the scheduler granted.
+
+    Parameters
+    ----------
+    interface : str, optional
+        Network interface such as ``"ib0"``; the fastest usable one by default.
+    nthreads : int, optional
+        Threads per worker process; by default the CPUs granted to the rank over its processes.
+    local_directory : str, optional
+        Where workers spill to; the local scratch by default.
+    memory_limit : int, float or str, optional
+        Bytes per worker process, or a text such as "4GB"; a float up to 1 is a fraction of the memory granted to the
+        rank. By default an equal share of that memory.
+    nanny : bool, optional
+        False runs the worker inside the rank's own process, without a Nanny to restart it.
+    dashboard : bool, optional
+        Serve Dask's dashboard; True by default.
+    dashboard_address : str, optional
+        Default ":8787"; another port is taken when it is in use.
+    protocol : str, optional
+        Protocol of Dask's communication, such as ``"tcp"`` or ``"tls"``.
+    worker_class : str, optional
+        As in dask_mpi; given one, ``processes`` and ``blas_threads`` do not apply.
+    worker_options : dict, optional
+        Further options of the worker class.
+    comm : mpi4py.MPI.Intracomm, optional
+        Communicator in place of COMM_WORLD.
+    exit : bool
+        Whether the scheduler's and the workers' ranks end here. False makes them return False when the cluster has
+        closed, which the client then has to ask for with `send_close_signal`.
+    processes : int, optional
+        Worker processes per rank; 1 by default.
+    blas_threads : int, optional
+        BLAS and OpenMP threads per worker process; by default its CPUs over its threads.
+    headroom : float, optional
+        Fraction of a node's memory kept free; 0.1 by default.
+    start_deadline : float, optional
+        Seconds within which every rank must have arrived; 60 by default.
+    log_level : str, optional
+        Level of Dask's loggers; "warning" by default.
+
+    Returns
+    -------
+    bool
+        True on the client's rank; False on the others, where ``exit`` is False.
+
+    Raises
+    ------
+    SystemExit
+        With code 70 on every rank, after one message, when a rank cannot take part; a session that is interactive
+        gets the StartError itself.
+
+    Notes
+    -----
+    A program without an ``if __name__ == "__main__"`` guard works: worker processes never import it.
+    A second call finds the cluster of the first one and returns True.
+    """
+    arguments = {
+        "interface": interface,
+        "nthreads": nthreads,
+        "local_directory": local_directory,
+        "memory_limit": memory_limit,
+        "dashboard": dashboard,
+        "dashboard_address": dashboard_address,
+        "protocol": protocol,
+        "processes": processes,
+        "blas_threads": blas_threads,
+        "headroom": headroom,
+        "start_deadline": start_deadline,
+        "log_level": log_level,
+    }
+    if session.member is not None:
+        tell_ignored("initialize", arguments)
+        return True
+    session.member = member = _meet(arguments, comm)
+    prepare(member)
+    is_client = _run_dask_mpi(member, worker_arguments(member, nanny, worker_class, worker_options))
+    if not is_client:
+        return ending.leave(member, exit=exit, own_world=comm is None)
+    if exit:
+        ending.end_with_program(member, own_world=comm is None)
+    return True
+
+
+def send_close_signal() -> None:
+    """Close the cluster from the client; needed only after ``initialize(exit=False)``.
+
+    The ranks of the scheduler and the workers then return from `initialize`.
+    """
+    ending.close(session.member)
+
+
+def tell_ignored(call: str, arguments: dict[str, Any]) -> None:
+    """Say that a running cluster does not change with the arguments of a second call."""
+    given = [f"{name}={value!r}" for name, value in arguments.items() if value is not None]
+    if given:
+        names = " ".join(f"DASK_DASKHPC__{g.split('=')[0].upper()}=..." for g in given)
+        say(f"{call}({', '.join(given)}): the cluster already runs and is used as it is; set {names} before its start.")
+
+
+def _meet(arguments: dict[str, Any], comm: Any) -> Member:
+    """All ranks agree that the cluster can start, or all of them end here."""
+    settings, problem = _resolve(arguments)
+    runtime = discover(headroom=settings.headroom)
+    world: World | None = None
+    try:
+        world, watch = join(runtime, os.environ, settings.start_deadline, comm)
+        with watch:
+            return _agree(world, runtime, settings, problem, watch)
+    except StartError as error:
+        if hasattr(sys, "ps1") or "ipykernel" in sys.modules:
+            raise
+        leave_together(error, world, runtime)
+        raise SystemExit(EXIT_FAILED) from None
+
+
+def _resolve(arguments: dict[str, Any]) -> tuple[Settings, SettingsError | None]:
+    try:
+        return Settings.resolve(arguments), None
+    except SettingsError as error:
+        return Settings(), error
+
+
+def _agree(
+    world: World, runtime: Runtime, settings: Settings, problem: DaskhpcError | None, watch: StartWatch
+) -> Member:
+    problem = problem or cannot_take_part(world.size, runtime, settings)
+    hosts = [report["host"] for report in agree(world, {"host": runtime.host.value}, problem)]
+    plan = plan_rank(runtime, settings, world.rank, common_host(hosts, world.rank))
+    hub = line = None
+    if world.rank == 0:
+        hub = Hub(
+            address_of(plan.interface.value),
+            ending.close_scheduler,
+            lambda rank: ending.lost(world, rank, hosts[rank]),
+        )
+    address: Address = world.comm.bcast(hub.address if hub else None, root=0)
+    if world.rank > 0:
+        line, problem = _connect(address, world, plan.interface.value)
+    plans = tuple(report["plan"] for report in agree(world, {"host": plan.host, "plan": plan}, problem))
+    return Member(runtime, settings, plans, world, hub, line)
+
+
+def _connect(address: Address, world: World, interface: str | None) -> tuple[Line | None, StartError | None]:
+    try:
+        return Line(address, world.rank, lambda: ending.lost_scheduler(world)), None
+    except OSError as error:
+        return None, StartError(
+            "A rank cannot reach rank 0 over the network.",
+            f"{error} ({address.host}:{address.port} through {interface or 'the default interface'})",
+            "another interface: DASK_DASKHPC__INTERFACE=..., or initialize(interface=...)",
+        )
+
+
+def cannot_take_part(size: int, runtime: Runtime, settings: Settings) -> DaskhpcError | None:
+    """Why this rank cannot be part of a cluster, None where it can."""
+    if size < SMALLEST_WORLD:
+        launched = runtime.world_size.source if runtime.world_size.value > 1 else "no launcher"
+        return StartError(
+            f"A cluster needs at least {SMALLEST_WORLD} MPI ranks: a scheduler, a client and a worker.",
+            f"{size} rank{'s' * (size > 1)} ({launched})",
+            "daskhpc run script.py; or mpiexec -n 4 python script.py; or daskhpc.start(), which needs no MPI",
+        )
+    try:
+        import dask_mpi  # noqa: F401
+    except ImportError as error:
+        return StartError(
+            "A module that the cluster needs is missing.", str(error), f"{sys.executable} -m pip install daskhpc"
+        )
+    return check_interface(settings.interface)
+
+
+def worker_arguments(
+    member: Member, nanny: bool | None, worker_class: str | None, options: dict[str, Any] | None
+) -> dict[str, Any]:
+    """The arguments of dask_mpi.initialize that say what a worker is."""
+    if worker_class is None and nanny is False:
+        worker_class = "distributed.Worker"
+    if worker_class is not None:
+        return {"worker_class": worker_class, "worker_options": options}
+    plan = member.plan
+    ours = {"processes": plan.processes.value, "blas_threads": plan.blas_threads.value}
+    return {"worker_class": _NANNIES, "worker_options": {**ours, **(options or {})}}
+
+
+def _run_dask_mpi(member: Member, workers: dict[str, Any]) -> bool:
+    """Take this rank's role; returns at once on the client, after the cluster has closed elsewhere."""
+    import dask_mpi
+
+    assert member.world is not None
+    settings, plan = member.settings, member.plan
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Port .* is already in use")
+        try:
+            return bool(
+                dask_mpi.initialize(
+                    interface=plan.interface.value,
+                    nthreads=plan.nthreads.value if plan.role == WORKER else 1,
+                    local_directory=plan.local_directory.value,
+                    memory_limit=plan.memory_limit.value,
+                    dashboard=False,  # the preload adds it, later
+                    dashboard_address=settings.dashboard_address if settings.dashboard else None,
+                    protocol=settings.protocol,
+                    comm=member.world.comm,
+                    exit=False,
+                    **workers,
+                )
+            )
+        except BaseException as error:
+            ending.abort(member.world, plan, error)
+            raise

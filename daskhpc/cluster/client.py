@@ -1,0 +1,174 @@
+"""daskhpc.start: a Dask client with all its workers, over MPI ranks or on this machine."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..config import Settings
+from ..errors import EXIT_FAILED, StartError
+from ..runtime import Runtime, discover
+from ..runtime.ask import with_end_time
+from .bootstrap import initialize, tell_ignored
+from .environment import cap, quiet
+from .local import plan_local, start_local
+from .network import check_interface
+from .plan import RankPlan
+from .session import Member, session
+from .table import StartTable, show
+from .world import say
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+_POLL_SECONDS = 0.02
+
+
+def start(
+    *,
+    interface: str | None = None,
+    nthreads: int | None = None,
+    processes: int | None = None,
+    memory_limit: int | float | str | None = None,
+    local_directory: str | None = None,
+    blas_threads: int | None = None,
+    dashboard: bool | None = None,
+    dashboard_address: str | None = None,
+    protocol: str | None = None,
+    headroom: float | None = None,
+    start_deadline: float | None = None,
+    worker_deadline: float | None = None,
+    log_level: str | None = None,
+    workers: int | None = None,
+) -> Client:
+    """Start the cluster of this program, wait for its workers, print the start table, return the client.
+
+    Over MPI ranks this is `initialize`; elsewhere, and as a single rank, it is a LocalCluster on what this machine
+    grants. The client is a context manager; the cluster ends with the program.
+
+    Parameters
+    ----------
+    interface, nthreads, processes, memory_limit, local_directory, blas_threads
+        As in `initialize`.
+    dashboard, dashboard_address, protocol, headroom, start_deadline, log_level
+        As in `initialize`.
+    worker_deadline : float, optional
+        Seconds to wait for the workers; 60 by default.
+    workers : int, optional
+        Worker processes on one machine without MPI; over MPI the launcher says how many ranks there are.
+
+    Returns
+    -------
+    distributed.Client
+        The same one, while it is open, when called again.
+
+    Raises
+    ------
+    StartError
+        When workers are missing after `worker_deadline`, naming their ranks and hosts; a program that does not catch
+        it ends with code 70. See `initialize` for what ends before that.
+    """
+    arguments: dict[str, Any] = dict(locals())
+    client = session.client
+    if client is not None and client.status == "running":
+        tell_ignored("start", arguments)
+        return client
+    if session.member is None and _is_rank():
+        here = {k: v for k, v in arguments.items() if k not in ("worker_deadline", "workers")}
+        initialize(**here)
+    if session.member is not None and session.member.world is not None:
+        session.client = _client_of_ranks(session.member, arguments)
+    else:
+        session.client = _local_client(arguments)
+    return session.client
+
+
+def _is_rank() -> bool:
+    """Whether something launched this process as one of several ranks."""
+    if discover().world_size.value > 1:
+        return True
+    mpi = sys.modules.get("mpi4py.MPI")
+    return mpi is not None and mpi.Is_initialized() and mpi.COMM_WORLD.Get_size() > 1
+
+
+def _client_of_ranks(member: Member, arguments: dict[str, Any]) -> Any:
+    from distributed import Client
+
+    settings = Settings.resolve({"worker_deadline": arguments["worker_deadline"]})
+    client = Client()
+    try:
+        wait_for_workers(client, member.plans, settings.worker_deadline)
+    except StartError as error:
+        if hasattr(sys, "ps1") or "ipykernel" in sys.modules:
+            raise
+        say(error)
+        raise SystemExit(EXIT_FAILED) from None
+    show(
+        StartTable(
+            member.plans, with_end_time(member.runtime), client.dashboard_link if member.settings.dashboard else None
+        )
+    )
+    return client
+
+
+def _local_client(arguments: dict[str, Any]) -> Any:
+    import dask
+
+    settings = Settings.resolve(arguments)
+    problem = check_interface(settings.interface)
+    if problem is not None:
+        raise problem
+    runtime = with_end_time(discover(headroom=settings.headroom))
+    plan = plan_local(runtime, settings)
+    quiet(settings.log_level)
+    cap(runtime.cpus.value)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Port .* is already in use")
+        client = start_local(plan, settings)
+    dask.config.set(scheduler_address=client.scheduler.address)
+    session.member = Member(runtime, settings, (plan,))
+    show(StartTable((plan,), runtime, client.dashboard_link if settings.dashboard else None, unused_nodes(runtime)))
+    return client
+
+
+def unused_nodes(runtime: Runtime) -> str | None:
+    """What to say where an allocation of several nodes runs a program on one of them."""
+    nodes = runtime.nodes.value
+    if len(nodes) < 2:
+        return None
+    script = os.path.basename(sys.argv[0]) or "script.py"
+    return f"1 of {len(nodes)} nodes used; all of them: daskhpc run {script}"
+
+
+def wait_for_workers(client: Any, plans: Sequence[RankPlan], deadline: float) -> None:
+    """Wait until every worker of every rank has registered.
+
+    Raises
+    ------
+    StartError
+        After `deadline` seconds, with the ranks and hosts whose workers are missing.
+    """
+    wanted = sum(plan.processes.value for plan in plans)
+    end = time.monotonic() + deadline
+    while len(client.ncores()) < wanted:
+        if time.monotonic() > end:
+            raise _missing(client, plans, wanted, deadline)
+        time.sleep(_POLL_SECONDS)
+
+
+def _missing(client: Any, plans: Sequence[RankPlan], wanted: int, deadline: float) -> StartError:
+    def names(dask_scheduler: Any) -> list[str]:
+        return [str(state.name).partition("-")[0] for state in dask_scheduler.workers.values()]
+
+    came = client.run_on_scheduler(names)
+    late = [p for p in plans if came.count(str(p.rank)) < p.processes.value]
+    ranks = ", ".join(f"rank {p.rank} on {p.host}" for p in late)
+    return StartError(
+        f"Not all workers came within {deadline:g} s.",
+        f"{len(came)} of {wanted} workers; missing: {ranks}",
+        "look at those hosts; DASK_DASKHPC__WORKER_DEADLINE=300 to wait longer",
+    )

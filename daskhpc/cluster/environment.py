@@ -1,0 +1,48 @@
+"""What a rank sets in its own process before Dask starts: BLAS caps, log levels, Dask's configuration."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import Any
+
+import dask
+
+from .plan import CLIENT, SCHEDULER
+from .session import Member
+from .workers import caps
+
+_limits: list[Any] = []
+
+
+def prepare(member: Member) -> None:
+    """Set up this process for its role."""
+    quiet(member.settings.log_level)
+    plan = member.plan
+    if plan.role == CLIENT:
+        cap(plan.blas_threads.value)
+    elif plan.role == SCHEDULER:
+        cap(1)
+        preload = [*dask.config.get("distributed.scheduler.preload"), "daskhpc.cluster.preload"]
+        dask.config.set({"distributed.scheduler.preload": preload})
+
+
+def cap(threads: int) -> None:
+    """Cap BLAS and OpenMP in this process, unless the user's environment already does.
+
+    Libraries that are loaded later read the environment; those already loaded with NumPy are told by threadpoolctl.
+    """
+    missing = {name: value for name, value in caps(threads).items() if name not in os.environ}
+    os.environ.update(missing)
+    if missing and "numpy" in sys.modules:
+        import threadpoolctl
+
+        _limits.append(threadpoolctl.threadpool_limits(threads))
+
+
+def quiet(level: str) -> None:
+    """Set the level of Dask's loggers, here and in worker processes, unless the user configured logging."""
+    if dask.config.get("logging", default=None) is None:
+        logging.getLogger("distributed").setLevel(level.upper())
+        os.environ["DASK_LOGGING__DISTRIBUTED"] = level

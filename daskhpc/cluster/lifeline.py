@@ -1,0 +1,186 @@
+"""One open socket between rank 0 and every other rank: its end says at once, by any cause, that a process ended.
+
+Rank 0 holds the `Hub`; every other rank holds a `Line` to it. The kernel closes a socket when its process ends, by
+whatever cause, so the other side learns of it without the launcher's help. A rank that leaves in order says so first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+_HELLO_SECONDS = 10.0
+_END, _BYE = b"end\n", b"bye\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where the hub listens, and the secret that a rank shows to it."""
+
+    host: str
+    port: int
+    token: str
+
+
+class Hub:
+    """Rank 0's side.
+
+    Parameters
+    ----------
+    host : str
+        Address to listen on.
+    on_end : callable
+        Called once, from a thread, when the client asks to close the cluster.
+    on_lost : callable
+        Called once, from a thread, with the first rank whose process ended before the cluster was closed.
+    """
+
+    def __init__(self, host: str, on_end: Callable[[], None], on_lost: Callable[[int], None]) -> None:
+        self._listener = socket.create_server((host, 0), backlog=4096)
+        self.address = Address(host, self._listener.getsockname()[1], secrets.token_hex(16))
+        self._on_end = on_end
+        self._on_lost = on_lost
+        self._lock = threading.Lock()
+        self._closing = False
+        self._lines: dict[int, socket.socket] = {}
+        self._gone = threading.Condition()
+        threading.Thread(target=self._accept, name="daskhpc-hub", daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                line, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(line,), name="daskhpc-hub-line", daemon=True).start()
+
+    def _serve(self, line: socket.socket) -> None:
+        rank = self._greet(line)
+        if rank is None:
+            line.close()
+            return
+        with self._gone:
+            self._lines[rank] = line
+        released = False
+        for word in _words(line):
+            if word == _END:
+                self._end()
+            released = released or word == _BYE
+        with self._gone:
+            self._lines.pop(rank, None)
+            self._gone.notify_all()
+        if not released:
+            self._lost(rank)
+
+    def _greet(self, line: socket.socket) -> int | None:
+        line.settimeout(_HELLO_SECONDS)
+        try:
+            hello = json.loads(line.recv(256))
+            if not secrets.compare_digest(hello["token"], self.address.token):
+                return None
+            line.sendall(b"ok\n")
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        line.settimeout(None)
+        return int(hello["rank"])
+
+    def _end(self) -> None:
+        if self.closing():
+            self._on_end()
+
+    def _lost(self, rank: int) -> None:
+        if self.closing():
+            self._on_lost(rank)
+
+    def closing(self) -> bool:
+        """From now on a rank that ends is no loss; True for the first caller."""
+        with self._lock:
+            first, self._closing = not self._closing, True
+        if first:
+            with self._gone:
+                lines = list(self._lines.values())
+            for line in lines:
+                with contextlib.suppress(OSError):
+                    line.sendall(_END)
+        return first
+
+    def wait_for_workers(self, seconds: float) -> None:
+        """Wait until every rank but the client has ended; the client's exit code is to be the last word."""
+        with self._gone:
+            self._gone.wait_for(lambda: not set(self._lines) - {1}, timeout=seconds)
+
+
+class Line:
+    """Every other rank's side.
+
+    Parameters
+    ----------
+    address : Address
+        Of the hub.
+    rank : int
+    on_lost : callable
+        Called once, from a thread, when rank 0 ends before the cluster was closed.
+
+    Raises
+    ------
+    OSError
+        When the hub cannot be reached.
+    """
+
+    def __init__(self, address: Address, rank: int, on_lost: Callable[[], None]) -> None:
+        self._socket = socket.create_connection((address.host, address.port), timeout=_HELLO_SECONDS)
+        self._socket.sendall(json.dumps({"rank": rank, "token": address.token}).encode())
+        if self._socket.recv(3) != b"ok\n":
+            raise ConnectionRefusedError(f"{address.host}:{address.port} is not rank 0 of this job")
+        self._socket.settimeout(None)
+        self._on_lost = on_lost
+        self._leaving = threading.Event()
+        self._ended = threading.Event()
+        # A forked child that lives on would keep the socket open, and hide the end of this process.
+        os.register_at_fork(after_in_child=self._socket.close)
+        threading.Thread(target=self._watch, name="daskhpc-line", daemon=True).start()
+
+    def _watch(self) -> None:
+        for word in _words(self._socket):
+            if word == _END:
+                self._leaving.set()
+        self._ended.set()
+        if not self._leaving.is_set():
+            self._on_lost()
+
+    def end(self) -> None:
+        """Ask rank 0 to close the cluster."""
+        self._say(_END)
+
+    def leave(self) -> None:
+        """This rank leaves in order."""
+        self._say(_BYE)
+
+    def _say(self, word: bytes) -> None:
+        self._leaving.set()
+        try:
+            self._socket.sendall(word)
+        except OSError:
+            self._ended.set()
+
+    def wait_for_hub(self, seconds: float) -> bool:
+        """Wait until the process of rank 0 has ended."""
+        return self._ended.wait(seconds)
+
+
+def _words(line: socket.socket) -> Iterator[bytes]:
+    with line.makefile("rb") as words:
+        while True:
+            try:
+                word = words.readline()
+            except OSError:
+                return
+            if not word:
+                return
+            yield word

@@ -1,0 +1,86 @@
+"""The same cluster on one machine without MPI: a LocalCluster under the same rules."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from ..config import Settings
+from ..runtime import Runtime, Sourced
+from .plan import WORKER, RankPlan, directory_of, interface_of, setting, worker_blas, worker_memory
+
+
+def plan_local(runtime: Runtime, settings: Settings) -> RankPlan:
+    """Plan the workers of this machine, as one rank with several processes.
+
+    How many processes: ``workers`` or ``processes`` where they are set, as many as leave each ``nthreads`` where that
+    is set, else as Dask's LocalCluster divides a machine.
+
+    Parameters
+    ----------
+    runtime : Runtime
+        Its ``cpus`` and ``memory`` are shared among the processes.
+    settings : Settings
+
+    Returns
+    -------
+    RankPlan
+    """
+    cpus = runtime.cpus
+    processes = _processes(cpus, settings)
+    shared = replace(settings, processes=processes.value)
+    threads = Sourced(max(1, cpus.value // processes.value), cpus.source)
+    nthreads = setting(settings, "nthreads") if settings.nthreads is not None else threads
+    return RankPlan(
+        rank=0,
+        host=runtime.host.value,
+        role=WORKER,
+        processes=processes,
+        nthreads=nthreads,
+        memory_limit=worker_memory(runtime.memory, shared),
+        blas_threads=worker_blas(cpus, nthreads.value, shared),
+        interface=interface_of(runtime, settings),
+        local_directory=directory_of(runtime, settings),
+    )
+
+
+def _processes(cpus: Sourced[int], settings: Settings) -> Sourced[int]:
+    from distributed.deploy.utils import nprocesses_nthreads
+
+    if settings.workers is not None:
+        return setting(settings, "workers")
+    if settings.sources.get("processes", "default") != "default":
+        return setting(settings, "processes")
+    if settings.nthreads is not None:
+        return Sourced(max(1, cpus.value // settings.nthreads), f"{cpus.source} / nthreads")
+    return Sourced(nprocesses_nthreads(cpus.value)[0], f"{cpus.source}, as Dask divides it")
+
+
+def start_local(plan: RankPlan, settings: Settings) -> Any:
+    """Start the LocalCluster and its client; closing the client closes the cluster.
+
+    Parameters
+    ----------
+    plan : RankPlan
+    settings : Settings
+
+    Returns
+    -------
+    distributed.Client
+    """
+    from distributed import Client
+
+    from .workers import CappedNanny
+
+    where = {"interface": settings.interface} if settings.interface else {"host": "127.0.0.1"}
+    return Client(
+        n_workers=plan.processes.value,
+        threads_per_worker=plan.nthreads.value,
+        memory_limit=plan.memory_limit.value,
+        local_directory=plan.local_directory.value,
+        protocol=settings.protocol,
+        dashboard_address=settings.dashboard_address if settings.dashboard else None,
+        worker_class=CappedNanny,
+        blas_threads=plan.blas_threads.value,
+        **where,
+    )

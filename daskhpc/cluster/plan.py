@@ -1,0 +1,147 @@
+"""Who does what with which resources: pure functions from a Runtime and Settings to a plan."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..config import Settings
+from ..runtime import Runtime, Sourced, shared_cpus, shared_memory
+
+SCHEDULER, CLIENT, WORKER = "scheduler", "client", "worker"
+SMALLEST_WORLD = 3
+
+
+def role_of(rank: int) -> str:
+    """The role of a rank, as in dask_mpi: 0 the scheduler, 1 the client, every further one a worker."""
+    return (SCHEDULER, CLIENT)[rank] if rank < 2 else WORKER
+
+
+@dataclass(frozen=True, slots=True)
+class RankPlan:
+    """What one rank does.
+
+    Attributes
+    ----------
+    rank : int
+    host : str
+        Node of the rank.
+    role : str
+        ``"scheduler"``, ``"client"`` or ``"worker"``.
+    processes : Sourced[int]
+        Worker processes of the rank; 0 for the scheduler and the client.
+    nthreads : Sourced[int]
+        Threads per worker process; for the client the CPUs it was granted.
+    memory_limit : Sourced[int]
+        Bytes per worker process; 0 means no limit.
+    blas_threads : Sourced[int]
+        BLAS and OpenMP threads per process.
+    interface : Sourced[str | None]
+        Network interface.
+    local_directory : Sourced[str]
+        Where Dask spills to.
+    """
+
+    rank: int
+    host: str
+    role: str
+    processes: Sourced[int]
+    nthreads: Sourced[int]
+    memory_limit: Sourced[int]
+    blas_threads: Sourced[int]
+    interface: Sourced[str | None]
+    local_directory: Sourced[str]
+
+
+def plan_rank(runtime: Runtime, settings: Settings, rank: int, ranks_on_node: Sequence[int]) -> RankPlan:
+    """Plan one rank.
+
+    Parameters
+    ----------
+    runtime : Runtime
+        Of the rank's node.
+    settings : Settings
+    rank : int
+        The rank in the cluster's communicator.
+    ranks_on_node : Sequence[int]
+        All ranks on the same node.
+
+    Returns
+    -------
+    RankPlan
+    """
+    role = role_of(rank)
+    workers = max(1, sum(role_of(r) == WORKER for r in ranks_on_node))
+    cpus = shared_cpus(runtime.grant, workers if role == WORKER else 1)
+    memory = shared_memory(runtime.grant, workers, settings.headroom)
+    processes = setting(settings, "processes") if role == WORKER else Sourced(0, f"no workers on the {role}")
+    if role == WORKER:
+        nthreads = worker_threads(cpus, settings)
+        blas = worker_blas(cpus, nthreads.value, settings)
+    else:
+        nthreads = cpus if role == CLIENT else Sourced(1, "scheduler")
+        blas = nthreads
+    return RankPlan(
+        rank=rank,
+        host=runtime.host.value,
+        role=role,
+        processes=processes,
+        nthreads=nthreads,
+        memory_limit=worker_memory(memory, settings) if role == WORKER else Sourced(0, "not limited"),
+        blas_threads=blas,
+        interface=interface_of(runtime, settings),
+        local_directory=directory_of(runtime, settings),
+    )
+
+
+def interface_of(runtime: Runtime, settings: Settings) -> Sourced[str | None]:
+    """The interface that was set, else the fastest usable one."""
+    return setting(settings, "interface") if settings.interface else runtime.interface
+
+
+def directory_of(runtime: Runtime, settings: Settings) -> Sourced[str]:
+    """The directory that was set, else the local scratch."""
+    return setting(settings, "local_directory") if settings.local_directory else runtime.scratch
+
+
+def worker_threads(cpus: Sourced[int], settings: Settings) -> Sourced[int]:
+    """Threads per worker process: the CPUs of the rank over its processes, unless set."""
+    if settings.nthreads is not None:
+        return setting(settings, "nthreads")
+    return _share(cpus, settings.processes)
+
+
+def worker_memory(memory: Sourced[int], settings: Settings) -> Sourced[int]:
+    """Bytes per worker process: the memory of the rank over its processes, unless set."""
+    limit = settings.memory_limit
+    if limit == "auto":
+        return _share(memory, settings.processes)
+    if isinstance(limit, float):
+        source = f"{limit:g} of {memory.source} ({settings.sources.get('memory_limit', 'argument')})"
+        return Sourced(int(memory.value * limit), source)
+    return Sourced(int(limit), settings.sources.get("memory_limit", "argument"))
+
+
+def worker_blas(cpus: Sourced[int], nthreads: int, settings: Settings) -> Sourced[int]:
+    """BLAS threads per worker process, so that threads times BLAS threads stay within its CPUs."""
+    if settings.blas_threads is not None:
+        return setting(settings, "blas_threads")
+    return Sourced(max(1, cpus.value // (settings.processes * nthreads)), "CPUs / threads")
+
+
+def common_host(hosts: Sequence[str], rank: int) -> tuple[int, ...]:
+    """The ranks on the node of `rank`, in order."""
+    return tuple(r for r, host in enumerate(hosts) if host == hosts[rank])
+
+
+def _share(whole: Sourced[int], parts: int) -> Sourced[int]:
+    if parts == 1:
+        return whole
+    return Sourced(max(1, math.floor(whole.value / parts)), f"{whole.source} / {parts} processes")
+
+
+def setting(settings: Settings, name: str) -> Sourced[Any]:
+    """A setting with its source."""
+    return Sourced(getattr(settings, name), settings.sources.get(name, "argument"))

@@ -1,0 +1,52 @@
+"""What this process is part of: at most one cluster, remembered so that a second call finds it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..config import Settings
+from ..runtime import Runtime
+from .lifeline import Hub, Line
+from .plan import RankPlan
+from .world import World
+
+
+@dataclass(slots=True)
+class Member:
+    """This process's place in a cluster.
+
+    Attributes
+    ----------
+    runtime : Runtime
+    settings : Settings
+    plans : tuple[RankPlan, ...]
+        Of every rank; of this machine's workers where there is no MPI.
+    world : World or None
+        None for a LocalCluster.
+    hub, line : Hub, Line or None
+        The lifeline: the hub on rank 0, a line to it on every other rank.
+    """
+
+    runtime: Runtime
+    settings: Settings
+    plans: tuple[RankPlan, ...]
+    world: World | None = None
+    hub: Hub | None = None
+    line: Line | None = None
+
+    @property
+    def plan(self) -> RankPlan:
+        """The plan of this rank."""
+        return self.plans[self.world.rank if self.world else 0]
+
+
+@dataclass(slots=True)
+class _Session:
+    member: Member | None = None
+    client: Any = None
+    scheduler: Any = None
+
+
+session = _Session()
+"""The cluster of this process; `scheduler` is set on rank 0 alone, `client` by `start`."""

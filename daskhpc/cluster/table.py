@@ -1,0 +1,165 @@
+"""The start table: which ranks run where, with what they were granted, each value with its source."""
+
+from __future__ import annotations
+
+import getpass
+import html
+import os
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from dask.utils import format_bytes
+
+from ..runtime import Runtime
+from .plan import CLIENT, SCHEDULER, RankPlan
+
+COLUMNS = ("role", "ranks", "hosts", "processes", "threads", "BLAS", "memory", "interface", "scratch")
+
+
+@dataclass(frozen=True, slots=True)
+class StartTable:
+    """What `start` prints; text in a terminal and a log, HTML in a notebook.
+
+    Attributes
+    ----------
+    plans : Sequence[RankPlan]
+    runtime : Runtime
+        Of the process that prints.
+    dashboard : str or None
+        Address of Dask's dashboard.
+    remark : str or None
+        One more line, such as nodes that are not used.
+    """
+
+    plans: Sequence[RankPlan]
+    runtime: Runtime
+    dashboard: str | None = None
+    remark: str | None = None
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """One row per kind of rank; ranks that differ in rank and host alone share one."""
+        groups: dict[tuple[str, ...], list[RankPlan]] = {}
+        for plan in self.plans:
+            groups.setdefault(_cells(plan), []).append(plan)
+        return [
+            (cells[0], spans([p.rank for p in plans]), hosts(p.host for p in plans), *cells[1:])
+            for cells, plans in groups.items()
+        ]
+
+    def sources(self) -> tuple[str, ...]:
+        """The last row: where the values of each column came from."""
+        workers = [p for p in self.plans if p.processes.value] or self.plans
+
+        def of(name: str, plans: Sequence[RankPlan] = workers) -> str:
+            return "; ".join(dict.fromkeys(getattr(p, name).source for p in plans))
+
+        return (
+            "from",
+            self.runtime.world_size.source,
+            self.runtime.nodes.source,
+            of("processes"),
+            of("nthreads"),
+            of("blas_threads"),
+            of("memory_limit"),
+            of("interface", self.plans),
+            of("local_directory"),
+        )
+
+    def title(self) -> str:
+        """The first line."""
+        nodes = len({plan.host for plan in self.plans})
+        workers = sum(p.processes.value for p in self.plans)
+        threads = sum(p.processes.value * p.nthreads.value for p in self.plans)
+        parts = [f"{workers} worker{'s' * (workers != 1)}, {threads} threads, {nodes} node{'s' * (nodes != 1)}"]
+        if self.runtime.job.value:
+            step = f".{self.runtime.step.value}" if self.runtime.step.value else ""
+            parts.append(f"job {self.runtime.job.value}{step}")
+        if self.runtime.end_time.value:
+            left = (self.runtime.end_time.value - time.time()) / 60
+            clock = time.strftime("%Y-%m-%d %H:%M", time.localtime(self.runtime.end_time.value))
+            parts.append(f"ends {clock}, in {left:.0f} min")
+        return "daskhpc: " + "; ".join(parts)
+
+    def notes(self) -> list[str]:
+        """The lines below the table."""
+        lines = [self.remark] if self.remark else []
+        if self.dashboard:
+            lines.append(f"dashboard {self.dashboard}{tunnel(self.dashboard)}")
+        return lines + [f"warning: {w}" for w in self.runtime.warnings]
+
+    def __str__(self) -> str:
+        table = [COLUMNS, *self.rows()]
+        widths = [max(len(row[i]) for row in table) for i in range(len(COLUMNS))]
+        lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in table]
+        sources = ", ".join(f"{name}: {s}" for name, s in zip(COLUMNS[1:], self.sources()[1:], strict=True) if s)
+        return "\n".join([self.title(), *("  " + line for line in [*lines, f"from {sources}", *self.notes()])])
+
+    def _repr_html_(self) -> str:
+        def row(cells: Sequence[str], tag: str = "td") -> str:
+            return "<tr>" + "".join(f"<{tag}>{html.escape(c)}</{tag}>" for c in cells) + "</tr>"
+
+        body = "".join(row(r) for r in self.rows())
+        notes = "".join(f"<div>{html.escape(n)}</div>" for n in self.notes())
+        return (
+            f"<div><b>{html.escape(self.title())}</b><table><thead>{row(COLUMNS, 'th')}</thead>"
+            f"<tbody>{body}</tbody><tfoot><tr>"
+            + "".join(f"<td><i>{html.escape(s)}</i></td>" for s in self.sources())
+            + f"</tr></tfoot></table>{notes}</div>"
+        )
+
+
+def _cells(plan: RankPlan) -> tuple[str, ...]:
+    interface = plan.interface.value or "default"
+    if plan.role == SCHEDULER:
+        return (plan.role, "-", "-", "-", "-", interface, "-")
+    if plan.role == CLIENT:
+        return (plan.role, "-", str(plan.nthreads.value), str(plan.blas_threads.value), "-", interface, "-")
+    memory = format_bytes(plan.memory_limit.value) if plan.memory_limit.value else "no limit"
+    numbers = (plan.processes.value, plan.nthreads.value, plan.blas_threads.value)
+    return (plan.role, *map(str, numbers), memory, interface, plan.local_directory.value)
+
+
+def spans(ranks: Sequence[int]) -> str:
+    """``[2, 3, 4, 7]`` as ``"2-4,7"``."""
+    runs: list[list[int]] = []
+    for rank in sorted(ranks):
+        if runs and rank == runs[-1][1] + 1:
+            runs[-1][1] = rank
+        else:
+            runs.append([rank, rank])
+    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)
+
+
+def hosts(names: Iterable[str]) -> str:
+    """The host names once each, the first three of many."""
+    unique = list(dict.fromkeys(names))
+    return ",".join(unique) if len(unique) <= 4 else f"{','.join(unique[:3])} and {len(unique) - 3} more"
+
+
+def tunnel(dashboard: str) -> str:
+    """The ssh line that brings the dashboard to the user's own machine; empty on that machine."""
+    url = urlsplit(dashboard)
+    login = os.environ.get("SLURM_SUBMIT_HOST") or os.environ.get("PBS_O_HOST")
+    if login is None or url.port is None:
+        return ""
+    return f"  (from your machine: ssh -L {url.port}:{url.hostname}:{url.port} {_user()}@{login})"
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
+
+
+def show(table: StartTable) -> None:
+    """Print the table on standard error, which leaves standard output to the program; display it in a notebook."""
+    if "ipykernel" in sys.modules:
+        from IPython.display import display
+
+        display(table)
+    else:
+        print(table, file=sys.stderr, flush=True)

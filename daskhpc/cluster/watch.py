@@ -1,0 +1,140 @@
+"""The start deadline: no rank waits for ever for one that never comes."""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+
+from ..runtime import Runtime
+
+_STAGGER, _STAGGER_MOST, _GRACE = 2.0, 20.0, 15.0
+
+
+class StartWatch:
+    """Keep the start deadline of this rank, from ``__enter__`` until `done`.
+
+    Parameters
+    ----------
+    deadline : float
+        Seconds until every rank must have arrived.
+    runtime : Runtime
+        Names this rank, its host, and the Slurm step to end.
+    hint : str
+        What to type when the MPI library ended the process.
+
+    Notes
+    -----
+    MPI_Init can hold the GIL, so no Python thread can keep this deadline. A small process (``_sidecar.py``) prints the
+    one message, ends the Slurm step and then the rank; ``faulthandler``'s timed exit, which needs no GIL either, is
+    there for a rank whose sidecar was lost. It also sees a rank of the same node end before it called `initialize`,
+    which hydra's mpiexec does not take for a failure.
+    The first rank to run out of time is rank 0; every further one waits two seconds more, so that one message is
+    printed where rank 0 can end the others, and one is still printed where it cannot.
+    """
+
+    def __init__(self, deadline: float, runtime: Runtime, hint: str) -> None:
+        self.rank = runtime.rank.value
+        self.deadline = deadline + min(_STAGGER * self.rank, _STAGGER_MOST)
+        self.orders = {
+            "deadline": self.deadline,
+            "rank": self.rank,
+            "rank_variable": runtime.rank.source,
+            "local_size": _local_size(runtime),
+            "late": _late(deadline, runtime),
+            "gone": _gone(runtime),
+            "died": f"daskhpc: MPI did not start and ended the processes.\n  found: {{said}}\n  try:   {hint}",
+            "cancel": _cancel(runtime),
+        }
+        self.stderr = -1
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> StartWatch:
+        self.stderr = os.memfd_create("daskhpc-mpi-init")
+        self.process = subprocess.Popen(
+            [
+                sys.executable,
+                "-I",
+                "-S",
+                str(Path(__file__).with_name("_sidecar.py")),
+                json.dumps({**self.orders, "stderr": self.stderr}),
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            pass_fds=[self.stderr],
+        )
+        # Only the timing counts: the stacks that faulthandler writes go nowhere, the sidecar says what happened.
+        self.nowhere = open(os.devnull, "w")
+        faulthandler.dump_traceback_later(self.deadline + _GRACE, exit=True, file=self.nowhere)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.done()
+
+    @contextlib.contextmanager
+    def quiet_stderr(self) -> Iterator[None]:
+        """Hold back what C code writes to standard error; it is passed on afterwards, or told by the sidecar."""
+        sys.stderr.flush()
+        kept = os.dup(2)
+        os.dup2(self.stderr, 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            said = os.pread(self.stderr, 1 << 20, 0)
+            if said:
+                os.write(2, said)
+
+    def done(self) -> None:
+        """The start is over, well or not: nothing is kept any more."""
+        if self.process is None:
+            return
+        faulthandler.cancel_dump_traceback_later()
+        with contextlib.suppress(BrokenPipeError):
+            self.process.communicate(b"ok", timeout=10)
+        self.process = None
+        self.nowhere.close()
+        os.close(self.stderr)
+
+
+def _late(deadline: float, runtime: Runtime) -> str:
+    world = runtime.world_size.value
+    where = f"step {runtime.job.value}.{runtime.step.value}" if runtime.step.value else "this job"
+    return (
+        f"daskhpc: not all ranks arrived within {deadline:g} s, so every rank of {where} ends.\n"
+        f"  found: rank {runtime.rank.value} on {runtime.host.value} waited for the other {world - 1} of {world} ranks;"
+        " one of them failed before initialize() (its own message stands above) or hangs\n"
+        "  try:   mend that rank; add --kill-on-bad-exit=1 to srun to see it at once;"
+        " DASK_DASKHPC__START_DEADLINE=300 to wait longer"
+    )
+
+
+def _gone(runtime: Runtime) -> str:
+    return (
+        f"daskhpc: a rank on {runtime.host.value} ended before it called initialize(), so every rank ends.\n"
+        "  found: its own message stands above, or it left the program without an error\n"
+        "  try:   mend that rank; all ranks of the job must reach initialize() or start()"
+    )
+
+
+def _local_size(runtime: Runtime) -> int:
+    """How many ranks this node has, 0 where nobody knows exactly."""
+    here = runtime.ranks_on_node
+    return 0 if "at most" in here.source or "nobody" in here.source else here.value
+
+
+def _cancel(runtime: Runtime) -> list[str]:
+    command = shutil.which("scancel")
+    if command is None or runtime.step.value is None:
+        return []
+    return [command, f"{runtime.job.value}.{runtime.step.value}"]

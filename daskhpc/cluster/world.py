@@ -1,0 +1,184 @@
+"""Joining the MPI world: load the library, start it, see that it is the launcher's, and agree with all ranks."""
+
+from __future__ import annotations
+
+import socket
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import DaskhpcError, StartError
+from ..runtime import MPILibrary, Runtime, parse_library_version, process_manager
+from ..runtime.ask import offered_mpi_types, srun_mpi
+from .watch import StartWatch
+
+_LEAD_SPEAKS_SECONDS = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """A communicator that all ranks of the cluster have joined."""
+
+    comm: Any
+    rank: int
+    size: int
+
+
+def join(runtime: Runtime, env: Mapping[str, str], deadline: float, comm: Any = None) -> tuple[World, StartWatch]:
+    """Start MPI under the start deadline.
+
+    Parameters
+    ----------
+    runtime : Runtime
+    env : Mapping[str, str]
+        The environment of this process.
+    deadline : float
+        Seconds until every rank must have arrived.
+    comm : mpi4py.MPI.Intracomm, optional
+        COMM_WORLD by default, which must then be as large as the launcher says.
+
+    Returns
+    -------
+    World, StartWatch
+        The watch still runs: end it with ``done()`` when all ranks have agreed.
+
+    Raises
+    ------
+    StartError
+        When there is no MPI library, or it is not the launcher's.
+    """
+    hint = (
+        "pip install 'daskhpc[mpi]' for an MPI that works with srun --mpi=pmi2; 'daskhpc run' chooses --mpi by itself"
+    )
+    watch = StartWatch(deadline, runtime, hint)
+    if comm is not None:
+        watch.__enter__()
+        return World(comm, comm.Get_rank(), comm.Get_size()), watch
+    library_module = _load()
+    watch.__enter__()
+    try:
+        if not library_module.Is_initialized():
+            with watch.quiet_stderr():
+                library_module.Init_thread()
+        comm = library_module.COMM_WORLD
+        if comm.Get_size() == 1 and runtime.world_size.value > 1:
+            library = parse_library_version(library_module.Get_library_version())
+            raise _Mismatch(mismatch(runtime, library, process_manager(env), offered_mpi_types()))
+    except BaseException:
+        watch.done()
+        raise
+    return World(comm, comm.Get_rank(), comm.Get_size()), watch
+
+
+class _Mismatch(StartError):
+    """Every rank believes that it is alone, so that no rank can wait for another."""
+
+    def __init__(self, error: StartError) -> None:
+        super().__init__(*error.args)
+
+
+def _load() -> Any:
+    import mpi4py
+
+    if "mpi4py.MPI" not in sys.modules:
+        mpi4py.rc(initialize=False, finalize=True)
+    try:
+        from mpi4py import MPI
+    except (ImportError, RuntimeError) as error:
+        found = str(error).strip().splitlines()
+        raise StartError(
+            "The MPI library could not be loaded.",
+            f"{socket.gethostname()}: {found[0] if found else error!r}",
+            "pip install 'daskhpc[mpi]', or load your cluster's MPI module",
+        ) from None
+    return MPI
+
+
+def mismatch(runtime: Runtime, library: MPILibrary, manager: str | None, offered: Sequence[str]) -> StartError:
+    """The error for an MPI library that does not talk to the launcher.
+
+    Parameters
+    ----------
+    runtime : Runtime
+        ``world_size`` is what the launcher says.
+    library : MPILibrary
+        What MPI_Get_library_version says.
+    manager : str or None
+        The process manager that the launcher offers to this process.
+    offered : Sequence[str]
+        What ``srun --mpi=list`` offers.
+    """
+    world = runtime.world_size.value
+    happened = f"{library.name} does not talk to the launcher: each of the {world} ranks believes that it is 0 of 1."
+    found = f"{library.name} {library.version}, launched with {manager or 'no'} process management"
+    if runtime.step.value is None:
+        return StartError(happened, found, f"the mpiexec that belongs to {library.name}, or 'daskhpc run'")
+    found += f"; srun --mpi=list offers {', '.join(offered) or 'nothing'}"
+    kind = srun_mpi(library, offered)
+    if kind is None:
+        return StartError(happened, found, "pip install 'daskhpc[mpi]' (MPICH, for --mpi=pmi2)")
+    return StartError(happened, found, f"srun --mpi={kind}")
+
+
+def agree(world: World, report: Mapping[str, Any], problem: DaskhpcError | None) -> list[Mapping[str, Any]]:
+    """Meet all ranks: everyone learns every report, or everyone fails alike.
+
+    Parameters
+    ----------
+    world : World
+    report : Mapping[str, Any]
+        What this rank tells the others; ``host`` names its node.
+    problem : DaskhpcError or None
+        Why this rank cannot take part.
+
+    Returns
+    -------
+    list[Mapping[str, Any]]
+        The reports by rank.
+
+    Raises
+    ------
+    StartError
+        The same on every rank, when any of them cannot take part.
+    """
+    told = world.comm.allgather((report, problem.args if problem else None))
+    failed = [(rank, mine["host"], args) for rank, (mine, args) in enumerate(told) if args]
+    if failed:
+        raise joint_error(failed, world.size)
+    return [mine for mine, _ in told]
+
+
+def joint_error(failed: Sequence[tuple[int, str, tuple[str, str, str]]], size: int) -> StartError:
+    """One error for all ranks that cannot take part; ranks with the same trouble are named together."""
+    _, _, (happened, _, todo) = failed[0]
+    alike = [(rank, host, args[1]) for rank, host, args in failed if args[0] == happened]
+    others = len(failed) - len(alike)
+    if len(alike) == size and len({found for *_, found in alike}) == 1:
+        return StartError(happened, alike[0][2], todo)
+    ranks = "; ".join(f"rank {rank} on {host}: {found}" for rank, host, found in alike[:3])
+    more = f"; {len(alike) - 3} more ranks alike" if len(alike) > 3 else ""
+    more += f"; {others} ranks with another trouble" if others else ""
+    return StartError(happened, ranks + more, todo)
+
+
+def leave_together(error: StartError, world: World | None, runtime: Runtime) -> None:
+    """Say `error` once and see that this rank does not end before it was said."""
+    if world is not None:
+        if world.rank == 0:
+            say(error)
+        world.comm.Barrier()
+    elif runtime.rank.value == 0:
+        say(error)
+    elif isinstance(error, _Mismatch):
+        # The ranks cannot meet; a launcher that ends all ranks with the first would end rank 0 before it spoke.
+        time.sleep(_LEAD_SPEAKS_SECONDS)
+    else:
+        say(error)
+
+
+def say(error: BaseException | str) -> None:
+    """Print one message on standard error."""
+    sys.stdout.flush()
+    print(f"daskhpc: {error}", file=sys.stderr, flush=True)

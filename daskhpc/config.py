@@ -1,0 +1,219 @@
+"""Every choice that daskhpc makes has a setting here.
+
+A setting comes from, first found first: the argument of the call, ``DASK_DASKHPC__<NAME>`` in the environment,
+``daskhpc:`` in any YAML file of dask.config's places (``~/.config/dask/daskhpc.yaml`` is one), the default.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from .errors import SettingsError
+
+PREFIX = "DASK_DASKHPC__"
+
+
+def _count(value: Any) -> int:
+    if isinstance(value, bool) or int(value) != float(value) or int(value) < 1:
+        raise ValueError("a whole number, 1 or more")
+    return int(value)
+
+
+def _seconds(value: Any) -> float:
+    if isinstance(value, bool):
+        raise ValueError("a positive number of seconds, or a text such as '2 min'")
+    try:
+        seconds = float(value)
+    except ValueError:
+        from dask.utils import parse_timedelta
+
+        seconds = float(parse_timedelta(value))
+    if not 0 < seconds < float("inf"):
+        raise ValueError("a positive number of seconds")
+    return seconds
+
+
+def _memory(value: Any) -> int | float | str:
+    if value == "auto":
+        return "auto"
+    if isinstance(value, float) and 0 < value <= 1:
+        return value
+    from dask.utils import parse_bytes
+
+    return int(parse_bytes(value))
+
+
+def _fraction(value: Any) -> float:
+    if isinstance(value, bool) or not 0 <= float(value) < 1:
+        raise ValueError("a fraction, 0 or more and less than 1")
+    return float(value)
+
+
+def _flag(value: Any) -> bool:
+    if isinstance(value, str) and value.lower() in {"true", "yes", "on", "1", "false", "no", "off", "0"}:
+        return value.lower() in {"true", "yes", "on", "1"}
+    if isinstance(value, bool):
+        return value
+    raise ValueError("true or false")
+
+
+def _level(value: Any) -> str:
+    levels = ("debug", "info", "warning", "error", "critical")
+    if str(value).lower() not in levels:
+        raise ValueError("one of " + ", ".join(levels))
+    return str(value).lower()
+
+
+def _text(value: Any) -> str:
+    if not str(value):
+        raise ValueError("a text that is not empty")
+    return str(value)
+
+
+def _setting(default: Any, parse: Callable[[Any], Any]) -> Any:
+    return field(default=default, metadata={"parse": parse})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The choices of one run, frozen; make them with `Settings.resolve`.
+
+    Attributes
+    ----------
+    nthreads : int or None
+        Threads per worker process; None: the CPUs granted to the rank, divided by its processes.
+    processes : int
+        Worker processes per worker rank.
+    memory_limit : int, float or "auto"
+        Bytes per worker process (a text such as "4GB" is read); a float up to 1 is a fraction of the memory granted
+        to the rank, "auto" an equal share of it per process. 0 sets no limit.
+    interface : str or None
+        Network interface; None: the fastest usable one.
+    local_directory : str or None
+        Directory for spilled data; None: the local scratch.
+    blas_threads : int or None
+        BLAS and OpenMP threads inside a worker process; None: its CPUs divided by its threads.
+    protocol : str or None
+        Protocol of Dask's communication, as in dask_mpi.initialize.
+    dashboard : bool
+        Whether the scheduler serves Dask's dashboard.
+    dashboard_address : str
+        Where it serves it; another free port is taken when this one is in use.
+    headroom : float
+        Fraction of a node's memory that is left to the scheduler, the client and the system.
+    start_deadline : float
+        Seconds within which every rank must have arrived.
+    worker_deadline : float
+        Seconds within which `start` wants every worker.
+    log_level : str
+        Level of Dask's loggers: debug, info, warning, error or critical.
+    workers : int or None
+        Workers that ``daskhpc run`` starts; None: one per task of the allocation, or what fits this machine.
+    mpi : str or None
+        ``srun --mpi=``; None: what fits the MPI library.
+    mpiexec : str or None
+        The MPI launcher outside Slurm; None: the one that belongs to the MPI library.
+    sources : Mapping[str, str]
+        Where each setting came from.
+    """
+
+    nthreads: int | None = _setting(None, _count)
+    processes: int = _setting(1, _count)
+    memory_limit: int | float | str = _setting("auto", _memory)
+    interface: str | None = _setting(None, _text)
+    local_directory: str | None = _setting(None, _text)
+    blas_threads: int | None = _setting(None, _count)
+    protocol: str | None = _setting(None, _text)
+    dashboard: bool = _setting(True, _flag)
+    dashboard_address: str = _setting(":8787", _text)
+    headroom: float = _setting(0.1, _fraction)
+    start_deadline: float = _setting(60.0, _seconds)
+    worker_deadline: float = _setting(60.0, _seconds)
+    log_level: str = _setting("warning", _level)
+    workers: int | None = _setting(None, _count)
+    mpi: str | None = _setting(None, _text)
+    mpiexec: str | None = _setting(None, _text)
+    sources: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """The names of all settings."""
+        return tuple(f.name for f in fields(cls) if "parse" in f.metadata)
+
+    @classmethod
+    def resolve(cls, arguments: Mapping[str, Any] | None = None, config: Mapping[str, Any] | None = None) -> Settings:
+        """Settle every setting.
+
+        Parameters
+        ----------
+        arguments : Mapping[str, Any], optional
+            What the caller was given; None means that it was not given.
+        config : Mapping[str, Any], optional
+            What stands under ``daskhpc:`` in dask.config, which knows the environment and the YAML files; read from
+            there by default.
+
+        Returns
+        -------
+        Settings
+
+        Raises
+        ------
+        SettingsError
+            For an unknown name, with the valid ones, and for a value that the setting does not take.
+        """
+        given = {k: v for k, v in (arguments or {}).items() if v is not None}
+        found = {k.replace("-", "_"): v for k, v in (_dask_config() if config is None else config).items()}
+        for name in (*given, *found):
+            if name not in cls.names():
+                raise _unknown(name, "argument" if name in given else _source(name))
+        values: dict[str, Any] = {}
+        sources: dict[str, str] = {}
+        for f in fields(cls):
+            if "parse" not in f.metadata:
+                continue
+            if f.name in given:
+                value, source = given[f.name], "argument"
+            elif found.get(f.name) is not None:
+                value, source = found[f.name], _source(f.name)
+            else:
+                sources[f.name] = "default"
+                continue
+            values[f.name] = _parse(f.name, f.metadata["parse"], value, source)
+            sources[f.name] = source
+        return cls(**values, sources=sources)
+
+
+def _dask_config() -> Mapping[str, Any]:
+    import dask.config
+
+    found = dask.config.get("daskhpc", default=None) or {}
+    if not isinstance(found, Mapping):
+        raise SettingsError(
+            "The settings under 'daskhpc:' in dask.config are not names with values.",
+            repr(found),
+            "daskhpc:\n    processes: 2",
+        )
+    return found
+
+
+def _source(name: str) -> str:
+    variable = PREFIX + name.upper()
+    return variable if variable in os.environ else "daskhpc.yaml"
+
+
+def _parse(name: str, parse: Callable[[Any], Any], value: Any, source: str) -> Any:
+    try:
+        return parse(value)
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
+        raise SettingsError(f"The setting {name} does not take {value!r}.", f"{source}: {error}") from None
+
+
+def _unknown(name: str, source: str) -> SettingsError:
+    names = Settings.names()
+    close = difflib.get_close_matches(name, names, n=1)
+    found = f"{source}; the settings are " + ", ".join(names)
+    return SettingsError(f"There is no setting {name!r}.", found, close[0] if close else "")

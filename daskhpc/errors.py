@@ -1,0 +1,47 @@
+"""The one exception tree: what happened, what was found, what to type next."""
+
+from __future__ import annotations
+
+
+class DaskhpcError(Exception):
+    """Base of every error that daskhpc raises.
+
+    Parameters
+    ----------
+    happened : str
+        What happened, in one sentence.
+    found : str
+        What was found, where that helps.
+    todo : str
+        What to type next.
+    """
+
+    def __init__(self, happened: str, found: str = "", todo: str = "") -> None:
+        super().__init__(happened, found, todo)
+        self.happened = happened
+        self.found = found
+        self.todo = todo
+
+    def __str__(self) -> str:
+        parts = [self.happened]
+        if self.found:
+            parts.append(f"  found: {self.found}")
+        if self.todo:
+            parts.append(f"  try:   {self.todo}")
+        return "\n".join(parts)
+
+
+class SettingsError(DaskhpcError, ValueError):
+    """A setting that does not exist, or a value that it does not take."""
+
+
+class StartError(DaskhpcError, RuntimeError):
+    """The cluster could not start: every rank ends, one of them says why."""
+
+
+class LaunchError(DaskhpcError, RuntimeError):
+    """A program could not be launched as ranks."""
+
+
+EXIT_FAILED = 70
+"""Exit code of a process that daskhpc ends because something other than the user's program failed."""

@@ -1,0 +1,119 @@
+"""The command lines that start a program as ranks: pure functions of an allocation."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+EXTRA_RANKS = 2
+"""The scheduler's and the client's; overcommitted beside the workers, so that no node idles."""
+
+
+@dataclass(frozen=True, slots=True)
+class Allocation:
+    """What a job was given.
+
+    Attributes
+    ----------
+    nodes : tuple[str, ...]
+        Host names.
+    tasks : int
+        Tasks that the job asked for; each becomes a worker.
+    cpus_per_task : int
+    inside_step : bool
+        Whether the command that launches runs as a step itself (``srun --pty bash``), whose CPUs it must share.
+    """
+
+    nodes: tuple[str, ...]
+    tasks: int
+    cpus_per_task: int
+    inside_step: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command line, and what its environment gets in addition."""
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return shlex.join([*(f"{k}={v}" for k, v in self.env.items()), *self.argv])
+
+
+def srun_line(allocation: Allocation, program: Sequence[str], workers: int | None, mpi: str) -> Command:
+    """Start a program as workers + 2 ranks over all nodes of a Slurm allocation.
+
+    Parameters
+    ----------
+    allocation : Allocation
+    program : Sequence[str]
+        The command of every rank.
+    workers : int or None
+        Worker ranks; one per task of the allocation by default.
+    mpi : str
+        ``srun --mpi=``.
+
+    Notes
+    -----
+    ``--kill-on-bad-exit=1`` ends the step with its first failing rank. From Slurm 22.05 on a step does not inherit
+    ``--cpus-per-task`` from the batch job: it is on the line, and in SRUN_CPUS_PER_TASK for steps below. CPU binding
+    is off, since the two further ranks share the CPUs of workers.
+    """
+    count = workers or allocation.tasks
+    cpus = allocation.cpus_per_task
+    if workers and workers > allocation.tasks:
+        per_node = math.ceil(workers / len(allocation.nodes))
+        cpus = max(1, allocation.cpus_per_task * allocation.tasks // len(allocation.nodes) // per_node)
+    argv = [
+        "srun",
+        "--overcommit",
+        "--distribution=cyclic",
+        f"--nodes={len(allocation.nodes)}",
+        f"--ntasks={count + EXTRA_RANKS}",
+        f"--cpus-per-task={cpus}",
+        "--cpu-bind=none",
+        "--kill-on-bad-exit=1",
+        f"--mpi={mpi}",
+    ]
+    if allocation.inside_step:
+        argv.append("--overlap")
+    return Command((*argv, *program), {"SRUN_CPUS_PER_TASK": str(cpus)})
+
+
+def mpiexec_line(
+    mpiexec: str, library: str, program: Sequence[str], workers: int, nodes: Sequence[str] = (), root: bool = False
+) -> Command:
+    """Start a program as workers + 2 ranks with an MPI library's own launcher.
+
+    Parameters
+    ----------
+    mpiexec : str
+        Path of the launcher.
+    library : str
+        Name of the MPI library that it belongs to.
+    program : Sequence[str]
+        The command of every rank.
+    workers : int
+    nodes : Sequence[str]
+        Hosts to spread the ranks over in turn; this machine alone by default.
+    root : bool
+        Whether the user is root, which Open MPI wants confirmed.
+    """
+    ranks = workers + EXTRA_RANKS
+    argv = [mpiexec, "-n", str(ranks)]
+    env: dict[str, str] = {}
+    if library == "Open MPI":
+        argv += ["--map-by", "node:OVERSUBSCRIBE" if nodes else ":OVERSUBSCRIBE", "--bind-to", "none"]
+        if nodes:
+            argv += ["--host", ",".join(f"{node}:{ranks}" for node in nodes)]
+        if root:
+            env = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+    else:
+        if nodes:
+            argv += ["-hosts", ",".join(nodes), "-ppn", "1"]
+        if library == "Intel MPI":
+            env = {"I_MPI_PIN": "0"}
+    return Command((*argv, *program), env)

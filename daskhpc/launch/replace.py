@@ -1,0 +1,37 @@
+"""The one place where this process becomes a launcher."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from typing import NoReturn
+
+from ..errors import LaunchError
+from .lines import Command
+
+_LAUNCHER_PREFIXES = ("PMI_", "PMIX_", "OMPI_", "PRTE_", "HYDRA_", "HYDI_", "MPI_LOCAL")
+
+
+def replace_process(command: Command, env: Mapping[str, str]) -> NoReturn:
+    """Become `command`, so that its exit code and its signals are this process's own.
+
+    What an MPI launcher told this process is not passed on: the new ranks are not its ranks. Settings that begin with
+    ``OMPI_MCA_`` and the like are.
+
+    Raises
+    ------
+    LaunchError
+        Where the command cannot be started.
+    """
+    kept = {name: value for name, value in env.items() if _passes(name)}
+    sys.stdout.flush()
+    sys.stderr.flush()
+    try:
+        os.execvpe(command.argv[0], command.argv, {**kept, **command.env})
+    except OSError as error:
+        raise LaunchError(f"Cannot start {command.argv[0]}.", str(error), "daskhpc run --dry-run ...") from None
+
+
+def _passes(name: str) -> bool:
+    return "_MCA_" in name or "ALLOW_RUN_AS_ROOT" in name or not name.startswith(_LAUNCHER_PREFIXES)

@@ -1,0 +1,18 @@
+"""Reads the machine and changes nothing: scheduler, ranks, CPUs, memory, network, scratch, GPUs."""
+
+from .discover import discover
+from .model import Grant, Runtime, Sourced
+from .mpi import MPILibrary, parse_library_version, process_manager
+from .shares import shared_cpus, shared_memory
+
+__all__ = [
+    "Grant",
+    "MPILibrary",
+    "Runtime",
+    "Sourced",
+    "discover",
+    "parse_library_version",
+    "process_manager",
+    "shared_cpus",
+    "shared_memory",
+]

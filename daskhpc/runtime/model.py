@@ -1,0 +1,110 @@
+"""What a process was granted, as frozen values that carry their source."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Sourced(Generic[T]):
+    """A value and where it was read.
+
+    Attributes
+    ----------
+    value
+        The value.
+    source : str
+        What said so, in the words of the system: an environment variable's name, a file, or a short rule.
+    """
+
+    value: T
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What the scheduler and the kernel grant on one node, before it is shared among the worker ranks of the node.
+
+    Attributes
+    ----------
+    cpus_per_rank : Sourced[int | None]
+        CPUs that the launcher grants each rank by itself (``SLURM_CPUS_PER_TASK``); None where the node's CPUs are
+        shared among its worker ranks.
+    node_cpus : Sourced[int]
+        CPUs of the job on this node that this process may use.
+    node_memory : Sourced[int]
+        Bytes of the job on this node.
+    bound_cpus : Sourced[int | None]
+        CPUs that this rank is bound to, which no share exceeds; None where it may run on all that the node has.
+    """
+
+    cpus_per_rank: Sourced[int | None]
+    node_cpus: Sourced[int]
+    node_memory: Sourced[int]
+    bound_cpus: Sourced[int | None] = Sourced(None, "not bound")
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """Where this process runs and what it was granted; every value with its source.
+
+    Attributes
+    ----------
+    host : Sourced[str]
+        Short name of this node.
+    scheduler : Sourced[str]
+        ``"slurm"``, ``"pbspro"``, ``"torque"`` or ``"none"``.
+    job, step : Sourced[str | None]
+        Job id and, under Slurm, the step of this process; None outside.
+    rank, local_rank, world_size, ranks_on_node : Sourced[int]
+        As the launcher says; 0, 0, 1 and 1 where nothing launched this process as a rank.
+    worker_ranks_on_node : Sourced[int]
+        Ranks of this node that hold workers (all but ranks 0 and 1), at least 1.
+    mpi_rank, mpi_size : Sourced[int | None]
+        As MPI says; None where MPI is not started in this process.
+    nodes : Sourced[tuple[str, ...]]
+        The nodes of the job, this one alone outside a job.
+    grant : Grant
+        What this node gives the job.
+    cpus : Sourced[int]
+        CPUs granted to this rank.
+    memory : Sourced[int]
+        Bytes granted to this rank, headroom taken off.
+    end_time : Sourced[float | None]
+        When the job ends, in seconds since the epoch; None where there is no limit or nobody says.
+    interface : Sourced[str | None]
+        Network interface that Dask should use; None where only the default is left.
+    interfaces : tuple[str, ...]
+        The usable interfaces of this node (up, with an IPv4 network), the chosen one first.
+    scratch : Sourced[str]
+        Directory on a local disk.
+    gpus : Sourced[tuple[str, ...]]
+        GPUs granted to this process.
+    warnings : tuple[str, ...]
+        What is unwise here, each with what to type instead.
+    """
+
+    host: Sourced[str]
+    scheduler: Sourced[str]
+    job: Sourced[str | None]
+    step: Sourced[str | None]
+    rank: Sourced[int]
+    local_rank: Sourced[int]
+    world_size: Sourced[int]
+    ranks_on_node: Sourced[int]
+    worker_ranks_on_node: Sourced[int]
+    mpi_rank: Sourced[int | None]
+    mpi_size: Sourced[int | None]
+    nodes: Sourced[tuple[str, ...]]
+    grant: Grant
+    cpus: Sourced[int]
+    memory: Sourced[int]
+    end_time: Sourced[float | None]
+    interface: Sourced[str | None]
+    interfaces: tuple[str, ...]
+    scratch: Sourced[str]
+    gpus: Sourced[tuple[str, ...]]
+    warnings: tuple[str, ...]
