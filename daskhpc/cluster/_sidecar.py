@@ -54,8 +54,7 @@ def died(orders: dict[str, Any]) -> None:
     """The rank ended inside MPI_Init: what the library said is in the file that stood in for standard error."""
     said = os.pread(orders["stderr"], 65536, 0).decode(errors="replace").strip()
     if said and orders["rank"] == 0:
-        lines = [line.strip() for line in said.splitlines() if line.strip(" -*")]
-        say(orders["died"].replace("{said}", " | ".join(lines[:3])[:400]))
+        subprocess.run([*orders["explain"], said], check=False, timeout=30)
 
 
 def launcher_of(pid: int, rank_variable: str) -> int:

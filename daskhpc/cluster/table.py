@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from dask.utils import format_bytes
+from dask.utils import format_bytes, format_time
 
 from ..runtime import Runtime
 from .plan import CLIENT, SCHEDULER, RankPlan
@@ -77,17 +77,17 @@ class StartTable:
         if self.runtime.job.value:
             step = f".{self.runtime.step.value}" if self.runtime.step.value else ""
             parts.append(f"job {self.runtime.job.value}{step}")
-        if self.runtime.end_time.value:
-            left = (self.runtime.end_time.value - time.time()) / 60
-            clock = time.strftime("%Y-%m-%d %H:%M", time.localtime(self.runtime.end_time.value))
-            parts.append(f"ends {clock}, in {left:.0f} min")
+        end = self.runtime.end_time.value
+        if end:
+            clock = time.strftime("%Y-%m-%d %H:%M", time.localtime(end))
+            parts.append(f"ends {clock}, in {format_time(max(0.0, end - time.time()))}")
         return "daskhpc: " + "; ".join(parts)
 
     def notes(self) -> list[str]:
         """The lines below the table."""
         lines = [self.remark] if self.remark else []
         if self.dashboard:
-            lines.append(f"dashboard {self.dashboard}{tunnel(self.dashboard)}")
+            lines.append(f"dashboard {self.dashboard}{tunnel(self.dashboard, self.runtime.host.value)}")
         return lines + [f"warning: {w}" for w in self.runtime.warnings]
 
     def __str__(self) -> str:
@@ -139,13 +139,22 @@ def hosts(names: Iterable[str]) -> str:
     return ",".join(unique) if len(unique) <= 4 else f"{','.join(unique[:3])} and {len(unique) - 3} more"
 
 
-def tunnel(dashboard: str) -> str:
-    """The ssh line that brings the dashboard to the user's own machine; empty on that machine."""
+def tunnel(dashboard: str, host: str) -> str:
+    """The ssh line that brings the dashboard to the user's own machine; empty on that machine.
+
+    Parameters
+    ----------
+    dashboard : str
+        Its address.
+    host : str
+        The node that it is on, where the address is that of the node's own loopback.
+    """
     url = urlsplit(dashboard)
     login = os.environ.get("SLURM_SUBMIT_HOST") or os.environ.get("PBS_O_HOST")
     if login is None or url.port is None:
         return ""
-    return f"  (from your machine: ssh -L {url.port}:{url.hostname}:{url.port} {_user()}@{login})"
+    there = host if url.hostname in ("127.0.0.1", "localhost") else url.hostname
+    return f"  (from your machine: ssh -L {url.port}:{there}:{url.port} {_user()}@{login})"
 
 
 def _user() -> str:

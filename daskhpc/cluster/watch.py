@@ -18,6 +18,9 @@ from ..runtime import Runtime
 _STAGGER, _STAGGER_MOST, _GRACE = 2.0, 20.0, 15.0
 
 
+_EXPLAIN = "import sys; from daskhpc.cluster.world import explain; explain(*sys.argv[1:])"
+
+
 class StartWatch:
     """Keep the start deadline of this rank, from ``__enter__`` until `done`.
 
@@ -27,8 +30,8 @@ class StartWatch:
         Seconds until every rank must have arrived.
     runtime : Runtime
         Names this rank, its host, and the Slurm step to end.
-    hint : str
-        What to type when the MPI library ended the process.
+    library : str
+        What MPI_Get_library_version says, to explain why the library ended the process.
 
     Notes
     -----
@@ -40,7 +43,7 @@ class StartWatch:
     printed where rank 0 can end the others, and one is still printed where it cannot.
     """
 
-    def __init__(self, deadline: float, runtime: Runtime, hint: str) -> None:
+    def __init__(self, deadline: float, runtime: Runtime, library: str) -> None:
         self.rank = runtime.rank.value
         self.deadline = deadline + min(_STAGGER * self.rank, _STAGGER_MOST)
         self.orders = {
@@ -50,7 +53,7 @@ class StartWatch:
             "local_size": _local_size(runtime),
             "late": _late(deadline, runtime),
             "gone": _gone(runtime),
-            "died": f"daskhpc: MPI did not start and ended the processes.\n  found: {{said}}\n  try:   {hint}",
+            "explain": [sys.executable, "-c", _EXPLAIN, library],
             "cancel": _cancel(runtime),
         }
         self.stderr = -1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 import time
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import DaskhpcError, StartError
-from ..runtime import MPILibrary, Runtime, parse_library_version, process_manager
+from ..runtime import MPILibrary, Runtime, discover, parse_library_version, process_manager
 from ..runtime.ask import offered_mpi_types, srun_mpi
 from .watch import StartWatch
 
@@ -49,23 +50,19 @@ def join(runtime: Runtime, env: Mapping[str, str], deadline: float, comm: Any = 
     StartError
         When there is no MPI library, or it is not the launcher's.
     """
-    hint = (
-        "pip install 'daskhpc[mpi]' for an MPI that works with srun --mpi=pmi2; 'daskhpc run' chooses --mpi by itself"
-    )
-    watch = StartWatch(deadline, runtime, hint)
-    if comm is not None:
-        watch.__enter__()
-        return World(comm, comm.Get_rank(), comm.Get_size()), watch
-    library_module = _load()
+    mpi = _load()
+    library = mpi.Get_library_version()
+    watch = StartWatch(deadline, runtime, library)
     watch.__enter__()
     try:
-        if not library_module.Is_initialized():
+        if not mpi.Is_initialized():
             with watch.quiet_stderr():
-                library_module.Init_thread()
-        comm = library_module.COMM_WORLD
-        if comm.Get_size() == 1 and runtime.world_size.value > 1:
-            library = parse_library_version(library_module.Get_library_version())
-            raise _Mismatch(mismatch(runtime, library, process_manager(env), offered_mpi_types()))
+                mpi.Init_thread()
+        if comm is None:
+            comm = mpi.COMM_WORLD
+            if comm.Get_size() == 1 and runtime.world_size.value > 1:
+                known = parse_library_version(library)
+                raise _Mismatch(mismatch(runtime, known, process_manager(env), offered_mpi_types()))
     except BaseException:
         watch.done()
         raise
@@ -120,6 +117,28 @@ def mismatch(runtime: Runtime, library: MPILibrary, manager: str | None, offered
     if kind is None:
         return StartError(happened, found, "pip install 'daskhpc[mpi]' (MPICH, for --mpi=pmi2)")
     return StartError(happened, found, f"srun --mpi={kind}")
+
+
+def explain(library: str, said: str) -> None:
+    """Say why the MPI library ended rank 0 in MPI_Init; called in a process of its own, with the rank's environment.
+
+    Parameters
+    ----------
+    library : str
+        What MPI_Get_library_version says.
+    said : str
+        What the library wrote to standard error.
+    """
+    known = parse_library_version(library)
+    lines = [line.strip() for line in said.splitlines() if line.strip(" -*")]
+    error = mismatch(discover(), known, process_manager(os.environ), offered_mpi_types())
+    say(
+        StartError(
+            f"{known.name} did not start and ended the processes.",
+            f"{error.found}; it said: {lines[-1][:200]}",
+            error.todo,
+        )
+    )
 
 
 def agree(world: World, report: Mapping[str, Any], problem: DaskhpcError | None) -> list[Mapping[str, Any]]:

@@ -34,13 +34,15 @@ class Allocation:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command line, and what its environment gets in addition."""
+    """A command line, what its environment gets in addition, and what it loses; as text, a line for a shell."""
 
     argv: tuple[str, ...]
     env: Mapping[str, str] = field(default_factory=dict)
+    unset: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return shlex.join([*(f"{k}={v}" for k, v in self.env.items()), *self.argv])
+        forget = ["env", *(word for name in self.unset for word in ("-u", name))] if self.unset else []
+        return shlex.join([*forget, *(f"{k}={v}" for k, v in self.env.items()), *self.argv])
 
 
 def srun_line(allocation: Allocation, program: Sequence[str], workers: int | None, mpi: str) -> Command:
@@ -59,8 +61,8 @@ def srun_line(allocation: Allocation, program: Sequence[str], workers: int | Non
     Notes
     -----
     ``--kill-on-bad-exit=1`` ends the step with its first failing rank. From Slurm 22.05 on a step does not inherit
-    ``--cpus-per-task`` from the batch job: it is on the line, and in SRUN_CPUS_PER_TASK for steps below. CPU binding
-    is off, since the two further ranks share the CPUs of workers.
+    ``--cpus-per-task`` from the batch job: it is on the line, and in SRUN_CPUS_PER_TASK for steps below. The job's
+    tasks per node are forgotten, since srun would warn that two more tasks do not fit them.
     """
     count = workers or allocation.tasks
     cpus = allocation.cpus_per_task
@@ -74,13 +76,12 @@ def srun_line(allocation: Allocation, program: Sequence[str], workers: int | Non
         f"--nodes={len(allocation.nodes)}",
         f"--ntasks={count + EXTRA_RANKS}",
         f"--cpus-per-task={cpus}",
-        "--cpu-bind=none",
         "--kill-on-bad-exit=1",
         f"--mpi={mpi}",
     ]
     if allocation.inside_step:
         argv.append("--overlap")
-    return Command((*argv, *program), {"SRUN_CPUS_PER_TASK": str(cpus)})
+    return Command((*argv, *program), {"SRUN_CPUS_PER_TASK": str(cpus)}, ("SLURM_NTASKS_PER_NODE",))
 
 
 def mpiexec_line(

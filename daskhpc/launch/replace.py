@@ -24,7 +24,7 @@ def replace_process(command: Command, env: Mapping[str, str]) -> NoReturn:
     LaunchError
         Where the command cannot be started.
     """
-    kept = {name: value for name, value in env.items() if _passes(name)}
+    kept = {name: value for name, value in env.items() if _passes(name) and name not in command.unset}
     sys.stdout.flush()
     sys.stderr.flush()
     try:

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -14,6 +15,8 @@ from .model import Runtime, Sourced
 from .mpi import MPILibrary, parse_library_version
 
 _SECONDS = 20.0
+# A Slurm job without a limit is said to end a year after its start.
+_NO_LIMIT_SECONDS = 360 * 24 * 3600.0
 _LIBRARY = "import mpi4py; mpi4py.rc.initialize = False; from mpi4py import MPI; print(MPI.Get_library_version())"
 
 
@@ -63,6 +66,8 @@ def with_end_time(runtime: Runtime) -> Runtime:
         end = datetime.fromisoformat(said).timestamp()
     except ValueError:
         return runtime
+    if end - time.time() > _NO_LIMIT_SECONDS:
+        return replace(runtime, end_time=Sourced(None, "no time limit"))
     return replace(runtime, end_time=Sourced(end, "squeue"))
 
 

@@ -143,7 +143,7 @@ def _to_others(
         reach = [r for r in routes if r.interface in usable and int(address) & r.mask == r.network]
         if reach:
             best = max(reach, key=lambda route: (route.mask, -route.metric))
-            return Sourced(best.interface, f"route to {short(node)}")
+            return Sourced(best.interface, "route to the other nodes")
     return None
 
 
