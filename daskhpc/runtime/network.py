@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from .model import Sourced
-from .reading import Reader, short
+from .reading import Reader
 
 Resolve = Callable[[str], str | None]
 
@@ -143,7 +143,7 @@ def _to_others(
         reach = [r for r in routes if r.interface in usable and int(address) & r.mask == r.network]
         if reach:
             best = max(reach, key=lambda route: (route.mask, -route.metric))
-            return Sourced(best.interface, "route to the other nodes")
+            return Sourced(best.interface, "route to the nodes")
     return None
 
 
@@ -166,7 +166,7 @@ def _any(usable: Iterable[str], lonely: bool) -> Sourced[str | None]:
     if lonely:
         return Sourced("lo" if "lo" in usable else None, "no other network")
     left = sorted((name for name in usable if name != "lo" and not name.startswith(_LOCAL)), key=_order)
-    return Sourced(left[0], "the only network") if len(left) == 1 else Sourced(None, "no route to the other nodes")
+    return Sourced(left[0], "the only network") if len(left) == 1 else Sourced(None, "no route to the nodes")
 
 
 def _number(text: str) -> int:

@@ -96,7 +96,7 @@ def test_pbspro(tree):
     assert runtime.nodes.value == ("n1.site", "n2.site")
     assert runtime.cpus == Sourced(4, "NCPUS / 2 worker ranks")
     assert runtime.memory == Sourced(int(64 * GIB * 0.9) // 2, "/proc/meminfo / 2 worker ranks, 10% headroom")
-    assert runtime.interface == Sourced("eth0", "route to the other nodes")
+    assert runtime.interface == Sourced("eth0", "route to the nodes")
     assert runtime.scratch == Sourced("/var/tmp/pbs.77.server", "TMPDIR")
     assert runtime.warnings == ()
 

@@ -38,11 +38,13 @@ NAMES = {"n1": "10.9.0.1", "n2": "10.9.0.2", "n3": "10.9.0.3"}
         pytest.param(
             [("ib0", "10.1.0.0/16", IB, "down"), ("ib1", "10.2.0.0/16", IB)], Sourced("ib1", "InfiniBand"), id="down"
         ),
-        pytest.param([("ib0", "", IB)], Sourced("eth1", "route to the other nodes"), id="without IPv4"),
-        pytest.param([("ib0", "10.1.0.0/16", IB, "dormant")], Sourced("eth1", "route to the other nodes"), id="dormant"),
+        pytest.param([("ib0", "", IB)], Sourced("eth1", "route to the nodes"), id="without IPv4"),
+        pytest.param([("ib0", "10.1.0.0/16", IB, "dormant")], Sourced("eth1", "route to the nodes"), id="dormant"),
         pytest.param([("ib0", "10.1.0.0/16", IB, "unknown")], Sourced("ib0", "InfiniBand"), id="unknown but up"),
-        pytest.param([("ibmgmt", "10.1.0.0/16", 1)], Sourced("eth1", "route to the other nodes"), id="only the name begins so"),
-        pytest.param([], Sourced("eth1", "route to the other nodes"), id="the route to another node"),
+        pytest.param(
+            [("ibmgmt", "10.1.0.0/16", 1)], Sourced("eth1", "route to the nodes"), id="only the name begins so"
+        ),
+        pytest.param([], Sourced("eth1", "route to the nodes"), id="the route to another node"),
     ],
 )
 def test_several_nodes(tree, add, interface):
@@ -58,7 +60,7 @@ def test_several_nodes(tree, add, interface):
 def test_longest_prefix(tree):
     tree.interface("eth1", "10.0.0.0/8").interface("eth2", "10.9.0.0/24").interface("eth3", "10.9.0.0/16")
     runtime = tree.discover(slurm_step(node=1), NAMES)
-    assert runtime.interface == Sourced("eth2", "route to the other nodes")
+    assert runtime.interface == Sourced("eth2", "route to the nodes")
     assert runtime.interfaces == ("eth2", "eth0", "eth1", "eth3", "lo")
 
 
@@ -73,7 +75,7 @@ def test_rejected_route(tree):
 
 
 def test_the_default_route_reaches_the_others(tree):
-    assert tree.discover(slurm_step(node=1), NAMES).interface == Sourced("eth0", "route to the other nodes")
+    assert tree.discover(slurm_step(node=1), NAMES).interface == Sourced("eth0", "route to the nodes")
 
 
 @pytest.mark.parametrize("names", [{}, {"n2": "127.0.1.1"}, {"n2": "not an address"}, {"n2": "0.0.0.0"}])
@@ -83,7 +85,7 @@ def test_names_that_do_not_resolve(tree, names):
 
 def test_the_third_node_resolves(tree):
     tree.interface("eth1", "10.9.0.0/24")
-    assert tree.discover(slurm_step(node=1), {"n3": "10.9.0.3"}).interface == Sourced("eth1", "route to the other nodes")
+    assert tree.discover(slurm_step(node=1), {"n3": "10.9.0.3"}).interface == Sourced("eth1", "route to the nodes")
 
 
 def test_bridges_of_this_node_are_left_out(tree):
@@ -94,7 +96,7 @@ def test_bridges_of_this_node_are_left_out(tree):
 def test_a_bridge_that_reaches_the_others(tree):
     tree.interface("veth1", "10.9.0.0/24")
     runtime = tree.discover(slurm_step(node=1), NAMES)
-    assert (runtime.interface, runtime.interfaces) == (Sourced("veth1", "route to the other nodes"), ("veth1", "eth0", "lo"))
+    assert (runtime.interface, runtime.interfaces) == (Sourced("veth1", "route to the nodes"), ("veth1", "eth0", "lo"))
 
 
 def test_laptop(tree):
@@ -130,7 +132,7 @@ def test_job_on_one_node_without_network(tree):
 
 def test_several_nodes_without_network(tree):
     runtime = bare(tree).discover(slurm_step(node=1), NAMES)
-    assert (runtime.interface, runtime.interfaces) == (Sourced(None, "no route to the other nodes"), ("lo",))
+    assert (runtime.interface, runtime.interfaces) == (Sourced(None, "no route to the nodes"), ("lo",))
 
 
 def test_several_nodes_with_one_network_that_does_not_say(tree):

@@ -42,7 +42,7 @@ def test_step(tree, name, step, manager):
     assert runtime.cpus == Sourced(4, "SLURM_CPUS_PER_TASK")
     assert runtime.grant.node_cpus == Sourced(4, "SLURM_CPUS_ON_NODE")
     assert runtime.memory == Sourced(int(2 * GIB * 0.9), "SLURM_MEM_PER_NODE, 10% headroom")
-    assert runtime.interface == Sourced("veth2", "route to node1")
+    assert runtime.interface == Sourced("veth2", "route to the nodes")
     assert runtime.warnings == ()
     assert process_manager(env) == manager
 

