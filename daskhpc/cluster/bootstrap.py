@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 import warnings
@@ -121,6 +122,7 @@ def initialize(
         return True
     session.member = member = _meet(arguments, comm)
     prepare(member)
+    member.own_workers = worker_class is None and nanny is not False
     is_client = _run_dask_mpi(member, worker_arguments(member, nanny, worker_class, worker_options))
     if not is_client:
         return ending.leave(member, exit=exit, own_world=comm is None)
@@ -190,7 +192,7 @@ def _agree(
 
 def _connect(address: Address, world: World, interface: str | None) -> tuple[Line | None, StartError | None]:
     try:
-        return Line(address, world.rank, lambda: ending.lost_scheduler(world)), None
+        return Line(address, world.rank, ending.close_workers, lambda: ending.lost_scheduler(world)), None
     except OSError as error:
         return None, StartError(
             "A rank cannot reach rank 0 over the network.",
@@ -232,15 +234,15 @@ def worker_arguments(
 
 def _run_dask_mpi(member: Member, workers: dict[str, Any]) -> bool:
     """Take this rank's role; returns at once on the client, after the cluster has closed elsewhere."""
-    import dask_mpi
-
+    # Not dask_mpi.initialize: a program may have put daskhpc's in its place.
+    dask_mpi_initialize = importlib.import_module("dask_mpi.initialize").initialize
     assert member.world is not None
     settings, plan = member.settings, member.plan
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Port .* is already in use")
         try:
             return bool(
-                dask_mpi.initialize(
+                dask_mpi_initialize(
                     interface=plan.interface.value,
                     nthreads=plan.nthreads.value if plan.role == WORKER else 1,
                     local_directory=plan.local_directory.value,

@@ -13,6 +13,7 @@ import contextlib
 import faulthandler
 import os
 import sys
+import time
 import traceback
 from typing import Any
 
@@ -23,6 +24,7 @@ from .world import World, say
 
 CLOSE_SECONDS = 15.0
 """Seconds within which a cluster closes once its client asked for it."""
+_POLL_SECONDS = 0.02
 
 
 def end_with_program(member: Member, own_world: bool) -> None:
@@ -63,21 +65,26 @@ def close_clients() -> None:
 
 
 def close_scheduler() -> None:
-    """On rank 0, from the hub's thread: close the scheduler, and with it the workers."""
+    """On rank 0, from the hub's thread: close the scheduler, once the workers' ranks have closed their workers."""
     scheduler = session.scheduler
     if scheduler is not None:
-        scheduler.loop.add_callback(_close_workers_first, scheduler)
+        scheduler.loop.add_callback(_close_after_workers, scheduler)
 
 
-async def _close_workers_first(scheduler: Any) -> None:
-    """Close workers while their scheduler is there, so that neither they nor clients in tasks miss it."""
-
-    async def close_one(address: str) -> None:
-        with contextlib.suppress(Exception):
-            await asyncio.wait_for(scheduler.rpc(address).terminate(reason="scheduler-close"), CLOSE_SECONDS / 3)
-
-    await asyncio.gather(*(close_one(state.nanny or address) for address, state in list(scheduler.workers.items())))
+async def _close_after_workers(scheduler: Any) -> None:
+    """Let workers close while their scheduler is there, so that neither they nor clients in tasks miss it."""
+    member = session.member
+    if member is not None and member.hub is not None and member.own_workers:
+        end = time.monotonic() + CLOSE_SECONDS / 2
+        while not member.hub.workers_left() and time.monotonic() < end:
+            await asyncio.sleep(_POLL_SECONDS)
     await scheduler.close(reason="client-ended")
+
+
+def close_workers() -> None:
+    """On a worker's rank, from its line's thread: the cluster closes, perhaps while it still starts."""
+    if session.workers is not None:
+        session.workers.close_soon()
 
 
 def leave(member: Member, exit: bool, own_world: bool) -> bool:

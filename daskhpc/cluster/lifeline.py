@@ -49,6 +49,7 @@ class Hub:
         self._lock = threading.Lock()
         self._closing = False
         self._lines: dict[int, socket.socket] = {}
+        self._released: set[int] = set()
         self._gone = threading.Condition()
         threading.Thread(target=self._accept, name="daskhpc-hub", daemon=True).start()
 
@@ -67,15 +68,15 @@ class Hub:
             return
         with self._gone:
             self._lines[rank] = line
-        released = False
         for word in _words(line):
             if word == _END:
                 self._end()
-            released = released or word == _BYE
+            if word == _BYE:
+                self._released.add(rank)
         with self._gone:
             self._lines.pop(rank, None)
             self._gone.notify_all()
-        if not released:
+        if rank not in self._released:
             self._lost(rank)
 
     def _greet(self, line: socket.socket) -> int | None:
@@ -110,6 +111,11 @@ class Hub:
                     line.sendall(_END)
         return first
 
+    def workers_left(self) -> bool:
+        """Whether every rank but the client has left in order, or ended."""
+        with self._gone:
+            return not set(self._lines) - self._released - {1}
+
     def wait_for_workers(self, seconds: float) -> None:
         """Wait until every rank but the client has ended; the client's exit code is to be the last word."""
         with self._gone:
@@ -124,6 +130,8 @@ class Line:
     address : Address
         Of the hub.
     rank : int
+    on_end : callable
+        Called, from a thread, when the cluster is being closed.
     on_lost : callable
         Called once, from a thread, when rank 0 ends before the cluster was closed.
 
@@ -133,12 +141,13 @@ class Line:
         When the hub cannot be reached.
     """
 
-    def __init__(self, address: Address, rank: int, on_lost: Callable[[], None]) -> None:
+    def __init__(self, address: Address, rank: int, on_end: Callable[[], None], on_lost: Callable[[], None]) -> None:
         self._socket = socket.create_connection((address.host, address.port), timeout=_HELLO_SECONDS)
         self._socket.sendall(json.dumps({"rank": rank, "token": address.token}).encode())
         if self._socket.recv(3) != b"ok\n":
             raise ConnectionRefusedError(f"{address.host}:{address.port} is not rank 0 of this job")
         self._socket.settimeout(None)
+        self._on_end = on_end
         self._on_lost = on_lost
         self._leaving = threading.Event()
         self._ended = threading.Event()
@@ -150,9 +159,15 @@ class Line:
         for word in _words(self._socket):
             if word == _END:
                 self._leaving.set()
+                self._on_end()
         self._ended.set()
         if not self._leaving.is_set():
             self._on_lost()
+
+    @property
+    def ending(self) -> bool:
+        """Whether the cluster is being closed, or this rank has left."""
+        return self._leaving.is_set()
 
     def end(self) -> None:
         """Ask rank 0 to close the cluster."""

@@ -26,6 +26,8 @@ class Member:
         None for a LocalCluster.
     hub, line : Hub, Line or None
         The lifeline: the hub on rank 0, a line to it on every other rank.
+    own_workers : bool
+        Whether the workers are daskhpc's Nannies, which close themselves when the cluster does.
     """
 
     runtime: Runtime
@@ -34,6 +36,7 @@ class Member:
     world: World | None = None
     hub: Hub | None = None
     line: Line | None = None
+    own_workers: bool = False
 
     @property
     def plan(self) -> RankPlan:
@@ -46,7 +49,8 @@ class _Session:
     member: Member | None = None
     client: Any = None
     scheduler: Any = None
+    workers: Any = None
 
 
 session = _Session()
-"""The cluster of this process; `scheduler` is set on rank 0 alone, `client` by `start`."""
+"""The cluster of this process; `scheduler` is set on rank 0, `workers` on workers' ranks, `client` by `start`."""

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from dask.utils import format_bytes, format_time
+from dask.utils import format_bytes
 
 from ..runtime import Runtime
 from .plan import CLIENT, SCHEDULER, RankPlan
@@ -80,7 +80,7 @@ class StartTable:
         end = self.runtime.end_time.value
         if end:
             clock = time.strftime("%Y-%m-%d %H:%M", time.localtime(end))
-            parts.append(f"ends {clock}, in {format_time(max(0.0, end - time.time()))}")
+            parts.append(f"ends {clock}, in {duration(end - time.time())}")
         return "daskhpc: " + "; ".join(parts)
 
     def notes(self) -> list[str]:
@@ -120,6 +120,15 @@ def _cells(plan: RankPlan) -> tuple[str, ...]:
     memory = format_bytes(plan.memory_limit.value) if plan.memory_limit.value else "no limit"
     numbers = (plan.processes.value, plan.nthreads.value, plan.blas_threads.value)
     return (plan.role, *map(str, numbers), memory, interface, plan.local_directory.value)
+
+
+def duration(seconds: float) -> str:
+    """``"45 min"``, ``"23 h 10 min"``, ``"3 d 2 h"``."""
+    minutes = max(0, round(seconds / 60))
+    days, hours, rest = minutes // 1440, minutes // 60 % 24, minutes % 60
+    if days:
+        return f"{days} d {hours} h"
+    return f"{hours} h {rest} min" if hours else f"{rest} min"
 
 
 def spans(ranks: Sequence[int]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import multiprocessing.spawn
 import os
 from collections.abc import Mapping
@@ -10,6 +11,8 @@ from types import TracebackType
 from typing import Any
 
 from distributed import Nanny
+
+from .session import session
 
 CAP_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -19,6 +22,7 @@ CAP_VARIABLES = (
     "NUMEXPR_NUM_THREADS",
 )
 _WORKER_PROCESS = "Dask Worker process"
+_ATTEMPTS = 3
 
 
 def caps(threads: int) -> dict[str, str]:
@@ -55,6 +59,11 @@ class CappedNanny(Nanny):  # type: ignore[misc]
                 else:
                     os.environ[name] = value
 
+    async def kill(self, timeout: float = 5, reason: str = "nanny-kill") -> None:
+        """Stop the worker process without waiting for its running tasks."""
+        if self.process is not None:
+            await self.process.kill(timeout=timeout, executor_wait=False, reason=reason)
+
 
 def _least(limits: Mapping[str, str]) -> dict[str, str]:
     """The caps, lowered where the user's own environment asks for fewer threads."""
@@ -80,11 +89,17 @@ class Nannies:
     """
 
     def __init__(self, *, name: int | str, processes: int = 1, **options: Any) -> None:
-        names = [name] if processes == 1 else [f"{name}-{i}" for i in range(processes)]
-        self.nannies = [CappedNanny(name=one, **options) for one in names]
+        self.names = [name] if processes == 1 else [f"{name}-{i}" for i in range(processes)]
+        self.options = options
+        self.nannies: list[CappedNanny] = []
+        self._closing = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        if session.member is not None and session.member.line is not None and session.member.line.ending:
+            self._closing.set()
 
     async def __aenter__(self) -> Nannies:
-        await asyncio.gather(*self.nannies)
+        session.workers = self
+        self.nannies = await asyncio.gather(*(self._start(name) for name in self.names))
         return self
 
     async def __aexit__(
@@ -92,9 +107,33 @@ class Nannies:
     ) -> None:
         await asyncio.gather(*(nanny.close() for nanny in self.nannies))
 
+    async def _start(self, name: int | str) -> CappedNanny:
+        """Start one; a worker may already be killed by its first task, before its Nanny has seen it come up."""
+        for _ in range(_ATTEMPTS - 1):
+            with contextlib.suppress(Exception):
+                return await _started(CappedNanny(name=name, **self.options))
+        return await _started(CappedNanny(name=name, **self.options))
+
+    def close_soon(self) -> None:
+        """From any thread: the cluster closes, and these workers before their scheduler."""
+        self._loop.call_soon_threadsafe(self._closing.set)
+
     async def finished(self) -> None:
-        """Wait until every Nanny has closed."""
-        await asyncio.gather(*(nanny.finished() for nanny in self.nannies))
+        """Wait until every Nanny has closed, or the cluster is being closed."""
+        waits = [asyncio.create_task(nanny.finished()) for nanny in self.nannies]
+        closing = asyncio.create_task(self._closing.wait())
+        await asyncio.wait({asyncio.create_task(_all(waits)), closing}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (*waits, closing):
+            task.cancel()
+
+
+async def _started(nanny: CappedNanny) -> CappedNanny:
+    await nanny
+    return nanny
+
+
+async def _all(tasks: list[asyncio.Task[None]]) -> None:
+    await asyncio.wait(tasks)
 
 
 def leave_main_alone() -> None:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-OPENMPI = Path(__file__).parents[2] / ".openmpi"
+OPENMPI = Path(__file__).parents[1] / ".openmpi"
 
 
 class Flavor(NamedTuple):

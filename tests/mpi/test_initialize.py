@@ -1,0 +1,219 @@
+"""daskhpc.initialize over real MPI ranks."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ranks import Ranks
+
+pytestmark = pytest.mark.mpi
+
+TUTORIAL = """
+    import os
+    from daskhpc import initialize
+    from distributed import Client
+
+    def where(x):
+        return os.getpid()
+
+    initialize(interface="lo", nthreads=1)
+    client = Client()
+    client.wait_for_workers(2, timeout=30)
+    print(sum(client.map(lambda x: x ** 2, range(10))[i].result() for i in range(10)))
+    print(sorted(client.nthreads().values()), os.getpid() in client.run(where, 0).values())
+"""
+
+
+def test_the_tutorial_form_works_without_a_guard(flavored_ranks: Ranks) -> None:
+    done = flavored_ranks.mpiexec(4, TUTORIAL)
+    assert (done.code, done.out.splitlines()) == (0, ["285", "[1, 1] False"]), done.err
+    assert done.err == ""
+
+
+DASK_MPI_SHIM = """
+    import dask_mpi, daskhpc
+    dask_mpi.initialize = daskhpc.initialize
+"""
+
+
+def test_dask_mpis_own_suite_passes_with_daskhpc_in_its_place(ranks: Ranks) -> None:
+    """``sitecustomize`` swaps the function in every rank that the suite starts."""
+    shim = ranks.script(DASK_MPI_SHIM, "shim/sitecustomize.py")
+    suite = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(ranks.folder)]
+    done = ranks.run([*suite, "--pyargs", "dask_mpi.tests.test_initialize"], 120, {"PYTHONPATH": str(shim.parent)})
+    assert done.code == 0, done.out + done.err
+    assert "3 passed" in done.out
+
+
+def test_without_exit_every_rank_goes_on_after_the_close_signal(flavored_ranks: Ranks) -> None:
+    done = flavored_ranks.mpiexec(
+        4,
+        """
+        import os
+        from distributed import Client
+        from mpi4py.MPI import COMM_WORLD as world
+        from daskhpc import initialize, send_close_signal
+
+        if initialize(exit=False):
+            print(Client().submit(lambda x: x + 1, 10).result(), flush=True)
+            send_close_signal()
+        os.write(1, f"ranks {world.allreduce(1)}{os.linesep}".encode())
+        """,
+    )
+    assert done.code == 0, done.err
+    assert sorted(done.out.splitlines()) == ["11", "ranks 4", "ranks 4", "ranks 4", "ranks 4"]
+
+
+def test_a_part_of_the_world_can_be_the_cluster(ranks: Ranks) -> None:
+    done = ranks.mpiexec(
+        4,
+        """
+        from distributed import Client
+        from mpi4py.MPI import COMM_WORLD as world
+        from daskhpc import initialize, send_close_signal
+
+        comm = world.Split(int(world.rank == 0))
+        if world.rank > 0:
+            if initialize(comm=comm, exit=False):
+                print(world.rank, Client().submit(lambda x: x + 1, 10).result(), flush=True)
+                send_close_signal()
+        world.Barrier()
+        """,
+    )
+    assert (done.code, done.out) == (0, "2 11\n"), done.err
+
+
+def test_several_processes_per_rank_share_its_cpus_and_caps(ranks: Ranks) -> None:
+    done = ranks.mpiexec(
+        4,
+        """
+        import os
+        import numpy as np
+        import daskhpc
+        from distributed import Client
+
+        def blas():
+            import numpy, threadpoolctl
+            numpy.ones((2, 2)) @ numpy.ones((2, 2))
+            return {pool["num_threads"] for pool in threadpoolctl.threadpool_info()}, os.environ["OMP_NUM_THREADS"]
+
+        daskhpc.initialize(processes=2, nthreads=3, blas_threads=2, memory_limit="1 GB")
+        client = Client()
+        client.wait_for_workers(4, timeout=30)
+        print(sorted(client.nthreads().values()))
+        print(*client.run(blas).values())
+        workers = client.scheduler_info(n_workers=-1)["workers"].values()
+        print(sorted(w["name"] for w in workers), [w["memory_limit"] for w in workers])
+        """,
+        OMP_NUM_THREADS="",
+    )
+    assert done.code == 0, done.err
+    assert done.out.splitlines() == [
+        "[3, 3, 3, 3]",
+        " ".join(["({2}, '2')"] * 4),
+        "['2-0', '2-1', '3-0', '3-1'] " + str([10**9] * 4),
+    ]
+
+
+def test_the_clients_numpy_is_capped_though_it_was_imported_before(ranks: Ranks) -> None:
+    done = ranks.mpiexec(
+        3,
+        """
+        import numpy as np, threadpoolctl
+        threadpoolctl.threadpool_limits(7)
+        import daskhpc
+        daskhpc.initialize()
+        granted = daskhpc.discover().grant.node_cpus.value
+        print({pool["num_threads"] for pool in threadpoolctl.threadpool_info()} == {granted})
+        """,
+    )
+    assert (done.code, done.out) == (0, "True\n"), done.err
+
+
+def test_a_killed_worker_process_comes_back(ranks: Ranks) -> None:
+    done = ranks.mpiexec(
+        3,
+        """
+        import os, signal, time
+        import daskhpc
+        client = daskhpc.start()
+        before = client.submit(os.getpid, pure=False).result()
+        os.kill(before, signal.SIGKILL)
+        after = client.submit(os.getpid, pure=False).result(timeout=30)
+        print(before != after)
+        """,
+    )
+    assert (done.code, done.out) == (0, "True\n"), done.err
+
+
+def test_a_plain_worker_runs_in_its_rank(ranks: Ranks) -> None:
+    done = ranks.mpiexec(
+        3,
+        """
+        import multiprocessing
+        import daskhpc
+        from distributed import Client
+        daskhpc.initialize(nanny=False)
+        print(Client().submit(lambda: multiprocessing.parent_process() is None).result())
+        """,
+    )
+    assert (done.code, done.out) == (0, "True\n"), done.err
+
+
+def test_calls_after_the_first_find_the_cluster(ranks: Ranks) -> None:
+    done = ranks.mpiexec(
+        3,
+        """
+        import daskhpc
+        print(daskhpc.initialize(), daskhpc.initialize(nthreads=5))
+        client = daskhpc.start()
+        print(daskhpc.start() is client, client.nthreads() != {})
+        """,
+    )
+    assert (done.code, done.out) == (0, "True True\nTrue True\n"), done.err
+    (message,) = done.messages
+    assert "nthreads=5" in message
+    assert "DASK_DASKHPC__NTHREADS" in message
+
+
+@pytest.mark.parametrize(("ending", "code"), [("sys.exit(3)", 3), ("raise ValueError('mine')", 1), ("", 0)])
+def test_the_exit_code_is_the_programs_own(flavored_ranks: Ranks, ending: str, code: int) -> None:
+    done = flavored_ranks.mpiexec(
+        4,
+        f"""
+        import sys
+        import daskhpc
+        client = daskhpc.start()
+        print(client.submit(lambda: 1).result(), flush=True)
+        {ending}
+        """,
+    )
+    assert (done.code, done.out) == (code, "1\n"), done.err
+    assert done.err.count("Traceback") == (1 if "raise" in ending else 0)
+    assert code == 1 or len(done.messages) == 0
+
+
+def test_exit_handlers_of_the_program_still_have_the_cluster(ranks: Ranks) -> None:
+    done = ranks.mpiexec(
+        3,
+        """
+        import atexit
+        import daskhpc
+        client = daskhpc.start()
+        atexit.register(lambda: print("at exit", client.submit(lambda: 5).result(), flush=True))
+        """,
+    )
+    assert (done.code, done.out) == (0, "at exit 5\n"), done.err
+
+
+def test_dask_mpis_arguments_are_daskhpcs(tmp_path: Path) -> None:
+    """A drop-in: every parameter of dask_mpi.initialize, in its order."""
+    program = (
+        "import inspect, importlib, daskhpc; theirs = importlib.import_module('dask_mpi.initialize').initialize; "
+        "a, b = (list(inspect.signature(f).parameters) for f in (theirs, daskhpc.initialize)); "
+        "assert b[: len(a)] == a, (a, b)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)

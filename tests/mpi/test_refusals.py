@@ -1,0 +1,126 @@
+"""Ranks that cannot become a cluster: all of them end at once, one says why."""
+
+from __future__ import annotations
+
+import pytest
+from ranks import Done, Ranks
+
+pytestmark = pytest.mark.mpi
+
+SECONDS = 15
+START = "import daskhpc\ndaskhpc.start()\nprint('not reached')"
+
+
+def refused(done: Done, *words: str) -> None:
+    """One message with all the words, no traceback, no success, in time."""
+    assert done.code != 0
+    assert done.seconds < SECONDS, done.err
+    assert done.out == ""
+    assert "Traceback" not in done.err, done.err
+    (message,) = done.messages
+    text = done.err[done.err.index(message) :]
+    for word in words:
+        assert word in text, done.err
+
+
+def test_a_wrong_interface_lists_those_that_exist(flavored_ranks: Ranks) -> None:
+    done = flavored_ranks.mpiexec(4, "import daskhpc\ndaskhpc.initialize(interface='ib0')\nprint('not reached')")
+    refused(done, "'ib0' does not exist", "lo")
+    assert done.code == 70 or flavored_ranks.flavor.name == "Open"
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_too_few_ranks(flavored_ranks: Ranks, count: int) -> None:
+    program = "import daskhpc\ndaskhpc.initialize()\nprint('not reached')"
+    refused(flavored_ranks.mpiexec(count, program), "at least 3 MPI ranks", "daskhpc run")
+
+
+def test_an_unknown_setting(ranks: Ranks) -> None:
+    refused(ranks.mpiexec(4, START, DASK_DASKHPC__NTHREAD="2"), "no setting 'nthread'", "nthreads")
+
+
+def test_a_bad_value(ranks: Ranks) -> None:
+    refused(ranks.mpiexec(4, START, DASK_DASKHPC__PROCESSES="many"), "processes does not take 'many'")
+
+
+def test_a_module_that_one_rank_lacks(ranks: Ranks) -> None:
+    """Rank 2 finds a dask_mpi that cannot be imported; the others could start."""
+    ranks.script("raise ImportError('broken on this node')", "broken/dask_mpi.py")
+    done = ranks.mpiexec(
+        4,
+        f"""
+        import os, sys
+        if os.environ["PMI_RANK"] == "2":
+            sys.path.insert(0, {str(ranks.folder / "broken")!r})
+        import daskhpc
+        daskhpc.initialize()
+        """,
+    )
+    refused(done, "module that the cluster needs is missing", "rank 2", "broken on this node")
+
+
+def test_the_mpi_library_is_not_the_launchers(ranks: Ranks, openmpi: dict[str, str]) -> None:
+    """mpiexec of MPICH starts ranks whose mpi4py loads Open MPI: each is 0 of 1."""
+    done = ranks.mpiexec(4, START, MPI4PY_LIBMPI=openmpi["MPI4PY_LIBMPI"])
+    refused(done, "Open MPI does not talk to the launcher", "4 ranks")
+
+
+def test_no_mpi_library_at_all(ranks: Ranks) -> None:
+    done = ranks.mpiexec(3, START, MPI4PY_LIBMPI="/nowhere/libmpi.so")
+    refused(done, "MPI library could not be loaded", "pip install")
+
+
+def test_a_rank_that_raises_before_initialize(flavored_ranks: Ranks) -> None:
+    variable = {"MPICH": "PMI_RANK", "Open": "OMPI_COMM_WORLD_RANK"}[flavored_ranks.flavor.name]
+    done = flavored_ranks.mpiexec(
+        4,
+        f"""
+        import os
+        if os.environ["{variable}"] == "2":
+            raise RuntimeError("a bad node")
+        import daskhpc
+        daskhpc.start()
+        print("not reached")
+        """,
+    )
+    assert done.code != 0
+    assert done.seconds < SECONDS
+    assert done.out == ""
+    assert done.err.count("Traceback") == 1
+    assert "a bad node" in done.err
+    assert len(done.messages) <= 1
+
+
+def test_a_rank_that_never_arrives(ranks: Ranks) -> None:
+    """MPI_Init of the others holds the GIL meanwhile; the deadline is kept all the same."""
+    done = ranks.mpiexec(
+        4,
+        """
+        import os, time
+        if os.environ["PMI_RANK"] == "2":
+            time.sleep(1000)
+        import daskhpc
+        daskhpc.start()
+        """,
+        DASK_DASKHPC__START_DEADLINE="4",
+    )
+    refused(done, "not all ranks arrived within 4 s", "rank 0")
+    assert done.seconds > 4
+
+
+@pytest.mark.parametrize("victim", [0, 1, 2])
+def test_a_rank_that_is_killed_ends_the_job(ranks: Ranks, victim: int) -> None:
+    done = ranks.mpiexec(
+        4,
+        f"""
+        import os, signal, time
+        import daskhpc
+        with open("pid%s" % os.environ["PMI_RANK"], "w") as file:
+            file.write(str(os.getpid()))
+        client = daskhpc.start()
+        os.kill(int(open("pid{victim}").read()), signal.SIGKILL)
+        time.sleep(1000)
+        """,
+    )
+    assert done.code != 0
+    assert done.seconds < SECONDS

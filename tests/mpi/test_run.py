@@ -1,0 +1,144 @@
+"""``daskhpc run`` and ``daskhpc.start`` on this machine, with MPI and without."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from ranks import Done, Ranks
+
+pytestmark = pytest.mark.mpi
+
+NO_MPI = {"MPI4PY_LIBMPI": "/nowhere/libmpi.so"}
+MODES = [pytest.param({}, id="mpiexec"), pytest.param(NO_MPI, id="local")]
+
+
+def plainly(ranks: Ranks, *argv: str) -> Done:
+    return ranks.run([sys.executable, *argv], 60)
+
+
+ORDINARY = """
+    import os, sys, atexit, __main__
+    from sklearn.datasets import load_iris
+    from sklearn.model_selection import cross_val_score
+    from sklearn.linear_model import LogisticRegression
+
+    class Mine:
+        pass
+
+    atexit.register(lambda: print("at exit", Mine.__module__))
+    print(sys.argv, __name__, os.path.abspath(__file__), sys.path[0], os.getcwd())
+    print(__main__.Mine is Mine, __spec__, __package__, __doc__)
+    print(cross_val_score(LogisticRegression(max_iter=1000), *load_iris(return_X_y=True)))
+    print("to stderr", file=sys.stderr)
+    {ending}
+"""
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("ending", ["", "sys.exit(3)", "sys.exit('a text')", "raise KeyError('x')"])
+def test_an_unmodified_program_behaves_as_under_python(ranks: Ranks, mode: dict[str, str], ending: str) -> None:
+    program = str(ranks.script(ORDINARY.format(ending=ending), "it's a folder/my program.py"))
+    arguments = ["-n", "7", "--workers", "a b", "--", "-m", ""]
+    plain = plainly(ranks, program, *arguments)
+    done = ranks.daskhpc("run", "-n", "1", program, *arguments, **mode)
+    assert (done.code, done.out) == (plain.code, plain.out), done.err
+    assert plain.err.splitlines() == done.err.splitlines()[-len(plain.err.splitlines()) :]
+    assert len(done.err.splitlines()) - len(plain.err.splitlines()) <= 10
+
+
+def test_a_module(ranks: Ranks) -> None:
+    ranks.script("", "package/__init__.py")
+    ranks.script("import sys; print(sys.argv, __name__, __package__, sys.path[0])", "package/tool.py")
+    plain = plainly(ranks, "-m", "package.tool", "x")
+    done = ranks.daskhpc("run", "-n", "1", "-m", "package.tool", "x")
+    assert (done.code, done.out) == (plain.code, plain.out), done.err
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_workers_find_modules_beside_the_script_and_relative_paths(ranks: Ranks, mode: dict[str, str]) -> None:
+    ranks.script("def read(name):\n    return open(name).read()", "code/beside.py")
+    ranks.script("here", "data.txt")
+    program = ranks.script(
+        """
+        from distributed import get_client
+        import beside
+        client = get_client()
+        print(set(client.run(beside.read, "data.txt").values()), client.submit(beside.read, "data.txt").result())
+        """,
+        "code/program.py",
+    )
+    done = ranks.daskhpc("run", "-n", "2", str(program), **mode)
+    assert (done.code, done.out) == (0, "{'here'} here\n"), done.err
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    "start",
+    [
+        "import daskhpc; daskhpc.initialize(); from distributed import Client; client = Client()",
+        "import daskhpc; client = daskhpc.start()",
+        "from dask_mpi import initialize; initialize(); from distributed import Client; client = Client()",
+        "from distributed import Client; client = Client()",
+        "from distributed import get_client; client = get_client()",
+    ],
+)
+def test_a_program_with_a_cluster_of_its_own_uses_the_one_that_runs(
+    ranks: Ranks, mode: dict[str, str], start: str
+) -> None:
+    program = ranks.script(
+        f"""
+        import os
+        print("once")
+        {start}
+        print(len(client.ncores()), client.submit(os.getpid).result() != os.getpid())
+        """
+    )
+    done = ranks.daskhpc("run", "-n", "2", str(program), **mode)
+    assert (done.code, done.out) == (0, "once\n2 True\n"), done.err
+
+
+DASK_ML = Path(__file__).parent / "dask_ml_tutorial.py"
+
+
+def test_the_dask_ml_tutorial_runs_unmodified(flavored_ranks: Ranks) -> None:
+    done = flavored_ranks.daskhpc("run", "-n", "2", str(DASK_ML), timeout=120)
+    assert done.code == 0, done.err
+    assert done.out.startswith("{'C': ")
+
+
+def test_local_start_needs_no_guard_and_is_a_context_manager(ranks: Ranks) -> None:
+    program = ranks.script(
+        """
+        import os
+        import daskhpc
+        print("once")
+        with daskhpc.start(workers=2, nthreads=1) as client:
+            print(sorted(client.nthreads().values()), daskhpc.start() is client)
+            print(client.submit(os.getpid).result() != os.getpid())
+        with daskhpc.start(workers=1) as client:
+            print(len(client.nthreads()))
+        """
+    )
+    done = plainly(ranks, str(program))
+    assert (done.code, done.out) == (0, "once\n[1, 1] True\nTrue\n1\n"), done.err
+
+
+def test_one_mpi_rank_is_one_machine(ranks: Ranks) -> None:
+    done = ranks.mpiexec(1, "import daskhpc\nprint(len(daskhpc.start(workers=2).nthreads()))")
+    assert (done.code, done.out) == (0, "2\n"), done.err
+
+
+def test_a_launch_inside_every_rank_is_a_rank(ranks: Ranks) -> None:
+    program = ranks.script("from distributed import get_client\nprint(len(get_client().nthreads()))")
+    argv = [ranks.flavor.mpiexec, "-n", "4", sys.executable, "-m", "daskhpc", "run", str(program)]
+    done = ranks.run(argv)
+    assert (done.code, done.out) == (0, "2\n"), done.err
+
+
+def test_a_mistyped_program_is_refused_before_anything_starts(ranks: Ranks) -> None:
+    done = ranks.daskhpc("run", "progam.py")
+    assert done.code == 70
+    assert "no such file" in done.err
+    assert "Traceback" not in done.err
