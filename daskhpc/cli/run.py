@@ -158,6 +158,7 @@ def _run_here(script: str, args: Sequence[str], module: bool, ranks: bool, optio
     from ..cluster.script import run_as_main, set_path
 
     set_path(script, module)
+    path = list(sys.path)
     settings = {k: v for k, v in options.items() if k not in _LAUNCHING}
     if ranks:
         initialize(**settings)
@@ -168,4 +169,5 @@ def _run_here(script: str, args: Sequence[str], module: bool, ranks: bool, optio
         except DaskhpcError as error:
             click.echo(f"daskhpc: {error}", err=True)
             raise SystemExit(EXIT_FAILED) from None
+    sys.path[:] = path  # without the folders that Dask added for workers
     run_as_main(script, args, module)

@@ -126,7 +126,7 @@ def _local_client(arguments: dict[str, Any]) -> Any:
     plan = plan_local(runtime, settings)
     quiet(settings.log_level)
     cap(runtime.cpus.value)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), dask.config.set(scheduler_address=None):
         warnings.filterwarnings("ignore", message="Port .* is already in use")
         client = start_local(plan, settings)
     dask.config.set(scheduler_address=client.scheduler.address)

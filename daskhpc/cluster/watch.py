@@ -22,7 +22,7 @@ _EXPLAIN = "import sys; from daskhpc.cluster.world import explain; explain(*sys.
 
 
 class StartWatch:
-    """Keep the start deadline of this rank, from ``__enter__`` until `done`.
+    """Keep the start deadline of this rank, from `start` until `done`, which leaving its context calls.
 
     Parameters
     ----------
@@ -59,7 +59,8 @@ class StartWatch:
         self.stderr = -1
         self.process: subprocess.Popen[bytes] | None = None
 
-    def __enter__(self) -> StartWatch:
+    def start(self) -> None:
+        """Begin to watch."""
         self.stderr = os.memfd_create("daskhpc-mpi-init")
         self.process = subprocess.Popen(
             [
@@ -76,6 +77,8 @@ class StartWatch:
         # Only the timing counts: the stacks that faulthandler writes go nowhere, the sidecar says what happened.
         self.nowhere = open(os.devnull, "w")
         faulthandler.dump_traceback_later(self.deadline + _GRACE, exit=True, file=self.nowhere)
+
+    def __enter__(self) -> StartWatch:
         return self
 
     def __exit__(

@@ -53,7 +53,7 @@ def join(runtime: Runtime, env: Mapping[str, str], deadline: float, comm: Any = 
     mpi = _load()
     library = mpi.Get_library_version()
     watch = StartWatch(deadline, runtime, library)
-    watch.__enter__()
+    watch.start()
     try:
         if not mpi.Is_initialized():
             with watch.quiet_stderr():
@@ -190,11 +190,12 @@ def leave_together(error: StartError, world: World | None, runtime: Runtime) -> 
         world.comm.Barrier()
     elif runtime.rank.value == 0:
         say(error)
-    elif isinstance(error, _Mismatch):
-        # The ranks cannot meet; a launcher that ends all ranks with the first would end rank 0 before it spoke.
-        time.sleep(_LEAD_SPEAKS_SECONDS)
     else:
-        say(error)
+        # The ranks cannot meet; a launcher that ends all ranks with the first would end rank 0 before it spoke.
+        # What is wrong with one node alone is said there, once.
+        time.sleep(_LEAD_SPEAKS_SECONDS)
+        if runtime.local_rank.value == 0 and not isinstance(error, _Mismatch):
+            say(error)
 
 
 def say(error: BaseException | str) -> None:

@@ -1,0 +1,264 @@
+"""The house rules of docs/architecture.md: who may import whom, what an import costs, how long things may be."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import daskhpc
+
+ROOT = Path(daskhpc.__file__).parent
+MODULE_LINES, FUNCTION_LINES = 400, 60
+
+BOTTOM = frozenset({"errors", "config"})
+BELOW = BOTTOM | {"runtime", "launch"}
+LAYER_3 = ("parallel", "search", "arrays", "frames", "bags", "cubes", "explain", "postfit", "ddp", "report", "plots")
+EVERYTHING = frozenset({*BELOW, "cluster", "cli", *LAYER_3})
+
+# Which other top-level modules each one may import; the package itself ("") holds the lazy public names.
+MAY: dict[str, frozenset[str]] = {
+    "errors": frozenset(),
+    "config": frozenset({"errors"}),
+    "runtime": BOTTOM,
+    "launch": BOTTOM,
+    "cluster": BOTTOM | {"runtime"},
+    **dict.fromkeys(LAYER_3, BELOW),
+    "search": BELOW | {"parallel"},
+    "cli": EVERYTHING,
+    "__main__": frozenset({"cli"}),
+    "": EVERYTHING,
+}
+
+
+class Import(NamedTuple):
+    """One imported module, by its name below daskhpc ("" is daskhpc itself), and whether this process imports it."""
+
+    module: str
+    line: int
+    for_types: bool
+    in_text: bool
+
+
+@cache
+def modules() -> dict[str, Path]:
+    """Every module by its name below daskhpc."""
+    paths = {path: path.relative_to(ROOT).with_suffix("").parts for path in ROOT.rglob("*.py")}
+    return {".".join(p for p in parts if p != "__init__"): path for path, parts in paths.items()}
+
+
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(), str(path))
+
+
+def top(module: str) -> str:
+    return module.partition(".")[0]
+
+
+def imports(name: str, source: ast.Module, package: bool) -> Iterator[Import]:
+    """Everything of daskhpc that a module imports, at its top, inside functions, and by names in texts."""
+    own = ["daskhpc", *(name.split(".") if name else [])]
+    types = {
+        id(inner)
+        for node in ast.walk(source)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        for inner in ast.walk(node)
+    }
+    docs = {id(d) for node in ast.walk(source) if (d := docstring(node)) is not None}
+    for node in ast.walk(source):
+        for full in named(node, own if package else own[:-1]) if id(node) not in docs else ():
+            if full == "daskhpc" or full.startswith("daskhpc."):
+                yield Import(below(full), getattr(node, "lineno", 0), id(node) in types, isinstance(node, ast.Constant))
+
+
+def named(node: ast.AST, package: list[str]) -> Iterator[str]:
+    """The full names that a node imports, or that a text gives to something that imports by name."""
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        base = package[: len(package) - node.level + 1] if node.level else []
+        start = ".".join([*base, *([node.module] if node.module else [])])
+        yield from (f"{start}.{alias.name}" for alias in node.names)
+    elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+        for match in re.finditer(r"\bdaskhpc\.(\w+)[\w.]*", node.value):
+            if match[1] in MAY or match[1] in modules():
+                yield match[0].rstrip(".")
+
+
+def below(full: str) -> str:
+    """``daskhpc.config.Settings`` as ``config``: the longest part that is a module; a public name as its home."""
+    parts = full.split(".")[1:]
+    known = {*modules(), *MAY}
+    if parts and parts[0] not in known and daskhpc._HOMES.get(parts[0]):
+        parts = [daskhpc._HOMES[parts[0]]]
+    while parts and ".".join(parts) not in known:
+        parts.pop()
+    return ".".join(parts)
+
+
+def docstring(node: ast.AST) -> ast.Constant | None:
+    body = getattr(node, "body", None)
+    first = body[0] if isinstance(body, list) and body else None
+    if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
+        return first.value
+    return None
+
+
+def broken(name: str, source: ast.Module, package: bool = False) -> list[str]:
+    """Where a module imports what it may not."""
+    own = top(name)
+    allowed = MAY[own] | {own}
+    return [
+        f"daskhpc.{name}, line {found.line}: imports {found.module or 'daskhpc'}"
+        for found in imports(name, source, package)
+        # the package itself gives every public name; only the command may have its version from there
+        if (top(found.module) not in allowed if found.module else own not in ("", "cli"))
+    ]
+
+
+def test_every_module_has_a_place() -> None:
+    homeless = {top(name) for name in modules()} - set(MAY)
+    assert not homeless, f"say in MAY what {sorted(homeless)} may import"
+
+
+@pytest.mark.parametrize("name", sorted(modules()))
+def test_imports_point_downward(name: str) -> None:
+    path = modules()[name]
+    assert broken(name, tree(path), path.name == "__init__.py") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "fine"),
+    [
+        ("runtime.x", "from ..launch import Command", False),
+        ("launch.lines", "from daskhpc.runtime import discover", False),
+        ("launch.lines", "def f():\n    import daskhpc.cluster", False),
+        ("launch.lines", "from daskhpc import start", False),
+        ("cluster.plan", "from ..launch.lines import Command", False),
+        ("cluster.plan", "from .. import cli", False),
+        ("cluster.plan", "from ..runtime.model import Sourced", True),
+        ("search.grid", "from ..parallel.backend import Backend", True),
+        ("search.grid", "from ..cluster.session import session", False),
+        ("search.grid", "from ..report import plots", False),
+        ("parallel.backend", "from ..search import grid", False),
+        ("parallel.backend", "if x:\n    from ..ddp import train", False),
+        ("arrays", "from .frames import x", False),
+        ("arrays", "from . import frames", False),
+        ("arrays", "from .errors import DaskhpcError", True),
+        ("ddp.train", "import importlib\nimportlib.import_module('daskhpc.cluster.session')", False),
+        ("ddp.train", '"""Uses daskhpc.cluster not at all."""', True),
+        ("report.table", "import daskhpc\ndaskhpc.start()", False),
+        ("config", "from .runtime import discover", False),
+        ("errors", "from .config import Settings", False),
+        ("cli.run", "from ..cluster.script import run_as_main", True),
+    ],
+)
+def test_the_rule_itself(name: str, line: str, fine: bool) -> None:
+    assert (broken(name, ast.parse(line)) == []) is fine
+
+
+def test_no_import_cycles() -> None:
+    graph = {
+        name: {
+            found.module
+            for found in imports(name, tree(path), path.name == "__init__.py")
+            if not (found.for_types or found.in_text) and found.module not in ("", name)
+        }
+        for name, path in modules().items()
+        if name
+    }
+    try:
+        order = list(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        pytest.fail(f"imports go round: {' -> '.join(error.args[1])}")
+    assert order.index("errors") < order.index("config") < order.index("cluster.plan") < order.index("cli")
+
+
+def loaded(code: str, *names: str) -> set[str]:
+    """Which of `names` a fresh interpreter has imported after `code`."""
+    program = f"import sys\n{code}\nprint(*[n for n in {names!r} if n in sys.modules])"
+    env = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.split())
+
+
+HEAVY = ("mpi4py", "distributed", "dask_ml", "dask_mpi", "sklearn", "torch", "numpy", "pandas", "tornado", "asyncio")
+
+
+@pytest.mark.parametrize(
+    ("code", "names"),
+    [
+        ("import daskhpc", (*HEAVY, "dask", "click", "yaml", "socket", "subprocess")),
+        ("import daskhpc; daskhpc.Settings; daskhpc.discover", HEAVY),
+        ("import daskhpc; daskhpc.Settings; daskhpc.discover; daskhpc.errors; dir(daskhpc)", (*HEAVY, "dask")),
+        ("import daskhpc; daskhpc.discover()", (*HEAVY, "dask")),
+        ("import daskhpc.launch", (*HEAVY, "dask", "daskhpc.cluster", "daskhpc.runtime")),
+        ("import daskhpc.cli", (*HEAVY, "dask")),
+    ],
+)
+def test_what_an_import_leaves_unimported(code: str, names: tuple[str, ...]) -> None:
+    assert loaded(code, *names) == set()
+
+
+def test_the_check_of_imports_sees_imports() -> None:
+    assert loaded("import dask.config", "dask", "numpy") == {"dask"}
+
+
+def test_importing_starts_nothing(tmp_path: Path) -> None:
+    code = (
+        "import daskhpc, daskhpc.launch, daskhpc.cli, threading, os, atexit\n"
+        "assert threading.active_count() == 1 and os.listdir() == [], os.listdir()\n"
+        "assert atexit._ncallbacks() == before, atexit._ncallbacks()"
+    )
+    program = f"import click, logging, threading, atexit\nbefore = atexit._ncallbacks()\n{code}"
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True, timeout=30)
+
+
+def test_every_public_name_is_there() -> None:
+    assert len(set(daskhpc.__all__)) == len(daskhpc.__all__)
+    for name in daskhpc.__all__:
+        assert getattr(daskhpc, name) is not None
+        assert name in dir(daskhpc)
+    namespace: dict[str, object] = {}
+    exec("from daskhpc import *", namespace)
+    assert set(daskhpc.__all__) <= set(namespace)
+
+
+def test_a_name_that_is_not_there() -> None:
+    with pytest.raises(AttributeError, match=r"no attribute 'begin'; it has .*start"):
+        daskhpc.begin  # noqa: B018
+    assert not hasattr(daskhpc, "__wrapped__")
+
+
+@pytest.mark.parametrize("package", [n for n, p in modules().items() if p.name == "__init__.py" and n])
+def test_every_name_of_a_package_is_there(package: str) -> None:
+    module = importlib.import_module(f"daskhpc.{package}")
+    for name in getattr(module, "__all__", ()):
+        assert getattr(module, name) is not None
+
+
+def lines(node: ast.AST) -> int:
+    """The lines of a function without its docstring."""
+    doc = docstring(node)
+    first, last = node.lineno, node.end_lineno  # type: ignore[attr-defined]
+    return last - first + 1 - (doc.end_lineno - doc.lineno + 1 if doc and doc.end_lineno else 0)
+
+
+@pytest.mark.parametrize("name", sorted(modules()))
+def test_modules_and_functions_are_short(name: str) -> None:
+    path = modules()[name]
+    assert len(path.read_text().splitlines()) <= MODULE_LINES
+    functions = [n for n in ast.walk(tree(path)) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
+    assert {f.name: lines(f) for f in functions if lines(f) > FUNCTION_LINES} == {}
