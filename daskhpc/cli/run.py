@@ -92,10 +92,12 @@ def launch_command(runtime: Runtime, settings: Settings, program: Sequence[str])
 def allocation_of(runtime: Runtime) -> Allocation:
     """The Slurm allocation of this process."""
     nodes = runtime.nodes.value
-    tasks = _number("SLURM_NTASKS") or len(nodes)
+    inside_step = runtime.step.value is not None
+    # Inside a step SLURM_NTASKS is the step's.
+    tasks = (None if inside_step else _number("SLURM_NTASKS")) or len(nodes)
     per_node = -(-tasks // len(nodes))
     cpus = _number("SLURM_CPUS_PER_TASK") or max(1, runtime.grant.node_cpus.value // per_node)
-    return Allocation(nodes, tasks, cpus, inside_step=runtime.step.value is not None)
+    return Allocation(nodes, tasks, cpus, inside_step)
 
 
 def _number(variable: str) -> int | None:

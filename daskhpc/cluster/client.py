@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import time
 import warnings
@@ -140,7 +141,7 @@ def unused_nodes(runtime: Runtime) -> str | None:
     nodes = runtime.nodes.value
     if len(nodes) < 2:
         return None
-    script = os.path.basename(sys.argv[0]) or "script.py"
+    script = shlex.quote(os.path.basename(sys.argv[0]) or "script.py")
     return f"1 of {len(nodes)} nodes used; all of them: daskhpc run {script}"
 
 

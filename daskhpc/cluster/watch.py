@@ -75,7 +75,7 @@ class StartWatch:
             pass_fds=[self.stderr],
         )
         # Only the timing counts: the stacks that faulthandler writes go nowhere, the sidecar says what happened.
-        self.nowhere = open(os.devnull, "w")
+        self.nowhere = os.open(os.devnull, os.O_WRONLY)
         faulthandler.dump_traceback_later(self.deadline + _GRACE, exit=True, file=self.nowhere)
 
     def __enter__(self) -> StartWatch:
@@ -109,7 +109,7 @@ class StartWatch:
         with contextlib.suppress(BrokenPipeError):
             self.process.communicate(b"ok", timeout=10)
         self.process = None
-        self.nowhere.close()
+        os.close(self.nowhere)
         os.close(self.stderr)
 
 

@@ -1,0 +1,407 @@
+"""The lifeline between rank 0 and the others: real sockets, real processes, real ends."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from queue import Queue
+from typing import Any
+
+import pytest
+
+from daskhpc.cluster.lifeline import Address, Hub, Line
+
+BUG = pytest.mark.xfail(strict=True, reason="reported")
+DEADLINE = 20.0
+END, LOST = "end", "lost"
+
+# A rank that does what it is told, a word a line.
+RANK = """
+import json, os, signal, sys
+from daskhpc.cluster.lifeline import Address, Line
+
+line = Line(Address(*json.loads(sys.argv[1])), int(sys.argv[2]), lambda: tell("end"), lambda: tell("lost"))
+def tell(word):
+    os.write(1, f"{word}\\n".encode())
+tell("ready")
+for word in sys.stdin:
+    word = word.strip()
+    if word == "fork":
+        child = os.fork()
+        if child == 0:
+            os.close(0)
+            signal.pause()
+        tell(child)
+    elif word == "exit":
+        sys.exit()
+    elif word == "_exit":
+        os._exit(0)
+    elif word == "raise":
+        raise SystemError
+    elif word == "abort":
+        os.abort()
+    else:
+        getattr(line, word)()
+        tell("done")
+"""
+
+# Rank 0, which says where it listens.
+ROOT = """
+import dataclasses, json, os, signal, sys
+from daskhpc.cluster.lifeline import Hub
+
+hub = Hub("127.0.0.1", lambda: os.write(1, b"end\\n"), lambda rank: os.write(1, b"lost %d\\n" % rank))
+os.write(1, (json.dumps(dataclasses.astuple(hub.address)) + "\\n").encode())
+for word in sys.stdin:
+    if word == "fork\\n":
+        child = os.fork()
+        if child == 0:
+            os.close(0)
+            signal.pause()
+        os.write(1, b"%d\\n" % child)
+    else:
+        getattr(hub, word.strip())()
+        os.write(1, b"done\\n")
+"""
+
+
+class Process:
+    """A process that is spoken to in lines, each answer within the deadline."""
+
+    def __init__(self, code: str, *arguments: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", code, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            bufsize=1,
+        )
+
+    def tell(self, word: str) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(word + "\n")
+        self.process.stdin.flush()
+
+    def hear(self) -> str:
+        """The next line; nothing else of the process is buffered here, as each line is read by itself."""
+        assert self.process.stdout is not None
+        line = b""
+        end = time.monotonic() + DEADLINE
+        descriptor = self.process.stdout.fileno()
+        while not line.endswith(b"\n"):
+            readable, _, _ = select.select([descriptor], [], [], max(0.0, end - time.monotonic()))
+            assert readable, f"silence after {line!r}"
+            byte = os.read(descriptor, 1)
+            assert byte, f"ended after {line!r}"
+            line += byte
+        return line.decode().strip()
+
+    def ask(self, word: str) -> str:
+        self.tell(word)
+        return self.hear()
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait(DEADLINE)
+
+    def close(self) -> None:
+        self.kill()
+        for pipe in (self.process.stdin, self.process.stdout):
+            with contextlib.suppress(OSError):
+                if pipe is not None:
+                    pipe.close()
+
+
+@pytest.fixture
+def starting() -> Iterator[Callable[..., Process]]:
+    """Starts processes, and ends them all."""
+    with contextlib.ExitStack() as stack:
+
+        def start(code: str, *arguments: str) -> Process:
+            process = Process(code, *arguments)
+            stack.callback(process.close)
+            return process
+
+        yield start
+
+
+class Root:
+    """A hub in this process, what it was told, and the ranks."""
+
+    def __init__(self, start: Callable[..., Process]) -> None:
+        self.told: Queue[tuple[Any, ...]] = Queue()
+        self.hub = Hub("127.0.0.1", lambda: self.told.put((END,)), lambda rank: self.told.put((LOST, rank)))
+        self.start = start
+
+    def rank(self, number: int) -> Process:
+        process = self.start(RANK, json.dumps(dataclasses.astuple(self.hub.address)), str(number))
+        assert process.hear() == "ready"
+        return process
+
+    def next(self) -> tuple[Any, ...]:
+        """What the hub is told next."""
+        return self.told.get(timeout=DEADLINE)
+
+    def only(self, expected: tuple[Any, ...]) -> None:
+        assert self.next() == expected
+        assert self.told.empty()
+
+
+@pytest.fixture
+def root(starting: Callable[..., Process]) -> Iterator[Root]:
+    made = Root(starting)
+    yield made
+    made.hub.closing()
+
+
+@pytest.mark.parametrize("rank", [1, 2, 1000])
+def test_a_rank_that_is_killed_is_lost(root: Root, rank: int) -> None:
+    others = [root.rank(number) for number in (3, 4)]
+    root.rank(rank).kill()
+    root.only((LOST, rank))
+    assert all(other.process.poll() is None for other in others)
+
+
+@pytest.mark.parametrize("end", ["exit", "_exit", "raise", "abort"])
+def test_a_rank_that_ends_without_word_is_lost_however_it_ends(root: Root, end: str) -> None:
+    root.rank(2).tell(end)
+    root.only((LOST, 2))
+
+
+def test_a_rank_that_stops_is_not_lost_until_it_ends(root: Root) -> None:
+    stopped, ended = root.rank(2), root.rank(3)
+    stopped.process.send_signal(signal.SIGSTOP)
+    ended.kill()
+    root.only((LOST, 3))
+
+
+def test_only_the_first_loss_is_told(root: Root) -> None:
+    ranks = [root.rank(number) for number in (1, 2, 3)]
+    ranks[1].kill()
+    assert root.next() == (LOST, 2)
+    for rank in ranks:
+        rank.kill()
+    root.hub.wait_for_workers(DEADLINE)
+    assert root.told.empty()
+
+
+def test_the_client_ends_the_cluster_once_and_then_nothing_is_lost(root: Root) -> None:
+    client, *workers = [root.rank(number) for number in (1, 2, 3)]
+    assert client.ask("end") in ("done", "end")
+    assert root.next() == (END,)
+    assert [worker.hear() for worker in workers] == ["end", "end"]
+    client.tell("end")
+    workers[0].tell("end")
+    for rank in (*workers, client):
+        rank.kill()
+    root.hub.wait_for_workers(DEADLINE)
+    assert root.told.empty()
+
+
+def test_closing_is_told_to_every_rank_and_then_nothing_is_lost(root: Root) -> None:
+    ranks = [root.rank(number) for number in (1, 2, 3)]
+    assert root.hub.closing() is True
+    assert root.hub.closing() is False
+    assert [rank.hear() for rank in ranks] == ["end"] * 3
+    for rank in ranks:
+        rank.kill()
+    root.hub.wait_for_workers(DEADLINE)
+    assert root.told.empty()
+
+
+def test_a_rank_that_leaves_first_is_no_loss(root: Root) -> None:
+    leaving, staying = root.rank(2), root.rank(3)
+    assert leaving.ask("leave") == "done"
+    leaving.tell("exit")
+    assert leaving.process.wait(DEADLINE) == 0
+    root.hub.wait_for_workers(0.1)
+    # had the first one counted as lost, this one would not
+    staying.kill()
+    root.only((LOST, 3))
+
+
+def test_a_rank_that_left_and_is_killed_then_is_no_loss(root: Root) -> None:
+    leaving, staying = root.rank(2), root.rank(3)
+    assert leaving.ask("leave") == "done"
+    leaving.kill()
+    staying.kill()
+    root.only((LOST, 3))
+
+
+@BUG
+def test_a_forked_child_that_lives_on_does_not_hide_the_end(root: Root) -> None:
+    """Such as a multiprocessing pool of the user's program, whose processes outlive it."""
+    rank = root.rank(1)
+    child = int(rank.ask("fork"))
+    try:
+        rank.kill()
+        os.kill(child, 0)
+        assert root.told.get(timeout=3) == (LOST, 1)
+    finally:
+        os.kill(child, signal.SIGKILL)
+
+
+def test_a_forked_child_that_ends_does_not_end_its_parents_line(root: Root) -> None:
+    rank, other = root.rank(1), root.rank(2)
+    child = int(rank.ask("fork"))
+    os.kill(child, signal.SIGKILL)
+    other.kill()
+    root.only((LOST, 2))
+    assert rank.process.poll() is None
+
+
+def test_waiting_for_workers_leaves_the_client_out(root: Root) -> None:
+    client, worker = root.rank(1), root.rank(2)
+    root.hub.closing()
+    began = time.monotonic()
+    root.hub.wait_for_workers(0.3)
+    assert time.monotonic() - began >= 0.3, "a worker was there"
+    worker.kill()
+    began = time.monotonic()
+    root.hub.wait_for_workers(DEADLINE)
+    assert time.monotonic() - began < DEADLINE / 2
+    assert client.process.poll() is None
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"",
+        b"\n",
+        b"GET / HTTP/1.1\r\nHost: n1\r\n\r\n",
+        b"\xff\xfe\x00",
+        b"[]",
+        b"{}",
+        b'{"rank": 2}',
+        b'{"rank": 2, "token": null}',
+        b'{"rank": 2, "token": "\xc3\xa9"}',
+        b'{"rank": 2, "token": "0123456789abcdef0123456789abcdef"}',
+    ],
+)
+def test_a_stranger_is_turned_away_and_disturbs_nobody(root: Root, said: bytes) -> None:
+    address = (root.hub.address.host, root.hub.address.port)
+    with socket.create_connection(address, timeout=DEADLINE) as stranger:
+        stranger.sendall(said)
+        stranger.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(ConnectionResetError):
+            assert stranger.recv(10) == b""
+    root.rank(3).kill()
+    root.only((LOST, 3))
+
+
+def test_a_stranger_that_says_nothing_holds_nobody_up(root: Root) -> None:
+    address = (root.hub.address.host, root.hub.address.port)
+    with contextlib.ExitStack() as stack:
+        for _ in range(20):
+            stack.enter_context(socket.create_connection(address, timeout=DEADLINE))
+        began = time.monotonic()
+        root.rank(3).kill()
+        root.only((LOST, 3))
+        assert time.monotonic() - began < 5
+
+
+def never() -> None:
+    pytest.fail("called")
+
+
+def test_a_wrong_token_is_refused(root: Root) -> None:
+    wrong = dataclasses.replace(root.hub.address, token="x" * 32)
+    with pytest.raises(ConnectionRefusedError, match="is not rank 0 of this job"):
+        Line(wrong, 2, never, never)
+    root.rank(3).kill()
+    root.only((LOST, 3))
+
+
+def test_every_hub_has_a_token_of_its_own(root: Root, starting: Callable[..., Process]) -> None:
+    tokens = {json.loads(starting(ROOT).hear())[2] for _ in range(2)} | {root.hub.address.token}
+    assert len(tokens) == 3
+    assert min(map(len, tokens)) >= 32
+
+
+def test_a_hub_that_is_not_there() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    with pytest.raises(OSError, match="refused"):
+        Line(Address("127.0.0.1", port, "x"), 2, never, never)
+
+
+class Member:
+    """A line in this process to a hub in another."""
+
+    def __init__(self, start: Callable[..., Process], rank: int = 2) -> None:
+        self.root = start(ROOT)
+        self.ended, self.lost = threading.Event(), threading.Event()
+        self.address = Address(*json.loads(self.root.hear()))
+        self.line = Line(self.address, rank, self.ended.set, self.lost.set)
+
+
+def test_the_end_of_rank_0_is_seen_at_once(starting: Callable[..., Process]) -> None:
+    member = Member(starting)
+    assert not member.line.ending
+    assert not member.line.wait_for_hub(0)
+    member.root.kill()
+    assert member.lost.wait(DEADLINE)
+    assert member.line.wait_for_hub(DEADLINE)
+    assert not member.ended.is_set()
+
+
+def test_rank_0_that_closes_first_is_not_lost(starting: Callable[..., Process]) -> None:
+    member = Member(starting)
+    assert member.root.ask("closing") == "done"
+    assert member.ended.wait(DEADLINE)
+    assert member.line.ending
+    member.root.kill()
+    assert member.line.wait_for_hub(DEADLINE)
+    assert not member.lost.is_set()
+
+
+@pytest.mark.parametrize("word", ["leave", "end"])
+def test_rank_0_may_end_after_this_rank_left(starting: Callable[..., Process], word: str) -> None:
+    member = Member(starting)
+    getattr(member.line, word)()
+    assert member.line.ending
+    member.root.kill()
+    assert member.line.wait_for_hub(DEADLINE)
+    assert not member.lost.is_set()
+
+
+def test_words_to_a_hub_that_has_ended_are_not_an_error(starting: Callable[..., Process]) -> None:
+    member = Member(starting)
+    member.root.kill()
+    assert member.lost.wait(DEADLINE)
+    for word in ("end", "leave", "end"):
+        getattr(member.line, word)()
+    assert member.line.wait_for_hub(DEADLINE)
+
+
+def test_rank_0_hears_the_end_from_this_rank(starting: Callable[..., Process]) -> None:
+    member = Member(starting, rank=1)
+    member.line.end()
+    assert member.root.hear() == "end"
+    assert member.ended.wait(DEADLINE)
+    assert not member.lost.is_set()
+
+
+def test_a_hundred_ranks_of_one_process(root: Root) -> None:
+    """As on a node with many; each connection is served beside the others."""
+    count = 100
+    ended = threading.Semaphore(0)
+    lines = [Line(root.hub.address, rank, ended.release, never) for rank in range(1, count + 1)]
+    lines[0].end()
+    assert root.next() == (END,)
+    for _ in range(count):
+        assert ended.acquire(timeout=DEADLINE)
+    for line in lines:
+        line.leave()
+    assert root.told.empty()

@@ -1,0 +1,296 @@
+"""daskhpc's own job scripts and programs, on a real Slurm of three nodes."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import sys
+import textwrap
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from bed import SlurmBed
+from flavors import Flavor
+
+pytestmark = pytest.mark.slurm
+
+REPOSITORY = Path(__file__).parents[2]
+PYTHON = shlex.quote(sys.executable)
+SRUN = "srun --overcommit --distribution=cyclic --cpus-per-task=4"
+SECONDS = 15
+
+
+class Job(NamedTuple):
+    """A job that has ended."""
+
+    state: str
+    code: str
+    out: str
+    err: str
+    seconds: float
+
+    @property
+    def messages(self) -> list[str]:
+        """What daskhpc itself said, the start table apart."""
+        return [line for line in self.err.splitlines() if line.startswith("daskhpc: ") and " threads, " not in line]
+
+    @property
+    def rows(self) -> dict[str, list[str]]:
+        """The rows of the start table by role."""
+        rows = [line.split() for line in self.err.splitlines() if re.match(r"  (scheduler|client|worker) ", line)]
+        return {row[0]: row for row in rows}
+
+
+class Submit:
+    """Submits batch scripts into a folder with a hostile name."""
+
+    def __init__(self, bed: SlurmBed, folder: Path) -> None:
+        self.bed = bed
+        self.folder = folder / "it's a $(folder); echo"
+        self.folder.mkdir()
+
+    def program(self, text: str) -> str:
+        """Write a Python program; returns its name, quoted for a shell."""
+        path = self.folder / "my program.py"
+        path.write_text(textwrap.dedent(text))
+        return shlex.quote(path.name)
+
+    def batch(self, lines: str, *options: str, env: Mapping[str, str] | None = None, timeout: float = 90) -> Job:
+        """Submit a script of these lines and wait until the job has ended and nothing of it is left."""
+        script = self.folder / "job.sh"
+        script.write_text("#!/bin/bash\n" + textwrap.dedent(lines))
+        options = (*options, "--output=job.out", "--error=job.err", "--mem=2G", "--cpus-per-task=4")
+        return self.file(script, *options, env=env, timeout=timeout)
+
+    def file(self, script: Path | str, *options: str, env: Mapping[str, str] | None = None, timeout: float = 90) -> Job:
+        """The same for a script that is there."""
+        began = time.monotonic()
+        job = self.bed.sbatch(script, *options, cwd=self.folder, env=env)
+        fields = self.bed.wait(job, timeout)
+        seconds = time.monotonic() - began
+        assert self.bed.processes(job) == []
+        out, err = (Path(fields[name]).read_text() for name in ("StdOut", "StdErr"))
+        return Job(fields["JobState"], fields["ExitCode"], out, err, seconds)
+
+
+@pytest.fixture
+def submit(slurm: SlurmBed, tmp_path: Path) -> Submit:
+    return Submit(slurm, tmp_path)
+
+
+def refused(job: Job, *words: str) -> None:
+    """Ended in time, not as a success, with one message and no traceback."""
+    assert job.state == "FAILED"
+    assert job.seconds < SECONDS, job.err
+    assert "not reached" not in job.out
+    assert "Traceback" not in job.err
+    (message,) = job.messages
+    text = job.err[job.err.index(message) :]
+    for word in words:
+        assert word in text, job.err
+
+
+def test_the_digits_search(submit: Submit, flavor: Flavor) -> None:
+    shutil.copytree(REPOSITORY / "slurm", submit.folder / "slurm")
+    env = {**flavor.env, "MPI_TYPE": flavor.pmi}
+    job = submit.file("slurm/digits_search/job.sbatch", env=env, timeout=120)
+    assert (job.state, job.code) == ("COMPLETED", "0:0"), job.err
+    assert len(job.err.splitlines()) <= 10, job.err
+    scheduler, client, worker = (job.rows[role] for role in ("scheduler", "client", "worker"))
+    assert [row[1:3] for row in (scheduler, client, worker)] == [
+        ["0", "node1"],
+        ["1", "node2"],
+        ["2-3", "node1,node2"],
+    ]
+    assert worker[3:5] == ["1", "4"]
+    assert _without_time(job.out) == _without_time(_serial_digits())
+
+
+def _without_time(text: str) -> list[str]:
+    return [line for line in text.splitlines() if "time" not in line]
+
+
+def _serial_digits() -> str:
+    """What the program prints when scikit-learn alone runs it, in this process."""
+    import contextlib
+    import io
+    import types
+
+    import joblib
+
+    source = (REPOSITORY / "slurm/digits_search/search.py").read_text()
+    alone = source.replace("daskhpc.start()", "pass").replace('joblib.parallel_config(backend="dask")', "ALONE")
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        exec(alone, {**vars(types.ModuleType("__main__")), "ALONE": joblib.parallel_config(backend="sequential")})
+    return out.getvalue()
+
+
+def test_the_pbs_script(submit: Submit) -> None:
+    """PBS is not to be had: sbatch reads the #PBS lines, and a node file stands in for the one that PBS writes."""
+    shutil.copytree(REPOSITORY / "slurm/digits_search", submit.folder / "digits")
+    (submit.folder / "nodes").write_text("node1\n" * 4 + "node2\n" * 4)
+    env = {"PBS_NODEFILE": str(submit.folder / "nodes"), "PBS_O_WORKDIR": str(submit.folder / "digits")}
+    job = submit.file("digits/job.pbs", "--output=job.out", "--error=job.err", "--mem=2G", env=env, timeout=120)
+    assert (job.state, job.code) == ("COMPLETED", "0:0"), job.err
+    assert job.out.count("Best parameters") == 2
+    assert job.rows["worker"][1:3] == ["2-3", "node1,node2"]
+
+
+def test_the_tutorial_form(submit: Submit, flavor: Flavor) -> None:
+    program = submit.program(
+        """
+        from daskhpc import initialize
+        from distributed import Client
+        import socket
+
+        initialize(interface="eth0", nthreads=2)
+        client = Client()
+        client.wait_for_workers(2, timeout=30)
+        print(sorted(client.run(socket.gethostname).values()), sorted(client.nthreads().values()))
+        """
+    )
+    job = submit.batch(f"{SRUN} --ntasks=4 --mpi={flavor.pmi} {PYTHON} {program}", "--nodes=2", env=flavor.env)
+    assert (job.code, job.out) == ("0:0", "['node1', 'node2'] [2, 2]\n"), job.err
+    assert job.err == ""
+
+
+LIMITS = """
+    import daskhpc
+    client = daskhpc.start({arguments})
+    workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    print(sorted(w["nthreads"] for w in workers), sum(w["memory_limit"] for w in workers) < 2 * 2 * 2**30)
+    print(all(w["memory_limit"] < 2 * 2**30 for w in workers))
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "threads"), [("", [4, 4]), ("processes=4", [1] * 8)], ids=["threads", "processes"]
+)
+def test_a_rank_has_what_it_was_granted(submit: Submit, arguments: str, threads: list[int]) -> None:
+    program = submit.program(LIMITS.format(arguments=arguments))
+    job = submit.batch(f"{SRUN} --ntasks=4 --mpi=pmi2 {PYTHON} {program}", "--nodes=2")
+    assert (job.code, job.out) == ("0:0", f"{threads} True\nTrue\n"), job.err
+    assert "SLURM_CPUS_PER_TASK" in job.err
+    assert "SLURM_MEM_PER_NODE" in job.err
+
+
+WRONG_INTERFACE = "import daskhpc\ndaskhpc.start(interface='ib0')\nprint('not reached')\n"
+START = "import daskhpc\ndaskhpc.start()\nprint('not reached')\n"
+
+
+def test_a_wrong_interface(submit: Submit, flavor: Flavor) -> None:
+    program = submit.program(WRONG_INTERFACE)
+    job = submit.batch(f"{SRUN} --ntasks=4 --mpi={flavor.pmi} {PYTHON} {program}", "--nodes=2", env=flavor.env)
+    refused(job, "'ib0' does not exist", "eth0, lo")
+
+
+def test_too_few_ranks(submit: Submit) -> None:
+    job = submit.batch(f"{SRUN} --ntasks=2 --mpi=pmi2 {PYTHON} {submit.program(START)}", "--nodes=2")
+    refused(job, "at least 3 MPI ranks")
+
+
+@pytest.mark.parametrize("kill", ["", "--kill-on-bad-exit=1"], ids=["bare", "kill"])
+@pytest.mark.parametrize(("name", "pmi", "right"), [
+    ("mpich", "none", "pmi2"), ("mpich", "pmix", "pmi2"), ("openmpi", "none", "pmix"), ("openmpi", "pmi2", "pmix"),
+])  # fmt: skip
+def test_the_wrong_mpi(submit: Submit, openmpi: Mapping[str, str], name: str, pmi: str, right: str, kill: str) -> None:
+    env = openmpi if name == "openmpi" else {}
+    job = submit.batch(f"{SRUN} --ntasks=4 --mpi={pmi} {kill} {PYTHON} {submit.program(START)}", "--nodes=2", env=env)
+    refused(job, {"mpich": "MPICH", "openmpi": "Open MPI"}[name], "srun --mpi=list offers", f"srun --mpi={right}")
+
+
+RAISES = """
+    import os
+    if os.environ["SLURM_PROCID"] == "2":
+        raise RuntimeError("a bad node")
+    import daskhpc
+    daskhpc.start()
+    print("not reached")
+"""
+
+
+@pytest.mark.parametrize("kill", ["", "--kill-on-bad-exit=1"], ids=["bare", "kill"])
+def test_a_rank_that_raises_alone_on_its_node(submit: Submit, flavor: Flavor, kill: str) -> None:
+    """Rank 2 of 4 on three nodes has no neighbour; under a bare srun the start deadline ends the others."""
+    program = submit.program(RAISES)
+    env = {**flavor.env, "DASK_DASKHPC__START_DEADLINE": "6"}
+    job = submit.batch(f"{SRUN} --ntasks=4 --mpi={flavor.pmi} {kill} {PYTHON} {program}", "--nodes=3", env=env)
+    assert job.state == "FAILED"
+    assert job.seconds < SECONDS
+    assert job.out == ""
+    assert job.err.count("Traceback") == 1
+    assert len(job.messages) == (0 if kill else 1), job.err
+    assert kill or "not all ranks arrived within 6 s" in job.err
+
+
+def test_a_killed_client_ends_a_bare_step(submit: Submit) -> None:
+    program = submit.program("import os, daskhpc\ndaskhpc.start()\nos.kill(os.getpid(), 9)\n")
+    job = submit.batch(f"{SRUN} --ntasks=4 --mpi=pmi2 {PYTHON} {program}", "--nodes=2")
+    assert job.state == "FAILED"
+    assert job.seconds < SECONDS
+    assert "rank 1 on node2" in job.err
+
+
+ORDINARY = """
+    import socket, sys
+    from distributed import get_client
+    print(sys.argv[1:], __name__, sorted(get_client().run(socket.gethostname).values()))
+    sys.exit(3)
+"""
+
+
+def test_run_inside_an_allocation(submit: Submit, flavor: Flavor) -> None:
+    program = submit.program(ORDINARY)
+    job = submit.batch(f"{PYTHON} -m daskhpc run {program} -n 'a b'", "--nodes=3", env=flavor.env)
+    assert job.code == "3:0", job.err
+    assert job.out == "['-n', 'a b'] __main__ ['node1', 'node2', 'node3']\n"
+    assert job.messages == []
+
+
+def test_run_prints_its_line(submit: Submit) -> None:
+    job = submit.batch(f"{PYTHON} -m daskhpc run --dry-run {submit.program('')} x", "--nodes=2")
+    words = shlex.split(job.out)
+    assert words[:4] == ["env", "-u", "SLURM_NTASKS_PER_NODE", "SRUN_CPUS_PER_TASK=4"]
+    assert words[4] == "srun"
+    assert {"--overcommit", "--distribution=cyclic", "--nodes=2", "--ntasks=4", "--cpus-per-task=4"} < set(words)
+    assert {"--kill-on-bad-exit=1", "--mpi=pmi2"} < set(words)
+    assert words[-2:] == ["my program.py", "x"]
+
+
+def test_a_launch_inside_every_rank(submit: Submit) -> None:
+    """With enough ranks and the right --mpi it is a rank of them; by plain srun it is refused."""
+    program = submit.program(ORDINARY)
+    job = submit.batch(f"{SRUN} --ntasks=4 --mpi=pmi2 {PYTHON} -m daskhpc run {program}", "--nodes=2")
+    assert (job.code, job.out) == ("3:0", "[] __main__ ['node1', 'node2']\n"), job.err
+    refused(submit.batch(f"srun {PYTHON} -m daskhpc run {submit.program(START)}", "--nodes=2"), "srun --mpi=pmi2")
+
+
+def test_run_inside_a_single_task_shell(submit: Submit) -> None:
+    """As in ``srun --pty bash``: the step that runs the command holds CPUs that the new step must share."""
+    inner = f"{PYTHON} -m daskhpc run {submit.program(ORDINARY)}"
+    job = submit.batch(f"srun --nodes=1 --ntasks=1 bash -c {shlex.quote(inner)}", "--nodes=2")
+    assert (job.code, job.out) == ("3:0", "[] __main__ ['node1', 'node2']\n"), job.err
+
+
+def test_plain_python_uses_one_node_and_says_so(submit: Submit) -> None:
+    program = submit.program("import daskhpc\nprint(sum(daskhpc.start().nthreads().values()))\n")
+    job = submit.batch(f"{PYTHON} {program}", "--nodes=2")
+    assert (job.code, job.out) == ("0:0", "4\n"), job.err
+    assert "1 of 2 nodes used" in job.err
+    assert "daskhpc run 'my program.py'" in job.err
+
+
+def test_the_dask_ml_tutorial(submit: Submit, flavor: Flavor) -> None:
+    """Unmodified under ``daskhpc run``; under srun alone it is dask-mpi's own."""
+    shutil.copy(REPOSITORY / "tests/mpi/dask_ml_tutorial.py", submit.folder / "tutorial.py")
+    lines = f"{PYTHON} -m daskhpc run tutorial.py\n{SRUN} --ntasks=4 --mpi={flavor.pmi} {PYTHON} tutorial.py\n"
+    job = submit.batch(lines, "--nodes=2", env=flavor.env, timeout=150)
+    assert job.code == "0:0", job.err
+    first, second = job.out.splitlines()
+    assert first == second
+    assert first.startswith("{'C': ")
