@@ -1,28 +1,28 @@
 """A small process beside a rank that is starting: it speaks and acts when the rank itself cannot.
 
-MPI_Init may block with Python's GIL held, and may abort the process from C. This process is outside both. It reads
-one JSON document of orders as its argument and its rank's life from standard input: b"ok" means that the start went
-well, the end of the stream without it that the rank died. It runs with the standard library alone.
+MPI_Init may block with Python's GIL held, and may abort the process from C. This process is outside both. Its orders
+are its arguments, and its rank's life is its standard input: b"ok" means that the start went well, the end of the
+stream without it that the rank died. Every rank starts one, so it imports little.
 """
 
-import json
+from __future__ import annotations
+
 import os
 import select
-import signal
-import subprocess
 import sys
 import time
-from typing import Any
 
 POLL_SECONDS = 0.5
+SIGKILL = 9
+EXPLAIN = "import sys; from daskhpc.cluster.world import explain; explain(*sys.argv[1:])"
+ORDERS = ("deadline", "rank", "rank_variable", "local_size", "stderr", "late", "gone", "step", "library")
 
 
 def main() -> None:
-    orders = json.loads(sys.argv[1])
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    orders = dict(zip(ORDERS, sys.argv[1:], strict=True))
     parent = os.getppid()
     launcher = launcher_of(parent, orders["rank_variable"])
-    end = time.monotonic() + orders["deadline"]
+    end = time.monotonic() + float(orders["deadline"])
     missing_before = False
     while time.monotonic() < end:
         readable, _, _ = select.select([0], [], [], min(POLL_SECONDS, max(0.0, end - time.monotonic())))
@@ -31,30 +31,37 @@ def main() -> None:
                 died(orders)
             return
         here = ranks_below(launcher, orders["rank_variable"])
-        missing = len(here) < orders["local_size"]
+        missing = len(here) < int(orders["local_size"])
         # Twice in a row: a launcher may still be starting its processes.
         if missing and missing_before:
-            finish(orders, parent, orders["gone"] if orders["rank"] == min(here, default=orders["rank"]) else "")
+            first = min(here, default=int(orders["rank"]))
+            finish(orders, parent, orders["gone"] if int(orders["rank"]) == first else "")
         missing_before = missing
     finish(orders, parent, orders["late"])
 
 
-def finish(orders: dict[str, Any], parent: int, message: str) -> None:
+def finish(orders: dict[str, str], parent: int, message: str) -> None:
     """Say why, end the Slurm step where there is one, and end the rank: a launcher notices its death by a signal."""
     if message:
-        say(message)
-    if orders["cancel"]:
-        subprocess.run(orders["cancel"], check=False, capture_output=True, timeout=10)
+        os.write(2, (message + "\n").encode())
+    if orders["step"]:
+        import contextlib
+        import subprocess
+
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            subprocess.run(["scancel", orders["step"]], check=False, capture_output=True, timeout=10)
     if os.getppid() == parent:
-        os.kill(parent, signal.SIGKILL)
+        os.kill(parent, SIGKILL)
     sys.exit()
 
 
-def died(orders: dict[str, Any]) -> None:
+def died(orders: dict[str, str]) -> None:
     """The rank ended inside MPI_Init: what the library said is in the file that stood in for standard error."""
-    said = os.pread(orders["stderr"], 65536, 0).decode(errors="replace").strip()
-    if said and orders["rank"] == 0:
-        subprocess.run([*orders["explain"], said], check=False, timeout=30)
+    said = os.pread(int(orders["stderr"]), 65536, 0).decode(errors="replace").strip()
+    if said and orders["rank"] == "0":
+        import subprocess
+
+        subprocess.run([sys.executable, "-c", EXPLAIN, orders["library"], said], check=False, timeout=30)
 
 
 def launcher_of(pid: int, rank_variable: str) -> int:
@@ -66,13 +73,9 @@ def launcher_of(pid: int, rank_variable: str) -> int:
 
 def ranks_below(launcher: int, rank_variable: str) -> set[int]:
     """The ranks whose first process, a child of the launcher, lives."""
-    ranks = set()
-    for name in os.listdir("/proc"):
-        if name.isdigit() and parent_of(int(name)) == launcher:
-            rank = rank_of(int(name), rank_variable)
-            if rank is not None:
-                ranks.add(rank)
-    return ranks
+    children = (int(name) for name in os.listdir("/proc") if name.isdigit())
+    ranks = {rank_of(pid, rank_variable) for pid in children if parent_of(pid) == launcher}
+    return {rank for rank in ranks if rank is not None}
 
 
 def parent_of(pid: int) -> int:
@@ -94,10 +97,6 @@ def rank_of(pid: int, rank_variable: str) -> int | None:
     except (OSError, ValueError):
         pass
     return None
-
-
-def say(message: str) -> None:
-    os.write(2, (message + "\n").encode())
 
 
 if __name__ == "__main__":

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
-import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,10 +13,8 @@ from types import TracebackType
 
 from ..runtime import Runtime
 
+_SIDECAR = Path(__file__).with_name("_sidecar.py")
 _STAGGER, _STAGGER_MOST, _GRACE = 2.0, 20.0, 15.0
-
-
-_EXPLAIN = "import sys; from daskhpc.cluster.world import explain; explain(*sys.argv[1:])"
 
 
 class StartWatch:
@@ -46,33 +42,34 @@ class StartWatch:
     def __init__(self, deadline: float, runtime: Runtime, library: str) -> None:
         self.rank = runtime.rank.value
         self.deadline = deadline + min(_STAGGER * self.rank, _STAGGER_MOST)
-        self.orders = {
-            "deadline": self.deadline,
-            "rank": self.rank,
-            "rank_variable": runtime.rank.source,
-            "local_size": _local_size(runtime),
-            "late": _late(deadline, runtime),
-            "gone": _gone(runtime),
-            "explain": [sys.executable, "-c", _EXPLAIN, library],
-            "cancel": _cancel(runtime),
-        }
+        self.rank_variable = runtime.rank.source
+        self.local_size = _local_size(runtime)
+        self.late, self.gone = _late(deadline, runtime), _gone(runtime)
+        self.step = f"{runtime.job.value}.{runtime.step.value}" if runtime.step.value else ""
+        self.library = library
         self.stderr = -1
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Begin to watch."""
         self.stderr = os.memfd_create("daskhpc-mpi-init")
+        orders = (
+            self.deadline,
+            self.rank,
+            self.rank_variable,
+            self.local_size,
+            self.stderr,
+            self.late,
+            self.gone,
+            self.step,
+            self.library,
+        )
         self.process = subprocess.Popen(
-            [
-                sys.executable,
-                "-I",
-                "-S",
-                str(Path(__file__).with_name("_sidecar.py")),
-                json.dumps({**self.orders, "stderr": self.stderr}),
-            ],
+            [sys.executable, "-I", "-S", str(_SIDECAR), *map(str, orders)],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             pass_fds=[self.stderr],
+            process_group=0,  # an interrupt from the terminal is the rank's to answer
         )
         # Only the timing counts: the stacks that faulthandler writes go nowhere, the sidecar says what happened.
         self.nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -137,10 +134,3 @@ def _local_size(runtime: Runtime) -> int:
     """How many ranks this node has, 0 where nobody knows exactly."""
     here = runtime.ranks_on_node
     return 0 if "at most" in here.source or "nobody" in here.source else here.value
-
-
-def _cancel(runtime: Runtime) -> list[str]:
-    command = shutil.which("scancel")
-    if command is None or runtime.step.value is None:
-        return []
-    return [command, f"{runtime.job.value}.{runtime.step.value}"]

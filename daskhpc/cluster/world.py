@@ -51,7 +51,7 @@ def join(runtime: Runtime, env: Mapping[str, str], deadline: float, comm: Any = 
         When there is no MPI library, or it is not the launcher's.
     """
     mpi = _load()
-    library = mpi.Get_library_version()
+    library = mpi.Get_library_version().partition("\0")[0]
     watch = StartWatch(deadline, runtime, library)
     watch.start()
     try:

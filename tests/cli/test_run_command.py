@@ -1,0 +1,387 @@
+"""``daskhpc run``: what it would start, where; with fakes for srun, mpiexec and the MPI library."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from place import MPI_LIST, Place
+
+import daskhpc
+from daskhpc.cli.run import run
+from daskhpc.config import Settings
+
+BUG = pytest.mark.xfail(strict=True, reason="reported")
+HOSTILE = [
+    "-n",
+    "7",
+    "--workers",
+    "--dry-run",
+    "--help",
+    "--",
+    "-m",
+    "a b",
+    "",
+    "it's",
+    "; echo no",
+    "two\nlines",
+    "$X",
+]
+
+
+def planned(place: Place, *arguments: str, **env: str) -> list[str]:
+    """The words of the one line that --dry-run prints."""
+    done = place.daskhpc("run", "--dry-run", *arguments, **env)
+    assert done.code == 0, done.err
+    assert done.err == ""
+    return shlex.split(done.out)
+
+
+def rank(place: Place, *rest: str) -> list[str]:
+    """The command of every rank."""
+    return [str(place.python), "-m", "daskhpc", "run", "--as-rank", *rest]
+
+
+def step(nodes: int, ntasks: int, cpus: int, mpi: str, *more: str) -> list[str]:
+    """The words of a step up to the program."""
+    return [
+        *("env", "-u", "SLURM_NTASKS_PER_NODE", f"SRUN_CPUS_PER_TASK={cpus}"),
+        *("srun", "--overcommit", "--distribution=cyclic", f"--nodes={nodes}", f"--ntasks={ntasks}"),
+        *(f"--cpus-per-task={cpus}", "--kill-on-bad-exit=1", f"--mpi={mpi}", *more),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("job", "options", "expected"),
+    [
+        pytest.param({}, [], step(2, 4, 8, "pmi2"), id="a-task-per-node"),
+        pytest.param({"SLURM_NTASKS": "4", "SLURM_CPUS_PER_TASK": "2"}, [], step(2, 6, 2, "pmi2"), id="tasks-and-CPUs"),
+        pytest.param({"SLURM_NTASKS": "4"}, [], step(2, 6, 4, "pmi2"), id="CPUs-of-a-node-over-its-tasks"),
+        pytest.param({"SLURM_NTASKS": "3"}, [], step(2, 5, 4, "pmi2"), id="uneven-tasks"),
+        pytest.param({}, ["-n", "4"], step(2, 6, 4, "pmi2"), id="more-workers-than-tasks"),
+        pytest.param({}, ["--workers=1"], step(2, 3, 8, "pmi2"), id="fewer"),
+        pytest.param({}, ["--mpi", "pmix_v4"], step(2, 4, 8, "pmix_v4"), id="mpi-as-asked"),
+        pytest.param({"SLURM_NTASKS": "junk"}, [], step(2, 4, 8, "pmi2"), id="junk"),
+        pytest.param(
+            {"SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "1", "SLURM_NTASKS": "2"},
+            [],
+            step(2, 4, 8, "pmi2", "--overlap"),
+            id="inside-a-step",
+        ),
+    ],
+)
+def test_inside_an_allocation_of_slurm(
+    place: Place, job: dict[str, str], options: list[str], expected: list[str]
+) -> None:
+    place.srun()
+    place.slurm(2, **job)
+    assert planned(place, *options, place.script(), "x") == [*expected, *rank(place, "a program.py", "x")]
+
+
+@pytest.mark.parametrize(
+    ("library", "mpi"), [("MPICH", "pmi2"), ("Open MPI", "pmix"), ("Intel MPI", "pmi2"), ("Cray MPICH", "cray_shasta")]
+)
+def test_the_type_of_srun_fits_the_library(place: Place, library: str, mpi: str) -> None:
+    place.srun()
+    place.slurm(2)
+    place.mpi4py(library)
+    assert f"--mpi={mpi}" in planned(place, place.script())
+
+
+def test_srun_offers_nothing_that_fits(place: Place) -> None:
+    place.srun(MPI_LIST.replace("\tpmix\n", "").splitlines()[0] + "\n\tnone\n\tpmi2")
+    place.slurm(2)
+    place.mpi4py("Open MPI")
+    done = place.daskhpc("run", "--dry-run", place.script())
+    assert (done.code, done.out) == (70, "")
+    assert done.err.splitlines()[0] == "daskhpc: srun offers nothing that Open MPI talks to."
+    assert "srun --mpi=list: none, pmi2" in done.err
+    assert "pip install 'daskhpc[mpi]'" in done.err
+
+
+def test_no_library_inside_an_allocation(place: Place) -> None:
+    place.srun()
+    place.slurm(2)
+    place.mpi4py(None)
+    done = place.daskhpc("run", place.script())
+    assert done.code == 70
+    assert done.err.startswith("daskhpc: mpi4py finds no MPI library.")
+    assert "pip install 'daskhpc[mpi]'" in done.err
+    assert "Traceback" not in done.err
+
+
+ROOT = ["OMPI_ALLOW_RUN_AS_ROOT=1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1"] if os.geteuid() == 0 else []
+
+
+@pytest.mark.parametrize(
+    ("library", "launcher", "before", "options"),
+    [
+        ("MPICH", "MPICH", [], []),
+        ("Open MPI", "Open MPI", ROOT, ["--map-by", ":OVERSUBSCRIBE", "--bind-to", "none"]),
+        ("Intel MPI", "Intel MPI", ["I_MPI_PIN=0"], []),
+        ("Cray MPICH", "MPICH", [], []),
+        pytest.param("MVAPICH", "MPICH", [], [], marks=BUG),
+    ],
+)
+def test_on_one_machine(place: Place, library: str, launcher: str, before: list[str], options: list[str]) -> None:
+    place.mpi4py(library)
+    mpiexec = place.mpiexec(launcher)
+    expected = [*before, str(mpiexec), "-n", "5", *options, *rank(place, "a program.py", "x")]
+    assert planned(place, "-n", "3", place.script(), "x") == expected
+
+
+def test_on_one_machine_as_many_workers_as_dask_would_start(place: Place) -> None:
+    from distributed.deploy.utils import nprocesses_nthreads
+
+    mpiexec = place.mpiexec("MPICH")
+    workers = nprocesses_nthreads(daskhpc.discover(env={}).cpus.value)[0]
+    assert planned(place, place.script())[:3] == [str(mpiexec), "-n", str(workers + 2)]
+
+
+def test_the_right_mpiexec_of_several(place: Place) -> None:
+    """The library's own, first beside the Python, then on the path, by the names that there are."""
+    place.mpiexec("Open MPI", beside=True)
+    place.mpiexec("other", "mpirun", beside=True)
+    hydra = place.mpiexec("MPICH", "mpiexec.hydra")
+    script = place.script()
+    assert planned(place, "-n", "1", script)[0] == str(hydra)
+    mpirun = place.mpiexec("MPICH", "mpirun")
+    assert planned(place, "-n", "1", script)[0] == str(mpirun)
+    mpiexec = place.mpiexec("MPICH")
+    assert planned(place, "-n", "1", script)[0] == str(mpiexec)
+    nearest = place.mpiexec("MPICH", beside=True)
+    assert planned(place, "-n", "1", script)[0] == str(nearest)
+    assert planned(place, "-n", "1", script, DASK_DASKHPC__MPIEXEC="/a b/mpiexec")[0] == "/a b/mpiexec"
+
+
+def test_without_a_library_or_a_launcher_it_is_a_local_cluster(place: Place) -> None:
+    place.mpiexec("Open MPI")
+    done = place.daskhpc("run", "--dry-run", place.script(), "x")
+    assert done.code == 0
+    assert done.out.startswith("(a LocalCluster in this process)")
+    assert "no mpiexec of MPICH is on the path; a LocalCluster" in done.err
+    place.mpi4py(None)
+    done = place.daskhpc("run", "--dry-run", place.script(), "x")
+    assert done.code == 0
+    assert "mpi4py finds no MPI library; pip install 'daskhpc[mpi]' brings one; a LocalCluster" in done.err
+
+
+@BUG
+def test_the_line_of_a_local_cluster_is_for_a_shell_too(place: Place) -> None:
+    place.mpi4py(None)
+    line = place.daskhpc("run", "--dry-run", place.script("it's.py"), "a b").out
+    assert shlex.split(line.partition(") ")[2]) == [str(place.python), "it's.py", "a b"]
+
+
+def test_several_nodes_without_srun(place: Place) -> None:
+    place.slurm(2)
+    mpiexec = place.mpiexec("MPICH")
+    hosts = ["-hosts", "127.0.0.1,127.0.0.2", "-ppn", "1"]
+    assert planned(place, place.script())[:7] == [str(mpiexec), "-n", "4", *hosts]
+    assert planned(place, "-n", "6", place.script())[:7] == [str(mpiexec), "-n", "8", *hosts]
+
+
+def test_inside_a_job_of_pbs(place: Place) -> None:
+    place.pbs("127.0.0.1", "127.0.0.1", "127.0.0.2", "127.0.0.2")
+    place.mpi4py("Open MPI")
+    mpiexec = place.mpiexec("Open MPI")
+    assert planned(place, place.script()) == [
+        *ROOT,
+        *(str(mpiexec), "-n", "4", "--map-by", "node:OVERSUBSCRIBE", "--bind-to", "none"),
+        *("--host", "127.0.0.1:4,127.0.0.2:4"),
+        *rank(place, "a program.py"),
+    ]
+
+
+def test_inside_a_job_of_one_node(place: Place) -> None:
+    place.pbs("127.0.0.1")
+    mpiexec = place.mpiexec("MPICH")
+    assert planned(place, place.script()) == [str(mpiexec), "-n", "3", *rank(place, "a program.py")]
+
+
+@pytest.mark.parametrize(
+    ("variable", "words"),
+    [("WORKERS", "--ntasks=6"), ("MPI", "--mpi=4")],
+)
+def test_settings_count_where_no_option_is_given(place: Place, variable: str, words: str) -> None:
+    place.srun()
+    place.slurm(2)
+    assert words in planned(place, place.script(), **{f"DASK_DASKHPC__{variable}": "4"})
+    options = ["-n", "5", "--mpi=none"]
+    assert words not in planned(place, *options, place.script(), **{f"DASK_DASKHPC__{variable}": "4"})
+
+
+OPTIONS = [
+    *("--nthreads=2", "--processes=3", "--memory-limit=4 GB", "--interface=it's; echo"),
+    "--local-directory=/it's a disk",
+]
+
+
+def test_options_are_handed_on_to_the_ranks(place: Place) -> None:
+    place.srun()
+    place.slurm(2)
+    words = planned(place, "-n", "2", "--mpi=pmix", *OPTIONS, place.script(), "x")
+    assert words[-len(OPTIONS) - 2 :] == [*OPTIONS, "a program.py", "x"]
+    assert words[words.index(str(place.python)) :] == rank(place, *OPTIONS, "a program.py", "x")
+
+
+def test_every_option_is_a_setting() -> None:
+    flags = {"module", "dry_run", "as_rank"}
+    options = {str(p.name) for p in run.params if isinstance(p, click.Option)} - flags
+    assert options <= set(Settings.names())
+
+
+@pytest.mark.parametrize("option", ["-m", "--module"])
+def test_a_module(place: Place, option: str) -> None:
+    mpiexec = place.mpiexec("MPICH")
+    words = planned(place, "-n", "1", option, "package.tool", *HOSTILE)
+    assert words == [str(mpiexec), "-n", "3", *rank(place, "--module", "package.tool", *HOSTILE)]
+
+
+NAMES = ['it\'s "a" program; echo no.py', "two\nlines.py", "$(false)", "deep er/program", "é.py", "a=b.py", "~", "*"]
+
+
+@pytest.mark.parametrize("name", [*NAMES, pytest.param("-weird.py", marks=BUG), pytest.param("--help", marks=BUG)])
+def test_program_and_arguments_reach_every_rank_untouched(place: Place, name: str) -> None:
+    """Through the command, the printed line, a shell, the launcher, and the command on the rank."""
+    place.srun()
+    place.slurm(2)
+    script = place.script(name)
+    dashes = ["--"] if name.startswith("-") else []
+    printed = place.daskhpc("run", "--dry-run", *dashes, script, *HOSTILE).out
+
+    done = place.daskhpc("run", *dashes, script, *HOSTILE)
+    assert (done.code, done.out, done.err) == (7, "", ""), "the launcher's own exit code, and nothing else"
+    launched = place.argv
+    assert (place.given["SRUN_CPUS_PER_TASK"], place.given.get("SLURM_NTASKS_PER_NODE")) == ("8", None)
+
+    done = place.run("/bin/bash", "-c", printed, env={"PATH": f"{place.bin}:/usr/bin:/bin"})
+    assert (done.code, done.out, done.err) == (7, "", "")
+    assert place.argv == launched, "--dry-run shows what would be started"
+
+    words = launched[launched.index("run") + 1 :]
+    received: dict[str, Any] = run.make_context("run", words).params
+    assert received["as_rank"]
+    assert (received["script"], list(received["args"])) == (name, HOSTILE)
+
+
+def test_dashes_before_the_program_are_not_its_own(place: Place) -> None:
+    place.mpiexec("MPICH")
+    words = planned(place, "-n", "1", "--", place.script(), "--", "x")
+    received = run.make_context("run", words[words.index("run") + 1 :]).params
+    assert (received["script"], received["args"]) == ("a program.py", ("--", "x"))
+
+
+def test_what_mpiexec_is_given(place: Place) -> None:
+    place.mpi4py("Intel MPI")
+    place.mpiexec("Intel MPI")
+    left_over = {"PMI_SIZE": "1", "PMI_FD": "9", "PMI_RANK": "0", "I_MPI_FABRICS": "ofi"}
+    done = place.daskhpc("run", "-n", "2", place.script(), *HOSTILE, **left_over)
+    assert (done.code, done.err) == (7, "")
+    assert place.argv == ["-n", "4", *rank(place, "a program.py", *HOSTILE)]
+    assert {name: place.given.get(name) for name in (*left_over, "I_MPI_PIN")} == {
+        "PMI_SIZE": None,
+        "PMI_FD": None,
+        "PMI_RANK": None,
+        "I_MPI_FABRICS": "ofi",
+        "I_MPI_PIN": "0",
+    }
+
+
+def test_a_launcher_that_is_not_there(place: Place) -> None:
+    done = place.daskhpc("run", place.script(), DASK_DASKHPC__MPIEXEC="/nowhere/mpiexec")
+    assert done.code == 70
+    assert done.err.startswith("daskhpc: Cannot start /nowhere/mpiexec.\n")
+    assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        ("progam.py", ["Cannot run 'progam.py'.", "no such file in ", "daskhpc run [OPTIONS] script.py [ARGS]"]),
+        ("", ["Cannot run ''.", "no such file"]),
+        (".", ["Cannot run '.'.", "a folder"]),
+        ("folder", ["Cannot run 'folder'.", "a folder"]),
+        ('it\'s; echo "no"', ["Cannot run ", "no such file"]),
+        ("a program.py/x", ["no such file"]),
+    ],
+)
+def test_what_cannot_be_run(place: Place, script: str, words: list[str]) -> None:
+    place.script()
+    (place.work / "folder").mkdir()
+    done = place.daskhpc("run", script)
+    assert (done.code, done.out) == (70, "")
+    assert done.err.startswith("daskhpc: Cannot run ")
+    assert len(done.err.splitlines()) == 3
+    for word in words:
+        assert word in done.err
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        ([], 2, "Missing argument 'SCRIPT'"),
+        (["--nothread=2", "a program.py"], 2, "No such option '--nothread'. Did you mean '--nthreads'?"),
+        (["-n", "many", "a program.py"], 2, "'many' is not a valid integer"),
+        (["-n", "0", "a program.py"], 70, "The setting workers does not take 0."),
+        (["--processes", "-1", "a program.py"], 70, "The setting processes does not take -1."),
+        (["--memory-limit", "much", "a program.py"], 70, "The setting memory_limit does not take 'much'."),
+        (["--interface=", "a program.py"], 70, "The setting interface does not take ''."),
+        (["--nthreads"], 2, "requires an argument"),
+        (["-m"], 2, "Missing argument 'SCRIPT'"),
+    ],
+)
+def test_bad_options(place: Place, options: list[str], code: int, words: str) -> None:
+    place.mpiexec("MPICH")
+    place.script()
+    done = place.daskhpc("run", *options)
+    assert (done.code, done.out) == (code, "")
+    assert words in done.err
+    assert "Traceback" not in done.err
+    assert not (place.folder / "record").exists(), "nothing was started"
+
+
+def test_a_bad_setting_in_the_environment(place: Place) -> None:
+    place.mpiexec("MPICH")
+    done = place.daskhpc("run", place.script(), DASK_DASKHPC__NTHREAD="2")
+    assert done.code == 70
+    assert done.err.startswith("daskhpc: There is no setting 'nthread'.\n  found: DASK_DASKHPC__NTHREAD; ")
+    assert done.err.endswith("  try:   nthreads\n")
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["daskhpc", "--help"], ["Usage: daskhpc [OPTIONS] COMMAND", "run "]),
+        (["daskhpc", "run", "--help"], ["Usage: daskhpc run [OPTIONS] SCRIPT [ARGS]...", "--workers", "--dry-run"]),
+        (["daskhpc", "--version"], [f"daskhpc, version {daskhpc.__version__}"]),
+        (["dask", "hpc", "--help"], ["Usage: dask hpc [OPTIONS] COMMAND", "run "]),
+        (["dask", "hpc", "run", "--help"], ["Usage: dask hpc run [OPTIONS] SCRIPT [ARGS]..."]),
+        (["python", "-m", "daskhpc", "--version"], [f"daskhpc, version {daskhpc.__version__}"]),
+        (["python", "-m", "daskhpc", "--help"], ["Usage: daskhpc [OPTIONS] COMMAND"]),
+    ],
+)
+def test_the_command_has_three_names(place: Place, argv: list[str], words: list[str]) -> None:
+    done = place.run(str(Path(sys.executable).parent / argv[0]), *argv[1:])
+    assert (done.code, done.err) == (0, "")
+    for word in words:
+        assert word in done.out
+    assert "--as-rank" not in done.out, "that is between daskhpc and its ranks"
+
+
+@BUG
+def test_files_in_the_working_directory_do_not_stand_in_for_modules(place: Place) -> None:
+    """Plain python looks beside the script, and so do the ranks."""
+    place.script("queue.py", "raise SystemExit('the wrong queue')")
+    place.mpiexec("MPICH")
+    words = planned(place, "-n", "1", place.script("code/program.py"))
+    command = words[words.index(str(place.python)) : words.index("run")]
+    done = place.run(str(place.python), "code/program.py")
+    assert done.code == 0
+    done = place.run(*command[:-1], "daskhpc.cluster.bootstrap")
+    assert (done.code, done.err) == (0, "")
