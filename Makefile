@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: demo test check benchmark clean
+.PHONY: demo test test-oldest check benchmark clean
 
 demo: $(VENV)/installed
 	$(BIN)/daskhpc run -n $(WORKERS) slurm/digits_search/search.py
@@ -19,6 +19,12 @@ check: $(VENV)/installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# The tests over MPI ranks with the oldest versions that pyproject.toml admits.
+test-oldest:
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/python -m pip install --quiet --constraint tests/oldest.txt --editable '.[mpi]' pytest pytest-timeout
+	PATH="$(CURDIR)/.venv-oldest/bin:$$PATH" .venv-oldest/bin/python -m pytest tests/mpi -k 'not openmpi'
 
 # The start of a job beside dask-mpi's; writes the table of docs/benchmarks.md.
 benchmark: $(VENV)/installed-test
@@ -43,4 +49,4 @@ $(VENV)/installed-test: pyproject.toml | $(VENV)/bin/python
 	touch $@
 
 clean:
-	rm -rf $(VENV) .openmpi build dist *.egg-info
+	rm -rf $(VENV) .venv-oldest .openmpi build dist *.egg-info

@@ -11,6 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import daskhpc
+
+ROOT = Path(daskhpc.__file__).parents[1]
+
 MPI_LIST = """MPI plugin types are...
 \tcray_shasta
 \tnone
@@ -118,7 +122,7 @@ class Place:
     def environment(self) -> dict[str, str]:
         """The variables of a command: none of this test run's own schedulers and libraries."""
         kept = {k: v for k, v in os.environ.items() if not k.startswith(FORGOTTEN)}
-        ours = {"PATH": str(self.bin), "PYTHONPATH": str(self.modules), "HOME": str(self.folder)}
+        ours = {"PATH": str(self.bin), "PYTHONPATH": f"{self.modules}:{ROOT}", "HOME": str(self.folder)}
         # names of nodes that nobody knows: do not ask twice
         return {**kept, **ours, "RES_OPTIONS": "timeout:1 attempts:1", **self.env}
 

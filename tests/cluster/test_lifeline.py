@@ -274,6 +274,26 @@ def test_waiting_for_workers_leaves_the_client_out(root: Root) -> None:
     assert client.process.poll() is None
 
 
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for what nobody tells."""
+    end = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def test_workers_have_left_when_each_has_said_so_or_ended(root: Root) -> None:
+    client, leaving, ending = (root.rank(number) for number in (1, 2, 3))
+    assert not root.hub.workers_left()
+    root.hub.closing()
+    assert leaving.hear() == "end"
+    assert leaving.ask("leave") == "done"
+    assert not root.hub.workers_left()
+    ending.kill()
+    until(root.hub.workers_left)
+    assert (client.process.poll(), leaving.process.poll()) == (None, None)
+
+
 @pytest.mark.parametrize(
     "said",
     [
