@@ -12,11 +12,12 @@ from ..config import Settings
 from ..errors import EXIT_FAILED, DaskhpcError, SettingsError, StartError
 from ..runtime import Runtime, discover
 from . import ending
-from .environment import prepare
+from .environment import check_directory, interactive, prepare
 from .lifeline import Address, Hub, Line
-from .network import address_of, check_interface
+from .network import address_of, check_interface, with_usable_interface
 from .plan import SMALLEST_WORLD, WORKER, common_host, plan_rank
 from .session import Member, session
+from .table import show_warnings
 from .watch import StartWatch
 from .world import World, agree, join, leave_together, say
 
@@ -124,7 +125,9 @@ def initialize(
     prepare(member)
     member.own_workers = worker_class is None and nanny is not False
     is_client = _run_dask_mpi(member, worker_arguments(member, nanny, worker_class, worker_options))
-    if not is_client:
+    if is_client:
+        show_warnings(member.plans)
+    else:
         return ending.leave(member, exit=exit, own_world=comm is None)
     if exit:
         ending.end_with_program(member, own_world=comm is None)
@@ -150,14 +153,14 @@ def tell_ignored(call: str, arguments: dict[str, Any]) -> None:
 def _meet(arguments: dict[str, Any], comm: Any) -> Member:
     """All ranks agree that the cluster can start, or all of them end here."""
     settings, problem = _resolve(arguments)
-    runtime = discover(headroom=settings.headroom)
+    runtime = with_usable_interface(discover(headroom=settings.headroom))
     world: World | None = None
     try:
         world, watch = join(runtime, os.environ, settings.start_deadline, comm)
         with watch:
             return _agree(world, runtime, settings, problem, watch)
     except StartError as error:
-        if hasattr(sys, "ps1") or "ipykernel" in sys.modules:
+        if interactive():
             raise
         leave_together(error, world, runtime)
         raise SystemExit(EXIT_FAILED) from None
@@ -216,7 +219,7 @@ def cannot_take_part(size: int, runtime: Runtime, settings: Settings) -> Daskhpc
         return StartError(
             "A module that the cluster needs is missing.", str(error), f"{sys.executable} -m pip install daskhpc"
         )
-    return check_interface(settings.interface)
+    return check_interface(settings.interface) or check_directory(settings.local_directory)
 
 
 def worker_arguments(
@@ -248,7 +251,7 @@ def _run_dask_mpi(member: Member, workers: dict[str, Any]) -> bool:
                     local_directory=plan.local_directory.value,
                     memory_limit=plan.memory_limit.value,
                     dashboard=False,  # the preload adds it, later
-                    dashboard_address=settings.dashboard_address if settings.dashboard else None,
+                    dashboard_address=settings.dashboard_address if settings.dashboard else "127.0.0.1:0",
                     protocol=settings.protocol,
                     comm=member.world.comm,
                     exit=False,

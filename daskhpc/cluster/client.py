@@ -15,12 +15,12 @@ from ..errors import EXIT_FAILED, StartError
 from ..runtime import Runtime, discover
 from ..runtime.ask import with_end_time
 from .bootstrap import initialize, tell_ignored
-from .environment import cap, quiet
+from .environment import cap, check_directory, interactive, quiet
 from .local import plan_local, start_local
-from .network import check_interface
-from .plan import RankPlan
+from .network import check_interface, with_usable_interface
+from .plan import WORKER, RankPlan
 from .session import Member, session
-from .table import StartTable, show
+from .table import StartTable, show, show_warnings
 from .world import say
 
 if TYPE_CHECKING:
@@ -100,11 +100,14 @@ def _client_of_ranks(member: Member, arguments: dict[str, Any]) -> Any:
     from distributed import Client
 
     settings = Settings.resolve({"worker_deadline": arguments["worker_deadline"]})
+    started = sum(plan.role == WORKER for plan in member.plans)
+    if arguments["workers"] not in (None, started):
+        say(f"start(workers={arguments['workers']}): the launcher started {started} worker ranks, which are used.")
     client = Client()
     try:
         wait_for_workers(client, member.plans, settings.worker_deadline)
     except StartError as error:
-        if hasattr(sys, "ps1") or "ipykernel" in sys.modules:
+        if interactive():
             raise
         say(error)
         raise SystemExit(EXIT_FAILED) from None
@@ -120,10 +123,10 @@ def _local_client(arguments: dict[str, Any]) -> Any:
     import dask
 
     settings = Settings.resolve(arguments)
-    problem = check_interface(settings.interface)
+    problem = check_interface(settings.interface) or check_directory(settings.local_directory)
     if problem is not None:
         raise problem
-    runtime = with_end_time(discover(headroom=settings.headroom))
+    runtime = with_usable_interface(with_end_time(discover(headroom=settings.headroom)))
     plan = plan_local(runtime, settings)
     quiet(settings.log_level)
     cap(runtime.cpus.value)
@@ -132,6 +135,7 @@ def _local_client(arguments: dict[str, Any]) -> Any:
         client = start_local(plan, settings)
     dask.config.set(scheduler_address=client.scheduler.address)
     session.member = Member(runtime, settings, (plan,))
+    show_warnings((plan,))
     show(StartTable((plan,), runtime, client.dashboard_link if settings.dashboard else None, unused_nodes(runtime)))
     return client
 

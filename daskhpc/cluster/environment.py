@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import tempfile
 from typing import Any
 
 import dask
 
+from ..errors import StartError
 from .plan import CLIENT, SCHEDULER
 from .session import Member
 from .workers import caps
@@ -26,6 +28,26 @@ def prepare(member: Member) -> None:
         cap(1)
         preload = [*dask.config.get("distributed.scheduler.preload"), "daskhpc.cluster.preload"]
         dask.config.set({"distributed.scheduler.preload": preload})
+
+
+def interactive() -> bool:
+    """Whether a person types at this process: an error is then raised, and ends nothing."""
+    return hasattr(sys, "ps1") or "ipykernel" in sys.modules
+
+
+def check_directory(directory: str | None) -> StartError | None:
+    """Why workers cannot write into a directory that was set, None where they can; it is made where it is missing."""
+    if directory is None:
+        return None
+    try:
+        os.makedirs(directory, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory) as file:
+            file.write(b"daskhpc")
+    except OSError as error:
+        return StartError(
+            "The local directory cannot be written to.", str(error), "another one, or none: the local scratch is used"
+        )
+    return None
 
 
 def cap(threads: int) -> None:

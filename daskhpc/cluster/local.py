@@ -41,6 +41,7 @@ def plan_local(runtime: Runtime, settings: Settings) -> RankPlan:
         blas_threads=worker_blas(cpus, nthreads.value, shared),
         interface=interface_of(runtime, settings),
         local_directory=directory_of(runtime, settings),
+        warnings=runtime.warnings,
     )
 
 

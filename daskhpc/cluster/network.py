@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import replace
 
 import psutil
 
 from ..errors import StartError
+from ..runtime import Runtime, Sourced
 
 
 def addresses() -> dict[str, str]:
@@ -30,6 +32,14 @@ def check_interface(interface: str | None) -> StartError | None:
     return StartError(
         happened, "interfaces with an address: " + ", ".join(sorted(here)), "one of these, or none at all"
     )
+
+
+def with_usable_interface(runtime: Runtime) -> Runtime:
+    """`runtime` without an interface that has no IPv4 address after all: Dask then takes its own default."""
+    chosen = runtime.interface
+    if chosen.value is None or chosen.value in addresses():
+        return runtime
+    return replace(runtime, interface=Sourced(None, f"{chosen.value} has no address"))
 
 
 def address_of(interface: str | None) -> str:

@@ -42,6 +42,8 @@ class RankPlan:
         Network interface.
     local_directory : Sourced[str]
         Where Dask spills to.
+    warnings : tuple[str, ...]
+        What is unwise on the rank's node, each with what to type instead.
     """
 
     rank: int
@@ -53,6 +55,7 @@ class RankPlan:
     blas_threads: Sourced[int]
     interface: Sourced[str | None]
     local_directory: Sourced[str]
+    warnings: tuple[str, ...] = ()
 
 
 def plan_rank(runtime: Runtime, settings: Settings, rank: int, ranks_on_node: Sequence[int]) -> RankPlan:
@@ -93,6 +96,7 @@ def plan_rank(runtime: Runtime, settings: Settings, rank: int, ranks_on_node: Se
         blas_threads=blas,
         interface=interface_of(runtime, settings),
         local_directory=directory_of(runtime, settings),
+        warnings=runtime.warnings,
     )
 
 

@@ -15,6 +15,7 @@ from dask.utils import format_bytes
 
 from ..runtime import Runtime
 from .plan import CLIENT, SCHEDULER, RankPlan
+from .world import say
 
 COLUMNS = ("role", "ranks", "hosts", "processes", "threads", "BLAS", "memory", "interface", "scratch")
 
@@ -88,7 +89,7 @@ class StartTable:
         lines = [self.remark] if self.remark else []
         if self.dashboard:
             lines.append(f"dashboard {self.dashboard}{tunnel(self.dashboard, self.runtime.host.value)}")
-        return lines + [f"warning: {w}" for w in self.runtime.warnings]
+        return lines
 
     def __str__(self) -> str:
         table = [COLUMNS, *self.rows()]
@@ -171,6 +172,16 @@ def _user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return str(os.getuid())
+
+
+def show_warnings(plans: Sequence[RankPlan]) -> None:
+    """Say what is unwise, each thing once, with the hosts where it is."""
+    where: dict[str, list[str]] = {}
+    for plan in plans:
+        for warning in plan.warnings:
+            where.setdefault(warning, []).append(plan.host)
+    for warning, there in where.items():
+        say(f"warning on {hosts(there)}: {warning}")
 
 
 def show(table: StartTable) -> None:

@@ -171,8 +171,13 @@ def test_the_sources_of_ranks_that_differ_are_all_there() -> None:
     assert StartTable(several, runtime()).sources()[COLUMNS.index("threads")] == "SLURM_CPUS_ON_NODE; affinity"
 
 
-def test_warnings_stand_below() -> None:
-    assert str(table(warnings=("first", "second"))).splitlines()[-2:] == ["  warning: first", "  warning: second"]
+def test_warnings_are_said_once_with_their_hosts(capsys: pytest.CaptureFixture[str]) -> None:
+    plans = [replace(worker(rank, host), warnings=("slow disk",)) for rank, host in enumerate(("a", "b"), 2)]
+    show_warnings([replace(plans[0], warnings=("slow disk", "bound")), plans[1]])
+    assert capsys.readouterr().err.splitlines() == [
+        "daskhpc: warning on a,b: slow disk",
+        "daskhpc: warning on a: bound",
+    ]
 
 
 class Cells(HTMLParser):
