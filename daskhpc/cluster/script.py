@@ -86,7 +86,7 @@ def use_running_cluster() -> None:
         return
     import dask_mpi
 
-    from .bootstrap import initialize
+    from .bootstrap import initialize, send_close_signal
 
     def run_here(client_function: Any = None, client_args: Any = (), client_kwargs: Any = None, **_: Any) -> None:
         if callable(client_function):
@@ -94,3 +94,4 @@ def use_running_cluster() -> None:
 
     dask_mpi.initialize = initialize
     dask_mpi.execute = run_here
+    dask_mpi.send_close_signal = send_close_signal
