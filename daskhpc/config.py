@@ -18,33 +18,59 @@ PREFIX = "DASK_DASKHPC__"
 
 
 def _count(value: Any) -> int:
-    if isinstance(value, bool) or int(value) != float(value) or int(value) < 1:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = 0.0
+    if isinstance(value, bool) or not number.is_integer() or number < 1:
         raise ValueError("a whole number, 1 or more")
-    return int(value)
+    return int(number)
 
 
 def _seconds(value: Any) -> float:
-    if isinstance(value, bool):
-        raise ValueError("a positive number of seconds, or a text such as '2 min'")
-    try:
-        seconds = float(value)
-    except ValueError:
-        from dask.utils import parse_timedelta
+    from dask.utils import parse_timedelta
 
+    wanted = "a positive number of seconds, or a text such as '2 minutes'"
+    if isinstance(value, bool) or value == "":
+        raise ValueError(wanted)
+    try:
         seconds = float(parse_timedelta(value))
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise ValueError(wanted) from None
     if not 0 < seconds < float("inf"):
-        raise ValueError("a positive number of seconds")
+        raise ValueError(wanted)
     return seconds
 
 
 def _memory(value: Any) -> int | float | str:
-    if value == "auto":
-        return "auto"
-    if isinstance(value, float) and 0 < value <= 1:
-        return value
     from dask.utils import parse_bytes
 
-    return int(parse_bytes(value))
+    wanted = "bytes, a text such as '4GB', a fraction up to 1, 'auto', or 0 for no limit"
+    if value == "auto":
+        return "auto"
+    if isinstance(value, bool) or value == "":
+        raise ValueError(wanted)
+    try:
+        return _part(value) or _bytes(parse_bytes(value))
+    except (ValueError, TypeError, AttributeError, OverflowError):
+        raise ValueError(wanted) from None
+
+
+def _part(value: Any) -> float | None:
+    """A fraction of the memory, given as a float or, on a command line, as a text with a point."""
+    if isinstance(value, float) or (isinstance(value, str) and "." in value):
+        try:
+            part = float(value)
+        except ValueError:
+            return None
+        return part if 0 < part <= 1 else None
+    return None
+
+
+def _bytes(count: float) -> int:
+    if count < 0:
+        raise ValueError("less than nothing")
+    return int(count)
 
 
 def _fraction(value: Any) -> float:
@@ -54,10 +80,9 @@ def _fraction(value: Any) -> float:
 
 
 def _flag(value: Any) -> bool:
-    if isinstance(value, str) and value.lower() in {"true", "yes", "on", "1", "false", "no", "off", "0"}:
-        return value.lower() in {"true", "yes", "on", "1"}
-    if isinstance(value, bool):
-        return value
+    text = str(value).lower()
+    if isinstance(value, bool | int | str) and text in {"true", "yes", "on", "1", "false", "no", "off", "0"}:
+        return text in {"true", "yes", "on", "1"}
     raise ValueError("true or false")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Sequence
@@ -46,14 +47,16 @@ def run(script: str, args: tuple[str, ...], module: bool, dry_run: bool, as_rank
         settings = Settings.resolve(options)
         _check(script, module)
         given = [f"--{k.replace('_', '-')}={v}" for k, v in options.items() if v is not None and k not in _LAUNCHING]
+        target = ["-m", script] if module else [script]
         own = [*given, *(["--module"] if module else [])]
-        program = (sys.executable, "-m", "daskhpc", "run", _AS_RANK, *own, script, *args)
+        # -P: a file in the working directory does not stand in for a module of daskhpc's or Dask's.
+        program = (sys.executable, "-P", "-m", "daskhpc", "run", _AS_RANK, *own, "--", script, *args)
         runtime = discover()
         command = None if as_rank or runtime.world_size.value > 1 else launch_command(runtime, settings, program)
         if command is not None:
             _launch(command, dry_run)
         elif dry_run:
-            click.echo(f"(a LocalCluster in this process) {sys.executable} {script} {' '.join(args)}")
+            click.echo(f"(a LocalCluster in this process) {shlex.join([sys.executable, *target, *args])}")
             return
     except DaskhpcError as error:
         click.echo(f"daskhpc: {error}", err=True)
@@ -131,10 +134,8 @@ def find_mpiexec(library: str) -> str | None:
 
 
 def _same(launcher: str | None, library: str) -> bool:
-    """MVAPICH and MPICH share Hydra."""
-    return launcher == library or (
-        launcher == "MPICH" and "MPI" in library and library not in ("Open MPI", "Intel MPI")
-    )
+    """MVAPICH's and Cray MPICH's launcher is MPICH's."""
+    return launcher == library or (launcher == "MPICH" and library in ("MVAPICH", "Cray MPICH"))
 
 
 def _local_workers(runtime: Runtime) -> int:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 _HELLO_SECONDS = 10.0
-_END, _BYE = b"end\n", b"bye\n"
+_OK, _END, _BYE = b"ok\n", b"end\n", b"bye\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +46,10 @@ class Hub:
         self.address = Address(host, self._listener.getsockname()[1], secrets.token_hex(16))
         self._on_end = on_end
         self._on_lost = on_lost
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()
         self._closing = False
         self._lines: dict[int, socket.socket] = {}
         self._released: set[int] = set()
-        self._gone = threading.Condition()
         threading.Thread(target=self._accept, name="daskhpc-hub", daemon=True).start()
 
     def _accept(self) -> None:
@@ -66,30 +65,32 @@ class Hub:
         if rank is None:
             line.close()
             return
-        with self._gone:
-            self._lines[rank] = line
         for word in _words(line):
             if word == _END:
                 self._end()
             if word == _BYE:
                 self._released.add(rank)
-        with self._gone:
+        with self._changed:
             self._lines.pop(rank, None)
-            self._gone.notify_all()
+            self._changed.notify_all()
         if rank not in self._released:
             self._lost(rank)
 
     def _greet(self, line: socket.socket) -> int | None:
+        """Let a rank in that shows the token; it is told the end, however soon that comes."""
         line.settimeout(_HELLO_SECONDS)
         try:
             hello = json.loads(line.recv(256))
             if not secrets.compare_digest(hello["token"], self.address.token):
                 return None
-            line.sendall(b"ok\n")
+            rank = int(hello["rank"])
+            with self._changed:
+                line.sendall(_OK + _END if self._closing else _OK)
+                self._lines[rank] = line
         except (OSError, ValueError, KeyError, TypeError):
             return None
         line.settimeout(None)
-        return int(hello["rank"])
+        return rank
 
     def _end(self) -> None:
         if self.closing():
@@ -101,25 +102,22 @@ class Hub:
 
     def closing(self) -> bool:
         """From now on a rank that ends is no loss; True for the first caller."""
-        with self._lock:
+        with self._changed:
             first, self._closing = not self._closing, True
-        if first:
-            with self._gone:
-                lines = list(self._lines.values())
-            for line in lines:
+            for line in self._lines.values() if first else ():
                 with contextlib.suppress(OSError):
                     line.sendall(_END)
         return first
 
     def workers_left(self) -> bool:
         """Whether every rank but the client has left in order, or ended."""
-        with self._gone:
+        with self._changed:
             return not set(self._lines) - self._released - {1}
 
     def wait_for_workers(self, seconds: float) -> None:
         """Wait until every rank but the client has ended; the client's exit code is to be the last word."""
-        with self._gone:
-            self._gone.wait_for(lambda: not set(self._lines) - {1}, timeout=seconds)
+        with self._changed:
+            self._changed.wait_for(lambda: not set(self._lines) - {1}, timeout=seconds)
 
 
 class Line:
@@ -144,7 +142,7 @@ class Line:
     def __init__(self, address: Address, rank: int, on_end: Callable[[], None], on_lost: Callable[[], None]) -> None:
         self._socket = socket.create_connection((address.host, address.port), timeout=_HELLO_SECONDS)
         self._socket.sendall(json.dumps({"rank": rank, "token": address.token}).encode())
-        if self._socket.recv(3) != b"ok\n":
+        if self._socket.recv(len(_OK)) != _OK:
             raise ConnectionRefusedError(f"{address.host}:{address.port} is not rank 0 of this job")
         self._socket.settimeout(None)
         self._on_end = on_end
@@ -152,8 +150,12 @@ class Line:
         self._leaving = threading.Event()
         self._ended = threading.Event()
         # A forked child that lives on would keep the socket open, and hide the end of this process.
-        os.register_at_fork(after_in_child=self._socket.close)
+        os.register_at_fork(after_in_child=self._close_in_child)
         threading.Thread(target=self._watch, name="daskhpc-line", daemon=True).start()
+
+    def _close_in_child(self) -> None:
+        with contextlib.suppress(OSError):
+            os.close(self._socket.fileno())
 
     def _watch(self) -> None:
         for word in _words(self._socket):

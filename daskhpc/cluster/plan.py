@@ -121,7 +121,8 @@ def worker_memory(memory: Sourced[int], settings: Settings) -> Sourced[int]:
     """Bytes per worker process: the memory of the rank over its processes, unless set."""
     limit = settings.memory_limit
     if limit == "auto":
-        return _share(memory, settings.processes)
+        # No memory means that nobody says how much, which is no limit.
+        return _share(memory, settings.processes) if memory.value else memory
     if isinstance(limit, float):
         source = f"{limit:g} of {memory.source} ({settings.sources.get('memory_limit', 'argument')})"
         return Sourced(int(memory.value * limit), source)

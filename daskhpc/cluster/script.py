@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import importlib.util
 import io
 import os
@@ -9,6 +10,7 @@ import runpy
 import sys
 import types
 from collections.abc import Sequence
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -20,7 +22,10 @@ def set_path(target: str, module: bool) -> None:
     can be imported there.
     """
     first = os.getcwd() if module else str(Path(target).resolve().parent)
-    sys.path[0] = first
+    if sys.flags.safe_path:
+        sys.path.insert(0, first)
+    else:
+        sys.path[0] = first
 
 
 def run_as_main(target: str, arguments: Sequence[str], module: bool) -> NoReturn:
@@ -43,32 +48,64 @@ def run_as_main(target: str, arguments: Sequence[str], module: bool) -> NoReturn
     """
     use_running_cluster()
     sys.argv[:] = [target, *arguments]
+    error = _uncaught(target, module)
+    if error is None:
+        raise SystemExit(0)
+    _report(error, _without_our_frames(error.__traceback__))
+    raise SystemExit(130 if isinstance(error, KeyboardInterrupt) else 1)
+
+
+def _uncaught(target: str, module: bool) -> BaseException | None:
+    """Run the program; the exception that it did not catch, SystemExit apart."""
+    main = _fresh_main()
     try:
         if module:
-            runpy.run_module(target, run_name="__main__", alter_sys=True)
+            # What python -m calls: it fills in sys.modules["__main__"], which stays until the process ends.
+            runpy._run_module_as_main(target)  # type: ignore[attr-defined]
         else:
-            _execute(target)
+            _execute(os.path.abspath(target), main)
     except SystemExit:
         raise
     except BaseException as error:
-        own = _without_our_frames(error.__traceback__, target)
-        sys.excepthook(type(error), error.with_traceback(own), own)
-        raise SystemExit(130 if isinstance(error, KeyboardInterrupt) else 1) from None
-    raise SystemExit(0)
+        return error
+    return None
 
 
-def _execute(target: str) -> None:
-    """Run a file in a fresh ``__main__``, which stays until the process ends."""
-    path = os.path.abspath(target)
+def _fresh_main() -> types.ModuleType:
+    """An empty ``__main__`` with the names that python gives one, in place of the command's own."""
+    names: dict[str, Any] = {"__builtins__": builtins}
+    if sys.version_info < (3, 14):
+        names["__annotations__"] = {}
+    if sys.version_info < (3, 15):
+        names["__cached__"] = None
+    main = types.ModuleType("__main__")
+    vars(main).update(names)
+    sys.modules["__main__"] = main
+    return main
+
+
+def _execute(path: str, main: types.ModuleType) -> None:
     with io.open_code(path) as file:
         source = file.read()
-    main = types.ModuleType("__main__")
-    main.__dict__.update(__file__=path, __cached__=None, __builtins__=__builtins__)
-    sys.modules["__main__"] = main
-    exec(compile(source, path, "exec"), main.__dict__)
+    main.__dict__.update(__file__=path, __loader__=SourceFileLoader("__main__", path))
+    exec(compile(source, path, "exec", dont_inherit=True), main.__dict__)
 
 
-def _without_our_frames(trace: types.TracebackType | None, target: str) -> types.TracebackType | None:
+def _report(error: BaseException, trace: types.TracebackType | None) -> None:
+    """Hand an uncaught exception to the program's own hook, as the interpreter does."""
+    error = error.with_traceback(trace)
+    try:
+        sys.excepthook(type(error), error, trace)
+    except BaseException as failed:
+        inner = failed.__traceback__
+        print("Error in sys.excepthook:", file=sys.stderr)
+        own = inner.tb_next if inner else None
+        sys.__excepthook__(type(failed), failed.with_traceback(own), own)
+        print("\nOriginal exception was:", file=sys.stderr)
+        sys.__excepthook__(type(error), error, trace)
+
+
+def _without_our_frames(trace: types.TracebackType | None) -> types.TracebackType | None:
     """The traceback from the first frame that is neither this module's nor runpy's."""
     ours = {__file__, "<frozen runpy>", runpy.__file__}
     while trace is not None and trace.tb_frame.f_code.co_filename in ours:

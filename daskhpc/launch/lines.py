@@ -41,8 +41,8 @@ class Command:
     unset: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        forget = ["env", *(word for name in self.unset for word in ("-u", name))] if self.unset else []
-        return shlex.join([*forget, *(f"{k}={v}" for k, v in self.env.items()), *self.argv])
+        changes = [*(word for name in self.unset for word in ("-u", name)), *(f"{k}={v}" for k, v in self.env.items())]
+        return shlex.join(["env", *changes, *self.argv] if changes else self.argv)
 
 
 def srun_line(allocation: Allocation, program: Sequence[str], workers: int | None, mpi: str) -> Command:

@@ -21,7 +21,6 @@ import pytest
 
 from daskhpc.cluster.lifeline import Address, Hub, Line
 
-BUG = pytest.mark.xfail(strict=True, reason="reported")
 DEADLINE = 20.0
 END, LOST = "end", "lost"
 
@@ -239,7 +238,6 @@ def test_a_rank_that_left_and_is_killed_then_is_no_loss(root: Root) -> None:
     root.only((LOST, 3))
 
 
-@BUG
 def test_a_forked_child_that_lives_on_does_not_hide_the_end(root: Root) -> None:
     """Such as a multiprocessing pool of the user's program, whose processes outlive it."""
     rank = root.rank(1)
@@ -428,7 +426,6 @@ def crowded() -> Iterator[None]:
         thread.join(DEADLINE)
 
 
-@pytest.mark.xfail(strict=False, reason="reported: a race, lost in one of ten rounds")
 @pytest.mark.usefixtures("crowded")
 def test_whoever_was_let_in_is_told_the_end() -> None:
     """However soon the end comes after the welcome."""

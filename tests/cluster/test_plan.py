@@ -12,8 +12,6 @@ from daskhpc.cluster.local import plan_local
 from daskhpc.cluster.plan import RankPlan, common_host, plan_rank, role_of, worker_blas, worker_memory, worker_threads
 from daskhpc.runtime import Grant, Sourced
 
-BUG = pytest.mark.xfail(strict=True, reason="reported")
-
 ROLES = ["scheduler", "client", "worker", "worker", "worker"]
 TWO_NODES = ["n1", "n2", "n1", "n2"]
 LEFT = int(2 * GB * 0.9)
@@ -68,7 +66,7 @@ def numbers(plan: RankPlan) -> tuple[int, int, int, int]:
         pytest.param(grant(8, bound=3), {}, (1, 3, 1, LEFT), id="never-more-than-it-is-bound-to"),
         pytest.param(grant(8, per_rank=8, bound=2), {"processes": 2}, (2, 1, 1, LEFT // 2), id="bound-below-granted"),
         pytest.param(grant(memory=0), {}, (1, 4, 1, 0), id="nobody-says-how-much-memory"),
-        pytest.param(grant(memory=0), {"processes": 2}, (2, 2, 1, 0), id="nobody-says-for-two", marks=BUG),
+        pytest.param(grant(memory=0), {"processes": 2}, (2, 2, 1, 0), id="nobody-says-for-two"),
     ],
 )
 def test_a_worker_rank_alone_on_its_node(
@@ -156,6 +154,12 @@ def test_what_was_set_is_used() -> None:
     assert (plan.interface.value, plan.local_directory.value) == ("eth0", "/it's; echo no")
     plan = plan_rank(runtime(interface=None), settings(), 2, (2,))
     assert (plan.interface.value, plan.local_directory.value) == (None, "/local/12")
+
+
+def test_what_is_unwise_on_a_node_travels_with_its_plans() -> None:
+    unwise = runtime(warnings=("slow disk",))
+    assert plan_rank(unwise, settings(), 2, (2,)).warnings == ("slow disk",)
+    assert plan_local(unwise, settings(workers=1)).warnings == ("slow disk",)
 
 
 def test_frozen() -> None:

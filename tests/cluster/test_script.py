@@ -13,8 +13,6 @@ from typing import NamedTuple
 
 import pytest
 
-BUG = pytest.mark.xfail(strict=True, reason="reported")
-
 # What daskhpc run does on the client's rank, without the cluster; dask_mpi apart, which takes a second to import.
 DRIVER = """
 import sys
@@ -148,9 +146,9 @@ def test_a_module_of_a_package(folder: Folder, target: str) -> None:
 @pytest.mark.parametrize(
     ("target", "word"),
     [
-        pytest.param("nothing", "No module named nothing", marks=BUG),
-        pytest.param("nothing.at.all", "nothing", marks=BUG),
-        pytest.param("plain", "is a package and cannot be directly executed", marks=BUG),
+        pytest.param("nothing", "No module named nothing"),
+        pytest.param("nothing.at.all", "nothing"),
+        pytest.param("plain", "is a package and cannot be directly executed"),
         ("broken", "ZeroDivisionError"),
     ],
 )
@@ -223,13 +221,10 @@ TRACEBACKS = {
     "logging": "import logging\ntry:\n    1 / 0\nexcept Exception:\n    logging.exception('words')\n",
     "printed": "import traceback\ntry:\n    1 / 0\nexcept Exception:\n    traceback.print_exc()\n",
 }
-TRACEBACK_BUGS = {"broken-hook"}
 
 
 @MODES
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[BUG] if name in TRACEBACK_BUGS else []) for name in TRACEBACKS]
-)
+@pytest.mark.parametrize("name", [pytest.param(name) for name in TRACEBACKS])
 def test_what_it_says_shows_the_programs_own_frames_alone(folder: Folder, name: str, module: bool) -> None:
     folder.write("def f():\n    raise OSError('beside')\nf()\n", "beside.py")
     done = folder.alike(TRACEBACKS[name], module=module)
@@ -320,26 +315,12 @@ MAIN = {
         "    import __main__\n    print(__main__.X, sys.argv)\nthreading.Thread(target=f).start()\n"
     ),
 }
-# in a script, and in a module
-MAIN_BUGS = {
-    ("string-annotations", False),
-    ("a-class-of-annotations", False),
-    ("builtins", False),
-    ("builtins", True),
-    ("annotations-of-the-module", False),
-    ("annotations-of-the-module", True),
-    ("names", False),
-    ("names", True),
-    ("loader", False),
-    ("main-at-the-end", True),
-    ("main-for-a-thread-at-the-end", True),
-}
 
 
 @pytest.mark.parametrize(
     ("name", "module"),
     [
-        pytest.param(name, module, marks=[BUG] if (name, module) in MAIN_BUGS else [], id=f"{name}-{kind}")
+        pytest.param(name, module, id=f"{name}-{kind}")
         for name in MAIN
         for module, kind in ((False, "script"), (True, "module"))
     ],

@@ -12,7 +12,7 @@ import pytest
 from made import GB, grant, plans, runtime, settings
 
 from daskhpc.cluster.local import plan_local
-from daskhpc.cluster.table import COLUMNS, StartTable, duration, hosts, show, spans, tunnel
+from daskhpc.cluster.table import COLUMNS, StartTable, duration, hosts, show, show_warnings, spans, tunnel
 
 TWO_NODES = ["n1", "n2", "n1", "n2"]
 
@@ -172,8 +172,8 @@ def test_the_sources_of_ranks_that_differ_are_all_there() -> None:
 
 
 def test_warnings_are_said_once_with_their_hosts(capsys: pytest.CaptureFixture[str]) -> None:
-    plans = [replace(worker(rank, host), warnings=("slow disk",)) for rank, host in enumerate(("a", "b"), 2)]
-    show_warnings([replace(plans[0], warnings=("slow disk", "bound")), plans[1]])
+    first, second = (dataclasses.replace(plan, warnings=("slow disk",)) for plan in plans(["a", "b"]))
+    show_warnings([dataclasses.replace(first, warnings=("slow disk", "bound")), second])
     assert capsys.readouterr().err.splitlines() == [
         "daskhpc: warning on a,b: slow disk",
         "daskhpc: warning on a: bound",
@@ -207,8 +207,9 @@ class Cells(HTMLParser):
 
 def test_html_has_the_same_cells_and_escapes_them() -> None:
     hostile = "<script>alert('x')</script>&amp;\"; echo"
+    several = plans([hostile] * 4, local_directory=hostile, interface="<b>")
     made = StartTable(
-        plans([hostile] * 4, local_directory=hostile, interface="<b>"),
+        [dataclasses.replace(p, nthreads=dataclasses.replace(p.nthreads, source=hostile)) for p in several],
         runtime(job=hostile, warnings=(hostile,)),
         dashboard=hostile,
         remark=hostile,
@@ -220,6 +221,7 @@ def test_html_has_the_same_cells_and_escapes_them() -> None:
     assert page.tags == {"div", "b", "table", "thead", "tbody", "tfoot", "tr", "th", "td", "i"}
     assert page.rows == [list(COLUMNS), *map(list, made.rows()), list(made.sources())]
     assert hostile in page.rows[1]
+    assert hostile in page.rows[-1]
     assert hostile not in made._repr_html_()
 
 
