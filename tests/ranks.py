@@ -30,7 +30,7 @@ class Done(NamedTuple):
     @property
     def messages(self) -> list[str]:
         """What daskhpc itself said, the start table apart."""
-        return [line for line in self.err.splitlines() if line.startswith("daskhpc: ") and " threads, " not in line]
+        return [line for line in self.err.splitlines() if line.startswith("daskhpc: ") and " worker" not in line[:24]]
 
 
 class Ranks:

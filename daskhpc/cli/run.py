@@ -52,16 +52,18 @@ def run(script: str, args: tuple[str, ...], module: bool, dry_run: bool, as_rank
         # -P: a file in the working directory does not stand in for a module of daskhpc's or Dask's.
         program = (sys.executable, "-P", "-m", "daskhpc", "run", _AS_RANK, *own, "--", script, *args)
         runtime = discover()
-        command = None if as_rank or runtime.world_size.value > 1 else launch_command(runtime, settings, program)
+        is_rank = as_rank or runtime.world_size.value > 1
+        command = None if is_rank else launch_command(runtime, settings, program)
         if command is not None:
             _launch(command, dry_run)
         elif dry_run:
-            click.echo(f"(a LocalCluster in this process) {shlex.join([sys.executable, *target, *args])}")
+            how = "a rank of those that were launched" if is_rank else "a LocalCluster in this process"
+            click.echo(f"({how}) {shlex.join([sys.executable, *target, *args])}")
             return
     except DaskhpcError as error:
         click.echo(f"daskhpc: {error}", err=True)
         raise SystemExit(EXIT_FAILED) from None
-    _run_here(script, args, module, as_rank or runtime.world_size.value > 1, options)
+    _run_here(script, args, module, is_rank, options)
 
 
 _LAUNCHING = ("workers", "mpi")

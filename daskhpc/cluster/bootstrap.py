@@ -6,6 +6,7 @@ import importlib
 import os
 import sys
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 from ..config import Settings
@@ -18,7 +19,6 @@ from .network import address_of, check_interface, with_usable_interface
 from .plan import SMALLEST_WORLD, WORKER, common_host, plan_rank
 from .session import Member, session
 from .table import show_warnings
-from .watch import StartWatch
 from .world import World, agree, join, leave_together, say
 
 _NANNIES = "daskhpc.cluster.workers.Nannies"
@@ -121,9 +121,9 @@ def initialize(
     if session.member is not None:
         tell_ignored("initialize", arguments)
         return True
-    session.member = member = _meet(arguments, comm)
+    own_workers = worker_class is None and nanny is not False
+    session.member = member = _meet(arguments, comm, own_workers)
     prepare(member)
-    member.own_workers = worker_class is None and nanny is not False
     is_client = _run_dask_mpi(member, worker_arguments(member, nanny, worker_class, worker_options))
     if is_client:
         show_warnings(member.plans)
@@ -150,15 +150,17 @@ def tell_ignored(call: str, arguments: dict[str, Any]) -> None:
         say(f"{call}({', '.join(given)}): the cluster already runs and is used as it is; set {names} before its start.")
 
 
-def _meet(arguments: dict[str, Any], comm: Any) -> Member:
+def _meet(arguments: dict[str, Any], comm: Any, own_workers: bool) -> Member:
     """All ranks agree that the cluster can start, or all of them end here."""
-    settings, problem = _resolve(arguments)
+    settings, problem = _resolve(arguments, own_workers)
     runtime = with_usable_interface(discover(headroom=settings.headroom))
     world: World | None = None
     try:
         world, watch = join(runtime, os.environ, settings.start_deadline, comm)
         with watch:
-            return _agree(world, runtime, settings, problem, watch)
+            member = _agree(world, runtime, settings, problem)
+            member.own_workers = own_workers
+            return member
     except StartError as error:
         if interactive():
             raise
@@ -166,31 +168,40 @@ def _meet(arguments: dict[str, Any], comm: Any) -> Member:
         raise SystemExit(EXIT_FAILED) from None
 
 
-def _resolve(arguments: dict[str, Any]) -> tuple[Settings, SettingsError | None]:
+def _resolve(arguments: dict[str, Any], own_workers: bool) -> tuple[Settings, SettingsError | None]:
     try:
-        return Settings.resolve(arguments), None
+        settings = Settings.resolve(arguments)
     except SettingsError as error:
         return Settings(), error
+    if settings.processes > 1 and not own_workers:
+        found = f"processes={settings.processes} ({settings.sources['processes']})"
+        todo = "leave out worker_class and nanny, or processes"
+        return settings, SettingsError("Several processes per rank need daskhpc's own workers.", found, todo)
+    return settings, None
 
 
-def _agree(
-    world: World, runtime: Runtime, settings: Settings, problem: DaskhpcError | None, watch: StartWatch
-) -> Member:
+def _agree(world: World, runtime: Runtime, settings: Settings, problem: DaskhpcError | None) -> Member:
     problem = problem or cannot_take_part(world.size, runtime, settings)
     hosts = [report["host"] for report in agree(world, {"host": runtime.host.value}, problem)]
     plan = plan_rank(runtime, settings, world.rank, common_host(hosts, world.rank))
     hub = line = None
     if world.rank == 0:
-        hub = Hub(
-            address_of(plan.interface.value),
-            ending.close_scheduler,
-            lambda rank: ending.lost(world, rank, hosts[rank]),
-        )
-    address: Address = world.comm.bcast(hub.address if hub else None, root=0)
-    if world.rank > 0:
+        hub, problem = _listen(world, hosts, plan.interface.value)
+    address: Address | None = world.comm.bcast(hub.address if hub else None, root=0)
+    if world.rank > 0 and address is not None:
         line, problem = _connect(address, world, plan.interface.value)
     plans = tuple(report["plan"] for report in agree(world, {"host": plan.host, "plan": plan}, problem))
     return Member(runtime, settings, plans, world, hub, line)
+
+
+def _listen(world: World, hosts: Sequence[str], interface: str | None) -> tuple[Hub | None, StartError | None]:
+    def lost(rank: int) -> None:
+        ending.lost(world, rank, hosts[rank])
+
+    try:
+        return Hub(address_of(interface), ending.close_scheduler, lost), None
+    except OSError as error:
+        return None, StartError("Rank 0 cannot listen on the network.", f"{error} ({interface})", "another interface")
 
 
 def _connect(address: Address, world: World, interface: str | None) -> tuple[Line | None, StartError | None]:

@@ -11,7 +11,7 @@ from typing import Any
 import dask
 
 from ..errors import StartError
-from .plan import CLIENT, SCHEDULER
+from .plan import CLIENT, SCHEDULER, WORKER
 from .session import Member
 from .workers import caps
 
@@ -22,7 +22,7 @@ def prepare(member: Member) -> None:
     """Set up this process for its role."""
     quiet(member.settings.log_level)
     plan = member.plan
-    if plan.role == CLIENT:
+    if plan.role == CLIENT or (plan.role == WORKER and not member.own_workers):
         cap(plan.blas_threads.value)
     elif plan.role == SCHEDULER:
         cap(1)

@@ -50,7 +50,12 @@ class Hub:
         self._closing = False
         self._lines: dict[int, socket.socket] = {}
         self._released: set[int] = set()
+        os.register_at_fork(after_in_child=self._close_in_child)
         threading.Thread(target=self._accept, name="daskhpc-hub", daemon=True).start()
+
+    def _close_in_child(self) -> None:
+        for line in (self._listener, *self._lines.values()):
+            _close_here(line)
 
     def _accept(self) -> None:
         while True:
@@ -154,8 +159,7 @@ class Line:
         threading.Thread(target=self._watch, name="daskhpc-line", daemon=True).start()
 
     def _close_in_child(self) -> None:
-        with contextlib.suppress(OSError):
-            os.close(self._socket.fileno())
+        _close_here(self._socket)
 
     def _watch(self) -> None:
         for word in _words(self._socket):
@@ -189,6 +193,13 @@ class Line:
     def wait_for_hub(self, seconds: float) -> bool:
         """Wait until the process of rank 0 has ended."""
         return self._ended.wait(seconds)
+
+
+def _close_here(line: socket.socket) -> None:
+    """Close a socket in a forked child, though a file was made of it; another fork finds nothing to close."""
+    descriptor = line.detach()
+    if descriptor >= 0:
+        os.close(descriptor)
 
 
 def _words(line: socket.socket) -> Iterator[bytes]:

@@ -63,7 +63,7 @@ def _uncaught(target: str, module: bool) -> BaseException | None:
             # What python -m calls: it fills in sys.modules["__main__"], which stays until the process ends.
             runpy._run_module_as_main(target)  # type: ignore[attr-defined]
         else:
-            _execute(os.path.abspath(target), main)
+            _execute(os.path.join(os.getcwd(), target), main)
     except SystemExit:
         raise
     except BaseException as error:

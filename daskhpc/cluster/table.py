@@ -74,7 +74,7 @@ class StartTable:
         nodes = len({plan.host for plan in self.plans})
         workers = sum(p.processes.value for p in self.plans)
         threads = sum(p.processes.value * p.nthreads.value for p in self.plans)
-        parts = [f"{workers} worker{'s' * (workers != 1)}, {threads} threads, {nodes} node{'s' * (nodes != 1)}"]
+        parts = [", ".join((count(workers, "worker"), count(threads, "thread"), count(nodes, "node")))]
         if self.runtime.job.value:
             step = f".{self.runtime.step.value}" if self.runtime.step.value else ""
             parts.append(f"job {self.runtime.job.value}{step}")
@@ -121,6 +121,11 @@ def _cells(plan: RankPlan) -> tuple[str, ...]:
     memory = format_bytes(plan.memory_limit.value) if plan.memory_limit.value else "no limit"
     numbers = (plan.processes.value, plan.nthreads.value, plan.blas_threads.value)
     return (plan.role, *map(str, numbers), memory, interface, plan.local_directory.value)
+
+
+def count(number: int, noun: str) -> str:
+    """``"1 node"``, ``"2 nodes"``."""
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def duration(seconds: float) -> str:

@@ -130,12 +130,12 @@ def explain(library: str, said: str) -> None:
         What the library wrote to standard error.
     """
     known = parse_library_version(library)
-    lines = [line.strip() for line in said.splitlines() if line.strip(" -*")]
+    last = next((line.strip() for line in reversed(said.splitlines()) if line.strip(" -*")), "nothing")
     error = mismatch(discover(), known, process_manager(os.environ), offered_mpi_types())
     say(
         StartError(
             f"{known.name} did not start and ended the processes.",
-            f"{error.found}; it said: {lines[-1][:200]}",
+            f"{error.found}; it said: {last[:200]}",
             error.todo,
         )
     )
@@ -177,8 +177,8 @@ def joint_error(failed: Sequence[tuple[int, str, tuple[str, str, str]]], size: i
     if len(alike) == size and len({found for *_, found in alike}) == 1:
         return StartError(happened, alike[0][2], todo)
     ranks = "; ".join(f"rank {rank} on {host}: {found}" for rank, host, found in alike[:3])
-    more = f"; {len(alike) - 3} more ranks alike" if len(alike) > 3 else ""
-    more += f"; {others} ranks with another trouble" if others else ""
+    more = f"; {len(alike) - 3} more rank{'s' * (len(alike) > 4)} alike" if len(alike) > 3 else ""
+    more += f"; {others} rank{'s' * (others > 1)} with another trouble" if others else ""
     return StartError(happened, ranks + more, todo)
 
 

@@ -10,7 +10,17 @@ from typing import NoReturn
 from ..errors import LaunchError
 from .lines import Command
 
-_LAUNCHER_PREFIXES = ("PMI_", "PMIX_", "OMPI_", "PRTE_", "HYDI_", "HYDRA_CONTROL", "MPI_LOCAL", "MV2_COMM_WORLD_")
+_LAUNCHER_PREFIXES = (
+    "PMI_",
+    "PMI2_",
+    "PMIX_",
+    "OMPI_",
+    "PRTE_",
+    "HYDI_",
+    "HYDRA_CONTROL",
+    "MPI_LOCAL",
+    "MV2_COMM_WORLD_",
+)
 
 
 def replace_process(command: Command, env: Mapping[str, str]) -> NoReturn:

@@ -340,7 +340,7 @@ def test_what_cannot_be_run(place: Place, script: str, words: list[str]) -> None
     ("options", "code", "words"),
     [
         ([], 2, "Missing argument 'SCRIPT'"),
-        (["--nothread=2", "a program.py"], 2, "No such option '--nothread'. Did you mean '--nthreads'?"),
+        (["--nothread=2", "a program.py"], 2, "Did you mean"),
         (["-n", "many", "a program.py"], 2, "'many' is not a valid integer"),
         (["-n", "0", "a program.py"], 70, "The setting workers does not take 0."),
         (["--processes", "-1", "a program.py"], 70, "The setting processes does not take -1."),

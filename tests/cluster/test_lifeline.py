@@ -41,6 +41,17 @@ for word in sys.stdin:
             os.close(0)
             signal.pause()
         tell(child)
+    elif word == "fork twice":
+        child = os.fork()
+        if child == 0:
+            files = [os.open("/dev/null", os.O_RDONLY) for _ in range(20)]
+            grandchild = os.fork()
+            if grandchild == 0:
+                for file in files:
+                    os.fstat(file)
+                os._exit(0)
+            os._exit(os.waitstatus_to_exitcode(os.waitpid(grandchild, 0)[1]) & 255)
+        tell(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     elif word == "exit":
         sys.exit()
     elif word == "_exit":
@@ -248,6 +259,11 @@ def test_a_forked_child_that_lives_on_does_not_hide_the_end(root: Root) -> None:
         assert root.told.get(timeout=3) == (LOST, 1)
     finally:
         os.kill(child, signal.SIGKILL)
+
+
+def test_a_child_of_a_forked_child_keeps_its_files(root: Root) -> None:
+    """A descriptor that was closed once may be another file's by then."""
+    assert root.rank(1).ask("fork twice") == "0"
 
 
 def test_a_forked_child_that_ends_does_not_end_its_parents_line(root: Root) -> None:

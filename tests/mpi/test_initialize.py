@@ -153,14 +153,16 @@ def test_a_plain_worker_runs_in_its_rank(ranks: Ranks) -> None:
     done = ranks.mpiexec(
         3,
         """
-        import multiprocessing
+        import multiprocessing, os
         import daskhpc
         from distributed import Client
-        daskhpc.initialize(nanny=False)
-        print(Client().submit(lambda: multiprocessing.parent_process() is None).result())
+        daskhpc.initialize(nanny=False, blas_threads=2)
+        client = Client()
+        print(client.submit(lambda: multiprocessing.parent_process() is None).result())
+        print(client.submit(lambda: os.environ["OMP_NUM_THREADS"]).result())
         """,
     )
-    assert (done.code, done.out) == (0, "True\n"), done.err
+    assert (done.code, done.out) == (0, "True\n2\n"), done.err
 
 
 def test_calls_after_the_first_find_the_cluster(ranks: Ranks) -> None:

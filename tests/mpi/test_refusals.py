@@ -43,6 +43,17 @@ def test_a_bad_value(ranks: Ranks) -> None:
     refused(ranks.mpiexec(4, START, DASK_DASKHPC__PROCESSES="many"), "processes does not take 'many'")
 
 
+def test_several_processes_of_a_foreign_worker_class(ranks: Ranks) -> None:
+    done = ranks.mpiexec(4, "import daskhpc\ndaskhpc.initialize(processes=2, worker_class='distributed.Nanny')")
+    refused(done, "need daskhpc's own workers", "processes=2 (argument)")
+
+
+def test_a_directory_that_cannot_be_written(ranks: Ranks) -> None:
+    (ranks.folder / "file").touch()
+    directory = str(ranks.folder / "file" / "scratch")
+    refused(ranks.mpiexec(4, START, DASK_DASKHPC__LOCAL_DIRECTORY=directory), "cannot be written", directory)
+
+
 def test_a_module_that_one_rank_lacks(ranks: Ranks) -> None:
     """Rank 2 finds a dask_mpi that cannot be imported; the others could start."""
     ranks.script("raise ImportError('broken on this node')", "broken/dask_mpi.py")

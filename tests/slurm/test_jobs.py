@@ -36,7 +36,7 @@ class Job(NamedTuple):
     @property
     def messages(self) -> list[str]:
         """What daskhpc itself said, the start table apart."""
-        return [line for line in self.err.splitlines() if line.startswith("daskhpc: ") and " threads, " not in line]
+        return [line for line in self.err.splitlines() if line.startswith("daskhpc: ") and " worker" not in line[:24]]
 
     @property
     def rows(self) -> dict[str, list[str]]:
