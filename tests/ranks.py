@@ -19,6 +19,11 @@ from flavors import Flavor
 MARK = "DASKHPC_TEST_RUN"
 
 
+def messages(err: str) -> list[str]:
+    """The first line of what daskhpc itself said, the start table apart."""
+    return [line for line in err.splitlines() if line.startswith("daskhpc: ") and " worker" not in line[:24]]
+
+
 class Done(NamedTuple):
     """A program that has ended."""
 
@@ -29,8 +34,8 @@ class Done(NamedTuple):
 
     @property
     def messages(self) -> list[str]:
-        """What daskhpc itself said, the start table apart."""
-        return [line for line in self.err.splitlines() if line.startswith("daskhpc: ") and " worker" not in line[:24]]
+        """What daskhpc itself said."""
+        return messages(self.err)
 
 
 class Ranks:

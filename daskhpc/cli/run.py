@@ -82,7 +82,7 @@ def launch_command(runtime: Runtime, settings: Settings, program: Sequence[str])
     if runtime.scheduler.value == "slurm" and shutil.which("srun"):
         return srun_line(allocation_of(runtime), program, settings.workers, settings.mpi or _srun_mpi(library))
     if library is None:
-        _say_local("mpi4py finds no MPI library; pip install 'daskhpc[mpi]' brings one")
+        _say_local("mpi4py finds no MPI library; pip install mpich brings one")
         return None
     mpiexec = settings.mpiexec or find_mpiexec(library.name)
     if mpiexec is None:
@@ -113,13 +113,13 @@ def _number(variable: str) -> int | None:
 def _srun_mpi(library: Any) -> str:
     offered = offered_mpi_types()
     if library is None:
-        raise LaunchError("mpi4py finds no MPI library.", sys.executable, "pip install 'daskhpc[mpi]'")
+        raise LaunchError("mpi4py finds no MPI library.", sys.executable, "pip install mpich")
     kind = srun_mpi(library, offered)
     if kind is None:
         raise LaunchError(
             f"srun offers nothing that {library.name} talks to.",
             f"{library.name} {library.version}; srun --mpi=list: {', '.join(offered) or 'nothing'}",
-            "pip install 'daskhpc[mpi]' (MPICH, for --mpi=pmi2), or daskhpc run --mpi=TYPE",
+            "pip install mpich (MPICH, for --mpi=pmi2), or daskhpc run --mpi=TYPE",
         )
     return kind
 

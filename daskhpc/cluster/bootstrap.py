@@ -228,7 +228,7 @@ def cannot_take_part(size: int, runtime: Runtime, settings: Settings) -> Daskhpc
         import dask_mpi  # noqa: F401
     except ImportError as error:
         return StartError(
-            "A module that the cluster needs is missing.", str(error), f"{sys.executable} -m pip install daskhpc"
+            "A module that the cluster needs is missing.", str(error), f"{sys.executable} -m pip install dask-mpi"
         )
     return check_interface(settings.interface) or check_directory(settings.local_directory)
 

@@ -88,7 +88,7 @@ def _load() -> Any:
         raise StartError(
             "The MPI library could not be loaded.",
             f"{socket.gethostname()}: {found[0] if found else error!r}",
-            "pip install 'daskhpc[mpi]', or load your cluster's MPI module",
+            "pip install mpich, or load your cluster's MPI module",
         ) from None
     return MPI
 
@@ -115,7 +115,7 @@ def mismatch(runtime: Runtime, library: MPILibrary, manager: str | None, offered
     found += f"; srun --mpi=list offers {', '.join(offered) or 'nothing'}"
     kind = srun_mpi(library, offered)
     if kind is None:
-        return StartError(happened, found, "pip install 'daskhpc[mpi]' (MPICH, for --mpi=pmi2)")
+        return StartError(happened, found, "pip install mpich (MPICH, for --mpi=pmi2)")
     return StartError(happened, found, f"srun --mpi={kind}")
 
 

@@ -84,8 +84,8 @@ def test_the_type_that_fits_a_library(library: str, offered: tuple[str, ...], ki
         ("MPICH", None, ALL, "launched with no process management", "srun --mpi=pmi2"),
         ("Cray MPICH", None, ALL, "launched with no process management", "srun --mpi=cray_shasta"),
         ("Intel MPI", "pmix", ALL, "launched with pmix process management", "srun --mpi=pmi2"),
-        ("Open MPI", None, ("none", "pmi2"), "offers none, pmi2", "pip install 'daskhpc[mpi]'"),
-        ("MPICH", None, (), "offers nothing", "pip install 'daskhpc[mpi]'"),
+        ("Open MPI", None, ("none", "pmi2"), "offers none, pmi2", "pip install mpich"),
+        ("MPICH", None, (), "offers nothing", "pip install mpich"),
     ],
 )
 def test_the_message_under_srun(

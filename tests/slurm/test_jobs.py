@@ -15,6 +15,7 @@ from typing import NamedTuple
 import pytest
 from bed import SlurmBed
 from flavors import Flavor
+from ranks import messages
 
 pytestmark = pytest.mark.slurm
 
@@ -35,8 +36,8 @@ class Job(NamedTuple):
 
     @property
     def messages(self) -> list[str]:
-        """What daskhpc itself said, the start table apart."""
-        return [line for line in self.err.splitlines() if line.startswith("daskhpc: ") and " worker" not in line[:24]]
+        """What daskhpc itself said."""
+        return messages(self.err)
 
     @property
     def rows(self) -> dict[str, list[str]]:
