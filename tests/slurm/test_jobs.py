@@ -22,6 +22,7 @@ pytestmark = pytest.mark.slurm
 REPOSITORY = Path(__file__).parents[2]
 PYTHON = shlex.quote(sys.executable)
 SRUN = "srun --overcommit --distribution=cyclic --cpus-per-task=4"
+TWO = ("--nodes=2", "--nodelist=node1,node2")
 SECONDS = 15
 
 
@@ -98,7 +99,7 @@ def refused(job: Job, *words: str) -> None:
 def test_the_digits_search(submit: Submit, flavor: Flavor) -> None:
     shutil.copytree(REPOSITORY / "slurm", submit.folder / "slurm")
     env = {**flavor.env, "MPI_TYPE": flavor.pmi}
-    job = submit.file("slurm/digits_search/job.sbatch", env=env, timeout=120)
+    job = submit.file("slurm/digits_search/job.sbatch", *TWO, env=env, timeout=120)
     assert (job.state, job.code) == ("COMPLETED", "0:0"), job.err
     assert len(job.err.splitlines()) <= 10, job.err
     scheduler, client, worker = (job.rows[role] for role in ("scheduler", "client", "worker"))
@@ -136,7 +137,7 @@ def test_the_pbs_script(submit: Submit) -> None:
     shutil.copytree(REPOSITORY / "slurm/digits_search", submit.folder / "digits")
     (submit.folder / "nodes").write_text("node1\n" * 4 + "node2\n" * 4)
     env = {"PBS_NODEFILE": str(submit.folder / "nodes"), "PBS_O_WORKDIR": str(submit.folder / "digits")}
-    job = submit.file("digits/job.pbs", "--output=job.out", "--error=job.err", "--mem=2G", env=env, timeout=120)
+    job = submit.file("digits/job.pbs", *TWO, "--output=job.out", "--error=job.err", "--mem=2G", env=env, timeout=120)
     assert (job.state, job.code) == ("COMPLETED", "0:0"), job.err
     assert job.out.count("Best parameters") == 2
     assert job.rows["worker"][1:3] == ["2-3", "node1,node2"]
@@ -155,7 +156,7 @@ def test_the_tutorial_form(submit: Submit, flavor: Flavor) -> None:
         print(sorted(client.run(socket.gethostname).values()), sorted(client.nthreads().values()))
         """
     )
-    job = submit.batch(f"{SRUN} --ntasks=4 --mpi={flavor.pmi} {PYTHON} {program}", "--nodes=2", env=flavor.env)
+    job = submit.batch(f"{SRUN} --ntasks=4 --mpi={flavor.pmi} {PYTHON} {program}", *TWO, env=flavor.env)
     assert (job.code, job.out) == ("0:0", "['node1', 'node2'] [2, 2]\n"), job.err
     assert job.err == ""
 
@@ -174,7 +175,7 @@ LIMITS = """
 )
 def test_a_rank_has_what_it_was_granted(submit: Submit, arguments: str, threads: list[int]) -> None:
     program = submit.program(LIMITS.format(arguments=arguments))
-    job = submit.batch(f"{SRUN} --ntasks=4 --mpi=pmi2 {PYTHON} {program}", "--nodes=2")
+    job = submit.batch(f"{SRUN} --ntasks=4 --mpi=pmi2 {PYTHON} {program}", *TWO)
     assert (job.code, job.out) == ("0:0", f"{threads} True\nTrue\n"), job.err
     assert "SLURM_CPUS_PER_TASK" in job.err
     assert "SLURM_MEM_PER_NODE" in job.err
@@ -186,12 +187,12 @@ START = "import daskhpc\ndaskhpc.start()\nprint('not reached')\n"
 
 def test_a_wrong_interface(submit: Submit, flavor: Flavor) -> None:
     program = submit.program(WRONG_INTERFACE)
-    job = submit.batch(f"{SRUN} --ntasks=4 --mpi={flavor.pmi} {PYTHON} {program}", "--nodes=2", env=flavor.env)
+    job = submit.batch(f"{SRUN} --ntasks=4 --mpi={flavor.pmi} {PYTHON} {program}", *TWO, env=flavor.env)
     refused(job, "'ib0' does not exist", "eth0, lo")
 
 
 def test_too_few_ranks(submit: Submit) -> None:
-    job = submit.batch(f"{SRUN} --ntasks=2 --mpi=pmi2 {PYTHON} {submit.program(START)}", "--nodes=2")
+    job = submit.batch(f"{SRUN} --ntasks=2 --mpi=pmi2 {PYTHON} {submit.program(START)}", *TWO)
     refused(job, "at least 3 MPI ranks")
 
 
@@ -201,7 +202,7 @@ def test_too_few_ranks(submit: Submit) -> None:
 ])  # fmt: skip
 def test_the_wrong_mpi(submit: Submit, openmpi: Mapping[str, str], name: str, pmi: str, right: str, kill: str) -> None:
     env = openmpi if name == "openmpi" else {}
-    job = submit.batch(f"{SRUN} --ntasks=4 --mpi={pmi} {kill} {PYTHON} {submit.program(START)}", "--nodes=2", env=env)
+    job = submit.batch(f"{SRUN} --ntasks=4 --mpi={pmi} {kill} {PYTHON} {submit.program(START)}", *TWO, env=env)
     refused(job, {"mpich": "MPICH", "openmpi": "Open MPI"}[name], "srun --mpi=list offers", f"srun --mpi={right}")
 
 
@@ -231,7 +232,7 @@ def test_a_rank_that_raises_alone_on_its_node(submit: Submit, flavor: Flavor, ki
 
 def test_a_killed_client_ends_a_bare_step(submit: Submit) -> None:
     program = submit.program("import os, daskhpc\ndaskhpc.start()\nos.kill(os.getpid(), 9)\n")
-    job = submit.batch(f"{SRUN} --ntasks=4 --mpi=pmi2 {PYTHON} {program}", "--nodes=2")
+    job = submit.batch(f"{SRUN} --ntasks=4 --mpi=pmi2 {PYTHON} {program}", *TWO)
     assert job.state == "FAILED"
     assert job.seconds < SECONDS
     assert "rank 1 on node2" in job.err
@@ -254,7 +255,7 @@ def test_run_inside_an_allocation(submit: Submit, flavor: Flavor) -> None:
 
 
 def test_run_prints_its_line(submit: Submit) -> None:
-    job = submit.batch(f"{PYTHON} -m daskhpc run --dry-run {submit.program('')} x", "--nodes=2")
+    job = submit.batch(f"{PYTHON} -m daskhpc run --dry-run {submit.program('')} x", *TWO)
     words = shlex.split(job.out)
     assert words[:4] == ["env", "-u", "SLURM_NTASKS_PER_NODE", "SRUN_CPUS_PER_TASK=4"]
     assert words[4] == "srun"
@@ -266,21 +267,21 @@ def test_run_prints_its_line(submit: Submit) -> None:
 def test_a_launch_inside_every_rank(submit: Submit) -> None:
     """With enough ranks and the right --mpi it is a rank of them; by plain srun it is refused."""
     program = submit.program(ORDINARY)
-    job = submit.batch(f"{SRUN} --ntasks=4 --mpi=pmi2 {PYTHON} -m daskhpc run {program}", "--nodes=2")
+    job = submit.batch(f"{SRUN} --ntasks=4 --mpi=pmi2 {PYTHON} -m daskhpc run {program}", *TWO)
     assert (job.code, job.out) == ("3:0", "[] __main__ ['node1', 'node2']\n"), job.err
-    refused(submit.batch(f"srun {PYTHON} -m daskhpc run {submit.program(START)}", "--nodes=2"), "srun --mpi=pmi2")
+    refused(submit.batch(f"srun {PYTHON} -m daskhpc run {submit.program(START)}", *TWO), "srun --mpi=pmi2")
 
 
 def test_run_inside_a_single_task_shell(submit: Submit) -> None:
     """As in ``srun --pty bash``: the step that runs the command holds CPUs that the new step must share."""
     inner = f"{PYTHON} -m daskhpc run {submit.program(ORDINARY)}"
-    job = submit.batch(f"srun --nodes=1 --ntasks=1 bash -c {shlex.quote(inner)}", "--nodes=2")
+    job = submit.batch(f"srun --nodes=1 --ntasks=1 bash -c {shlex.quote(inner)}", *TWO)
     assert (job.code, job.out) == ("3:0", "[] __main__ ['node1', 'node2']\n"), job.err
 
 
 def test_plain_python_uses_one_node_and_says_so(submit: Submit) -> None:
     program = submit.program("import daskhpc\nprint(sum(daskhpc.start().nthreads().values()))\n")
-    job = submit.batch(f"{PYTHON} {program}", "--nodes=2")
+    job = submit.batch(f"{PYTHON} {program}", *TWO)
     assert (job.code, job.out) == ("0:0", "4\n"), job.err
     assert "1 of 2 nodes used" in job.err
     assert "daskhpc run 'my program.py'" in job.err
@@ -290,7 +291,7 @@ def test_the_dask_ml_tutorial(submit: Submit, flavor: Flavor) -> None:
     """Unmodified under ``daskhpc run``; under srun alone it is dask-mpi's own."""
     shutil.copy(REPOSITORY / "tests/mpi/dask_ml_tutorial.py", submit.folder / "tutorial.py")
     lines = f"{PYTHON} -m daskhpc run tutorial.py\n{SRUN} --ntasks=4 --mpi={flavor.pmi} {PYTHON} tutorial.py\n"
-    job = submit.batch(lines, "--nodes=2", env=flavor.env, timeout=150)
+    job = submit.batch(lines, *TWO, env=flavor.env, timeout=150)
     assert job.code == "0:0", job.err
     first, second = job.out.splitlines()
     assert first == second
