@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -84,8 +85,12 @@ class Ranks:
         path.write_text(textwrap.dedent(text))
         return path
 
-    def run(self, argv: Sequence[str], timeout: float = 60, env: Mapping[str, str] | None = None) -> Done:
+    def run(
+        self, argv: Sequence[str], timeout: float = 60, env: Mapping[str, str] | None = None, interrupt_at: str = ""
+    ) -> Done:
         """Run a command and wait for it, and for its processes to be gone.
+
+        With `interrupt_at`, its process group gets SIGINT, as by Ctrl-C, when that text stands in what it wrote.
 
         Raises
         ------
@@ -105,6 +110,11 @@ class Ranks:
                 start_new_session=True,
             )
             try:
+                while interrupt_at and interrupt_at not in out.read_text():
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        raise AssertionError(f"ended with {process.wait(0.05)}: {err.read_text()}")
+                if interrupt_at:
+                    os.killpg(process.pid, signal.SIGINT)
                 code = process.wait(timeout)
             except subprocess.TimeoutExpired:
                 for pid in self.processes():

@@ -12,6 +12,7 @@ import atexit
 import contextlib
 import faulthandler
 import os
+import signal
 import sys
 import time
 import traceback
@@ -105,6 +106,8 @@ def leave(member: Member, exit: bool, own_world: bool) -> bool:
     if member.line is not None:
         member.line.leave()
     session.member = None
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if not exit:
         return False
     finalize(own_world)

@@ -11,6 +11,7 @@ from typing import Any
 import dask
 
 from ..errors import StartError
+from .interrupts import ignore_interrupts
 from .plan import CLIENT, SCHEDULER, WORKER
 from .session import Member
 from .workers import caps
@@ -22,6 +23,8 @@ def prepare(member: Member) -> None:
     """Set up this process for its role."""
     quiet(member.settings.log_level)
     plan = member.plan
+    if plan.role != CLIENT:
+        ignore_interrupts()
     if plan.role == CLIENT or (plan.role == WORKER and not member.own_workers):
         cap(plan.blas_threads.value)
     elif plan.role == SCHEDULER:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
+import dask
 from distributed import Nanny
 
 from .session import session
@@ -42,7 +43,8 @@ class CappedNanny(Nanny):  # type: ignore[misc]
     """
 
     def __init__(self, *args: Any, blas_threads: int = 1, **options: Any) -> None:
-        super().__init__(*args, **options)
+        preload = options.pop("preload", None) or dask.config.get("distributed.worker.preload")
+        super().__init__(*args, preload=[*preload, "daskhpc.cluster.interrupts"], **options)
         leave_main_alone()
         self.pre_spawn_env.update(_least(caps(blas_threads)))
         self.env.update(self.pre_spawn_env)

@@ -142,3 +142,23 @@ def test_a_mistyped_program_is_refused_before_anything_starts(ranks: Ranks) -> N
     assert done.code == 70
     assert "no such file" in done.err
     assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_an_interrupt_is_the_programs_to_answer(ranks: Ranks, mode: dict[str, str]) -> None:
+    program = ranks.script(
+        """
+        import time
+        print("up", flush=True)
+        try:
+            time.sleep(1000)
+        finally:
+            print("tidied", flush=True)
+        """
+    )
+    argv = [sys.executable, "-m", "daskhpc", "run", "-n", "2", str(program)]
+    done = ranks.run(argv, 20, mode, interrupt_at="up")
+    assert done.code == 130, done.err
+    assert "tidied" in done.out.splitlines()
+    assert done.err.count("Traceback") == 1
+    assert not any("ended" in message or "failed" in message for message in done.messages)
