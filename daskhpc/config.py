@@ -15,6 +15,7 @@ from typing import Any
 from .errors import SettingsError
 
 PREFIX = "DASK_DASKHPC__"
+_LEAST_BYTES = 1_000_000
 
 
 def _count(value: Any) -> int:
@@ -45,38 +46,34 @@ def _seconds(value: Any) -> float:
 def _memory(value: Any) -> int | float | str:
     from dask.utils import parse_bytes
 
-    wanted = "bytes, a text such as '4GB', a fraction up to 1, 'auto', or 0 for no limit"
+    wanted = "bytes (a million or more), a text such as '4GB', a fraction such as 0.5, 'auto', or 0 for no limit"
     if value == "auto":
         return "auto"
     if isinstance(value, bool) or value == "":
         raise ValueError(wanted)
     try:
-        return _part(value) or _bytes(parse_bytes(value))
+        part = float(value) if isinstance(value, float) or "." in str(value) else 0.0
+    except ValueError:
+        part = 0.0
+    if 0 < part <= 1:
+        return part
+    try:
+        count = int(parse_bytes(value))
     except (ValueError, TypeError, AttributeError, OverflowError):
         raise ValueError(wanted) from None
-
-
-def _part(value: Any) -> float | None:
-    """A fraction of the memory, given as a float or, on a command line, as a text with a point."""
-    if isinstance(value, float) or (isinstance(value, str) and "." in value):
-        try:
-            part = float(value)
-        except ValueError:
-            return None
-        return part if 0 < part <= 1 else None
-    return None
-
-
-def _bytes(count: float) -> int:
-    if count < 0:
-        raise ValueError("less than nothing")
-    return int(count)
+    if count != 0 and count < _LEAST_BYTES:
+        raise ValueError(wanted)
+    return count
 
 
 def _fraction(value: Any) -> float:
-    if isinstance(value, bool) or not 0 <= float(value) < 1:
+    try:
+        fraction = float(value)
+    except (TypeError, ValueError):
+        fraction = -1.0
+    if isinstance(value, bool) or not 0 <= fraction < 1:
         raise ValueError("a fraction, 0 or more and less than 1")
-    return float(value)
+    return fraction
 
 
 def _flag(value: Any) -> bool:
@@ -227,14 +224,16 @@ def _dask_config() -> Mapping[str, Any]:
 
 def _source(name: str) -> str:
     variable = PREFIX + name.upper()
-    return variable if variable in os.environ else "daskhpc.yaml"
+    return variable if variable in os.environ else "dask.config"
 
 
 def _parse(name: str, parse: Callable[[Any], Any], value: Any, source: str) -> Any:
     try:
         return parse(value)
     except (ValueError, TypeError, KeyError, OverflowError) as error:
-        raise SettingsError(f"The setting {name} does not take {value!r}.", f"{source}: {error}") from None
+        raise SettingsError(
+            f"The setting {name} does not take {value!r}.", f"{source}: {value!r}", str(error)
+        ) from None
 
 
 def _unknown(name: str, source: str) -> SettingsError:

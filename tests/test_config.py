@@ -68,7 +68,7 @@ daskhpc:
   interface: null
   dashboard: off
 """
-BY_FILE, BY_ARGUMENT = "daskhpc.yaml", "argument"
+BY_FILE, BY_ARGUMENT = "dask.config", "argument"
 
 
 def by(name: str) -> str:
@@ -147,10 +147,10 @@ def test_the_users_own_file_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("yaml", "env", "words"),
     [
-        ("daskhpc: {nthread: 2}", {}, ["no setting 'nthread'", "daskhpc.yaml", "try:   nthreads"]),
-        ("daskhpc: {memory-limits: 2}", {}, ["no setting 'memory_limits'", "daskhpc.yaml", "try:   memory_limit"]),
+        ("daskhpc: {nthread: 2}", {}, ["no setting 'nthread'", "dask.config", "try:   nthreads"]),
+        ("daskhpc: {memory-limits: 2}", {}, ["no setting 'memory_limits'", "dask.config", "try:   memory_limit"]),
         ("", {by("PROCESS"): "2"}, ["no setting 'process'", by("PROCESS"), "try:   processes"]),
-        ("daskhpc: {nthreads: many}", {}, ["nthreads does not take 'many'", "daskhpc.yaml"]),
+        ("daskhpc: {nthreads: many}", {}, ["nthreads does not take 'many'", "dask.config"]),
         ("", {by("NTHREADS"): "0"}, ["nthreads does not take 0", by("NTHREADS")]),
         ("daskhpc: [nthreads]", {}, ["daskhpc:", "['nthreads']"]),
         ("daskhpc: 3", {}, ["daskhpc:", "3"]),
@@ -210,8 +210,8 @@ def test_what_is_no_setting_is_no_argument(name: str) -> None:
 
 
 def test_hyphens_in_files() -> None:
-    settings = resolve(**{"memory-limit": "1 kB", "log-level": "info", "local-directory": "a-b"})
-    assert (settings.memory_limit, settings.log_level, settings.local_directory) == (1000, "info", "a-b")
+    settings = resolve(**{"memory-limit": "1 MB", "log-level": "info", "local-directory": "a-b"})
+    assert (settings.memory_limit, settings.log_level, settings.local_directory) == (10**6, "info", "a-b")
 
 
 COUNTS = ["nthreads", "processes", "blas_threads", "workers"]
@@ -272,7 +272,7 @@ def test_bad_values(name: str, given: Any) -> None:
     assert caught.value.found.startswith("argument: ")
     with pytest.raises(SettingsError) as caught:
         resolve(**{name: given})
-    assert caught.value.found.startswith("daskhpc.yaml: ")
+    assert caught.value.found.startswith("dask.config: ")
 
 
 def test_a_bad_count_says_what_is_taken_in_words_of_ours() -> None:
@@ -283,7 +283,7 @@ def test_a_bad_count_says_what_is_taken_in_words_of_ours() -> None:
 def test_the_text_that_a_message_proposes_is_taken() -> None:
     with pytest.raises(SettingsError) as caught:
         resolve({"start_deadline": True})
-    example = re.search(r"'(.+)'", caught.value.found)
+    example = re.search(r"'(.+)'", caught.value.todo)
     assert example is not None
     assert resolve({"start_deadline": example[1]}).start_deadline == 120
 

@@ -14,15 +14,16 @@ import click
 
 from ..config import Settings
 from ..errors import EXIT_FAILED, DaskhpcError, LaunchError
-from ..launch import Allocation, Command, mpiexec_line, replace_process, srun_line
+from ..launch import STDIN, Allocation, Command, mpiexec_line, replace_process, srun_line
 from ..runtime import Runtime, discover
 from ..runtime.ask import installed_library, launcher_library, offered_mpi_types, srun_mpi
 
 _AS_RANK = "--as-rank"
+_LAUNCHING = ("workers", "mpi")
 
 
 @click.command(
-    context_settings={"allow_interspersed_args": False},
+    context_settings={"allow_interspersed_args": False, "help_option_names": ["-h", "--help"]},
     options_metavar="[OPTIONS]",
 )
 @click.option("-n", "--workers", type=int, help="Worker ranks; one per task of the allocation by default.")
@@ -64,9 +65,6 @@ def run(script: str, args: tuple[str, ...], module: bool, dry_run: bool, as_rank
         click.echo(f"daskhpc: {error}", err=True)
         raise SystemExit(EXIT_FAILED) from None
     _run_here(script, args, module, is_rank, options)
-
-
-_LAUNCHING = ("workers", "mpi")
 
 
 def _check(script: str, module: bool) -> None:
@@ -146,6 +144,19 @@ def _local_workers(runtime: Runtime) -> int:
     return int(nprocesses_nthreads(runtime.cpus.value)[0])
 
 
+def _take_stdin() -> None:
+    """On the client's rank: standard input as `replace_process` kept it; an empty one where it cannot be had."""
+    name = os.environ.pop(STDIN, None)
+    if name is None:
+        return
+    try:
+        source = os.open(name, os.O_RDONLY)
+    except OSError:
+        source = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(source, 0)
+    os.close(source)
+
+
 def _say_local(why: str) -> None:
     click.echo(f"daskhpc: {why}; a LocalCluster on this machine runs the program.", err=True)
 
@@ -174,5 +185,6 @@ def _run_here(script: str, args: Sequence[str], module: bool, ranks: bool, optio
         except DaskhpcError as error:
             click.echo(f"daskhpc: {error}", err=True)
             raise SystemExit(EXIT_FAILED) from None
+    _take_stdin()
     sys.path[:] = path  # without the folders that Dask added for workers
     run_as_main(script, args, module)

@@ -13,6 +13,7 @@ import sys
 import time
 
 POLL_SECONDS = 0.5
+SPEAKS_SECONDS = 3.0
 SIGKILL = 9
 EXPLAIN = "import sys; from daskhpc.cluster.world import explain; explain(*sys.argv[1:])"
 ORDERS = ("deadline", "rank", "rank_variable", "local_size", "stderr", "late", "gone", "step", "library")
@@ -23,7 +24,7 @@ def main() -> None:
     parent = os.getppid()
     launcher = launcher_of(parent, orders["rank_variable"])
     end = time.monotonic() + float(orders["deadline"])
-    missing_before = False
+    speaker = -1
     while time.monotonic() < end:
         readable, _, _ = select.select([0], [], [], min(POLL_SECONDS, max(0.0, end - time.monotonic())))
         if readable:
@@ -33,10 +34,11 @@ def main() -> None:
         here = ranks_below(launcher, orders["rank_variable"])
         missing = len(here) < int(orders["local_size"])
         # Twice in a row: a launcher may still be starting its processes.
-        if missing and missing_before:
-            first = min(here, default=int(orders["rank"]))
-            finish(orders, parent, orders["gone"] if int(orders["rank"]) == first else "")
-        missing_before = missing
+        if missing and speaker >= 0:
+            if int(orders["rank"]) != speaker:
+                time.sleep(SPEAKS_SECONDS)  # the launcher ends all with the first, who is to speak before
+            finish(orders, parent, orders["gone"] if int(orders["rank"]) == speaker else "")
+        speaker = min(here, default=int(orders["rank"])) if missing else -1
     finish(orders, parent, orders["late"])
 
 

@@ -222,7 +222,7 @@ def cannot_take_part(size: int, runtime: Runtime, settings: Settings) -> Daskhpc
         return StartError(
             f"A cluster needs at least {SMALLEST_WORLD} MPI ranks: a scheduler, a client and a worker.",
             f"{size} rank{'s' * (size > 1)} ({launched})",
-            "daskhpc run script.py; or mpiexec -n 4 python script.py; or daskhpc.start(), which needs no MPI",
+            "daskhpc run script.py; or mpiexec -n 4 python script.py; or daskhpc.start() without a launcher",
         )
     try:
         import dask_mpi  # noqa: F401

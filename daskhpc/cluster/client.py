@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import shlex
 import sys
@@ -10,11 +11,14 @@ import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import dask
+
 from ..config import Settings
 from ..errors import EXIT_FAILED, StartError
 from ..runtime import Runtime, discover
 from ..runtime.ask import with_end_time
 from .bootstrap import initialize, tell_ignored
+from .ending import close_clients
 from .environment import cap, check_directory, interactive, quiet
 from .local import plan_local, start_local
 from .network import check_interface, with_usable_interface
@@ -70,8 +74,8 @@ def start(
     Raises
     ------
     StartError
-        When workers are missing after `worker_deadline`, naming their ranks and hosts; a program that does not catch
-        it ends with code 70. See `initialize` for what ends before that.
+        When workers are missing after `worker_deadline`, naming their ranks and hosts. Over MPI ranks it is printed and
+        the program ends with code 70, unless a person types at it; see `initialize` for what ends before that.
     """
     arguments: dict[str, Any] = dict(locals())
     client = session.client
@@ -90,10 +94,8 @@ def start(
 
 def _is_rank() -> bool:
     """Whether something launched this process as one of several ranks."""
-    if discover().world_size.value > 1:
-        return True
-    mpi = sys.modules.get("mpi4py.MPI")
-    return mpi is not None and mpi.Is_initialized() and mpi.COMM_WORLD.Get_size() > 1
+    runtime = discover()
+    return runtime.world_size.value > 1 or (runtime.mpi_size.value or 1) > 1
 
 
 def _client_of_ranks(member: Member, arguments: dict[str, Any]) -> Any:
@@ -120,8 +122,12 @@ def _client_of_ranks(member: Member, arguments: dict[str, Any]) -> Any:
 
 
 def _local_client(arguments: dict[str, Any]) -> Any:
-    import dask
+    from distributed import Client
+    from distributed.core import Status
 
+    if session.local is not None and session.local.status == Status.running:
+        tell_ignored("start", arguments)
+        return Client(session.local)
     settings = Settings.resolve(arguments)
     problem = check_interface(settings.interface) or check_directory(settings.local_directory)
     if problem is not None:
@@ -130,10 +136,12 @@ def _local_client(arguments: dict[str, Any]) -> Any:
     plan = plan_local(runtime, settings)
     quiet(settings.log_level)
     cap(runtime.cpus.value)
-    with warnings.catch_warnings(), dask.config.set(scheduler_address=None):
+    with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Port .* is already in use")
-        client = start_local(plan, settings)
-    dask.config.set(scheduler_address=client.scheduler.address)
+        session.local = start_local(plan, settings)
+    client = Client(session.local)
+    dask.config.set(scheduler_address=session.local.scheduler_address)
+    atexit.register(close_clients)
     session.member = Member(runtime, settings, (plan,))
     show_warnings((plan,))
     show(StartTable((plan,), runtime, client.dashboard_link if settings.dashboard else None, unused_nodes(runtime)))

@@ -131,7 +131,7 @@ def lost(world: World, rank: int, host: str) -> None:
         DaskhpcError(
             f"The {role_of(rank)} ended without word, so the job ends.",
             f"rank {rank} on {host}; it was killed, ran out of memory, or crashed",
-            "its last lines above, and the job's memory limit (daskhpc prints both at the start)",
+            "its last lines above; the table at the start shows its memory",
         )
     )
     world.comm.Abort(EXIT_FAILED)

@@ -1,15 +1,18 @@
-"""Dask's worker preload: an interrupt from the terminal reaches all processes and is the program's to answer."""
+"""Dask's worker preload: what a worker process leaves to the client, interrupts and words about tasks cut short."""
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 from typing import Any
 
 
 def dask_setup(worker: Any) -> None:
-    """Leave interrupts to the client; Dask calls this when a worker starts."""
+    """Leave interrupts to the client, whose end is the cluster's; Dask calls this when a worker starts."""
     ignore_interrupts()
+    # It warns of each task that still ran when the worker was told to close.
+    logging.getLogger("distributed.worker.state_machine").setLevel(logging.ERROR)
 
 
 def ignore_interrupts() -> None:

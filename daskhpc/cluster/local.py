@@ -58,7 +58,7 @@ def _processes(cpus: Sourced[int], settings: Settings) -> Sourced[int]:
 
 
 def start_local(plan: RankPlan, settings: Settings) -> Any:
-    """Start the LocalCluster and its client; closing the client closes the cluster.
+    """Start the LocalCluster; it ends with the program, as one over MPI ranks does.
 
     Parameters
     ----------
@@ -67,14 +67,14 @@ def start_local(plan: RankPlan, settings: Settings) -> Any:
 
     Returns
     -------
-    distributed.Client
+    distributed.LocalCluster
     """
-    from distributed import Client
+    from distributed import LocalCluster
 
     from .workers import CappedNanny
 
     where = {"interface": settings.interface} if settings.interface else {"host": "127.0.0.1"}
-    return Client(
+    return LocalCluster(
         n_workers=plan.processes.value,
         threads_per_worker=plan.nthreads.value,
         memory_limit=plan.memory_limit.value,

@@ -50,7 +50,9 @@ class _Session:
     client: Any = None
     scheduler: Any = None
     workers: Any = None
+    local: Any = None
 
 
 session = _Session()
-"""The cluster of this process; `scheduler` is set on rank 0, `workers` on workers' ranks, `client` by `start`."""
+"""The cluster of this process; `scheduler` is set on rank 0, `workers` on workers' ranks, `client` by `start`,
+`local` is the LocalCluster where there is no MPI."""

@@ -55,7 +55,7 @@ class StartTable:
         workers = [p for p in self.plans if p.processes.value] or self.plans
 
         def of(name: str, plans: Sequence[RankPlan] = workers) -> str:
-            return "; ".join(dict.fromkeys(getattr(p, name).source for p in plans))
+            return " or ".join(dict.fromkeys(getattr(p, name).source for p in plans))
 
         return (
             "from",
@@ -95,7 +95,7 @@ class StartTable:
         table = [COLUMNS, *self.rows()]
         widths = [max(len(row[i]) for row in table) for i in range(len(COLUMNS))]
         lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in table]
-        sources = ", ".join(f"{name}: {s}" for name, s in zip(COLUMNS[1:], self.sources()[1:], strict=True) if s)
+        sources = "; ".join(f"{name}: {s}" for name, s in zip(COLUMNS[1:], self.sources()[1:], strict=True) if s)
         return "\n".join([self.title(), *("  " + line for line in [*lines, f"from {sources}", *self.notes()])])
 
     def _repr_html_(self) -> str:

@@ -119,6 +119,7 @@ def mismatch(runtime: Runtime, library: MPILibrary, manager: str | None, offered
     return StartError(happened, found, f"srun --mpi={kind}")
 
 
+# Called by _sidecar.py, in a process of its own.
 def explain(library: str, said: str) -> None:
     """Say why the MPI library ended rank 0 in MPI_Init; called in a process of its own, with the rank's environment.
 

@@ -34,11 +34,16 @@ class Allocation:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command line, what its environment gets in addition, and what it loses; as text, a line for a shell."""
+    """A command line, what its environment gets in addition, and what it loses; as text, a line for a shell.
+
+    `stdin` says what to do where the launcher would give standard input to rank 0 and nothing to the client: "keep" it
+    for the client, or "close" it.
+    """
 
     argv: tuple[str, ...]
     env: Mapping[str, str] = field(default_factory=dict)
     unset: tuple[str, ...] = ()
+    stdin: str = ""
 
     def __str__(self) -> str:
         changes = [*(word for name in self.unset for word in ("-u", name)), *(f"{k}={v}" for k, v in self.env.items())]
@@ -117,4 +122,5 @@ def mpiexec_line(
             argv += ["-hosts", ",".join(nodes), "-ppn", "1"]
         if library == "Intel MPI":
             env = {"I_MPI_PIN": "0"}
-    return Command((*argv, *program), env)
+    stdin = "" if library == "Open MPI" else "close" if nodes else "keep"
+    return Command((*argv, *program), env, stdin=stdin)

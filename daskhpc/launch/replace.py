@@ -10,6 +10,7 @@ from typing import NoReturn
 from ..errors import LaunchError
 from .lines import Command
 
+STDIN = "DASKHPC_STDIN"
 _LAUNCHER_PREFIXES = (
     "PMI_",
     "PMI2_",
@@ -38,9 +39,20 @@ def replace_process(command: Command, env: Mapping[str, str]) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     try:
-        os.execvpe(command.argv[0], command.argv, {**kept, **command.env})
+        os.execvpe(command.argv[0], command.argv, {**kept, **command.env, **_stdin(command)})
     except OSError as error:
         raise LaunchError(f"Cannot start {command.argv[0]}.", str(error), "daskhpc run --dry-run ...") from None
+
+
+def _stdin(command: Command) -> dict[str, str]:
+    """Take standard input from the launcher; the client's rank opens it under the name in this variable."""
+    if not command.stdin:
+        return {}
+    kept = os.dup(0)
+    os.set_inheritable(kept, command.stdin == "keep")
+    with open(os.devnull) as nothing:
+        os.dup2(nothing.fileno(), 0)
+    return {STDIN: f"/proc/{os.getpid()}/fd/{kept}" if command.stdin == "keep" else os.devnull}
 
 
 def _passes(name: str) -> bool:

@@ -126,8 +126,8 @@ def test_the_text_of_four_ranks() -> None:
         "  scheduler  0      n1     -          -        -     -         ib0        -",
         "  client     1      n2     -          4        4     -         ib0        -",
         "  worker     2-3    n1,n2  1          4        1     1.68 GiB  ib0        /local/12",
-        "  from ranks: SLURM_STEP_NUM_TASKS, hosts: SLURM_JOB_NODELIST, processes: default, threads: "
-        "SLURM_CPUS_ON_NODE, BLAS: CPUs / threads, memory: cgroup memory.max, 10% headroom, interface: InfiniBand, "
+        "  from ranks: SLURM_STEP_NUM_TASKS; hosts: SLURM_JOB_NODELIST; processes: default; threads: "
+        "SLURM_CPUS_ON_NODE; BLAS: CPUs / threads; memory: cgroup memory.max, 10% headroom; interface: InfiniBand; "
         "scratch: SLURM_TMPDIR",
         "  dashboard http://10.0.0.1:8787/status",
     ]
@@ -168,7 +168,7 @@ def test_the_sources_of_ranks_that_differ_are_all_there() -> None:
     several = plans(TWO_NODES)
     other = dataclasses.replace(several[3].nthreads, source="affinity")
     several[3] = dataclasses.replace(several[3], nthreads=other)
-    assert StartTable(several, runtime()).sources()[COLUMNS.index("threads")] == "SLURM_CPUS_ON_NODE; affinity"
+    assert StartTable(several, runtime()).sources()[COLUMNS.index("threads")] == "SLURM_CPUS_ON_NODE or affinity"
 
 
 def test_warnings_are_said_once_with_their_hosts(capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,7 +22,7 @@ TUTORIAL = """
     initialize(interface="lo", nthreads=1)
     client = Client()
     client.wait_for_workers(2, timeout=30)
-    print(sum(client.map(lambda x: x ** 2, range(10))[i].result() for i in range(10)))
+    print(sum(client.gather(client.map(lambda x: x ** 2, range(10)))))
     print(sorted(client.nthreads().values()), os.getpid() in client.run(where, 0).values())
 """
 

@@ -12,7 +12,7 @@ def test_the_table_is_html_and_the_client_works(tmp_path: Path) -> None:
     cells = [
         "import daskhpc\nclient = daskhpc.start(workers=2, nthreads=1)",
         "def double(x):\n    return 2 * x\n\nclient.submit(double, 21).result()",
-        "client.close()",
+        "client.shutdown()",
         "try:\n    daskhpc.start(interface='ib0')\nexcept daskhpc.errors.StartError as error:\n    print(error.found)",
     ]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])

@@ -99,7 +99,9 @@ def test_a_rank_that_raises_before_initialize(flavored_ranks: Ranks) -> None:
     assert "not reached" not in done.out
     assert done.err.count("Traceback") == 1
     assert "a bad node" in done.err
-    assert len(done.messages) <= 1
+    if flavored_ranks.flavor.name == "MPICH":  # Open MPI's mpiexec ends the others by itself
+        (message,) = done.messages
+        assert "ended before it called initialize()" in message
 
 
 def test_a_rank_that_never_arrives(ranks: Ranks) -> None:

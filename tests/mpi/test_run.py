@@ -117,12 +117,14 @@ def test_local_start_needs_no_guard_and_is_a_context_manager(ranks: Ranks) -> No
         with daskhpc.start(workers=2, nthreads=1) as client:
             print(sorted(client.nthreads().values()), daskhpc.start() is client)
             print(client.submit(os.getpid).result() != os.getpid())
-        with daskhpc.start(workers=1) as client:
-            print(len(client.nthreads()))
+        from distributed import Client
+        print(len(Client().nthreads()), len(daskhpc.start().nthreads()))
+        daskhpc.start().shutdown()
+        print(len(daskhpc.start(workers=1).nthreads()))
         """
     )
     done = plainly(ranks, str(program))
-    assert (done.code, done.out) == (0, "once\n[1, 1] True\nTrue\n1\n"), done.err
+    assert (done.code, done.out) == (0, "once\n[1, 1] True\nTrue\n2 2\n1\n"), done.err
 
 
 def test_one_mpi_rank_is_one_machine(ranks: Ranks) -> None:
@@ -162,3 +164,14 @@ def test_an_interrupt_is_the_programs_to_answer(ranks: Ranks, mode: dict[str, st
     assert "tidied" in done.out.splitlines()
     assert done.err.count("Traceback") == 1
     assert not any("ended" in message or "failed" in message for message in done.messages)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_standard_input_reaches_the_program(ranks: Ranks, mode: dict[str, str]) -> None:
+    program = ranks.script("print(input(), list(iter(input, 'c')))")
+    argv = [sys.executable, "-m", "daskhpc", "run", "-n", "1", str(program)]
+    done = ranks.run(["bash", "-c", 'printf "a\\nb\\nc\\n" | "$@"', "bash", *argv], 30, mode)
+    assert (done.code, done.out) == (0, "a ['b']\n"), done.err
+    done = ranks.run(argv, 30, mode)
+    assert done.code == 1
+    assert "EOFError" in done.err
