@@ -20,6 +20,7 @@ from ..runtime.ask import installed_library, launcher_library, offered_mpi_types
 
 _AS_RANK = "--as-rank"
 _LAUNCHING = ("workers", "mpi")
+_INSIDE = "DASKHPC_INSIDE_RUN"
 
 
 @click.command(
@@ -68,6 +69,12 @@ def run(script: str, args: tuple[str, ...], module: bool, dry_run: bool, as_rank
 
 
 def _check(script: str, module: bool) -> None:
+    if _INSIDE in os.environ:
+        raise LaunchError(
+            "daskhpc run was called by a program that daskhpc runs.",
+            f"process {os.environ[_INSIDE]} is the client of a cluster, whose ranks are all taken",
+            f"{sys.executable} {shlex.quote(script)}",
+        )
     if module or os.path.isfile(script):
         return
     kind = "a folder" if os.path.isdir(script) else "no such file"
@@ -186,5 +193,6 @@ def _run_here(script: str, args: Sequence[str], module: bool, ranks: bool, optio
             click.echo(f"daskhpc: {error}", err=True)
             raise SystemExit(EXIT_FAILED) from None
     _take_stdin()
+    os.environ[_INSIDE] = str(os.getpid())
     sys.path[:] = path  # without the folders that Dask added for workers
     run_as_main(script, args, module)

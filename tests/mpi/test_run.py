@@ -175,3 +175,17 @@ def test_standard_input_reaches_the_program(ranks: Ranks, mode: dict[str, str]) 
     done = ranks.run(argv, 30, mode)
     assert done.code == 1
     assert "EOFError" in done.err
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_run_inside_a_run_is_refused(ranks: Ranks, mode: dict[str, str]) -> None:
+    inner = ranks.script("print('not reached')", "inner.py")
+    program = ranks.script(
+        f"""
+        import subprocess, sys
+        print(subprocess.run([sys.executable, "-m", "daskhpc", "run", {str(inner)!r}]).returncode)
+        """
+    )
+    done = ranks.daskhpc("run", "-n", "1", str(program), **mode)
+    assert (done.code, done.out) == (0, "70\n"), done.err
+    assert "called by a program that daskhpc runs" in done.err
