@@ -113,11 +113,9 @@ def _client_of_ranks(member: Member, arguments: dict[str, Any]) -> Any:
             raise
         say(error)
         raise SystemExit(EXIT_FAILED) from None
-    show(
-        StartTable(
-            member.plans, with_end_time(member.runtime), client.dashboard_link if member.settings.dashboard else None
-        )
-    )
+    client.scheduler_info()  # asking refreshes what the client shows of itself
+    dashboard = client.dashboard_link if member.settings.dashboard else None
+    show(StartTable(member.plans, with_end_time(member.runtime), dashboard))
     return client
 
 

@@ -132,5 +132,4 @@ def _gone(runtime: Runtime) -> str:
 
 def _local_size(runtime: Runtime) -> int:
     """How many ranks this node has, 0 where nobody knows exactly."""
-    here = runtime.ranks_on_node
-    return 0 if "at most" in here.source or "nobody" in here.source else here.value
+    return runtime.ranks_on_node.value if runtime.ranks_on_node.exact else 0

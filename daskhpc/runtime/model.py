@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -18,10 +18,16 @@ class Sourced(Generic[T]):
         The value.
     source : str
         What said so, in the words of the system: an environment variable's name, a file, or a short rule.
+    exact : bool
+        False where the value is a bound or a guess, because nobody says.
     """
 
     value: T
     source: str
+    exact: bool = field(default=True, compare=False, repr=False)
+
+    def __str__(self) -> str:
+        return f"{self.value} ({self.source})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,3 +114,15 @@ class Runtime:
     scratch: Sourced[str]
     gpus: Sourced[tuple[str, ...]]
     warnings: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """One line a value, with its source."""
+        lines = []
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if isinstance(value, Grant):
+                inner = (f"{g.name} {getattr(value, g.name)}" for g in fields(value))
+                lines.append(f"{f.name}: {'; '.join(inner)}")
+            else:
+                lines.append(f"{f.name}: {value}")
+        return "\n".join(lines)

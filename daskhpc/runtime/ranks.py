@@ -126,7 +126,7 @@ def _slurm_count(reader: Reader, size: int) -> Sourced[int]:
     nodes = reader.integer("SLURM_STEP_NUM_NODES", least=1) or reader.integer("SLURM_NNODES", least=1)
     if nodes is None or nodes == 1:
         return Sourced(size, "SLURM_STEP_NUM_TASKS")
-    return Sourced(max(1, size - nodes + 1), "SLURM_STEP_NUM_TASKS, at most")
+    return Sourced(max(1, size - nodes + 1), "SLURM_STEP_NUM_TASKS, at most", exact=False)
 
 
 def _mpi_ranks(reader: Reader, launcher: str) -> Ranks | None:
@@ -139,13 +139,13 @@ def _mpi_ranks(reader: Reader, launcher: str) -> Ranks | None:
         reader.ignored(rank_name, f"{size_name} is {size}")
         return None
     local = _first(reader, local_names)
-    here = _first(reader, here_names) or Sourced(size, f"{size_name}, at most")
+    here = _first(reader, here_names) or Sourced(size, f"{size_name}, at most", exact=False)
     return Ranks(
         launcher=launcher,
         rank=Sourced(rank, rank_name),
         local_rank=local or Sourced(0, "nobody says"),
         world_size=Sourced(size, size_name),
-        ranks_on_node=Sourced(max(1, here.value), here.source),
+        ranks_on_node=Sourced(max(1, here.value), here.source, here.exact),
         worker_ranks_on_node=worker_ranks(here, size),
     )
 
@@ -192,7 +192,7 @@ def _pmix_rank(reader: Reader) -> Ranks | None:
         rank=Sourced(rank, "PMIX_RANK"),
         local_rank=Sourced(0, "nobody says"),
         world_size=Sourced(rank + 1, "PMIX_RANK, at least"),
-        ranks_on_node=Sourced(1, "nobody says"),
+        ranks_on_node=Sourced(1, "nobody says", exact=False),
         worker_ranks_on_node=Sourced(1, "nobody says"),
     )
 

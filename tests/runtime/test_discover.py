@@ -183,3 +183,10 @@ def test_what_mpi_says_stands_beside_what_the_launcher_says(tree):
     runtime = discover(slurm_step(3, 1, "0,3", 1), tree.root, mpi=lambda: (0, 1))
     assert runtime.world_size == Sourced(5, "SLURM_STEP_NUM_TASKS")
     assert (runtime.mpi_rank, runtime.mpi_size) == (Sourced(0, "MPI"), Sourced(1, "MPI"))
+
+
+def test_it_prints_a_line_a_value_with_its_source(tree):
+    lines = str(discover(slurm_step(3, 1, "0,3", 1, SLURM_CPUS_PER_TASK="8"), tree.root)).splitlines()
+    assert "world_size: 5 (SLURM_STEP_NUM_TASKS)" in lines
+    assert "cpus: 8 (SLURM_CPUS_PER_TASK)" in lines
+    assert max(map(len, lines)) < 200

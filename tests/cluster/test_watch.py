@@ -1,0 +1,33 @@
+"""What the start's watch is told: it may only count ranks where their number on the node is known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from daskhpc.cluster.watch import StartWatch
+from daskhpc.runtime import discover
+
+STEP = {"SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0", "SLURM_PROCID": "2", "SLURM_STEP_NUM_TASKS": "4"}
+HYDRA = {"PMI_RANK": "2", "PMI_SIZE": "4"}
+
+
+@pytest.mark.parametrize(
+    ("env", "local_size"),
+    [
+        ({**STEP, "SLURM_GTIDS": "0,2"}, 2),
+        ({**STEP, "SLURM_STEP_NUM_NODES": "1"}, 4),
+        ({**STEP, "SLURM_STEP_NUM_NODES": "2"}, 0),
+        ({**HYDRA, "MPI_LOCALNRANKS": "3"}, 3),
+        (HYDRA, 0),
+        ({"PMIX_RANK": "2"}, 0),
+    ],
+)
+def test_a_number_of_ranks_that_nobody_knows_is_not_watched(
+    tmp_path: Path, env: dict[str, str], local_size: int
+) -> None:
+    watch = StartWatch(60, discover(env, tmp_path), "MPICH")
+    assert watch.local_size == local_size
+    assert watch.deadline == 64
+    assert watch.step == ("7.0" if "SLURM_JOB_ID" in env else "")
