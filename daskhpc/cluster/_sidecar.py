@@ -9,20 +9,17 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 import sys
 import time
 
 POLL_SECONDS = 0.5
 SPEAKS_SECONDS = 3.0
+SIGKILL = 9
 EXPLAIN = "import sys; from daskhpc.cluster.world import explain; explain(*sys.argv[1:])"
 ORDERS = ("deadline", "rank", "rank_variable", "local_size", "stderr", "late", "gone", "step", "library")
 
 
 def main() -> None:
-    # srun ends a step with SIGTERM at its first failing rank; this process still has to say why. It lives no longer
-    # than its rank and one message.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     orders = dict(zip(ORDERS, sys.argv[1:], strict=True))
     parent = os.getppid()
     launcher = launcher_of(parent, orders["rank_variable"])
@@ -56,17 +53,14 @@ def finish(orders: dict[str, str], parent: int, message: str) -> None:
         with contextlib.suppress(OSError, subprocess.TimeoutExpired):
             subprocess.run(["scancel", orders["step"]], check=False, capture_output=True, timeout=10)
     if os.getppid() == parent:
-        os.kill(parent, signal.SIGKILL)
+        os.kill(parent, SIGKILL)
     sys.exit()
 
 
 def died(orders: dict[str, str]) -> None:
-    """The rank ended inside MPI_Init: what the library said is in the file that stood in for standard error.
-
-    Rank 0 may have been ended for another rank's abort, before its own library said anything.
-    """
+    """The rank ended inside MPI_Init: what the library said is in the file that stood in for standard error."""
     said = os.pread(int(orders["stderr"]), 65536, 0).decode(errors="replace").strip()
-    if orders["rank"] == "0" and (said or orders["step"]):
+    if said and orders["rank"] == "0":
         import subprocess
 
         subprocess.run([sys.executable, "-c", EXPLAIN, orders["library"], said], check=False, timeout=30)

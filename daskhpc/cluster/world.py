@@ -128,15 +128,11 @@ def explain(library: str, said: str) -> None:
     library : str
         What MPI_Get_library_version says.
     said : str
-        What the library wrote to standard error; where that is nothing, rank 0 was ended by the launcher, and only a
-        library that does not fit the launcher is worth a word.
+        What the library wrote to standard error.
     """
     known = parse_library_version(library)
-    manager = process_manager(os.environ)
-    if not said and (manager != "pmix" or known.name == "Open MPI"):
-        return
     last = next((line.strip() for line in reversed(said.splitlines()) if line.strip(" -*")), "nothing")
-    error = mismatch(discover(), known, manager, offered_mpi_types())
+    error = mismatch(discover(), known, process_manager(os.environ), offered_mpi_types())
     say(
         StartError(
             f"{known.name} did not start and ended the processes.",
