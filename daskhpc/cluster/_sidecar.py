@@ -15,8 +15,7 @@ import time
 POLL_SECONDS = 0.5
 SPEAKS_SECONDS = 3.0
 SIGKILL = 9
-EXPLAIN = "import sys; from daskhpc.cluster.world import explain; explain(*sys.argv[1:])"
-ORDERS = ("deadline", "rank", "rank_variable", "local_size", "stderr", "late", "gone", "step", "library")
+ORDERS = ("deadline", "rank", "rank_variable", "local_size", "stderr", "late", "gone", "died", "step")
 
 
 def main() -> None:
@@ -61,9 +60,8 @@ def died(orders: dict[str, str]) -> None:
     """The rank ended inside MPI_Init: what the library said is in the file that stood in for standard error."""
     said = os.pread(int(orders["stderr"]), 65536, 0).decode(errors="replace").strip()
     if said and orders["rank"] == "0":
-        import subprocess
-
-        subprocess.run([sys.executable, "-c", EXPLAIN, orders["library"], said], check=False, timeout=30)
+        last = next((line.strip() for line in reversed(said.splitlines()) if line.strip(" -*")), "nothing")
+        os.write(2, (orders["died"].replace("{said}", last[:200]) + "\n").encode())
 
 
 def launcher_of(pid: int, rank_variable: str) -> int:

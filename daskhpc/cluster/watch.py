@@ -26,8 +26,10 @@ class StartWatch:
         Seconds until every rank must have arrived.
     runtime : Runtime
         Names this rank, its host, and the Slurm step to end.
-    library : str
-        What MPI_Get_library_version says, to explain why the library ended the process.
+    died : str
+        What to say where the MPI library ends the process; ``{said}`` in it stands for what the library wrote.
+    neighbours : bool
+        Whether a rank that leaves this node before all have arrived ends this one too.
 
     Notes
     -----
@@ -39,14 +41,14 @@ class StartWatch:
     printed where rank 0 can end the others, and one is still printed where it cannot.
     """
 
-    def __init__(self, deadline: float, runtime: Runtime, library: str) -> None:
+    def __init__(self, deadline: float, runtime: Runtime, died: str, neighbours: bool = True) -> None:
         self.rank = runtime.rank.value
         self.deadline = deadline + min(_STAGGER * self.rank, _STAGGER_MOST)
         self.rank_variable = runtime.rank.source
-        self.local_size = _local_size(runtime)
+        self.local_size = runtime.ranks_on_node.value if neighbours and runtime.ranks_on_node.exact else 0
         self.late, self.gone = _late(deadline, runtime), _gone(runtime)
         self.step = f"{runtime.job.value}.{runtime.step.value}" if runtime.step.value else ""
-        self.library = library
+        self.died = died
         self.stderr = -1
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -61,8 +63,8 @@ class StartWatch:
             self.stderr,
             self.late,
             self.gone,
+            self.died,
             self.step,
-            self.library,
         )
         self.process = subprocess.Popen(
             [sys.executable, "-I", "-S", str(_SIDECAR), *map(str, orders)],
@@ -128,8 +130,3 @@ def _gone(runtime: Runtime) -> str:
         "  found: its own message stands above, or it left the program without an error\n"
         "  try:   mend that rank; all ranks of the job must reach initialize() or start()"
     )
-
-
-def _local_size(runtime: Runtime) -> int:
-    """How many ranks this node has, 0 where nobody knows exactly."""
-    return runtime.ranks_on_node.value if runtime.ranks_on_node.exact else 0

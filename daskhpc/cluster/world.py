@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import sys
 import time
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import DaskhpcError, StartError
-from ..runtime import MPILibrary, Runtime, discover, parse_library_version, process_manager
+from ..runtime import MPILibrary, Runtime, parse_library_version, process_manager
 from ..runtime.ask import offered_mpi_types, srun_mpi
 from .watch import StartWatch
 
@@ -51,22 +50,42 @@ def join(runtime: Runtime, env: Mapping[str, str], deadline: float, comm: Any = 
         When there is no MPI library, or it is not the launcher's.
     """
     mpi = _load()
-    library = mpi.Get_library_version().partition("\0")[0]
-    watch = StartWatch(deadline, runtime, library)
+    library = parse_library_version(mpi.Get_library_version())
+    doubt = runtime.step.value is not None and not fits(library, process_manager(env))
+    wait = doubt and runtime.rank.value > 0
+    watch = StartWatch(deadline, runtime, last_words(runtime, library, env, doubt), neighbours=not wait)
     watch.start()
     try:
         if not mpi.Is_initialized():
+            if wait:
+                # The library may end every rank in MPI_Init, and srun the step with the first: rank 0 speaks before.
+                time.sleep(_LEAD_SPEAKS_SECONDS)
             with watch.quiet_stderr():
                 mpi.Init_thread()
         if comm is None:
             comm = mpi.COMM_WORLD
             if comm.Get_size() == 1 and runtime.world_size.value > 1:
-                known = parse_library_version(library)
-                raise _Mismatch(mismatch(runtime, known, process_manager(env), offered_mpi_types()))
+                raise _Mismatch(mismatch(runtime, library, process_manager(env), offered_mpi_types()))
     except BaseException:
         watch.done()
         raise
     return World(comm, comm.Get_rank(), comm.Get_size()), watch
+
+
+def fits(library: MPILibrary, manager: str | None) -> bool:
+    """Whether a library usually talks to a process manager: Open MPI to PMIx, all others to PMI-1 and PMI-2."""
+    return manager is not None and (manager == "pmix") == (library.name == "Open MPI")
+
+
+def last_words(runtime: Runtime, library: MPILibrary, env: Mapping[str, str], doubt: bool) -> str:
+    """What is said where the library ends rank 0 inside MPI_Init; ``{said}`` stands for what the library wrote."""
+    happened = f"{library.name} did not start and ended the processes."
+    if not doubt or runtime.rank.value > 0:
+        found = f"{library.name} {library.version} on {runtime.host.value}"
+        error = StartError(happened, found, "its own words, and your cluster's page on this MPI library")
+    else:
+        error = mismatch(runtime, library, process_manager(env), offered_mpi_types())
+    return f"daskhpc: {StartError(happened, f'{error.found}; it said: {{said}}', error.todo)}"
 
 
 class _Mismatch(StartError):
@@ -117,29 +136,6 @@ def mismatch(runtime: Runtime, library: MPILibrary, manager: str | None, offered
     if kind is None:
         return StartError(happened, found, "pip install mpich (MPICH, for --mpi=pmi2)")
     return StartError(happened, found, f"srun --mpi={kind}")
-
-
-# Called by _sidecar.py, in a process of its own.
-def explain(library: str, said: str) -> None:
-    """Say why the MPI library ended rank 0 in MPI_Init; called in a process of its own, with the rank's environment.
-
-    Parameters
-    ----------
-    library : str
-        What MPI_Get_library_version says.
-    said : str
-        What the library wrote to standard error.
-    """
-    known = parse_library_version(library)
-    last = next((line.strip() for line in reversed(said.splitlines()) if line.strip(" -*")), "nothing")
-    error = mismatch(discover(), known, process_manager(os.environ), offered_mpi_types())
-    say(
-        StartError(
-            f"{known.name} did not start and ended the processes.",
-            f"{error.found}; it said: {last[:200]}",
-            error.todo,
-        )
-    )
 
 
 def agree(world: World, report: Mapping[str, Any], problem: DaskhpcError | None) -> list[Mapping[str, Any]]:

@@ -137,28 +137,36 @@ def test_srun_is_asked(
     assert offered_mpi_types() == ()
 
 
-def test_the_last_words_of_a_library_are_explained(tmp_path: Path) -> None:
+LAST_WORDS = """
+import os, sys, tempfile
+from daskhpc.cluster import _sidecar, world
+from daskhpc.runtime import MPILibrary, discover
+with tempfile.TemporaryFile() as file:
+    file.write(sys.argv[1].encode())
+    file.flush()
+    text = world.last_words(discover(), MPILibrary("MPICH", "5.0.2"), os.environ, doubt=True)
+    _sidecar.died({"stderr": str(file.fileno()), "rank": sys.argv[2], "died": text})
+"""
+
+
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_the_last_words_of_a_library_are_explained(tmp_path: Path, rank: str) -> None:
     said = "----\nAbort(1) on node 0\n  unsupported PMI version PMIx  \n - - -\n"
-    step = {"SLURM_JOB_ID": "1", "SLURM_STEP_ID": "0", "SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "4"}
+    step = {"SLURM_JOB_ID": "1", "SLURM_STEP_ID": "0", "SLURM_PROCID": rank, "SLURM_STEP_NUM_TASKS": "4"}
     done = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            "import sys; from daskhpc.cluster.world import explain; explain(*sys.argv[1:])",
-            "MPICH Version:      5.0.2\n",
-            said,
-        ],
-        env={**os.environ, **step, "PMIX_RANK": "0", "PATH": str(fake_srun(tmp_path, SLURM_23))},
+        [sys.executable, "-c", LAST_WORDS, said, rank],
+        env={**os.environ, **step, "PMIX_RANK": rank, "PATH": str(fake_srun(tmp_path, SLURM_23))},
         capture_output=True,
         text=True,
         timeout=30,
     )
-    assert done.stderr.splitlines() == [
+    expected = [
         "daskhpc: MPICH did not start and ended the processes.",
         "  found: MPICH 5.0.2, launched with pmix process management; srun --mpi=list offers "
         "cray_shasta, none, pmi2, pmix, pmix_v4; it said: unsupported PMI version PMIx",
         "  try:   srun --mpi=pmi2",
     ]
+    assert done.stderr.splitlines() == (expected if rank == "0" else [])
     assert (done.returncode, done.stdout) == (0, "")
 
 
