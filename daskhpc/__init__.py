@@ -8,15 +8,22 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from .parallel.register import install as _install
+
 if TYPE_CHECKING:
     from . import errors
     from .cluster import initialize, send_close_signal, start
     from .config import Settings
     from .runtime import Runtime, discover
+    from .search import GridSearchCV, HalvingGridSearchCV, HalvingRandomSearchCV, RandomizedSearchCV
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "GridSearchCV": "search",
+    "HalvingGridSearchCV": "search",
+    "HalvingRandomSearchCV": "search",
+    "RandomizedSearchCV": "search",
     "Runtime": "runtime",
     "Settings": "config",
     "discover": "runtime",
@@ -26,7 +33,19 @@ _HOMES = {
     "start": "cluster",
 }
 
-__all__ = ["Runtime", "Settings", "discover", "errors", "initialize", "send_close_signal", "start"]
+__all__ = [
+    "GridSearchCV",
+    "HalvingGridSearchCV",
+    "HalvingRandomSearchCV",
+    "RandomizedSearchCV",
+    "Runtime",
+    "Settings",
+    "discover",
+    "errors",
+    "initialize",
+    "send_close_signal",
+    "start",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -40,3 +59,6 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
+
+
+_install()

@@ -45,3 +45,6 @@ class LaunchError(DaskhpcError, RuntimeError):
 
 EXIT_FAILED = 70
 """Exit code of a process that daskhpc ends because something other than the user's program failed."""
+
+WORKER_EXIT_TOPIC = "daskhpc-worker-exit"
+"""Dask topic under which a Nanny says how its worker process ended: a mapping with ``worker``, ``host``, ``cause``."""

@@ -179,6 +179,7 @@ def _run_here(script: str, args: Sequence[str], module: bool, ranks: bool, optio
     """This process is a rank, or there is no MPI: start the cluster, then run the program on the client."""
     from ..cluster import initialize, start
     from ..cluster.script import run_as_main, set_path
+    from ..parallel.register import install
 
     set_path(script, module)
     path = list(sys.path)
@@ -193,6 +194,7 @@ def _run_here(script: str, args: Sequence[str], module: bool, ranks: bool, optio
             click.echo(f"daskhpc: {error}", err=True)
             raise SystemExit(EXIT_FAILED) from None
     _take_stdin()
+    install(default=True)
     os.environ[_INSIDE] = str(os.getpid())
     sys.path[:] = path  # without the folders that Dask added for workers
     run_as_main(script, args, module)

@@ -1,4 +1,4 @@
-"""Dask's worker preload: what a worker process leaves to the client, interrupts and words about tasks cut short."""
+"""Dask's worker preload: what a worker process leaves to the client, and what it counts as its own memory."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ import signal
 import threading
 from typing import Any
 
+from .accounting import private_memory
+
 
 def dask_setup(worker: Any) -> None:
-    """Leave interrupts to the client, whose end is the cluster's; Dask calls this when a worker starts."""
-    ignore_interrupts()
+    """Set up a worker process; Dask calls this when a worker starts."""
+    ignore_interrupts()  # they are the client's, whose end is the cluster's
+    worker.monitor.get_process_memory = private_memory
     # It warns of each task that still ran when the worker was told to close.
     logging.getLogger("distributed.worker.state_machine").setLevel(logging.ERROR)
 

@@ -7,12 +7,17 @@ import contextlib
 import multiprocessing.spawn
 import os
 from collections.abc import Mapping
+from socket import gethostname
 from types import TracebackType
 from typing import Any
 
 import dask
 from distributed import Nanny
+from distributed.core import Status
+from tornado.ioloop import PeriodicCallback
 
+from ..errors import WORKER_EXIT_TOPIC
+from .accounting import cause_of_exit, private_memory
 from .session import session
 
 CAP_VARIABLES = (
@@ -46,6 +51,9 @@ class CappedNanny(Nanny):  # type: ignore[misc]
         preload = options.pop("preload", None) or dask.config.get("distributed.worker.preload")
         super().__init__(*args, preload=[*preload, "daskhpc.cluster.interrupts"], **options)
         leave_main_alone()
+        self._over_limit = False
+        self._failures = 0
+        self._private_memory_only()
         self.pre_spawn_env.update(_least(caps(blas_threads)))
         self.env.update(self.pre_spawn_env)
 
@@ -53,13 +61,50 @@ class CappedNanny(Nanny):  # type: ignore[misc]
         """Start the worker process; the caps meant for it do not stay in this process."""
         before = {name: os.environ.get(name) for name in self.pre_spawn_env}
         try:
-            return await super().instantiate()
+            started = await super().instantiate()
+            self._failures = 0
+            return started
         finally:
             for name, value in before.items():
                 if value is None:
                     os.environ.pop(name, None)
                 else:
                     os.environ[name] = value
+
+    def _private_memory_only(self) -> None:
+        """Let the limit count what is this process's own: RSS holds what processes of the node share once in each."""
+        monitor = self.periodic_callbacks.pop("memory_monitor", None)
+        if monitor is None:
+            return
+
+        def check() -> None:
+            pid = self.process.process.pid if self.process is not None and self.process.process is not None else None
+            limit = self.memory_manager.memory_limit * self.memory_manager.memory_terminate_fraction
+            if pid is not None and private_memory(pid) > limit:
+                self._over_limit = True
+                self.memory_manager.memory_monitor(self)
+
+        self.periodic_callbacks["memory_monitor"] = PeriodicCallback(check, monitor.callback_time)
+
+    async def _on_worker_exit(self, exitcode: int) -> None:
+        """Say how the worker process ended before another is started."""
+        limit = self.memory_manager.memory_limit if self._over_limit else None
+        self._over_limit = False
+        message = {"worker": self.worker_address, "host": gethostname(), "cause": cause_of_exit(exitcode, limit)}
+        if self.status not in (Status.closing, Status.closed):
+            with contextlib.suppress(Exception):
+                self.log_event(WORKER_EXIT_TOPIC, message)
+        await super()._on_worker_exit(exitcode)
+
+    async def close(self, timeout: float = 5, reason: str = "nanny-close") -> Any:
+        """Close, but not because a worker process was killed by a task before this Nanny had seen it come up again.
+
+        The end of that process starts the next one, a few times in a row at most.
+        """
+        if reason == "nanny-instantiate-failed" and self.status == Status.running and self._failures < _ATTEMPTS:
+            self._failures += 1
+            return "OK"
+        return await super().close(timeout=timeout, reason=reason)
 
     async def kill(self, timeout: float = 5, reason: str = "nanny-kill") -> None:
         """Stop the worker process without waiting for its running tasks."""

@@ -1,6 +1,7 @@
 """Reads the machine and changes nothing: scheduler, ranks, CPUs, memory, network, scratch, GPUs."""
 
 from .discover import discover
+from .memory import spare_memory
 from .model import Grant, Runtime, Sourced
 from .mpi import MPILibrary, parse_library_version, process_manager
 from .shares import shared_cpus, shared_memory
@@ -15,4 +16,5 @@ __all__ = [
     "process_manager",
     "shared_cpus",
     "shared_memory",
+    "spare_memory",
 ]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
-from .cgroups import memory_limit
+from .cgroups import folders, memory_limit
 from .model import Sourced
 from .reading import Reader
 
@@ -60,3 +61,29 @@ def read_ram(reader: Reader) -> Sourced[int] | None:
     if reader.real and "SC_PHYS_PAGES" in os.sysconf_names:
         return Sourced(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), "sysconf")
     return None
+
+
+def spare_memory(reader: Reader | None = None) -> int:
+    """Bytes that this process may still take: the least of what the node has available and its control groups leave.
+
+    Parameters
+    ----------
+    reader : Reader, optional
+        The node; this one by default.
+    """
+    reader = reader or Reader(os.environ, Path("/"))
+    left = [int(words[1]) * 1024 for words in map(str.split, reader.lines("/proc/meminfo")) if _available(words)]
+    for unified, limit, used, cache in (
+        (True, "memory.max", "memory.current", "inactive_file"),
+        (False, "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    ):
+        for folder in folders(reader, "memory", unified):
+            most, now = reader.text(f"{folder}/{limit}") or "", reader.text(f"{folder}/{used}") or ""
+            if most.isdecimal() and now.isdecimal():
+                stat = dict(line.split()[:2] for line in reader.lines(f"{folder}/memory.stat") if " " in line)
+                left.append(int(most) - int(now) + int(stat.get(cache, 0)))
+    return max(0, min(left, default=0))
+
+
+def _available(words: list[str]) -> bool:
+    return len(words) >= 2 and words[0] == "MemAvailable:" and words[1].isdecimal()

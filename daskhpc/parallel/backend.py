@@ -1,0 +1,223 @@
+"""The joblib backend "daskhpc"."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from joblib._parallel_backends import (
+    FallbackToBackend,
+    LokyBackend,
+    ParallelBackendBase,
+    SequentialBackend,
+    ThreadingBackend,
+)
+
+from .local import LocalThreads
+from .progress import progress_for
+from .run import Options, Run
+
+_AHEAD = "2*n_jobs"
+
+
+class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
+    """Runs the calls of joblib's Parallel on all workers of a Dask cluster.
+
+    ``joblib.parallel_config(backend="daskhpc", ...)`` makes one.
+
+    Parameters
+    ----------
+    client : distributed.Client, optional
+        The current one by default. Without any, joblib's own processes on this machine do the work.
+    progress : bool or str
+        Whether and how progress is shown: False, True, "auto", "bar", "lines" or "html".
+    label : str, optional
+        What progress calls the work.
+    first_n_jobs : int, optional
+        ``n_jobs`` of the first Parallel here that names none; later ones stay serial, as everywhere in joblib.
+    nesting_level, inner_max_num_threads
+        joblib's.
+
+    Notes
+    -----
+    ``n_jobs`` counts the threads of all workers: -1 is all of them, None and 1 run in sequence in this process.
+    ``max_nbytes`` and ``mmap_mode`` mean what they mean for loky: from this size on, arrays are not copied but mapped,
+    read-only by default, here by all processes of a node.
+    """
+
+    supports_retrieve_callback = True
+    supports_inner_max_num_threads = True
+    default_n_jobs = 1
+
+    def __init__(
+        self,
+        nesting_level: int | None = None,
+        inner_max_num_threads: int | None = None,
+        *,
+        client: Any = None,
+        progress: bool | str = False,
+        label: str | None = None,
+        first_n_jobs: int | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(nesting_level=nesting_level, inner_max_num_threads=inner_max_num_threads, **options)
+        self.client = client
+        self.progress = progress
+        self.label = label
+        if first_n_jobs is not None:
+            self.default_n_jobs = first_n_jobs
+        self.parallel: Any = None
+        self._runs: dict[int, tuple[Any, Run]] = {}
+        self._choices: dict[str, Any] = {}
+        self._calls = itertools.count()
+        self._call = 0
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (SequentialBackend, (self.nesting_level,))
+
+    def effective_n_jobs(self, n_jobs: int | None) -> int:
+        """How many calls can run at once: all workers' threads, or joblib's own where there is no client."""
+        if n_jobs == 0:
+            raise ValueError("n_jobs == 0 in Parallel has no meaning")
+        if n_jobs is None or n_jobs == 1:
+            return 1
+        client = self._client()
+        if client is None:
+            return int(LokyBackend(nesting_level=self.nesting_level).effective_n_jobs(n_jobs))
+        slots: int = max(1, sum(client.ncores().values()))
+        return min(int(n_jobs), slots) if n_jobs > 0 else max(1, slots + 1 + int(n_jobs))
+
+    def configure(
+        self,
+        n_jobs: int = 1,
+        parallel: Any = None,
+        prefer: str | None = None,
+        require: str | None = None,
+        **options: Any,
+    ) -> int:
+        """Prepare for one Parallel."""
+        self.__dict__.pop("default_n_jobs", None)
+        slots = self.effective_n_jobs(n_jobs)
+        if slots == 1:
+            raise FallbackToBackend(SequentialBackend(nesting_level=self.nesting_level))
+        if self._client() is None:
+            raise FallbackToBackend(
+                LokyBackend(nesting_level=self.nesting_level, inner_max_num_threads=self.inner_max_num_threads)
+            )
+        if prefer == "threads" and not self._elsewhere():
+            raise FallbackToBackend(_Threads(nesting_level=self.nesting_level))
+        self.parallel = parallel
+        self._choices = {"slots": slots, "prefer": prefer, **options}
+        if parallel is not None and str(parallel.pre_dispatch).replace(" ", "") == _AHEAD:
+            # joblib would hand out a few calls at a time; all of them are needed to put the long ones first.
+            parallel.pre_dispatch = "all"
+        return slots
+
+    def _client(self) -> Any:
+        if self.client is not None:
+            return self.client if self.client.status == "running" else None
+        return current_client()
+
+    def _elsewhere(self) -> bool:
+        """Whether any worker is on another node than this process."""
+        from .members import Members
+        from .store import node_name
+
+        client = self._client()
+        members = Members.of(client)
+        client.sync(members.refresh)
+        here = node_name()
+        return any(member.node != here for member in members.alive.values())
+
+    def start_call(self) -> None:
+        """One call of a Parallel begins."""
+        self._call = next(self._calls)
+        if self.parallel is not None:
+            # So that joblib gives away each call as soon as the caller has made it, rather than n_jobs at once.
+            self.parallel._cached_effective_n_jobs = 1
+
+    def submit(self, func: Any, callback: Any = None) -> Any:
+        """Take a batch of calls from joblib."""
+        parallel = callback.parallel
+        found = self._runs.get(id(parallel))
+        if found is None or found[1].closed:
+            found = self._runs[id(parallel)] = (parallel, self._new_run())
+        return found[1].add(func.items, callback, self._call)
+
+    def _new_run(self) -> Run:
+        choices = self._choices
+        options = Options(
+            slots=choices["slots"],
+            threshold=choices.get("max_nbytes"),
+            mode=choices.get("mmap_mode"),
+            inner_threads=self.inner_max_num_threads,
+        )
+        local = LocalThreads(_threads_here()) if choices["prefer"] == "threads" else None
+        return Run(self._client(), options, self._progress(), local)
+
+    def _progress(self) -> Any:
+        if self.label is not None:
+            return progress_for(self.progress, self.label)
+        return progress_for(self.progress, "Parallel", unit="calls")
+
+    def retrieve_result_callback(self, out: Any) -> Any:
+        """The results of a batch, or its error."""
+        return out.get()
+
+    @contextlib.contextmanager
+    def retrieval_context(self) -> Iterator[None]:
+        """joblib waits for results: all calls are made, where it was to make all at once."""
+        for parallel, run in self._runs.values():
+            run.tally.complete = run.tally.complete or parallel.pre_dispatch == "all"
+        yield
+
+    def abort_everything(self, ensure_ready: bool = True) -> None:
+        """Stop at once."""
+        for key, (parallel, run) in list(self._runs.items()):
+            if parallel._aborting:
+                run.abort()
+                del self._runs[key]
+
+    def terminate(self) -> None:
+        """A Parallel has ended: nothing of it stays on the workers."""
+        for key, (parallel, run) in list(self._runs.items()):
+            if not parallel._running and not parallel._managed_backend:
+                run.close()
+                del self._runs[key]
+
+    def get_nested_backend(self) -> tuple[Any, int | None]:
+        """What joblib writes into its batches; tasks set their own."""
+        return SequentialBackend(nesting_level=(self.nesting_level or 0) + 1), None
+
+
+class _Threads(ThreadingBackend):  # type: ignore[misc]
+    """Threads of this process, as many as it was granted."""
+
+    def effective_n_jobs(self, n_jobs: int) -> int:
+        return min(int(super().effective_n_jobs(n_jobs)), _threads_here())
+
+
+def current_client() -> Any:
+    """The current Dask client of this process, None where there is none or this is a worker's task."""
+    if "distributed" not in sys.modules:
+        return None
+    from distributed import Client
+    from distributed.utils import thread_state
+    from distributed.worker import thread_state as worker_state
+
+    if hasattr(thread_state, "execution_state") or hasattr(worker_state, "execution_state"):
+        return None
+    try:
+        client = Client.current(allow_global=True)
+    except ValueError:
+        return None
+    return client if client.status == "running" and not client.asynchronous else None
+
+
+def _threads_here() -> int:
+    """Threads that this process was granted."""
+    return max(1, len(os.sched_getaffinity(0)))

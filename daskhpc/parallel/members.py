@@ -1,0 +1,156 @@
+"""The client's view of its workers: which there are, on which nodes, and which were lost and why."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import WORKER_EXIT_TOPIC
+from .store import describe
+
+_ALL = "all"
+_CHECK_SECONDS = 3.0
+_CAUSE_SECONDS = 1.5
+_COMING_UP_SECONDS = 0.5
+
+
+@dataclass(slots=True, eq=False)
+class Member:
+    """One worker process.
+
+    Attributes
+    ----------
+    address : str
+    node : str
+        Equal for processes that can share memory.
+    pid, threads : int
+    ready : float
+        When, on the monotonic clock, it may be given work: a Nanny that has not yet seen its process come up would
+        take the death of it for a failed start.
+    """
+
+    address: str
+    node: str
+    pid: int
+    threads: int
+    ready: float = 0.0
+
+    @property
+    def host(self) -> str:
+        """Its node's host name."""
+        return self.node.split()[0]
+
+
+@dataclass(slots=True)
+class _Watcher:
+    lost: Callable[[Member], None]
+    changed: Callable[[], None]
+
+
+@dataclass(eq=False)
+class Members:
+    """The workers of one client; all methods but `of` run on the client's event loop."""
+
+    client: Any
+    alive: dict[str, Member] = field(default_factory=dict)
+    causes: dict[str, str] = field(default_factory=dict)
+    _watchers: list[_Watcher] = field(default_factory=list)
+    _others: Any = None
+    _refreshing: asyncio.Task[None] | None = None
+    _checked: float = 0.0
+
+    @classmethod
+    def of(cls, client: Any) -> Members:
+        """The one of a client."""
+        found = _members.get(client)
+        if found is None:
+            found = _members[client] = cls(weakref.proxy(client))
+        return found
+
+    def watch(self, lost: Callable[[Member], None], changed: Callable[[], None]) -> Callable[[], None]:
+        """Be told when a member is lost, and when others came; returns what ends that."""
+        watcher = _Watcher(lost, changed)
+        if not self._watchers:
+            self._others = self.client._event_handlers.get(_ALL)
+            self.client.subscribe_topic(_ALL, self._event)
+            self.client.subscribe_topic(WORKER_EXIT_TOPIC, self._loss)
+        self._watchers.append(watcher)
+
+        def leave() -> None:
+            self._watchers.remove(watcher)
+            if not self._watchers:
+                self._listen_no_more()
+
+        return leave
+
+    def _listen_no_more(self) -> None:
+        """A client that still listened when it leaves would make the scheduler complain."""
+        for topic in (WORKER_EXIT_TOPIC, _ALL):
+            self.client.unsubscribe_topic(topic)
+            self.client._event_handlers.pop(topic, None)
+        if self._others is not None:
+            self.client.subscribe_topic(_ALL, self._others)
+
+    async def refresh(self) -> None:
+        """Learn who is there."""
+        if self._refreshing is None or self._refreshing.done():
+            self._refreshing = asyncio.create_task(self._refresh())
+        await asyncio.shield(self._refreshing)
+
+    async def check(self) -> None:
+        """Ask now and then, should an event have been missed."""
+        if time.monotonic() - self._checked > _CHECK_SECONDS:
+            await self.refresh()
+
+    async def _refresh(self) -> None:
+        present = set(await self.client.scheduler.ncores())
+        for address in set(self.alive) - present:
+            self._remove(address)
+        new = sorted(present - set(self.alive))
+        if not new:
+            self._checked = time.monotonic()
+            return
+        told = await self.client._run(describe, workers=new, on_error="ignore")
+        for address, (node, pid, threads) in told.items():
+            if address not in self.alive:
+                ready = time.monotonic() + _COMING_UP_SECONDS if self._checked else 0.0
+                self.alive[address] = Member(address, node, pid, threads, ready)
+        self._checked = time.monotonic()
+        for watcher in list(self._watchers):
+            watcher.changed()
+
+    def _remove(self, address: str) -> None:
+        member = self.alive.pop(address, None)
+        if member is None:
+            return
+        for watcher in list(self._watchers):
+            watcher.lost(member)
+
+    async def _event(self, event: tuple[float, Any]) -> None:
+        if self._others is not None:
+            said = self._others(event)
+            if asyncio.iscoroutine(said):
+                await said
+        message = event[1]
+        action = message.get("action") if isinstance(message, dict) else None
+        if action == "remove-worker":
+            self._remove(message["worker"])
+        elif action == "add-worker":
+            await self.refresh()
+
+    async def _loss(self, event: tuple[float, Any]) -> None:
+        self.causes[event[1]["worker"]] = event[1]["cause"]
+
+    async def cause(self, member: Member) -> str:
+        """How a lost worker process ended, as far as its Nanny says; empty where nobody does."""
+        end = time.monotonic() + _CAUSE_SECONDS
+        while member.address not in self.causes and time.monotonic() < end:
+            await asyncio.sleep(0.05)
+        return self.causes.get(member.address, "")
+
+
+_members: weakref.WeakKeyDictionary[Any, Members] = weakref.WeakKeyDictionary()

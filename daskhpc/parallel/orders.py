@@ -1,0 +1,135 @@
+"""From calls to the orders that travel: templates, parcels, and what each worker is known to have."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+from . import fitting
+from .members import Member
+from .parcel import Factory, Parcel, Ref, Template, plain
+from .placing import Placer
+from .pool import Call
+from .store import Ticket
+from .task import Order, Reply
+
+_LARGE_BYTES = 1 << 20
+
+
+class Builder:
+    """Makes the orders of one run.
+
+    Parameters
+    ----------
+    run : str
+    threshold, mode, inner_threads
+        As in `Options`.
+    """
+
+    def __init__(self, run: str, threshold: int | None, mode: str | None, inner_threads: int | None) -> None:
+        self.run = run
+        self.threshold, self.mode, self.inner_threads = threshold, mode, inner_threads
+        self.factory = Factory()
+        self.callbacks = False
+        self._packing: dict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._has: dict[str, set[int]] = defaultdict(set)
+        self._prefixes: dict[int, tuple[str, ...] | None] = {}
+        self._splits: dict[int, int] = {}
+
+    # Called by the thread that makes the calls.
+
+    def make(self, call: Call, call_number: int) -> Call:
+        """Factor a call."""
+        if fitting.is_fit(call.function):
+            call.kwargs = fitting.simplify(call.kwargs)
+            self.callbacks = self.callbacks or fitting.callbacks(call.kwargs)
+        call.template, call.differences = self.factory.factor(call.function, call.args, call.kwargs, fitting.is_fit)
+        if call.template.fit:
+            self._classify(call, call_number)
+        call.nbytes = self._own_bytes(call)
+        return call
+
+    def _classify(self, call: Call, call_number: int) -> None:
+        """Tell the pool who costs alike and who shares what is fitted first."""
+        arguments = fitting.bind(call.args, call.kwargs)
+        call.kind = (call_number, fitting.candidate(arguments))
+        template = call.template.number
+        if template not in self._prefixes:
+            self._prefixes[template] = fitting.prefix_names(arguments["estimator"])
+        names = self._prefixes[template]
+        if names is not None:
+            split = self._splits.setdefault(id(arguments["train"]), len(self._splits))
+            call.group = (split, *fitting.group(names, arguments["parameters"]))
+
+    def _own_bytes(self, call: Call) -> int:
+        refs = [v.number for v in call.differences.values() if type(v) is Ref]
+        new = [p for p in map(self.factory.parcels.get, refs) if p is not None and p.uses == 1]
+        return sum(int(getattr(parcel.value, "nbytes", 0)) for parcel in new)
+
+    # On the client's event loop.
+
+    def needs(self, call: Call) -> list[Parcel]:
+        """The parcels of a call."""
+        return self.factory.needed(call.template, call.differences)
+
+    async def pack(self, parcel: Parcel) -> None:
+        """Pickle a parcel, once, and beside the loop where it may be large."""
+        async with self._packing[parcel.number]:
+            if parcel.packed:
+                return
+            if getattr(parcel.value, "nbytes", _LARGE_BYTES) < _LARGE_BYTES:
+                parcel.pack(self.threshold)
+            else:
+                await asyncio.to_thread(parcel.pack, self.threshold)
+
+    async def order(self, calls: Sequence[Call], seconds: float, member: Member, placer: Placer) -> Order:
+        """The order for a task; large parcels are on the member's node when this returns."""
+        templates: dict[int, Template] = {call.template.number: call.template for call in calls}
+        needed = {parcel.number: parcel for call in calls for parcel in self.needs(call)}
+        has = self._has[member.address]
+        small = {n: p for n, p in needed.items() if p.layout is None and n not in has}
+        tickets: dict[int, Ticket] = {}
+        for number, parcel in needed.items():
+            if parcel.layout is not None:
+                tickets[number] = await placer.ticket(parcel, member)
+        return Order(
+            run=self.run,
+            templates={number: _sent(template) for number, template in templates.items()},
+            blobs={n: p.blob for n, p in small.items() if p.uses > 1},
+            once={n: p.blob for n, p in small.items() if p.uses == 1},
+            tickets=tickets,
+            calls=[(call.template.number, call.differences) for call in calls],
+            seconds=seconds,
+            mode=self.mode,
+            inner_threads=self.inner_threads,
+            callbacks=self.callbacks,
+        )
+
+    def acknowledged(self, member: Member, reply: Reply) -> None:
+        """A worker has answered: it keeps what it said that it has."""
+        self._has[member.address].update(reply.kept)
+        self._has[member.address].difference_update(reply.absent)
+
+    def lost(self, member: Member) -> None:
+        """A worker is gone with all that it had."""
+        self._has.pop(member.address, None)
+
+    def finished(self, call: Call) -> list[int]:
+        """A call has ended; returns the large parcels that nobody needs any more."""
+        gone = self.factory.finished(call.template, call.differences)
+        return [parcel.number for parcel in gone if parcel.layout is not None]
+
+    def bytes_to_place(self) -> int:
+        """Bytes of what calls share, were it all sent."""
+        shared = [p.value for t in list(self.factory.templates.values()) for p in t.parcels.values()]
+        return sum(int(getattr(value, "nbytes", 0)) for value in shared)
+
+
+def _sent(template: Template) -> tuple[Any, ...]:
+    """A template as it travels."""
+    values = {at: value for at, value in template.values.items() if at not in template.parcels and plain(value)}
+    parcels = {at: parcel.number for at, parcel in template.parcels.items()}
+    count = sum(isinstance(at, int) and at >= 0 for at in template.values)
+    return values, parcels, count, template.fit

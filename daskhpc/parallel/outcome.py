@@ -1,0 +1,99 @@
+"""What becomes of calls: results, errors with their remote traceback, and calls that took their worker down."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+from dask.utils import funcname
+
+from ..errors import DaskhpcError
+from . import fitting
+from .pool import Call
+
+
+class WorkerDiedError(DaskhpcError, RuntimeError):
+    """A call ended its worker process, also when it ran alone."""
+
+
+class RemoteTracebackError(Exception):
+    """Carries the traceback of an error in a worker, as the cause of that error."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+    def __str__(self) -> str:
+        return f'\n"""\n{self.text}"""'
+
+
+class Batch:
+    """The results of a batch of calls that joblib made together.
+
+    Parameters
+    ----------
+    count : int
+    callback : callable
+        Called with the batch when all its calls have ended, or one has failed.
+    """
+
+    def __init__(self, count: int, callback: Callable[[Any], None]) -> None:
+        self.results: list[Any] = [None] * count
+        self.error: BaseException | None = None
+        self._left = count
+        self._callback = callback
+
+    def put(self, index: int, ok: bool, value: Any) -> bool:
+        """Note one call's end; True when there is something to deliver."""
+        if self._left <= 0:
+            return False
+        if not ok:
+            self.error, self._left = value, 0
+            return True
+        self.results[index] = value
+        self._left -= 1
+        return self._left == 0
+
+    def deliver(self) -> None:
+        """Tell joblib."""
+        self._callback(self)
+
+    def get(self, timeout: float | None = None) -> list[Any]:
+        """The results, or the error."""
+        if self.error is not None:
+            raise self.error
+        return self.results
+
+
+def read(outcome: bytes) -> tuple[bool, Any]:
+    """A call's outcome as it came: whether it went well, and its value or its error."""
+    try:
+        ok, value, *rest = pickle.loads(outcome)
+    except Exception as error:
+        return False, error
+    if not ok:
+        value.__cause__ = RemoteTracebackError(rest[0])
+    return ok, value
+
+
+def failed_alone(call: Call, host: str, cause: str) -> tuple[bool, Any]:
+    """What a call becomes whose worker process died twice, the second time with nothing else in it.
+
+    Returns
+    -------
+    bool, Any
+        A failed fit for scikit-learn's searches, as their ``error_score`` says; the error elsewhere.
+    """
+    name = funcname(getattr(call.function, "function", call.function))
+    error = WorkerDiedError(
+        f"A call of {name} ended its worker process twice, the second time when it ran alone.",
+        f"{cause or 'the process was killed or crashed'} on {host}",
+        "less data or memory per call, fewer processes per node (--processes), or more memory (--mem)",
+    )
+    if call.template is not None and call.template.fit:
+        arguments = fitting.bind(call.args, call.kwargs)
+        result = fitting.failed(arguments, f"{type(error).__name__}: {error.happened} {error.found}")
+        if result is not None:
+            return True, result
+    return False, error

@@ -1,0 +1,173 @@
+"""Large parcels into the memory of each node that needs them, once per node."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import Counter, defaultdict
+from typing import Any
+
+from .members import Member, Members
+from .parcel import Parcel
+from .segment import Segment, pieces
+from .store import PIECE_BYTES, Ticket, adopt, fill, holding, node_name, pull, receive
+
+_PULLS_PER_SOURCE = 2
+_HOLDERS = 8
+_ATTEMPTS = 3
+
+
+class Placer:
+    """Knows where the parcels of one run lie, and brings them where they are needed.
+
+    The client writes a parcel once, into its own node's memory. Another node gets it from a worker that has it; only
+    where no worker shares the client's node does the client send it, to the first node.
+
+    Parameters
+    ----------
+    members : Members
+    run : str
+        Name of the run in the workers' stores.
+    """
+
+    def __init__(self, members: Members, run: str) -> None:
+        self.members = members
+        self.run = run
+        self.node = node_name()
+        self.segments: dict[int, Segment] = {}
+        self.sent = 0
+        self._holders: dict[tuple[int, str], list[tuple[int, int]]] = defaultdict(list)
+        self._sources: dict[int, list[str]] = defaultdict(list)
+        self._locks: dict[tuple[int, str], asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._pulls: Counter[str] = Counter()
+        self._freed = asyncio.Event()
+
+    async def ticket(self, parcel: Parcel, member: Member) -> Ticket:
+        """Bring a packed parcel to a member's node, unless it is there; returns how to find it."""
+        assert parcel.layout is not None
+        key = (parcel.number, member.node)
+        async with self._locks[key]:
+            if not self._holders[key]:
+                if member.node == self.node:
+                    segment = await self._own(parcel)
+                    self._holders[key].append((os.getpid(), segment.descriptor))
+                else:
+                    self._holders[key].append(await self._bring(parcel, member))
+        return Ticket(parcel.layout, tuple(self._holders[key]))
+
+    def opened(self, member: Member, opened: dict[int, int]) -> None:
+        """Note what a member's process has opened, or could not open."""
+        for number, descriptor in opened.items():
+            holders = self._holders[(number, member.node)]
+            if descriptor >= 0 and len(holders) < _HOLDERS:
+                holders.append((member.pid, descriptor))
+        failed = [number for number, descriptor in opened.items() if descriptor < 0]
+        if failed and member.node == self.node:
+            member.node = f"{member.node} {member.address}"  # it cannot look into this process: a node of its own
+        for number in failed:
+            self._holders[(number, member.node)].clear()
+
+    def lost(self, member: Member) -> None:
+        """Forget what a lost member held."""
+        for (_, node), holders in self._holders.items():
+            if node == member.node:
+                holders[:] = [holder for holder in holders if holder[0] != member.pid]
+        for sources in self._sources.values():
+            if member.address in sources:
+                sources.remove(member.address)
+        self._freed.set()
+
+    def forget(self, number: int) -> None:
+        """Free the client's own copy of a parcel."""
+        segment = self.segments.pop(number, None)
+        if segment is not None:
+            segment.close()
+        for key in [key for key in self._holders if key[0] == number]:
+            del self._holders[key]
+        self._sources.pop(number, None)
+
+    def close(self) -> None:
+        """Free all of them."""
+        for number in list(self.segments):
+            self.forget(number)
+
+    async def _own(self, parcel: Parcel) -> Segment:
+        """The client's own segment of a parcel."""
+        layout = parcel.layout
+        assert layout is not None
+        if parcel.number not in self.segments:
+
+            def write() -> Segment:
+                segment = Segment.create(layout)
+                for (offset, _), frame in zip(layout.spans, parcel.frames, strict=True):
+                    segment.write(offset, frame)
+                return segment
+
+            self.segments[parcel.number] = await asyncio.to_thread(write)
+        return self.segments[parcel.number]
+
+    async def _bring(self, parcel: Parcel, member: Member) -> tuple[int, int]:
+        for attempt in range(_ATTEMPTS):
+            source = await self._source(parcel, member)
+            try:
+                if source is None:
+                    await self._push(parcel, member)
+                else:
+                    await self._ask(member, pull, self.run, parcel.number, parcel.layout, source)
+            except Exception:
+                if attempt == _ATTEMPTS - 1 or self.members.alive.get(member.address) is not member:
+                    raise
+                if source in self._sources[parcel.number]:
+                    self._sources[parcel.number].remove(source)
+                continue
+            finally:
+                if source is not None:
+                    self._pulls[source] -= 1
+                    self._freed.set()
+            break
+        self._sources[parcel.number].append(member.address)
+        self._freed.set()
+        held: tuple[int, int] = await self._ask(member, holding, self.run, parcel.number)
+        return held
+
+    async def _source(self, parcel: Parcel, member: Member) -> str | None:
+        """The worker to fetch a parcel from, None where the client has to send it."""
+        sources = self._sources[parcel.number]
+        async with self._locks[(parcel.number, "")]:
+            if not sources:
+                near = next((m for m in self.members.alive.values() if m.node == self.node), None)
+                if near is None:
+                    sources.append("")  # the first node is being served; the others wait for it
+                    return None
+                segment = await self._own(parcel)
+                ticket = Ticket(segment.layout, ((os.getpid(), segment.descriptor),))
+                if not await self._ask(near, adopt, self.run, parcel.number, ticket):
+                    sources.append("")
+                    return None
+                sources.append(near.address)
+        while True:
+            ready = [address for address in sources if address and self._pulls[address] < _PULLS_PER_SOURCE]
+            if ready:
+                source = min(ready, key=lambda address: self._pulls[address])
+                self._pulls[source] += 1
+                return source
+            if not any(sources) and self.members.alive.get(member.address) is not member:
+                raise ConnectionError(f"worker {member.address} is gone")
+            self._freed.clear()
+            await self._freed.wait()
+
+    async def _push(self, parcel: Parcel, member: Member) -> None:
+        """Send a parcel from here, piece by piece, so that nobody on the way holds it whole."""
+        assert parcel.layout is not None
+        try:
+            await self._ask(member, receive, self.run, parcel.number, parcel.layout)
+            for offset, piece in pieces(parcel.frames, parcel.layout, PIECE_BYTES):
+                await self._ask(member, fill, self.run, parcel.number, offset, bytes(piece))
+                self.sent += piece.nbytes
+        finally:
+            self._sources[parcel.number].remove("")
+            self._freed.set()
+
+    async def _ask(self, member: Member, function: Any, *args: Any) -> Any:
+        replies = await self.members.client._run(function, *args, workers=[member.address])
+        return replies[member.address]

@@ -1,0 +1,226 @@
+"""Which calls go next, to whom and how many at once: decided from what is waiting and from the costs learnt so far."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections import deque
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+LONGEST_TASK = 0.4
+SHORTEST_TASK = 0.05
+_PARTS = 3
+_FIRST_TASK = 0.1
+_FIRST_CALLS = 4
+_MOST_CALLS = 5000
+_MOST_BYTES = 4 << 20
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """One call of the caller's.
+
+    Attributes
+    ----------
+    place : Any
+        Where its result goes.
+    function, args, kwargs
+        The call itself.
+    kind : Hashable
+        Calls of one kind cost about the same: a candidate of a search.
+    group : Hashable or None
+        Calls of one group share what they fit and go to one worker: a prefix and a split.
+    nbytes : int
+        Bytes that it alone holds.
+    deaths : int
+        Worker processes that ended while they may have run it.
+    """
+
+    place: Any
+    function: Any
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    template: Any = None
+    differences: dict[Any, Any] = field(default_factory=dict)
+    kind: Hashable = None
+    group: Hashable = None
+    nbytes: int = 0
+    deaths: int = 0
+
+
+class Costs:
+    """Seconds per call, learnt as results come: of each kind, and over all."""
+
+    def __init__(self) -> None:
+        self._kinds: dict[Hashable, tuple[float, int]] = {}
+        self._all = (0.0, 0)
+
+    def learn(self, kind: Hashable, seconds: float) -> None:
+        """Note what one call took."""
+        total, count = self._kinds.get(kind, (0.0, 0))
+        self._kinds[kind] = (total + seconds, count + 1)
+        self._all = (self._all[0] + seconds, self._all[1] + 1)
+
+    def of(self, kind: Hashable) -> float | None:
+        """Expected seconds of a call; None before any has ended."""
+        total, count = self._kinds.get(kind) or self._all
+        return total / count if count else None
+
+    def known(self, kind: Hashable) -> bool:
+        """Whether a call of the kind has ended."""
+        return kind in self._kinds
+
+
+class _Line:
+    """Waiting calls of one kind, or of one group, in the order in which they came."""
+
+    __slots__ = ("calls", "key", "owner")
+
+    def __init__(self, key: Hashable) -> None:
+        self.key = key
+        self.calls: deque[Call] = deque()
+        self.owner: Hashable = None
+
+
+class Pool:
+    """The calls that wait.
+
+    Calls without a group: each kind is tried once as early as can be, then the kinds go by cost, the longest first.
+    A group is taken by one worker until it is done; a worker without one takes the group next to its last, and where
+    none is free it helps with the largest, if that is worth doing the shared part once more.
+    """
+
+    def __init__(self) -> None:
+        self.costs = Costs()
+        self.waiting = 0
+        self._kinds: dict[Hashable, _Line] = {}
+        self._groups: dict[Hashable, _Line] = {}
+        self._untried: deque[_Line] = deque()
+        self._heap: list[tuple[float, int, _Line]] = []
+        self._ticks = itertools.count()
+        self._last: dict[Hashable, Hashable] = {}
+        self._shared: deque[float] = deque(maxlen=20)
+        self._sharing: deque[float] = deque(maxlen=20)
+
+    def add(self, call: Call, front: bool = False) -> None:
+        """Let a call wait; at the front where it was already sent once."""
+        self.waiting += 1
+        lines = self._kinds if call.group is None else self._groups
+        key = call.kind if call.group is None else call.group
+        line = lines.get(key)
+        if line is None:
+            line = lines[key] = _Line(key)
+            if call.group is None:
+                self._untried.append(line)
+        elif call.group is None and not line.calls:
+            self._push(line)
+        if front:
+            line.calls.appendleft(call)
+        else:
+            line.calls.append(call)
+
+    def learn(self, call: Call, seconds: float, saved: float = 0.0) -> None:
+        """Note what a call took, and what it would have taken more without what its group had fitted before."""
+        if saved:
+            self._shared.append(saved)
+            self._sharing.append(seconds)
+        first = not self.costs.known(call.kind)
+        self.costs.learn(call.kind, seconds)
+        line = self._kinds.get(call.kind)
+        if first and line is not None and line.calls:
+            self._push(line)
+
+    def remaining(self) -> float | None:
+        """Expected seconds of all that waits; None before anything is known."""
+        mean = self.costs.of(object())
+        return None if mean is None else mean * self.waiting
+
+    def take(self, worker: Hashable, slots: int) -> tuple[list[Call], float]:
+        """The calls of a worker's next task, and the seconds after which it shall give back what it has not begun.
+
+        Parameters
+        ----------
+        worker : Hashable
+        slots : int
+            Calls that can run at once in the whole cluster.
+        """
+        remaining = self.remaining()
+        if remaining is None:
+            most = max(1, min(_FIRST_CALLS, self.waiting // (4 * slots)))
+            return list(itertools.islice(self._next(worker), most)), _FIRST_TASK
+        seconds = min(LONGEST_TASK, max(SHORTEST_TASK, remaining / (_PARTS * slots)))
+        calls: list[Call] = []
+        total = nbytes = 0.0
+        for call in self._next(worker):
+            calls.append(call)
+            total += self.costs.of(call.kind) or 0.0
+            nbytes += call.nbytes
+            if total >= seconds or len(calls) >= _MOST_CALLS or nbytes > _MOST_BYTES:
+                break
+        return calls, 1.5 * seconds
+
+    def one(self) -> Call | None:
+        """The next call, whoever makes it."""
+        return next(self._next(None), None)
+
+    def drain(self) -> list[Call]:
+        """All that waits."""
+        return list(self._next(None))
+
+    def _next(self, worker: Hashable) -> Iterator[Call]:
+        while self.waiting:
+            line = self._group_for(worker) or self._kind()
+            if line is None:
+                return
+            self.waiting -= 1
+            yield line.calls.popleft()
+
+    def _worth(self, calls: int) -> bool:
+        """Whether so many calls of a group cost more than fitting once more what they share."""
+        return not self._shared or calls * sum(self._sharing) > sum(self._shared)
+
+    def _push(self, line: _Line) -> None:
+        heapq.heappush(self._heap, (-(self.costs.of(line.key) or 0.0), next(self._ticks), line))
+
+    def _kind(self) -> _Line | None:
+        while self._untried:
+            line = self._untried.popleft()
+            if line.calls:
+                if len(line.calls) > 1:
+                    self._push(line)
+                return line
+        while self._heap:
+            line = self._heap[0][2]
+            if line.calls:
+                return line
+            heapq.heappop(self._heap)
+        return None
+
+    def _group_for(self, worker: Hashable) -> _Line | None:
+        if not self._groups:
+            return None
+        last = self._last.get(worker)
+        line = self._groups.get(last)
+        if line is not None and line.calls and line.owner == worker:
+            return line
+        for key in [key for key, line in self._groups.items() if not line.calls]:
+            del self._groups[key]
+        free = [line for line in self._groups.values() if line.owner is None]
+        if free:
+            line = max(free, key=lambda line: (_nearness(line.key, last), len(line.calls)))
+        else:
+            line = max(self._groups.values(), key=lambda line: len(line.calls), default=None)
+            if line is None or not self._worth(len(line.calls)):
+                return None
+        line.owner = worker
+        self._last[worker] = line.key
+        return line
+
+
+def _nearness(a: Any, b: Any) -> int:
+    """How many leading entries two groups share."""
+    if not isinstance(a, tuple) or not isinstance(b, tuple):
+        return 0
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(a, b, strict=False)))

@@ -1,0 +1,400 @@
+"""One use of joblib's Parallel on the cluster: takes its calls, sends them in tasks, and hands their results back."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import pickle
+import time
+import uuid
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from dask.utils import funcname
+
+from ..errors import DaskhpcError
+from .local import LocalThreads
+from .members import Member, Members
+from .orders import Builder
+from .outcome import Batch, failed_alone, read
+from .placing import Placer
+from .pool import Call, Pool
+from .progress import Progress
+from .relay import deliver
+from .store import cancel, drop, free
+from .tally import Tally
+from .task import Reply, run_task
+
+_CHECK_SECONDS = 1.0
+_DESERTED_SECONDS = 60.0
+_LEAVE_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Choices of one run.
+
+    Attributes
+    ----------
+    slots : int
+        Calls that may run at once.
+    threshold : int or None
+        joblib's ``max_nbytes``: from this size on, arrays are mapped rather than copied.
+    mode : str or None
+        joblib's ``mmap_mode``.
+    inner_threads : int or None
+        joblib's ``inner_max_num_threads``.
+    """
+
+    slots: int
+    threshold: int | None = 1 << 20
+    mode: str | None = "r"
+    inner_threads: int | None = None
+
+
+@dataclass(slots=True, eq=False)
+class _Flight:
+    """A task on its way."""
+
+    calls: list[Call]
+    alone: bool
+    gone: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Run:
+    """The engine of one Parallel.
+
+    Parameters
+    ----------
+    client : distributed.Client
+    options : Options
+    progress : Progress
+    local : LocalThreads, optional
+        Threads of this process, which are tried first and left when the cluster is worth its way.
+
+    Notes
+    -----
+    All state is changed on the client's event loop; the caller's thread only adds calls.
+    """
+
+    def __init__(self, client: Any, options: Options, progress: Progress, local: LocalThreads | None = None) -> None:
+        self.client = client
+        self.options = options
+        self.tally = Tally(progress, options.slots)
+        self.local = local
+        self.name = f"{client.id}-{uuid.uuid4().hex[:12]}"
+        self.members = Members.of(client)
+        self.placer = Placer(self.members, self.name)
+        self.builder = Builder(self.name, options.threshold, options.mode, options.inner_threads)
+        self.pool = Pool()
+        self.suspects: deque[Call] = deque()
+        self.flights: dict[Member, list[_Flight]] = {}
+        self.used: set[str] = set()
+        self.closed = False
+        self._broken: Exception | None = None
+        self._deserted = time.monotonic()
+        self._arrived: deque[Call] = deque()
+        self._waking = False
+        self._unwatch: Callable[[], None] = lambda: None
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._wake = asyncio.Event()
+        self.client.loop.add_callback(self._drive)
+
+    # Called by the thread that makes the calls.
+
+    def add(self, items: list[Any], callback: Callable[[Any], None], call_number: int) -> Batch:
+        """Take a batch of calls; `callback` gets the batch when all of them have ended."""
+        batch = Batch(len(items), callback)
+        for index, (function, args, kwargs) in enumerate(items):
+            call = self.builder.make(Call((batch, index), function, args, kwargs), call_number)
+            self.tally.expect(call)
+            self._arrived.append(call)
+        if self._broken is not None:
+            self._fail_all(self._broken)
+        elif not self._waking:
+            self._waking = True
+            self.client.loop.asyncio_loop.call_soon_threadsafe(self._wake.set)
+        return batch
+
+    def abort(self) -> None:
+        """Stop: what has not begun is never run."""
+        self._end(cancelled=True)
+
+    def close(self) -> None:
+        """All is done; free what lies on the workers."""
+        self._end(cancelled=False)
+
+    def _end(self, cancelled: bool) -> None:
+        if self.closed:
+            return
+        self.closed = True
+        self.tally.close(len(self.members.alive))
+        with contextlib.suppress(Exception):  # its client may be closed by now, and all is freed with it
+            self.client.sync(self._leave, cancelled, callback_timeout=_LEAVE_SECONDS)
+
+    async def _leave(self, cancelled: bool) -> None:
+        used = [address for address in self.used if address in self.members.alive]
+        self._unwatch()
+        self._wake.set()
+        for task in list(self._tasks):
+            task.cancel()
+        with contextlib.suppress(Exception):
+            if used and cancelled:
+                await self.client._run(cancel, self.name, workers=used, on_error="ignore")
+        self.placer.close()
+        with contextlib.suppress(Exception):
+            if used:
+                await self.client._run(free, self.name, workers=used, on_error="ignore")
+
+    # On the client's event loop.
+
+    async def _drive(self) -> None:
+        if self.closed:
+            return
+        self._unwatch = self.members.watch(self._lost, self._wake.set)
+        try:
+            await self.members.refresh()
+            while not self.closed:
+                self._waking = False
+                while self._arrived:
+                    self.pool.add(self._arrived.popleft())
+                self._fill()
+                self.tally.show(len(self.members.alive))
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), _CHECK_SECONDS)
+                self._wake.clear()
+                if any(self.flights.values()) or not self.members.alive:
+                    await self.members.check()
+                self._check_alive()
+        except Exception as error:
+            self._fail_all(error)
+
+    def _check_alive(self) -> None:
+        """A cluster without workers is given time to get some."""
+        now = time.monotonic()
+        if self.members.alive:
+            self._deserted = now
+        elif now - self._deserted > _DESERTED_SECONDS and self.tally.known > self.tally.done:
+            raise _gone(f"The cluster has had no worker for {_DESERTED_SECONDS:g} s.", "none")
+
+    def _fill(self) -> None:
+        """Give every worker something to do."""
+        if self.local is not None and not self._cluster_pays():
+            while self.local.free and self.pool.waiting:
+                call = self.pool.one()
+                if call is None:
+                    break
+                self.local.free -= 1
+                self._start(self._locally(call))
+            return
+        for member, slots in self._seats():
+            flights = self.flights.setdefault(member, [])
+            if any(flight.alone for flight in flights):
+                continue
+            if self.suspects:
+                if not flights:
+                    self._launch(member, [self.suspects.popleft()], 0.0, alone=True)
+                continue
+            ahead = slots if self.pool.waiting > 2 * self.options.slots else 0
+            while self.pool.waiting and len(flights) < slots + ahead:
+                calls, seconds = self.pool.take(member.address, self.options.slots)
+                if not calls:
+                    break
+                self._launch(member, calls, seconds)
+
+    def _seats(self) -> list[tuple[Member, int]]:
+        """The members that take part, and how many of their threads: dealt out over the nodes."""
+        nodes: dict[str, list[Member]] = {}
+        for member in self.members.alive.values():
+            if member.ready > time.monotonic():
+                self.client.loop.call_later(_CHECK_SECONDS / 2, self._wake.set)
+                continue
+            nodes.setdefault(member.node, []).append(member)
+        order = [m for tier in itertools.zip_longest(*nodes.values()) for m in tier if m is not None]
+        seats: Counter[Member] = Counter()
+        left = self.options.slots
+        for turn in range(max((m.threads for m in order), default=0)):
+            for member in order:
+                if left and member.threads > turn:
+                    seats[member] += 1
+                    left -= 1
+        return sorted(seats.items(), key=lambda seat: len(self.flights.get(seat[0], ())))
+
+    def _cluster_pays(self) -> bool:
+        assert self.local is not None
+        remaining = self.pool.remaining()
+        if remaining is not None and self.local.left_for(remaining, self.options.slots, self.builder.bytes_to_place()):
+            self.local = None
+            return True
+        return False
+
+    def _start(self, coroutine: Any) -> None:
+        task = asyncio.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _launch(self, member: Member, calls: list[Call], seconds: float, alone: bool = False) -> None:
+        flight = _Flight(calls, alone)
+        self.flights[member].append(flight)
+        self.used.add(member.address)
+        self._start(self._fly(member, flight, seconds))
+
+    async def _locally(self, call: Call) -> None:
+        assert self.local is not None
+        ok, value, seconds = await self.local.run(call)
+        self.pool.learn(call, seconds)
+        self._finish(call, ok, value)
+        self._wake.set()
+
+    async def _fly(self, member: Member, flight: _Flight, seconds: float) -> None:
+        """See one task through."""
+        try:
+            reply = await self._reply(member, flight, seconds)
+        except asyncio.CancelledError:
+            if self.closed:
+                raise
+            self._again(flight)
+            reply = None
+        except Exception as error:
+            for call in flight.calls:
+                self._finish(call, False, error)
+            reply = None
+        finally:
+            with contextlib.suppress(ValueError):
+                self.flights.get(member, []).remove(flight)
+            self._wake.set()
+        if reply is None:
+            return
+        self.placer.opened(member, reply.opened)
+        self.builder.acknowledged(member, reply)
+        deliver(reply.messages)
+        for call, outcome, (spent, saved) in zip(flight.calls, reply.outcomes, reply.costs, strict=False):
+            self.pool.learn(call, spent, saved)
+            self._finish(call, *read(outcome))
+        for call in reversed(flight.calls[len(reply.outcomes) :]):
+            self.pool.add(call, front=True)
+        self.tally.show(len(self.members.alive))
+
+    def _again(self, flight: _Flight) -> None:
+        """The cluster was restarted, or closed, under a task."""
+        if self.client.status == "running":
+            for call in flight.calls:
+                self.pool.add(call, front=True)
+        else:
+            for call in flight.calls:
+                self._finish(call, False, _gone("The client was closed.", self.client.status))
+
+    async def _reply(self, member: Member, flight: _Flight, seconds: float) -> Reply | None:
+        """Send a task and wait; None where the worker was lost, which `_lost` has dealt with."""
+        await self._pack(flight)
+        if not flight.calls:
+            return None
+        order = await self.builder.order(flight.calls, seconds, member, self.placer)
+        if flight.gone.is_set():
+            return None
+        name = funcname(getattr(flight.calls[0].function, "function", flight.calls[0].function))
+        future = self.client.submit(
+            run_task,
+            pickle.dumps(order, protocol=5),
+            workers=[member.address],
+            key=f"{name}-{uuid.uuid4().hex}",
+            pure=False,
+        )
+        try:
+            reply: Reply | None = await _unless_gone(self._fetch(future), flight.gone)
+            return reply
+        finally:
+            future.release()
+
+    async def _fetch(self, future: Any) -> Reply | None:
+        from distributed import KilledWorker
+
+        await future._state.wait()
+        try:
+            (reply,) = await self.client._gather([future])
+        except KilledWorker:
+            await self.members.refresh()
+            return None
+        found: Reply = reply
+        return found
+
+    async def _pack(self, flight: _Flight) -> None:
+        """Pickle what the calls need; a call whose arguments cannot be pickled fails."""
+        for call in list(flight.calls):
+            for parcel in self.builder.needs(call):
+                if parcel.packed:
+                    continue
+                try:
+                    await self.builder.pack(parcel)
+                except Exception as error:
+                    flight.calls.remove(call)
+                    self._finish(call, False, _unpicklable(call, error))
+                    break
+
+    def _lost(self, member: Member) -> None:
+        """A worker is gone: what it may have been running is retried alone, the rest as before."""
+        self.placer.lost(member)
+        self.builder.lost(member)
+        flights = self.flights.pop(member, [])
+        for index, flight in enumerate(flights):
+            flight.gone.set()
+            for call in flight.calls:
+                if index >= member.threads:
+                    self.pool.add(call, front=True)
+                    continue
+                call.deaths += 1
+                if flight.alone:
+                    self._start(self._give_up(call, member))
+                else:
+                    self.suspects.append(call)
+            flight.calls = []
+        self._wake.set()
+
+    async def _give_up(self, call: Call, member: Member) -> None:
+        cause = await self.members.cause(member)
+        ok, value = failed_alone(call, member.host, cause)
+        self._finish(call, ok, value)
+
+    def _finish(self, call: Call, ok: bool, value: Any) -> None:
+        """One call has ended."""
+        gone = self.builder.finished(call)
+        if gone:
+            for number in gone:
+                self.placer.forget(number)
+            used = [a for a in self.used if a in self.members.alive]
+            self._start(self.client._run(drop, self.name, gone, workers=used, on_error="ignore"))
+        self.tally.ended(call, ok, value)
+
+    def _fail_all(self, error: Exception) -> None:
+        self._broken = error
+        waiting = [*self.pool.drain(), *self.suspects]
+        self.suspects.clear()
+        while self._arrived:
+            waiting.append(self._arrived.popleft())
+        for call in waiting:
+            self.tally.ended(call, False, error)
+
+
+async def _unless_gone(work: Any, gone: asyncio.Event) -> Any:
+    """What `work` gives, None where `gone` is set first."""
+    first, second = asyncio.ensure_future(work), asyncio.ensure_future(gone.wait())
+    try:
+        await asyncio.wait({first, second}, return_when=asyncio.FIRST_COMPLETED)
+        return await first if first.done() else None
+    finally:
+        first.cancel()
+        second.cancel()
+
+
+def _gone(happened: str, found: str) -> DaskhpcError:
+    return DaskhpcError(happened, found, "look at the workers' logs, and start the cluster again")
+
+
+def _unpicklable(call: Call, error: Exception) -> Exception:
+    name = funcname(getattr(call.function, "function", call.function))
+    problem = pickle.PicklingError(f"Could not pickle the call of {name} to send it to the workers: {error}")
+    problem.__cause__ = error
+    return problem

@@ -1,0 +1,226 @@
+"""A worker process's store: the parcels of running Parallel calls, kept while their client lives."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pickle
+import socket
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .prefixes import PrefixCache
+from .segment import Layout, Segment
+
+PIECE_BYTES = 32 << 20
+_WATCH_SECONDS = 5.0
+_PREFIX_SHARE = 0.2
+_PREFIX_BYTES = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """How to find a parcel in a node's memory.
+
+    Attributes
+    ----------
+    layout : Layout
+    holders : tuple[tuple[int, int], ...]
+        Process id and file descriptor of the processes on the node that have it open.
+    """
+
+    layout: Layout
+    holders: tuple[tuple[int, int], ...]
+
+
+@dataclass(slots=True)
+class Kept:
+    """What one process keeps for one run (one use of Parallel)."""
+
+    blobs: dict[int, bytes] = field(default_factory=dict)
+    segments: dict[int, Segment] = field(default_factory=dict)
+    frames: dict[int, list[Any]] = field(default_factory=dict)
+    objects: dict[int, Any] = field(default_factory=dict)
+    prefixes: PrefixCache | None = None
+    received: int = 0
+    cancelled: bool = False
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def clear(self) -> None:
+        """Drop everything; frames that a running call still uses stay until it ends."""
+        self.cancelled = True
+        for segment in self.segments.values():
+            segment.close()
+        for kept in (self.blobs, self.segments, self.frames, self.objects):
+            kept.clear()
+        if self.prefixes is not None:
+            self.prefixes.clear()
+
+
+_kept: dict[str, Kept] = {}
+_lock = threading.Lock()
+
+
+def kept(run: str) -> Kept:
+    """What this process keeps for a run, whose name begins with its client's."""
+    with _lock:
+        return _kept.setdefault(run, Kept())
+
+
+def see_to_it(worker: Any) -> None:
+    """From now on, drop what clients leave behind that are gone without a word; called with every task."""
+    if worker is not None and not getattr(worker, "daskhpc_watch", False):
+        worker.daskhpc_watch = True
+        worker.loop.add_callback(_watch, worker)
+
+
+async def _watch(worker: Any) -> None:
+    """Ask the scheduler now and then which clients it still has, while something is kept."""
+    try:
+        while _kept:
+            await asyncio.sleep(_WATCH_SECONDS)
+            if not _kept:
+                break
+            reply = await worker.scheduler.run_function(
+                function=pickle.dumps(_clients), args=pickle.dumps(()), kwargs=pickle.dumps({}), wait=True
+            )
+            present = tuple(reply["result"])
+            for run in [run for run in list(_kept) if not run.startswith(present)]:
+                free(run)
+    finally:
+        worker.daskhpc_watch = False
+
+
+def _clients(dask_scheduler: Any) -> list[str]:
+    return list(dask_scheduler.clients)
+
+
+def free(run: str) -> None:
+    """Drop what is kept for a run."""
+    with _lock:
+        gone = _kept.pop(run, None)
+    if gone is not None:
+        gone.clear()
+
+
+def drop(run: str, numbers: list[int]) -> None:
+    """Drop some parcels of a run."""
+    mine = kept(run)
+    with mine.lock:
+        for number in numbers:
+            mine.blobs.pop(number, None)
+            mine.objects.pop(number, None)
+            mine.frames.pop(number, None)
+            segment = mine.segments.pop(number, None)
+            if segment is not None:
+                segment.close()
+
+
+def cancel(run: str) -> None:
+    """Let the calls of a run stop at the next one."""
+    kept(run).cancelled = True
+
+
+def describe(dask_worker: Any) -> tuple[str, int, int]:
+    """The node of this worker process, its process id and its threads."""
+    return node_name(), os.getpid(), dask_worker.state.nthreads
+
+
+def node_name() -> str:
+    """A name that two processes share if one can open the other's files through /proc."""
+    try:
+        system = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{socket.gethostname()} {system} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return f"{socket.gethostname()} {os.getpid()}"
+
+
+def admit(mine: Kept, blobs: Mapping[int, bytes], tickets: Mapping[int, Ticket]) -> dict[int, int]:
+    """Take in the parcels that came with a task.
+
+    Returns
+    -------
+    dict[int, int]
+        File descriptors of the segments that were opened, by the parcel's number; -1 for those that no holder has.
+    """
+    opened = {}
+    with mine.lock:
+        mine.blobs.update(blobs)
+        for number, ticket in tickets.items():
+            if number in mine.segments:
+                continue
+            tries = (Segment.attach(pid, descriptor, ticket.layout) for pid, descriptor in ticket.holders)
+            segment = next((found for found in tries if found is not None), None)
+            opened[number] = -1 if segment is None else segment.descriptor
+            if segment is not None:
+                mine.segments[number] = segment
+    return opened
+
+
+def load(mine: Kept, number: int, mode: str | None) -> Any:
+    """A parcel's object, made anew; arrays in it lie in the node's memory."""
+    if number in mine.blobs:
+        return pickle.loads(mine.blobs[number])
+    with mine.lock:
+        frames = mine.frames.get(number)
+        if frames is None:
+            frames = mine.segments[number].frames(mode)
+            if mode in ("r", "r+", "w+"):
+                mine.frames[number] = frames
+    return pickle.loads(frames[0], buffers=frames[1:])
+
+
+def prefixes(mine: Kept, dask_worker: Any) -> PrefixCache:
+    """The fitted prefixes of a run in this process, bounded by a share of its memory."""
+    with mine.lock:
+        if mine.prefixes is None:
+            limit = dask_worker.memory_manager.memory_limit if dask_worker is not None else None
+            mine.prefixes = PrefixCache(int(min(_PREFIX_BYTES, _PREFIX_SHARE * limit if limit else _PREFIX_BYTES)))
+        return mine.prefixes
+
+
+def receive(run: str, number: int, layout: Layout, dask_worker: Any) -> None:
+    """Make room for a parcel on this node."""
+    mine = kept(run)
+    mine.segments[number] = Segment.create(layout, dask_worker.local_directory)
+
+
+def fill(run: str, number: int, offset: int, piece: bytes) -> None:
+    """Take one piece of a parcel that the client sends."""
+    mine = kept(run)
+    mine.segments[number].write(offset, piece)
+    mine.received += len(piece)
+
+
+def read(run: str, number: int, offset: int, length: int) -> bytes:
+    """A piece of a parcel, for another node."""
+    return kept(run).segments[number].read(offset, length)
+
+
+def holding(run: str, number: int) -> tuple[int, int]:
+    """Process id and descriptor by which other processes of this node open a parcel."""
+    return os.getpid(), kept(run).segments[number].descriptor
+
+
+def adopt(run: str, number: int, ticket: Ticket) -> bool:
+    """Open a parcel that another process of this node holds."""
+    return admit(kept(run), {}, {number: ticket}).get(number, 0) >= 0
+
+
+async def pull(run: str, number: int, layout: Layout, source: str, dask_worker: Any) -> None:
+    """Fetch a parcel from a worker of another node, piece by piece."""
+    receive(run, number, layout, dask_worker)
+    for offset in range(0, layout.size, PIECE_BYTES):
+        args = pickle.dumps((run, number, offset, PIECE_BYTES))
+        reply = await dask_worker.rpc(source).run(function=pickle.dumps(read), args=args, kwargs=pickle.dumps({}))
+        if reply["status"] != "OK":
+            raise OSError(f"{source} did not give parcel {number}: {reply.get('exception_text', reply)}")
+        fill(run, number, offset, reply["result"])
+
+
+def traffic(run: str) -> int:
+    """Bytes that this process received from elsewhere for a run."""
+    return kept(run).received

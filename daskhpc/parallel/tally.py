@@ -1,0 +1,90 @@
+"""Where a run stands: counts what came back, shows it, and hands results to joblib in a thread of its own."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from . import fitting
+from .outcome import Batch
+from .pool import Call
+from .progress import Progress, Standing
+
+_AHEAD_BYTES = 512 << 20
+
+
+class Tally:
+    """The account of one run.
+
+    Parameters
+    ----------
+    progress : Progress
+    slots : int
+        Calls that may run at once.
+
+    Notes
+    -----
+    joblib's callbacks may run the caller's code, to make further calls; so neither the event loop nor the caller's
+    thread runs them.
+    """
+
+    def __init__(self, progress: Progress, slots: int) -> None:
+        self.progress = progress
+        self.slots = slots
+        self.known = self.done = self.failed = 0
+        self.best: float | None = None
+        self.complete = self.closed = False
+        self._began = time.monotonic()
+        self._room = threading.Condition()
+        self._ahead = 0
+        self._results: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        threading.Thread(target=self._hand_back, name="daskhpc results", daemon=True).start()
+
+    def expect(self, call: Call) -> None:
+        """A call was made; waits while what such calls alone hold is too much and enough of them wait already."""
+        self.known += 1
+        with self._room:
+            self._ahead += call.nbytes
+            while self._ahead > _AHEAD_BYTES and self.known - self.done > 2 * self.slots and not self.closed:
+                self._room.wait(0.5)
+
+    def ended(self, call: Call, ok: bool, value: Any) -> None:
+        """A call has ended."""
+        self.done += 1
+        if ok and call.template is not None and call.template.fit:
+            error, score = fitting.error_of(value), fitting.best_of(value)
+            if error:
+                self.failed += 1
+                self.progress.failure(error)
+            if score is not None:
+                self.best = score if self.best is None else max(self.best, score)
+        if call.nbytes:
+            with self._room:
+                self._ahead -= call.nbytes
+                self._room.notify_all()
+        batch: Batch
+        batch, index = call.place
+        if batch.put(index, ok, value):
+            self._results.put(batch.deliver)
+
+    def show(self, workers: int) -> None:
+        """Show where the run stands."""
+        self.progress.update(self._standing(workers))
+
+    def close(self, workers: int) -> None:
+        """Nothing comes back any more."""
+        self.closed = True
+        self._results.put(None)
+        self.progress.close(self._standing(workers))
+
+    def _standing(self, workers: int) -> Standing:
+        total = self.known if self.complete or self.closed else None
+        return Standing(self.done, self.failed, total, self.known, time.monotonic() - self._began, self.best, workers)
+
+    def _hand_back(self) -> None:
+        while (give := self._results.get()) is not None:
+            if not self.closed:
+                give()

@@ -1,0 +1,209 @@
+"""What a worker does with a task: a few calls, one after the other, each with its own outcome."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import time
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import cloudpickle
+
+from . import fitting
+from .parcel import FUNCTION, Position, Ref
+from .relay import Relay
+from .store import Kept, Ticket, admit, kept, load, prefixes, see_to_it
+from .threads import threads_of
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """The calls of one task, plain enough for pickle alone.
+
+    Attributes
+    ----------
+    run : str
+    templates : dict[int, tuple]
+        Per template: its plain values, its parcels' numbers, how many arguments are positional, whether it is a fit.
+    blobs : dict[int, bytes]
+        Small parcels that this worker process is not known to have.
+    once : dict[int, bytes]
+        Those that only one call needs; they are not kept.
+    tickets : dict[int, Ticket]
+        Large ones, which lie in the node's memory.
+    calls : list[tuple[int, dict]]
+        Template and differences of each call.
+    seconds : float
+        After which the calls that have not begun are given back.
+    mode : str or None
+        joblib's ``mmap_mode``.
+    inner_threads : int or None
+        joblib's ``inner_max_num_threads``.
+    callbacks : bool
+        Whether scikit-learn's callbacks watch the calls.
+    """
+
+    run: str
+    templates: dict[int, tuple[dict[Position, Any], dict[Position, int], int, bool]]
+    blobs: dict[int, bytes]
+    once: dict[int, bytes]
+    tickets: dict[int, Ticket]
+    calls: list[tuple[int, dict[Position, Any]]]
+    seconds: float
+    mode: str | None
+    inner_threads: int | None = None
+    callbacks: bool = False
+
+
+@dataclass(slots=True)
+class Reply:
+    """What became of a task.
+
+    Attributes
+    ----------
+    outcomes : list[bytes]
+        Of the calls that were made, in order: pickled ``(True, value)`` or ``(False, error, traceback)``.
+    costs : list[tuple[float, float]]
+        Seconds of each, and those that sharing saved.
+    opened : dict[int, int]
+        File descriptors of the large parcels that this process has opened now.
+    kept : list[int]
+        Small parcels that it keeps.
+    absent : list[int]
+        Parcels that it does not have: nothing was done.
+    messages : list
+        What scikit-learn's callbacks sent meanwhile.
+    """
+
+    pid: int = 0
+    outcomes: list[bytes] = field(default_factory=list)
+    costs: list[tuple[float, float]] = field(default_factory=list)
+    opened: dict[int, int] = field(default_factory=dict)
+    kept: list[int] = field(default_factory=list)
+    absent: list[int] = field(default_factory=list)
+    messages: list[Any] = field(default_factory=list)
+
+
+def run_task(payload: bytes) -> Reply:
+    """Make the calls of an order."""
+    order: Order = pickle.loads(payload)
+    mine, worker = kept(order.run), _worker()
+    see_to_it(worker)
+    reply = Reply(os.getpid(), opened=admit(mine, order.blobs, order.tickets), kept=list(order.blobs))
+    here = mine.blobs.keys() | mine.segments.keys() | order.once.keys()
+    reply.absent = sorted(_wanted(order) - here)
+    if reply.absent:
+        return reply
+    loader = _Loader(mine, order)
+    end = time.perf_counter() + order.seconds
+    with threads_of(worker, order.inner_threads), Relay(order.callbacks) as relay:
+        for number, differences in order.calls:
+            began = time.perf_counter()
+            if mine.cancelled or (reply.outcomes and began > end):
+                break
+            ok, outcome, saved = _call(loader, order.templates[number], differences)
+            reply.outcomes.append(outcome)
+            reply.costs.append((time.perf_counter() - began, saved))
+            if not ok:
+                break  # the caller is to know at once
+    reply.messages = relay.messages
+    return reply
+
+
+def _wanted(order: Order) -> set[int]:
+    numbers: set[int] = set()
+    for template, differences in order.calls:
+        numbers.update(v.number for v in differences.values() if type(v) is Ref)
+        numbers.update(n for at, n in order.templates[template][1].items() if at not in differences)
+    return numbers
+
+
+class _Loader:
+    """The objects of a task's calls: shared by the calls of the task, as in any batch of joblib's.
+
+    What scikit-learn's fits never change is shared by all tasks of the process; a fit's estimator by none.
+    """
+
+    def __init__(self, mine: Kept, order: Order) -> None:
+        self.mine, self.mode, self.once = mine, order.mode, order.once
+        self.objects: dict[int, Any] = {}
+
+    def shared(self, number: int) -> Any:
+        if number not in self.objects:
+            self.objects[number] = self.fresh(number)
+        return self.objects[number]
+
+    def read_only(self, number: int) -> Any:
+        if number in self.once:
+            return self.fresh(number)
+        if number not in self.mine.objects:
+            self.mine.objects[number] = self.fresh(number)
+        return self.mine.objects[number]
+
+    def fresh(self, number: int) -> Any:
+        if number in self.once:
+            return pickle.loads(self.once[number])
+        return load(self.mine, number, self.mode)
+
+
+def _arguments(
+    loader: _Loader, template: tuple[Any, ...], differences: Mapping[Position, Any]
+) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+    """Put one call together again."""
+    plain, parcels, count, is_fit = template
+    values: dict[Position, Any] = {}
+    names = {0: "estimator", 1: "X", 2: "y"}
+    for at in (*plain, *parcels):
+        value = differences.get(at, Ref(parcels[at]) if at in parcels else plain.get(at))
+        if type(value) is Ref:
+            name = names.get(at, at) if is_fit and isinstance(at, int) else at
+            if not is_fit or at == FUNCTION:
+                value = loader.shared(value.number)
+            elif name in fitting.READ_ONLY:
+                value = loader.read_only(value.number)
+            else:
+                value = loader.fresh(value.number)
+        values[at] = value
+    args = tuple(values[i] for i in range(count))
+    return values[FUNCTION], args, {k: v for k, v in values.items() if isinstance(k, str)}
+
+
+def _call(loader: _Loader, template: tuple[Any, ...], differences: Mapping[Position, Any]) -> tuple[bool, bytes, float]:
+    """Make one call; whether it went well, its pickled outcome, the seconds that shared prefixes saved."""
+    saved = 0.0
+    try:
+        function, args, kwargs = _arguments(loader, template, differences)
+        if template[3] and not fitting.callbacks(kwargs):
+            value, saved = fitting.fit(function, args, kwargs, prefixes(loader.mine, _worker()))
+        else:
+            value = function(*args, **kwargs)
+    except BaseException as error:
+        return False, _failure(error), saved
+    try:
+        return True, cloudpickle.dumps((True, value), protocol=5), saved
+    except Exception as error:
+        return False, _failure(error), saved
+
+
+def _failure(error: BaseException) -> bytes:
+    text = "".join(traceback.format_exception(error))
+    error.__traceback__ = None
+    for candidate in (error, RuntimeError(f"{type(error).__name__}: {error}")):
+        with contextlib.suppress(Exception):
+            stream = cloudpickle.dumps((False, candidate, text), protocol=5)
+            pickle.loads(stream)
+            return bytes(stream)
+    return pickle.dumps((False, RuntimeError(type(error).__name__), text))
+
+
+def _worker() -> Any:
+    from distributed import get_worker
+
+    try:
+        return get_worker()
+    except ValueError:
+        return None

@@ -1,0 +1,110 @@
+"""The threads of a worker process, shared between its tasks and the Parallel calls inside them."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import joblib
+from joblib._parallel_backends import SequentialBackend, ThreadingBackend
+
+
+class Threads:
+    """Counts who runs: every task holds one thread, a nested Parallel takes those that nobody uses.
+
+    Parameters
+    ----------
+    count : int
+        Threads of the process.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.free = count
+        self._changed = threading.Condition()
+
+    def one(self) -> None:
+        """Take one; waits while nested calls of other tasks use all."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.free > 0)
+            self.free -= 1
+
+    def more(self, wanted: int) -> int:
+        """Take up to `wanted` that are free now; returns how many."""
+        with self._changed:
+            taken = max(0, min(wanted, self.free))
+            self.free -= taken
+            return taken
+
+    def give(self, count: int) -> None:
+        """Give back."""
+        with self._changed:
+            self.free += count
+            self._changed.notify_all()
+
+
+class NestedBackend(ThreadingBackend):  # type: ignore[misc]
+    """Runs a Parallel inside a task in the threads that its worker process has left, in sequence where it has none."""
+
+    def __init__(self, threads: Threads, **options: Any) -> None:
+        super().__init__(**options)
+        self.threads = threads
+        self._taken = 0
+
+    def configure(self, n_jobs: int = 1, parallel: Any = None, **options: Any) -> int:
+        """Take threads for one Parallel, the task's own among them."""
+        wanted = self.effective_n_jobs(n_jobs)
+        extra = self.threads.more(wanted - 1)
+        if extra == 0:
+            raise joblib._parallel_backends.FallbackToBackend(SequentialBackend(nesting_level=self.nesting_level))
+        self._taken += extra
+        return int(super().configure(extra + 1, parallel, **options))
+
+    def effective_n_jobs(self, n_jobs: int) -> int:
+        """At most this process's threads."""
+        if n_jobs == 0:
+            raise ValueError("n_jobs == 0 in Parallel has no meaning")
+        most = self.threads.free + self._taken + 1
+        return max(1, min(n_jobs, most) if n_jobs > 0 else most + 1 + n_jobs)
+
+    def get_nested_backend(self) -> tuple[Any, int | None]:
+        """Deeper ones run in sequence."""
+        return SequentialBackend(nesting_level=(self.nesting_level or 0) + 1), None
+
+    def terminate(self) -> None:
+        """Give the threads back."""
+        super().terminate()
+        self.threads.give(self._taken)
+        self._taken = 0
+
+
+_of_process: dict[int, Threads] = {}
+_lock = threading.Lock()
+
+
+@contextlib.contextmanager
+def threads_of(worker: Any, inner: int | None = None) -> Iterator[None]:
+    """Within: one thread of the worker is this task's, and Parallel calls use what is left of them.
+
+    Parameters
+    ----------
+    worker : distributed.Worker or None
+        None stands for one thread.
+    inner : int, optional
+        Threads of BLAS and OpenMP libraries within, joblib's ``inner_max_num_threads``.
+    """
+    key, count = (id(worker), worker.state.nthreads) if worker is not None else (0, 1)
+    with _lock:
+        threads = _of_process.setdefault(key, Threads(count))
+    threads.one()
+    try:
+        with contextlib.ExitStack() as stack:
+            if inner is not None:
+                import threadpoolctl
+
+                stack.enter_context(threadpoolctl.threadpool_limits(inner))
+            stack.enter_context(joblib.parallel_config(backend=NestedBackend(threads, nesting_level=1)))
+            yield
+    finally:
+        threads.give(1)

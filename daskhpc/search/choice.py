@@ -1,0 +1,83 @@
+"""Which client a search runs on."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from ..errors import SettingsError
+
+ENDED = ("closing", "closed")
+
+
+def chosen_client(scheduler: Any = None) -> Any:
+    """The client that a search uses; None where scikit-learn runs it as ever.
+
+    Parameters
+    ----------
+    scheduler : distributed.Client, optional
+        The one that was asked for; without it, the current one.
+
+    Returns
+    -------
+    distributed.Client or None
+        None inside a Dask task, whose worker the search may not leave, and where no client is open.
+
+    Raises
+    ------
+    SettingsError
+        Where `scheduler` is anything but an open, synchronous client.
+    """
+    if scheduler is not None:
+        _check(scheduler)
+    if "distributed" not in sys.modules or _inside_task():
+        return None
+    return scheduler if scheduler is not None else _current()
+
+
+def _check(scheduler: Any) -> None:
+    found, todo = _refusal(scheduler)
+    if found:
+        raise SettingsError("scheduler= of a search takes an open distributed.Client, or None.", found, todo)
+
+
+def _refusal(scheduler: Any) -> tuple[str, str]:
+    """What is wrong with a scheduler and what to type instead; empty where it is fine."""
+    if isinstance(scheduler, str) and ":" in scheduler:
+        return f"{scheduler!r}, an address", f"scheduler=distributed.Client({scheduler!r})"
+    if isinstance(scheduler, str):
+        return (
+            f"{scheduler!r}, a name",
+            "leave scheduler out and say n_jobs=-1: without a client joblib runs the search on this machine, "
+            "and `with joblib.parallel_config('threading'):` around fit makes it use threads",
+        )
+    if "distributed" not in sys.modules or not isinstance(scheduler, sys.modules["distributed"].Client):
+        return f"{scheduler!r}, a {type(scheduler).__name__}", "scheduler=client, with client = distributed.Client(...)"
+    if scheduler.status in ENDED:
+        return f"{scheduler!r}, which is {scheduler.status}", "a new client, or leave scheduler out"
+    if scheduler.asynchronous:
+        return (
+            f"{scheduler!r}, which is asynchronous",
+            "distributed.Client(...) outside a coroutine",
+        )
+    return "", ""
+
+
+def _inside_task() -> bool:
+    from distributed import get_worker
+
+    try:
+        get_worker()
+    except ValueError:
+        return False
+    return True
+
+
+def _current() -> Any:
+    from distributed import Client
+
+    try:
+        client = Client.current()
+    except ValueError:
+        return None
+    return None if client.status in ENDED or client.asynchronous else client

@@ -1,0 +1,148 @@
+"""GridSearchCV, RandomizedSearchCV and their halving kin: scikit-learn's classes, fitted on a Dask cluster."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import inspect
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+import joblib
+from sklearn import model_selection
+from sklearn.experimental import enable_halving_search_cv  # noqa: F401
+
+from .choice import chosen_client
+from .data import brought
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+
+_MORE = """
+The parameters, attributes and methods are those of ``sklearn.model_selection.{name}``, and these:
+
+Parameters
+----------
+n_jobs : int, optional
+    None: all workers of the cluster. An int is joblib's: 1 is serially on the client, -1 all workers.
+scheduler : distributed.Client, optional
+    The cluster; the current client where it is left out. Without any, the fits run on this machine as scikit-learn
+    runs them. A clone keeps it, a pickle does not.
+progress : bool or {{"auto", "bar", "lines", "html"}}, default="auto"
+    How a fit on a cluster shows how far it is. "auto" suits the place where the program runs, False shows nothing.
+
+See Also
+--------
+sklearn.model_selection.{name}
+"""
+
+
+class ClusterSearch:
+    """What the search classes here add to scikit-learn's, which each of them names as its next base.
+
+    Notes
+    -----
+    The signature that `inspect` (and so ``get_params``) sees is that of scikit-learn's class, with `scheduler` and
+    `progress` at its end, whatever the release of scikit-learn.
+    """
+
+    def __init__(
+        self, *args: Any, scheduler: Client | None = None, progress: bool | str = "auto", **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.scheduler = scheduler
+        self.progress = progress
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if ClusterSearch in cls.__bases__:
+            setattr(cls, "__init__", _init(super().__init__))  # noqa: B010
+            cls.__doc__ = inspect.cleandoc(cls.__doc__ or "") + "\n" + _MORE.format(name=cls.__name__)
+
+    def fit(self, X: Any, y: Any = None, **params: Any) -> Any:
+        """Run every fit of the search, then refit, as scikit-learn does.
+
+        Parameters
+        ----------
+        X, y
+            Data, as scikit-learn takes them, or Dask arrays, dataframes and series that fit the memory of this process.
+        **params
+            Parameters of the estimator's fit, the scorer and the splitter; Dask collections too.
+
+        Returns
+        -------
+        object
+            This search.
+
+        Raises
+        ------
+        SettingsError
+            Where `scheduler` is not an open client.
+        DataTooLargeError
+            Where Dask collections do not fit the memory of this process.
+        """
+        client = chosen_client(self.scheduler)
+        data = brought({"X": X, "y": y, **params}, client)
+        with _engine(client, self.progress):
+            return super().fit(**data)  # type: ignore[misc]
+
+    def __sklearn_clone__(self) -> Any:
+        bare = copy.copy(self)
+        bare.scheduler = None
+        twin = super(ClusterSearch, bare).__sklearn_clone__()  # type: ignore[misc]
+        twin.scheduler = self.scheduler
+        return twin
+
+    def __copy__(self) -> Any:
+        twin = type(self).__new__(type(self))
+        twin.__dict__.update(self.__dict__)
+        return twin
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        memo[id(self.scheduler)] = self.scheduler
+        memo[id(self)] = twin = type(self).__new__(type(self))
+        twin.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return twin
+
+    def __getstate__(self) -> Any:
+        return {**super().__getstate__(), "scheduler": None}  # type: ignore[dict-item]
+
+
+def _init(parents: Any) -> Any:
+    """``ClusterSearch.__init__`` with a signature of its own: scikit-learn's parameters, then those added here."""
+
+    @functools.wraps(parents)
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        ClusterSearch.__init__(self, *args, **kwargs)
+
+    own = [p for p in inspect.signature(ClusterSearch.__init__).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    theirs = inspect.signature(parents)
+    __init__.__signature__ = theirs.replace(parameters=[*theirs.parameters.values(), *own])  # type: ignore[attr-defined]
+    return __init__
+
+
+def _engine(client: Any, progress: Any) -> AbstractContextManager[Any]:
+    """What joblib runs the fits in: daskhpc's backend on a client's cluster, joblib's own choice without one."""
+    if client is None:
+        return nullcontext()
+    engine: AbstractContextManager[Any] = joblib.parallel_config(
+        backend="daskhpc", client=client, progress=progress, first_n_jobs=-1
+    )
+    return engine
+
+
+class GridSearchCV(ClusterSearch, model_selection.GridSearchCV):  # type: ignore[misc]
+    """Try every candidate of a grid, cross-validated, on a Dask cluster."""
+
+
+class RandomizedSearchCV(ClusterSearch, model_selection.RandomizedSearchCV):  # type: ignore[misc]
+    """Try candidates drawn from distributions, cross-validated, on a Dask cluster."""
+
+
+class HalvingGridSearchCV(ClusterSearch, model_selection.HalvingGridSearchCV):  # type: ignore[misc]
+    """Try every candidate of a grid on little data, and the better ones on more, on a Dask cluster."""
+
+
+class HalvingRandomSearchCV(ClusterSearch, model_selection.HalvingRandomSearchCV):  # type: ignore[misc]
+    """Try drawn candidates on little data, and the better ones on more, on a Dask cluster."""

@@ -1,0 +1,249 @@
+"""Search engines on the same worker processes, beside the serial time: daskhpc, loky, joblib's Dask backend, dask-ml,
+ipyparallel and Ray.
+
+Each engine runs in a process of its own, one at a time, is started once and warmed with a small search. Every round
+measures serial scikit-learn and then the engine, so that a drift of the machine shows. Nothing else may run on the
+machine meanwhile. Prints the tables of docs/benchmarks.md, and writes them there with --write:
+
+    make benchmark-search
+"""
+
+from __future__ import annotations
+
+import os
+
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+os.environ.update(dict.fromkeys(THREADS, "1"))  # before NumPy is imported, here and in all that is started
+
+import argparse  # noqa: E402
+import json  # noqa: E402
+import platform  # noqa: E402
+import queue  # noqa: E402
+import signal  # noqa: E402
+import statistics  # noqa: E402
+import subprocess  # noqa: E402
+import sys  # noqa: E402
+import tempfile  # noqa: E402
+import threading  # noqa: E402
+from collections.abc import Iterator  # noqa: E402
+from importlib.metadata import PackageNotFoundError, version  # noqa: E402
+from pathlib import Path  # noqa: E402
+from typing import Any  # noqa: E402
+
+import psutil  # noqa: E402
+from engines import ENGINES, INTERVAL, orphans_come_here  # noqa: E402
+from workloads import CALIBRATED, WORKLOADS, calibrate  # noqa: E402
+
+HERE = Path(__file__).parent
+PAGE = HERE.parents[1] / "docs" / "benchmarks.md"
+BEGIN, END = "<!-- search engines: begin -->", "<!-- search engines: end -->"
+VERSIONS = ("scikit-learn", "numpy", "daskhpc", "joblib", "distributed", "dask-ml", "ipyparallel", "ray")
+
+Row = dict[str, Any]
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--engines", nargs="+", choices=ENGINES, default=list(ENGINES), metavar="ENGINE")
+    parser.add_argument("--workloads", nargs="+", choices=WORKLOADS, default=list(WORKLOADS), metavar="WORKLOAD")
+    parser.add_argument("--rounds", type=int, help="default: 3, with --quick 1")
+    parser.add_argument("--quick", action="store_true", help="small work, to see that every engine runs")
+    parser.add_argument("--limit", type=float, default=900, help="seconds for one engine on one workload")
+    parser.add_argument("--write", action="store_true", help=f"replace the tables in {PAGE.name}")
+    given = parser.parse_args()
+    given.rounds = given.rounds or (1 if given.quick else 3)
+    return given
+
+
+def chosen_samples(workloads: list[str]) -> dict[str, int]:
+    """Sizes of the data at which fits take the wanted time on this machine."""
+    samples = {}
+    for name in workloads:
+        if name in CALIBRATED:
+            samples[name], taken = calibrate(name)
+            say(f"{name}: {samples[name]} samples, {taken:.2f} ms a fit")
+    return samples
+
+
+def rows_of(engine: str, names: list[str], samples: dict[str, int], given: argparse.Namespace) -> Iterator[Row]:
+    """Measure an engine; after a workload that it does not survive, it is started again for the next."""
+    left = list(names)
+    while left:
+        task = {
+            "engine": engine,
+            "workers": WORKLOADS[left[0]].workers,
+            "workloads": list(left),
+            "samples": samples,
+            "rounds": given.rounds,
+            "quick": given.quick,
+        }
+        for row in answers(task, given.limit):
+            left.remove(row["workload"])
+            yield row
+
+
+def answers(task: dict[str, Any], limit: float) -> Iterator[Row]:
+    """The rows that a process gives; the last one says why where it ends before its work does."""
+    with tempfile.TemporaryDirectory(prefix="bench", ignore_cleanup_errors=True) as folder:
+        places = {"TMPDIR": folder, "RAY_TMPDIR": folder, "IPYTHONDIR": folder, "PYTHONPATH": str(HERE)}
+        log = Path(folder, "log")
+        with log.open("w") as errors:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "engines", json.dumps(task)],
+                env={**os.environ, **places, "RAY_USAGE_STATS_ENABLED": "0"},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                cwd=folder,
+                text=True,
+            )
+        lines: queue.Queue[str] = queue.Queue()
+        threading.Thread(target=pass_lines, args=(process, lines), daemon=True).start()
+        left = list(task["workloads"])
+        try:
+            while left and (line := lines.get(timeout=limit)):
+                yield json.loads(line)
+                left.pop(0)
+            reason = f"the process ended: {last_line(log)}"
+            wait_for_end(process)
+        except queue.Empty:
+            reason = f"no result within {limit:.0f} s"
+        finally:
+            end_all()
+        if left:
+            yield {"engine": task["engine"], "workload": left[0], "reason": reason}
+
+
+def pass_lines(process: subprocess.Popen[str], lines: queue.Queue[str]) -> None:
+    """Pass on what a process prints, and an empty line when it ends."""
+    assert process.stdout
+    for line in process.stdout:
+        lines.put(line)
+    lines.put("")
+
+
+def wait_for_end(process: subprocess.Popen[str]) -> None:
+    """Let an engine close by itself."""
+    try:
+        process.wait(60)
+    except subprocess.TimeoutExpired:
+        say(f"{process.args[-1]}: still there after its last result")  # type: ignore[index]
+
+
+def end_all() -> None:
+    """End every process that this one has started, directly or not."""
+    left = psutil.Process().children(recursive=True)
+    for stop in (psutil.Process.terminate, psutil.Process.kill):
+        for process in left:
+            try:
+                stop(process)
+            except psutil.NoSuchProcess:
+                continue
+        psutil.wait_procs(left, timeout=10)
+        left = psutil.Process().children(recursive=True)
+
+
+def last_line(log: Path) -> str:
+    """The last line of a log, short enough for a table."""
+    lines = log.read_text(errors="replace").strip().splitlines() or ["without a word"]
+    return lines[-1].replace("|", "/")[:160]
+
+
+def tables(rows: list[Row], given: argparse.Namespace) -> str:
+    """A section for each workload."""
+    parts = [conditions(given)]
+    for name in given.workloads:
+        mine = [row for row in rows if row["workload"] == name]
+        text = next((row["text"] for row in mine if "text" in row), "")
+        parts.append(f"### {name}\n\n{text}{fit_time(mine)}.\n\n" + table(name, mine))
+    return "\n\n".join(parts)
+
+
+def conditions(given: argparse.Namespace) -> str:
+    """The machine, the versions and the way of measuring."""
+    packages = ", ".join(f"{name} {version(name)}" for name in VERSIONS if installed(name))
+    rounds = "one round" if given.rounds == 1 else f"the medians of {given.rounds} rounds"
+    quick = " **A quick run on small work, no measurement.**" if given.quick else ""
+    return (
+        f"{len(os.sched_getaffinity(0))} cores, Python {platform.python_version()}, {packages}; {rounds}, "
+        f"each engine in turn with serial scikit-learn.{quick}"
+    )
+
+
+def installed(name: str) -> bool:
+    """Whether a distribution is installed."""
+    try:
+        return bool(version(name))
+    except PackageNotFoundError:
+        return False
+
+
+def fit_time(rows: list[Row]) -> str:
+    """The serial time of a fit, from all rounds beside all engines."""
+    times = [taken / row["fits"] for row in rows if "serial" in row for taken in row["serial"]]
+    return f"; serially {statistics.median(times) * 1000:.3g} ms each" if times else ""
+
+
+def table(name: str, rows: list[Row]) -> str:
+    """The figures of a workload, a row for each engine."""
+    figure = "MB more" if WORKLOADS[name].for_memory else "wall / ideal"
+    ideal = "" if WORKLOADS[name].for_memory else " ideal, s |"
+    head = f"| engine | wall, s | serial, s |{ideal} {figure} | scores equal |"
+    lines = [head, "|---" * (head.count("|") - 1) + "|"]
+    for row in rows:
+        if "reason" in row:
+            lines.append(f"| {row['engine']} | {row['reason']} |" + " |" * (head.count("|") - 3))
+            continue
+        wall, serial = statistics.median(row["wall"]), statistics.median(row["serial"])
+        equal = "no: " + ", ".join(f"`{key}`" for key in row["differs"][:3]) if row["differs"] else "yes"
+        equal += f" and {len(row['differs']) - 3} more" if len(row["differs"]) > 3 else ""
+        best = statistics.median(row["once"] or row["serial"]) / WORKLOADS[name].workers
+        figures = f"{row['bytes'] / 1e6:.0f}" if WORKLOADS[name].for_memory else f"{best:.2f} | {wall / best:.2f}"
+        lines.append(f"| {row['engine']} | {wall:.2f} | {serial:.2f} | {figures} | {equal} |")
+    return "\n".join(lines)
+
+
+def write(text: str) -> None:
+    """Put the tables between the two comments of the page."""
+    page = PAGE.read_text()
+    if page.count(BEGIN) != 1 or page.count(END) != 1:
+        raise SystemExit(f"{PAGE} must hold {BEGIN} and {END} once each")
+    before, rest = page.split(BEGIN)
+    PAGE.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{rest.split(END)[1]}")
+
+
+def say(text: str) -> None:
+    """Tell how far the run is."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def told(row: Row) -> str:
+    """A row in a line, for the one who waits."""
+    if "reason" in row:
+        return f"{row['engine']}, {row['workload']}: {row['reason']}"
+    return f"{row['engine']}, {row['workload']}: " + ", ".join(
+        f"{key} {' '.join(f'{taken:.2f}' for taken in row[key])}" for key in ("wall", "serial", "once") if row[key]
+    )
+
+
+def main() -> None:
+    given = arguments()
+    orphans_come_here()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    samples = chosen_samples(given.workloads)
+    rows = []
+    for engine in given.engines:
+        for workers in sorted({WORKLOADS[name].workers for name in given.workloads}):
+            names = [name for name in given.workloads if WORKLOADS[name].workers == workers]
+            for row in rows_of(engine, names, samples, given):
+                rows.append(row)
+                say(told(row))
+    text = tables(rows, given)
+    print(text)
+    if given.write:
+        write(text)
+
+
+if __name__ == "__main__":
+    main()

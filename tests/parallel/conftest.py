@@ -1,0 +1,46 @@
+"""A real cluster of worker processes for the tests of the joblib backend."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+# Both sides of a comparison compute with one BLAS thread, in this process from before NumPy is imported.
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+
+
+def start_cluster(workers: int, threads: int = 1, **options: Any) -> Any:
+    """Worker processes on this machine as daskhpc starts them."""
+    from distributed import LocalCluster
+
+    from daskhpc.cluster.workers import CappedNanny
+
+    return LocalCluster(
+        n_workers=workers,
+        threads_per_worker=threads,
+        host="127.0.0.1",
+        dashboard_address=None,
+        worker_class=CappedNanny,
+        **{"memory_limit": "2GiB", **options},
+    )
+
+
+@pytest.fixture(scope="session")
+def _two_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    from distributed import Client
+
+    folder = str(tmp_path_factory.mktemp("workers"))
+    with start_cluster(2, local_directory=folder) as cluster, Client(cluster, set_as_default=False) as client:
+        yield client
+
+
+@pytest.fixture
+def client(_two_workers: Any) -> Iterator[Any]:
+    """The current client of two single-threaded worker processes."""
+    _two_workers.wait_for_workers(2, timeout=30)
+    with _two_workers.as_current():
+        yield _two_workers

@@ -1,0 +1,394 @@
+"""joblib's Parallel over real worker processes: results, data, errors, losses, cancelling, nesting, leftovers."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse
+from conftest import start_cluster
+from distributed import Client
+from joblib import Parallel, delayed, parallel_config
+
+import daskhpc  # noqa: F401
+from daskhpc.parallel import store
+from daskhpc.parallel.outcome import WorkerDiedError
+
+SECONDS = 30
+
+
+@pytest.fixture(autouse=True)
+def _backend(client: Any) -> Iterator[None]:
+    with parallel_config(backend="daskhpc", n_jobs=-1):
+        yield
+
+
+def wait(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def where(x: int) -> tuple[int, int]:
+    time.sleep(0.01)
+    return x * x, os.getpid()
+
+
+def pids(client: Any) -> set[int]:
+    return set(client.run(os.getpid).values())
+
+
+def test_calls_run_on_all_workers_in_order(client: Any) -> None:
+    results = Parallel()(delayed(where)(i) for i in range(60))
+    assert [value for value, _ in results] == [i * i for i in range(60)]
+    assert {pid for _, pid in results} == pids(client)
+
+
+def test_no_calls() -> None:
+    assert Parallel()([]) == []
+
+
+@pytest.mark.parametrize(("n_jobs", "processes"), [(1, 0), (2, 2), (-1, 2), (-2, 0), (5, 2)])
+def test_n_jobs_counts_the_threads_of_all_workers(client: Any, n_jobs: int, processes: int) -> None:
+    with parallel_config(backend="daskhpc"):
+        results = Parallel(n_jobs=n_jobs)(delayed(where)(i) for i in range(20))
+        assert joblib.effective_n_jobs(n_jobs) == max(1, processes)
+    used = {pid for _, pid in results}
+    assert used == ({os.getpid()} if processes == 0 else pids(client))
+
+
+def test_n_jobs_zero() -> None:
+    with pytest.raises(ValueError, match="n_jobs == 0"):
+        Parallel(n_jobs=0)(delayed(where)(i) for i in range(2))
+
+
+def test_generators() -> None:
+    assert [v for v, _ in Parallel(return_as="generator")(delayed(where)(i) for i in range(10))] == [
+        i * i for i in range(10)
+    ]
+    unordered = Parallel(return_as="generator_unordered")(delayed(where)(i) for i in range(10))
+    assert sorted(v for v, _ in unordered) == [i * i for i in range(10)]
+
+
+def test_the_backend_by_name_in_parallel() -> None:
+    assert [v for v, _ in Parallel(n_jobs=2, backend="daskhpc")(delayed(where)(i) for i in range(4))] == [0, 1, 4, 9]
+
+
+def test_calls_flow_while_they_are_made() -> None:
+    """A call is made, runs and has its effect before the next one is made."""
+    seen: list[bool] = []
+
+    def calls(folder: Path) -> Iterator[Any]:
+        for i in range(4):
+            yield delayed(Path.touch)(folder / str(i))
+            wait((folder / str(i)).exists)
+            seen.append(True)
+
+    with tempfile.TemporaryDirectory() as folder:
+        Parallel()(calls(Path(folder)))
+    assert len(seen) == 4
+
+
+def test_a_given_pre_dispatch_is_kept() -> None:
+    made = []
+
+    def calls() -> Iterator[Any]:
+        for i in range(30):
+            made.append(i)
+            yield delayed(where)(i)
+
+    results = Parallel(pre_dispatch=2, return_as="generator")(calls())
+    next(results)
+    assert len(made) < 30
+    assert len(list(results)) == 29
+
+
+# Data.
+
+
+def describe(x: Any, i: int) -> tuple[bool, float, str]:
+    array = x if isinstance(x, np.ndarray) else x.data if scipy.sparse.issparse(x) else x.to_numpy()
+    return bool(array.flags.writeable), float(array.sum()), type(x).__name__
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        np.arange(500_000.0).reshape(-1, 5),
+        np.asfortranarray(np.arange(500_000.0).reshape(-1, 5)),
+        pd.DataFrame(np.arange(500_000.0).reshape(-1, 5), columns=list("abcde")),
+        scipy.sparse.random(2000, 2000, 0.1, format="csr", random_state=0),
+    ],
+    ids=["c", "fortran", "frame", "sparse"],
+)
+def test_large_data_is_mapped_read_only(x: Any) -> None:
+    results = Parallel()(delayed(describe)(x, i) for i in range(20))
+    _, total, name = describe(x, 0)
+    assert set(results) == {(False, total, name)}
+
+
+@pytest.mark.parametrize(
+    ("options", "writeable"), [({"max_nbytes": None}, True), ({"mmap_mode": "c"}, True), ({}, False)]
+)
+def test_joblibs_memory_options(options: dict[str, Any], writeable: bool) -> None:
+    x = np.arange(300_000.0)
+    with parallel_config(backend="daskhpc", n_jobs=-1, **options):
+        assert set(Parallel()(delayed(describe)(x, i) for i in range(6))) == {(writeable, x.sum(), "ndarray")}
+
+
+def test_small_arrays_are_copies() -> None:
+    x = np.arange(10.0)
+    assert set(Parallel()(delayed(describe)(x, i) for i in range(6))) == {(True, 45.0, "ndarray")}
+
+
+def test_results_are_writeable() -> None:
+    for result in Parallel()(delayed(np.zeros)(300_000) for _ in range(3)):
+        result += 1
+
+
+def test_nothing_is_left_when_the_call_ends(client: Any) -> None:
+    x = np.arange(1_000_000.0)
+    Parallel()(delayed(describe)(x, i) for i in range(6))
+    assert set(client.run(lambda: len(store._kept)).values()) == {0}
+    assert set(client.run(lambda: sum("memfd:daskhpc" in _target(n) for n in _descriptors())).values()) == {0}
+    assert not any("memfd:daskhpc" in _target(n) for n in _descriptors())
+
+
+def _descriptors() -> list[str]:
+    return [f"/proc/self/fd/{n}" for n in os.listdir("/proc/self/fd")]
+
+
+def _target(path: str) -> str:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""
+
+
+def test_data_of_a_client_that_was_killed_is_dropped(client: Any, tmp_path: Path) -> None:
+    program = tmp_path / "it's; a program.py"
+    program.write_text(
+        "import sys, time, joblib, numpy, daskhpc\n"
+        "from distributed import Client\n"
+        "client = Client(sys.argv[1])\n"
+        "def f(x, i, path):\n    open(path, 'w').close()\n    time.sleep(0.05)\n"
+        "joblib.Parallel(n_jobs=-1, backend='daskhpc')(\n"
+        "    joblib.delayed(f)(numpy.ones(10**6), i, sys.argv[2]) for i in range(10000))\n"
+    )
+    mark = tmp_path / "running"
+    process = subprocess.Popen([sys.executable, str(program), client.scheduler.address, str(mark)])
+    try:
+        wait(mark.exists)
+        wait(lambda: any(client.run(lambda: len(store._kept)).values()))
+    finally:
+        process.kill()
+        process.wait(SECONDS)
+    wait(lambda: not any(client.run(lambda: len(store._kept)).values()))
+
+
+# Errors.
+
+
+def fail_at(i: int, which: int) -> int:
+    if i == which:
+        raise KeyError("seven")
+    return i
+
+
+def test_the_original_error_with_its_remote_traceback() -> None:
+    with pytest.raises(KeyError, match="seven") as caught:
+        Parallel()(delayed(fail_at)(i, 7) for i in range(50))
+    assert "in fail_at" in str(caught.value.__cause__)
+    assert Parallel()(delayed(fail_at)(i, 7) for i in range(3)) == [0, 1, 2]
+
+
+def test_an_error_of_the_caller() -> None:
+    def calls() -> Iterator[Any]:
+        yield delayed(where)(1)
+        raise LookupError("mine")
+
+    with pytest.raises(LookupError, match="mine"):
+        Parallel()(calls())
+
+
+class Unpicklable(Exception):
+    def __init__(self, a: int, b: int) -> None:
+        super().__init__("two")
+        self.lock = threading.Lock()
+
+
+def raise_unpicklable() -> None:
+    raise Unpicklable(1, 2)
+
+
+def test_an_error_that_cannot_be_pickled() -> None:
+    with pytest.raises(RuntimeError, match="Unpicklable: two"):
+        Parallel()(delayed(raise_unpicklable)() for _ in range(2))
+
+
+def test_what_cannot_be_pickled_is_named() -> None:
+    with pytest.raises(Exception, match="Could not pickle the call of describe"):
+        Parallel()(delayed(describe)(threading.Lock(), i) for i in range(4))
+    with pytest.raises(Exception, match="pickle"):
+        Parallel()(delayed(threading.Lock)() for i in range(4))
+
+
+def block(path: str, i: int) -> None:
+    Path(path, f"began-{i}").touch()
+    end = time.monotonic() + SECONDS
+    while not Path(path, "go").exists() and time.monotonic() < end:
+        time.sleep(0.02)
+
+
+def began(folder: Path) -> int:
+    return len(list(folder.glob("began-*")))
+
+
+def test_an_error_ends_the_call_while_others_run(tmp_path: Path) -> None:
+    def first_or_block(i: int) -> None:
+        if i == 0:
+            wait(lambda: began(tmp_path) >= 1)
+            raise ValueError("first")
+        block(str(tmp_path), i)
+
+    start = time.monotonic()
+    with pytest.raises(ValueError, match="first"):
+        Parallel()(delayed(first_or_block)(i) for i in range(100))
+    assert time.monotonic() - start < 10
+    (tmp_path / "go").touch()
+    assert began(tmp_path) < 20
+    assert [v for v, _ in Parallel()(delayed(where)(i) for i in range(3))] == [0, 1, 4]
+
+
+def test_an_interrupt_ends_the_call(tmp_path: Path) -> None:
+    def interrupt() -> None:
+        wait(lambda: began(tmp_path) >= 1)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    start = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        Parallel()(delayed(block)(str(tmp_path), i) for i in range(100))
+    assert time.monotonic() - start < 10
+    thread.join(SECONDS)
+    (tmp_path / "go").touch()
+    assert began(tmp_path) < 20
+
+
+def test_a_timeout(tmp_path: Path) -> None:
+    with pytest.raises(multiprocessing.TimeoutError):
+        Parallel(timeout=0.5)(delayed(block)(str(tmp_path), i) for i in range(4))
+    (tmp_path / "go").touch()
+
+
+# Losses.
+
+
+def die_once(i: int, folder: str) -> tuple[int, int]:
+    mark = Path(folder, "died")
+    if i == 5 and not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return i, os.getpid()
+
+
+def test_a_worker_that_dies_once(client: Any, tmp_path: Path) -> None:
+    results = Parallel()(delayed(die_once)(i, str(tmp_path)) for i in range(40))
+    assert [i for i, _ in results] == list(range(40))
+    assert (tmp_path / "died").exists()
+
+
+def die(i: int, which: int, how: signal.Signals) -> int:
+    if i == which:
+        os.kill(os.getpid(), how)
+    return i
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSEGV])
+def test_a_call_that_kills_its_worker(client: Any, how: signal.Signals) -> None:
+    with pytest.raises(WorkerDiedError, match=how.name) as caught:
+        Parallel()(delayed(die)(i, 3, how) for i in range(10))
+    assert "try:" in str(caught.value)
+    client.wait_for_workers(2, timeout=30)
+    assert Parallel()(delayed(die)(i, 99, how) for i in range(10)) == list(range(10))
+
+
+def test_the_companions_of_a_killer_are_unharmed(client: Any) -> None:
+    """All other results come, each computed although its worker died."""
+    got = []
+    results = Parallel(return_as="generator_unordered")(delayed(die)(i, 3, signal.SIGKILL) for i in range(30))
+    with pytest.raises(WorkerDiedError):
+        got.extend(results)
+    client.wait_for_workers(2, timeout=30)
+
+
+# Nesting.
+
+
+def nested(i: int) -> tuple[list[int], set[int], int]:
+    inner = Parallel(n_jobs=-1)(delayed(threading.get_ident)() for _ in range(4))
+    processes = set(Parallel(n_jobs=2)(delayed(os.getpid)() for _ in range(4)))
+    return [len(set(inner))], processes, os.getpid()
+
+
+def test_nested_calls_stay_in_their_worker() -> None:
+    for threads, processes, own in Parallel()(delayed(nested)(i) for i in range(4)):
+        assert threads == [1]
+        assert processes == {own}
+
+
+def at_once(folder: str, i: int) -> int:
+    """The most threads that were inside at the same time, over all that ran so far."""
+
+    def inside(j: int) -> int:
+        with _lock:
+            _count[0] += 1
+            now = _count[0]
+        time.sleep(0.01)
+        with _lock:
+            _count[0] -= 1
+        return now
+
+    return max(Parallel(n_jobs=-1)(delayed(inside)(j) for j in range(8)))
+
+
+_lock, _count = threading.Lock(), [0]
+
+
+@pytest.mark.parametrize("calls", [1, 2, 12])
+def test_nested_calls_use_the_threads_of_their_worker_and_no_more(calls: int, tmp_path: Path) -> None:
+    with (
+        start_cluster(1, threads=4, local_directory=str(tmp_path)) as cluster,
+        Client(cluster, set_as_default=False) as own,
+        own.as_current(),
+    ):
+        most = max(Parallel()(delayed(at_once)("", i) for i in range(calls)))
+    assert most <= 4
+    assert most == 4 or calls == 12
+
+
+def test_no_client_is_joblibs_own(client: Any) -> None:
+    from daskhpc.parallel.backend import DaskhpcBackend
+
+    class Nobody(DaskhpcBackend):
+        def _client(self) -> Any:
+            return None
+
+    with parallel_config(backend=Nobody(), n_jobs=2):
+        used = {pid for _, pid in Parallel()(delayed(where)(i) for i in range(4))}
+    assert used.isdisjoint({os.getpid(), *pids(client)})
