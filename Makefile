@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: demo test test-oldest check benchmark clean
+.PHONY: demo test test-oldest check benchmark benchmark-search clean
 
 demo: $(VENV)/installed
 	$(BIN)/daskhpc run -n $(WORKERS) slurm/digits_search/search.py
@@ -31,6 +31,12 @@ benchmark: $(VENV)/installed-test
 	tests/install-apt-packages
 	PATH="$(BIN):$$PATH" $(BIN)/python tests/benchmarks/start.py
 
+# Search engines beside each other, in an environment of their own; writes the tables of docs/benchmarks.md.
+benchmark-search:
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --editable '.[mpi,peers]'
+	.venv-peers/bin/python tests/benchmarks/search.py --write $(SEARCH)
+
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("daskhpc needs Python 3.11 or newer: make PYTHON=python3.11 ...") if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv $(VENV)
@@ -49,4 +55,4 @@ $(VENV)/installed-test: pyproject.toml | $(VENV)/bin/python
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-oldest .openmpi build dist *.egg-info
+	rm -rf $(VENV) .venv-oldest .venv-peers .openmpi build dist *.egg-info

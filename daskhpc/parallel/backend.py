@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +17,7 @@ from joblib._parallel_backends import (
     SequentialBackend,
     ThreadingBackend,
 )
+from joblib.parallel import TASK_ERROR
 
 from .local import LocalThreads
 from .progress import progress_for
@@ -119,7 +121,7 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
 
     def _client(self) -> Any:
         if self.client is not None:
-            return self.client if self.client.status == "running" else None
+            return self.client if self.client.status == "running" and _is_ours(self.client) else None
         return current_client()
 
     def _elsewhere(self) -> bool:
@@ -171,6 +173,11 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
     @contextlib.contextmanager
     def retrieval_context(self) -> Iterator[None]:
         """joblib waits for results: all calls are made, where it was to make all at once."""
+        if self.parallel is not None and not self.parallel.n_dispatched_tasks:
+            # joblib forgets an error of the caller's own before the first call, where it takes all calls at once.
+            for tracker in list(self.parallel._jobs):
+                if tracker.status == TASK_ERROR:
+                    tracker.get_result(None)
         for parallel, run in self._runs.values():
             run.tally.complete = run.tally.complete or parallel.pre_dispatch == "all"
         yield
@@ -215,7 +222,13 @@ def current_client() -> Any:
         client = Client.current(allow_global=True)
     except ValueError:
         return None
-    return client if client.status == "running" and not client.asynchronous else None
+    return client if client.status == "running" and not client.asynchronous and _is_ours(client) else None
+
+
+def _is_ours(client: Any) -> bool:
+    """Whether a client's event loop runs in this process, rather than in the one that this was forked from."""
+    thread = client.loop.asyncio_loop._thread_id if hasattr(client.loop.asyncio_loop, "_thread_id") else None
+    return thread is None or thread in {t.ident for t in threading.enumerate()}
 
 
 def _threads_here() -> int:

@@ -97,3 +97,16 @@ def failed_alone(call: Call, host: str, cause: str) -> tuple[bool, Any]:
         if result is not None:
             return True, result
     return False, error
+
+
+def deserted(happened: str, found: str) -> DaskhpcError:
+    """The cluster went away under a call."""
+    return DaskhpcError(happened, found, "look at the workers' logs, and start the cluster again")
+
+
+def unpicklable(call: Call, error: Exception) -> Exception:
+    """What a call fails with whose arguments cannot be pickled."""
+    name = funcname(getattr(call.function, "function", call.function))
+    problem = pickle.PicklingError(f"Could not pickle the call of {name} to send it to the workers: {error}")
+    problem.__cause__ = error
+    return problem

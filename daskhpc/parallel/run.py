@@ -10,16 +10,16 @@ import time
 import uuid
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from dask.utils import funcname
 
-from ..errors import DaskhpcError
+from .flight import Flight, unless_gone
 from .local import LocalThreads
 from .members import Member, Members
 from .orders import Builder
-from .outcome import Batch, failed_alone, read
+from .outcome import Batch, deserted, failed_alone, read, unpicklable
 from .placing import Placer
 from .pool import Call, Pool
 from .progress import Progress
@@ -31,6 +31,7 @@ from .task import Reply, run_task
 _CHECK_SECONDS = 1.0
 _DESERTED_SECONDS = 60.0
 _LEAVE_SECONDS = 5.0
+_orders = itertools.count()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +54,6 @@ class Options:
     threshold: int | None = 1 << 20
     mode: str | None = "r"
     inner_threads: int | None = None
-
-
-@dataclass(slots=True, eq=False)
-class _Flight:
-    """A task on its way."""
-
-    calls: list[Call]
-    alone: bool
-    gone: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Run:
@@ -91,7 +83,7 @@ class Run:
         self.builder = Builder(self.name, options.threshold, options.mode, options.inner_threads)
         self.pool = Pool()
         self.suspects: deque[Call] = deque()
-        self.flights: dict[Member, list[_Flight]] = {}
+        self.flights: dict[Member, list[Flight]] = {}
         self.used: set[str] = set()
         self.closed = False
         self._broken: Exception | None = None
@@ -178,7 +170,7 @@ class Run:
         if self.members.alive:
             self._deserted = now
         elif now - self._deserted > _DESERTED_SECONDS and self.tally.known > self.tally.done:
-            raise _gone(f"The cluster has had no worker for {_DESERTED_SECONDS:g} s.", "none")
+            raise deserted(f"The cluster has had no worker for {_DESERTED_SECONDS:g} s.", "none")
 
     def _fill(self) -> None:
         """Give every worker something to do."""
@@ -198,7 +190,8 @@ class Run:
                 if not flights:
                     self._launch(member, [self.suspects.popleft()], 0.0, alone=True)
                 continue
-            ahead = slots if self.pool.waiting > 2 * self.options.slots else 0
+            # What is not known to be short does not wait in a worker behind what may be long.
+            ahead = slots if self.pool.remaining() is not None and self.pool.waiting > 2 * self.options.slots else 0
             while self.pool.waiting and len(flights) < slots + ahead:
                 calls, seconds = self.pool.take(member.address, self.options.slots)
                 if not calls:
@@ -237,7 +230,7 @@ class Run:
         task.add_done_callback(self._tasks.discard)
 
     def _launch(self, member: Member, calls: list[Call], seconds: float, alone: bool = False) -> None:
-        flight = _Flight(calls, alone)
+        flight = Flight(calls, alone)
         self.flights[member].append(flight)
         self.used.add(member.address)
         self._start(self._fly(member, flight, seconds))
@@ -249,7 +242,7 @@ class Run:
         self._finish(call, ok, value)
         self._wake.set()
 
-    async def _fly(self, member: Member, flight: _Flight, seconds: float) -> None:
+    async def _fly(self, member: Member, flight: Flight, seconds: float) -> None:
         """See one task through."""
         try:
             reply = await self._reply(member, flight, seconds)
@@ -272,22 +265,24 @@ class Run:
         self.builder.acknowledged(member, reply)
         deliver(reply.messages)
         for call, outcome, (spent, saved) in zip(flight.calls, reply.outcomes, reply.costs, strict=False):
-            self.pool.learn(call, spent, saved)
-            self._finish(call, *read(outcome))
+            ok, value = read(outcome)
+            if ok:
+                self.pool.learn(call, spent, saved)
+            self._finish(call, ok, value)
         for call in reversed(flight.calls[len(reply.outcomes) :]):
             self.pool.add(call, front=True)
         self.tally.show(len(self.members.alive))
 
-    def _again(self, flight: _Flight) -> None:
+    def _again(self, flight: Flight) -> None:
         """The cluster was restarted, or closed, under a task."""
         if self.client.status == "running":
             for call in flight.calls:
                 self.pool.add(call, front=True)
         else:
             for call in flight.calls:
-                self._finish(call, False, _gone("The client was closed.", self.client.status))
+                self._finish(call, False, deserted("The client was closed.", self.client.status))
 
-    async def _reply(self, member: Member, flight: _Flight, seconds: float) -> Reply | None:
+    async def _reply(self, member: Member, flight: Flight, seconds: float) -> Reply | None:
         """Send a task and wait; None where the worker was lost, which `_lost` has dealt with."""
         await self._pack(flight)
         if not flight.calls:
@@ -302,9 +297,11 @@ class Run:
             workers=[member.address],
             key=f"{name}-{uuid.uuid4().hex}",
             pure=False,
+            # Dask breaks ties by name, and what was sent first is to run first.
+            priority=-1e-9 * next(_orders),
         )
         try:
-            reply: Reply | None = await _unless_gone(self._fetch(future), flight.gone)
+            reply: Reply | None = await unless_gone(self._fetch(future), flight.gone)
             return reply
         finally:
             future.release()
@@ -321,7 +318,7 @@ class Run:
         found: Reply = reply
         return found
 
-    async def _pack(self, flight: _Flight) -> None:
+    async def _pack(self, flight: Flight) -> None:
         """Pickle what the calls need; a call whose arguments cannot be pickled fails."""
         for call in list(flight.calls):
             for parcel in self.builder.needs(call):
@@ -331,7 +328,7 @@ class Run:
                     await self.builder.pack(parcel)
                 except Exception as error:
                     flight.calls.remove(call)
-                    self._finish(call, False, _unpicklable(call, error))
+                    self._finish(call, False, unpicklable(call, error))
                     break
 
     def _lost(self, member: Member) -> None:
@@ -376,25 +373,3 @@ class Run:
             waiting.append(self._arrived.popleft())
         for call in waiting:
             self.tally.ended(call, False, error)
-
-
-async def _unless_gone(work: Any, gone: asyncio.Event) -> Any:
-    """What `work` gives, None where `gone` is set first."""
-    first, second = asyncio.ensure_future(work), asyncio.ensure_future(gone.wait())
-    try:
-        await asyncio.wait({first, second}, return_when=asyncio.FIRST_COMPLETED)
-        return await first if first.done() else None
-    finally:
-        first.cancel()
-        second.cancel()
-
-
-def _gone(happened: str, found: str) -> DaskhpcError:
-    return DaskhpcError(happened, found, "look at the workers' logs, and start the cluster again")
-
-
-def _unpicklable(call: Call, error: Exception) -> Exception:
-    name = funcname(getattr(call.function, "function", call.function))
-    problem = pickle.PicklingError(f"Could not pickle the call of {name} to send it to the workers: {error}")
-    problem.__cause__ = error
-    return problem

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import ctypes
 import os
 import pickle
 import socket
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,7 @@ from .segment import Layout, Segment
 
 PIECE_BYTES = 32 << 20
 _WATCH_SECONDS = 5.0
+_PATIENCE_SECONDS = 3.0
 _PREFIX_SHARE = 0.2
 _PREFIX_BYTES = 1 << 30
 
@@ -36,6 +40,10 @@ class Ticket:
     holders: tuple[tuple[int, int], ...]
 
 
+class CancelledCallError(BaseException):
+    """Interrupts a call whose caller does not wait for it any more."""
+
+
 @dataclass(slots=True)
 class Kept:
     """What one process keeps for one run (one use of Parallel)."""
@@ -46,6 +54,7 @@ class Kept:
     objects: dict[int, Any] = field(default_factory=dict)
     prefixes: PrefixCache | None = None
     received: int = 0
+    threads: set[int] = field(default_factory=set)
     cancelled: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -79,7 +88,7 @@ def see_to_it(worker: Any) -> None:
 
 async def _watch(worker: Any) -> None:
     """Ask the scheduler now and then which clients it still has, while something is kept."""
-    try:
+    with contextlib.suppress(Exception):  # the worker closes
         while _kept:
             await asyncio.sleep(_WATCH_SECONDS)
             if not _kept:
@@ -90,8 +99,7 @@ async def _watch(worker: Any) -> None:
             present = tuple(reply["result"])
             for run in [run for run in list(_kept) if not run.startswith(present)]:
                 free(run)
-    finally:
-        worker.daskhpc_watch = False
+    worker.daskhpc_watch = False
 
 
 def _clients(dask_scheduler: Any) -> list[str]:
@@ -119,9 +127,45 @@ def drop(run: str, numbers: list[int]) -> None:
                 segment.close()
 
 
-def cancel(run: str) -> None:
-    """Let the calls of a run stop at the next one."""
-    kept(run).cancelled = True
+async def cancel(run: str, dask_worker: Any) -> None:
+    """End the calls of a run: none begins any more, and those that run are interrupted where Python code runs.
+
+    A worker process whose call does not heed that, and that has nothing else to do or to keep, is ended after a few
+    seconds; its Nanny starts another.
+    """
+    mine = kept(run)
+    mine.cancelled = True
+    if mine.threads:
+        dask_worker._ongoing_background_tasks.call_soon(_insist, mine, dask_worker)
+
+
+async def _insist(mine: Kept, worker: Any) -> None:
+    for thread in list(mine.threads):
+        # An exception in another thread, raised before its next step in Python.
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(CancelledCallError))
+    end = time.monotonic() + _PATIENCE_SECONDS
+    while mine.threads and time.monotonic() < end:
+        await asyncio.sleep(0.1)
+    busy = {thread for kept in _kept.values() if not kept.cancelled for thread in kept.threads}
+    if (
+        mine.threads
+        and not busy
+        and not worker.data
+        and worker.nanny
+        and worker.state.executing_count <= len(mine.threads)
+    ):
+        os._exit(0)
+
+
+@contextlib.contextmanager
+def calling(mine: Kept) -> Iterator[None]:
+    """Within: this thread makes calls of a run, and may be interrupted."""
+    thread = threading.get_ident()
+    mine.threads.add(thread)
+    try:
+        yield
+    finally:
+        mine.threads.discard(thread)
 
 
 def describe(dask_worker: Any) -> tuple[str, int, int]:

@@ -16,7 +16,7 @@ import cloudpickle
 from . import fitting
 from .parcel import FUNCTION, Position, Ref
 from .relay import Relay
-from .store import Kept, Ticket, admit, kept, load, prefixes, see_to_it
+from .store import CancelledCallError, Kept, Ticket, admit, calling, kept, load, prefixes, see_to_it
 from .threads import threads_of
 
 
@@ -100,7 +100,12 @@ def run_task(payload: bytes) -> Reply:
         return reply
     loader = _Loader(mine, order)
     end = time.perf_counter() + order.seconds
-    with threads_of(worker, order.inner_threads), Relay(order.callbacks) as relay:
+    with (
+        contextlib.suppress(CancelledCallError),
+        threads_of(worker, order.inner_threads),
+        Relay(order.callbacks) as relay,
+        calling(mine),
+    ):
         for number, differences in order.calls:
             began = time.perf_counter()
             if mine.cancelled or (reply.outcomes and began > end):
@@ -110,7 +115,7 @@ def run_task(payload: bytes) -> Reply:
             reply.costs.append((time.perf_counter() - began, saved))
             if not ok:
                 break  # the caller is to know at once
-    reply.messages = relay.messages
+        reply.messages = relay.messages
     return reply
 
 
@@ -181,6 +186,8 @@ def _call(loader: _Loader, template: tuple[Any, ...], differences: Mapping[Posit
             value, saved = fitting.fit(function, args, kwargs, prefixes(loader.mine, _worker()))
         else:
             value = function(*args, **kwargs)
+    except CancelledCallError:
+        raise
     except BaseException as error:
         return False, _failure(error), saved
     try:

@@ -61,8 +61,10 @@ class NestedBackend(ThreadingBackend):  # type: ignore[misc]
         self._taken += extra
         return int(super().configure(extra + 1, parallel, **options))
 
-    def effective_n_jobs(self, n_jobs: int) -> int:
+    def effective_n_jobs(self, n_jobs: int | None) -> int:
         """At most this process's threads."""
+        if n_jobs is None:
+            return 1
         if n_jobs == 0:
             raise ValueError("n_jobs == 0 in Parallel has no meaning")
         most = self.threads.free + self._taken + 1

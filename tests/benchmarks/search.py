@@ -16,6 +16,7 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_N
 os.environ.update(dict.fromkeys(THREADS, "1"))  # before NumPy is imported, here and in all that is started
 
 import argparse  # noqa: E402
+import contextlib  # noqa: E402
 import json  # noqa: E402
 import platform  # noqa: E402
 import queue  # noqa: E402
@@ -25,19 +26,21 @@ import subprocess  # noqa: E402
 import sys  # noqa: E402
 import tempfile  # noqa: E402
 import threading  # noqa: E402
+import time  # noqa: E402
 from collections.abc import Iterator  # noqa: E402
 from importlib.metadata import PackageNotFoundError, version  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
 import psutil  # noqa: E402
-from engines import ENGINES, INTERVAL, orphans_come_here  # noqa: E402
+from engines import ENGINES, orphans_come_here  # noqa: E402
 from workloads import CALIBRATED, WORKLOADS, calibrate  # noqa: E402
 
 HERE = Path(__file__).parent
 PAGE = HERE.parents[1] / "docs" / "benchmarks.md"
 BEGIN, END = "<!-- search engines: begin -->", "<!-- search engines: end -->"
 VERSIONS = ("scikit-learn", "numpy", "daskhpc", "joblib", "distributed", "dask-ml", "ipyparallel", "ray")
+LEAST_MEMORY = 0.08  # of the machine's; an engine that leaves less is ended
 
 Row = dict[str, Any]
 
@@ -52,6 +55,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--limit", type=float, default=900, help="seconds for one engine on one workload")
     parser.add_argument("--write", action="store_true", help=f"replace the tables in {PAGE.name}")
     given = parser.parse_args()
+    if given.quick and given.write:
+        parser.error("a quick run is no measurement to write down")
     given.rounds = given.rounds or (1 if given.quick else 3)
     return given
 
@@ -102,17 +107,33 @@ def answers(task: dict[str, Any], limit: float) -> Iterator[Row]:
         threading.Thread(target=pass_lines, args=(process, lines), daemon=True).start()
         left = list(task["workloads"])
         try:
-            while left and (line := lines.get(timeout=limit)):
+            while left and (line := next_line(lines, limit)):
                 yield json.loads(line)
                 left.pop(0)
             reason = f"the process ended: {last_line(log)}"
             wait_for_end(process)
-        except queue.Empty:
-            reason = f"no result within {limit:.0f} s"
+        except Ended as error:
+            reason = str(error)
         finally:
             end_all()
         if left:
             yield {"engine": task["engine"], "workload": left[0], "reason": reason}
+
+
+class Ended(Exception):
+    """Why an engine is not waited for any longer."""
+
+
+def next_line(lines: queue.Queue[str], limit: float) -> str:
+    """The next line within the limit, as long as the machine has memory left."""
+    deadline = time.monotonic() + limit
+    while time.monotonic() < deadline:
+        with contextlib.suppress(queue.Empty):
+            return lines.get(timeout=0.5)
+        memory = psutil.virtual_memory()
+        if memory.available < LEAST_MEMORY * memory.total:
+            raise Ended(f"ended, as it left less than {LEAST_MEMORY:.0%} of {memory.total / 1e9:.0f} GB of memory")
+    raise Ended(f"no result within {limit:.0f} s")
 
 
 def pass_lines(process: subprocess.Popen[str], lines: queue.Queue[str]) -> None:
@@ -124,11 +145,10 @@ def pass_lines(process: subprocess.Popen[str], lines: queue.Queue[str]) -> None:
 
 
 def wait_for_end(process: subprocess.Popen[str]) -> None:
-    """Let an engine close by itself."""
-    try:
+    """Let an engine close by itself, and what it started clean up."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(60)
-    except subprocess.TimeoutExpired:
-        say(f"{process.args[-1]}: still there after its last result")  # type: ignore[index]
+    psutil.wait_procs(psutil.Process().children(recursive=True), timeout=5)
 
 
 def end_all() -> None:
@@ -136,10 +156,8 @@ def end_all() -> None:
     left = psutil.Process().children(recursive=True)
     for stop in (psutil.Process.terminate, psutil.Process.kill):
         for process in left:
-            try:
+            with contextlib.suppress(psutil.NoSuchProcess):
                 stop(process)
-            except psutil.NoSuchProcess:
-                continue
         psutil.wait_procs(left, timeout=10)
         left = psutil.Process().children(recursive=True)
 
@@ -155,8 +173,8 @@ def tables(rows: list[Row], given: argparse.Namespace) -> str:
     parts = [conditions(given)]
     for name in given.workloads:
         mine = [row for row in rows if row["workload"] == name]
-        text = next((row["text"] for row in mine if "text" in row), "")
-        parts.append(f"### {name}\n\n{text}{fit_time(mine)}.\n\n" + table(name, mine))
+        texts = [f"{row['text']}{fit_time(mine)}." for row in mine if "text" in row]
+        parts += [f"### {name}", *texts[:1], table(name, mine)]
     return "\n\n".join(parts)
 
 
@@ -182,7 +200,7 @@ def installed(name: str) -> bool:
 def fit_time(rows: list[Row]) -> str:
     """The serial time of a fit, from all rounds beside all engines."""
     times = [taken / row["fits"] for row in rows if "serial" in row for taken in row["serial"]]
-    return f"; serially {statistics.median(times) * 1000:.3g} ms each" if times else ""
+    return f"; serially {statistics.median(times) * 1000:.3g} ms each"
 
 
 def table(name: str, rows: list[Row]) -> str:
@@ -196,21 +214,27 @@ def table(name: str, rows: list[Row]) -> str:
             lines.append(f"| {row['engine']} | {row['reason']} |" + " |" * (head.count("|") - 3))
             continue
         wall, serial = statistics.median(row["wall"]), statistics.median(row["serial"])
-        equal = "no: " + ", ".join(f"`{key}`" for key in row["differs"][:3]) if row["differs"] else "yes"
-        equal += f" and {len(row['differs']) - 3} more" if len(row["differs"]) > 3 else ""
         best = statistics.median(row["once"] or row["serial"]) / WORKLOADS[name].workers
         figures = f"{row['bytes'] / 1e6:.0f}" if WORKLOADS[name].for_memory else f"{best:.2f} | {wall / best:.2f}"
-        lines.append(f"| {row['engine']} | {wall:.2f} | {serial:.2f} | {figures} | {equal} |")
+        lines.append(f"| {row['engine']} | {wall:.2f} | {serial:.2f} | {figures} | {verdict(row['differs'])} |")
     return "\n".join(lines)
 
 
-def write(text: str) -> None:
-    """Put the tables between the two comments of the page."""
-    page = PAGE.read_text()
-    if page.count(BEGIN) != 1 or page.count(END) != 1:
-        raise SystemExit(f"{PAGE} must hold {BEGIN} and {END} once each")
-    before, rest = page.split(BEGIN)
-    PAGE.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{rest.split(END)[1]}")
+def verdict(differs: dict[str, float]) -> str:
+    """Whether the results are scikit-learn's; where not, what differs and by how much."""
+    if not differs:
+        return "yes"
+    shown = [f"`{name}`" + (f" by {size:.1g}" if size == size else "") for name, size in list(differs.items())[:3]]
+    return f"no: {', '.join(shown)}" + (f" and {len(differs) - 3} more" if len(differs) > 3 else "")
+
+
+def around() -> tuple[str, str]:
+    """The page up to the tables and from there on."""
+    before, begin, rest = PAGE.read_text().partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise SystemExit(f"{PAGE} must hold {BEGIN} and then {END}")
+    return before + begin, end + after
 
 
 def say(text: str) -> None:
@@ -222,13 +246,15 @@ def told(row: Row) -> str:
     """A row in a line, for the one who waits."""
     if "reason" in row:
         return f"{row['engine']}, {row['workload']}: {row['reason']}"
-    return f"{row['engine']}, {row['workload']}: " + ", ".join(
-        f"{key} {' '.join(f'{taken:.2f}' for taken in row[key])}" for key in ("wall", "serial", "once") if row[key]
-    )
+    times = {key: " ".join(f"{taken:.2f}" for taken in row[key]) for key in ("wall", "serial", "once") if row[key]}
+    more = f", {row['bytes'] / 1e6:.0f} MB more" if "bytes" in row else ""
+    return f"{row['engine']}, {row['workload']}: {', '.join(map(' '.join, times.items()))}{more}"
 
 
 def main() -> None:
     given = arguments()
+    if given.write:
+        around()
     orphans_come_here()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     samples = chosen_samples(given.workloads)
@@ -242,7 +268,7 @@ def main() -> None:
     text = tables(rows, given)
     print(text)
     if given.write:
-        write(text)
+        PAGE.write_text(f"\n\n{text}\n\n".join(around()))
 
 
 if __name__ == "__main__":

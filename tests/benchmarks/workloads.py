@@ -68,7 +68,7 @@ class Search(NamedTuple):
 
     def on(self, engine: Any) -> dict[str, Any]:
         """What an engine finds."""
-        return engine.search(self)  # type: ignore[no-any-return]
+        return engine.search(self)
 
     def once(self) -> np.ndarray[Any, Any]:
         """The mean scores, computed serially with each prefix of the pipeline fitted once per split."""
@@ -126,16 +126,19 @@ def total(X: Any, column: int) -> float:
     return float(X[:, column].sum())
 
 
-def differing(found: dict[str, Any], expected: dict[str, Any]) -> list[str]:
-    """The entries that are not the same to the last bit, times apart."""
-    return [name for name in expected if "_time" not in name and not (name in found and same(found[name], expected[name]))]
+def differing(found: dict[str, Any], expected: dict[str, Any]) -> dict[str, float]:
+    """By how much entries differ that are not the same to the last bit, times apart; NaN where there is no telling."""
+    names = [name for name in expected if "_time" not in name]
+    distances = {name: distance(found[name], expected[name]) if name in found else np.nan for name in names}
+    return {name: each for name, each in distances.items() if each != 0}
 
 
-def same(one: Any, other: Any) -> bool:
-    """Whether two columns of results hold the same values."""
-    if isinstance(one, np.ndarray) and one.dtype.kind == "f":
-        return bool(np.array_equal(one, other, equal_nan=True))
-    return list(one) == list(other)
+def distance(found: Any, expected: Any) -> float:
+    """The largest difference of two columns of results, 0 only where all is the same."""
+    one, other = np.asarray(found), np.asarray(expected)
+    if {one.dtype.kind, other.dtype.kind} - {"f", "i"} or one.shape != other.shape:
+        return 0 if list(found) == list(expected) else np.nan
+    return 0 if np.array_equal(one, other, equal_nan=True) else float(np.abs(one - other).max())
 
 
 def tiny(samples: int, quick: bool) -> Search:
@@ -159,7 +162,7 @@ def digits(samples: int, quick: bool) -> Search:
 
 def prefix(samples: int, quick: bool) -> Search:
     """A costly transformer under a cheap end."""
-    X, y = make_classification(300 if quick else 1400, 200 if quick else 600, n_informative=50, random_state=0)
+    X, y = make_classification(300 if quick else 1800, 200 if quick else 750, n_informative=50, random_state=0)
     pipeline = Pipeline([("reduce", PCA(svd_solver="full")), ("end", RidgeClassifier())])
     grid = {"reduce__n_components": [20, 40, 80], "end__alpha": np.logspace(-2, 3, 6)}
     return Search(pipeline, grid, 4, X, y, shares_prefix=True)

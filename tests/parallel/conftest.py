@@ -7,26 +7,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from clusters import start_cluster
 
 # Both sides of a comparison compute with one BLAS thread, in this process from before NumPy is imported.
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
-
-
-def start_cluster(workers: int, threads: int = 1, **options: Any) -> Any:
-    """Worker processes on this machine as daskhpc starts them."""
-    from distributed import LocalCluster
-
-    from daskhpc.cluster.workers import CappedNanny
-
-    return LocalCluster(
-        n_workers=workers,
-        threads_per_worker=threads,
-        host="127.0.0.1",
-        dashboard_address=None,
-        worker_class=CappedNanny,
-        **{"memory_limit": "2GiB", **options},
-    )
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse
-from conftest import start_cluster
+from clusters import start_cluster
 from distributed import Client
 from joblib import Parallel, delayed, parallel_config
 
@@ -223,6 +223,11 @@ def test_an_error_of_the_caller() -> None:
 
     with pytest.raises(LookupError, match="mine"):
         Parallel()(calls())
+
+
+def test_an_error_of_the_caller_before_the_first_call() -> None:
+    with pytest.raises(ZeroDivisionError):
+        Parallel()(delayed(where)(1 // i) for i in range(3))
 
 
 class Unpicklable(Exception):

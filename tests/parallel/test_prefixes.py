@@ -20,7 +20,7 @@ import pytest
 import sklearn
 from joblib import Memory
 from scipy import sparse
-from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin, clone
 from sklearn.cluster import KMeans
 from sklearn.compose import ColumnTransformer
 from sklearn.datasets import make_classification
@@ -40,7 +40,9 @@ from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, OneHotEncod
 from sklearn.svm import SVC, LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 
-from daskhpc.parallel import prefixes
+from daskhpc.parallel import prefixes, watching
+from daskhpc.parallel.contents import Walk
+from daskhpc.parallel.paying import Ledger
 from daskhpc.parallel.prefixes import PrefixCache, shared
 
 X, Y = make_classification(90, 8, random_state=0)
@@ -144,11 +146,35 @@ class Strided(Step):
         return Step.transform(self, X)[:, ::-2]
 
 
+class View(Step):
+    """Gives a view of its input."""
+
+    def transform(self, X: Any) -> Any:
+        return X[:, :2]
+
+
 class Ignoring(Step):
     """Does not use its parameter."""
 
     def transform(self, X: Any) -> Any:
         return np.asarray(X) - self.mean_
+
+
+class Spoiler(ClassifierMixin, BaseEstimator):
+    """Changes what it was given before the pipeline inside sees it."""
+
+    def __init__(self, inner: Any = None, factor: int = 1) -> None:
+        self.inner = inner
+        self.factor = factor
+
+    def fit(self, X: Any, y: Any) -> Spoiler:
+        X **= self.factor
+        self.inner_ = clone(self.inner).fit(X, y)
+        self.classes_ = self.inner_.classes_
+        return self
+
+    def predict(self, X: Any) -> Any:
+        return self.inner_.predict(X)
 
 
 class Own(Pipeline):
@@ -161,14 +187,14 @@ def _fresh() -> Iterator[None]:
     for kind in Step.__subclasses__():
         kind.fits = 0
     yield
-    assert vars(warnings)["_showwarnmsg"] is not prefixes._showing
-    assert not prefixes._Watch._all
+    assert vars(warnings)["_showwarnmsg"] is not watching._showing
+    assert not watching.Watch._all
 
 
 @pytest.fixture
 def cache(monkeypatch: pytest.MonkeyPatch) -> PrefixCache:
     """One that goes on where it does not pay: what these tests fit is tiny."""
-    monkeypatch.setattr(prefixes._Ledger, "pays", lambda self: True)
+    monkeypatch.setattr(Ledger, "pays", lambda self: True)
     return PrefixCache(GIGABYTE)
 
 
@@ -215,7 +241,7 @@ def clean(estimator: Any) -> None:
 
 def content(value: Any) -> bytes:
     """All that an estimator is, to the bit: attributes, dtypes, orders."""
-    return prefixes._Walk({}).content(value).digest()
+    return Walk({}).content(value).digest()
 
 
 def same(plain: dict[str, Any], ours: dict[str, Any], data: Any = X) -> None:
@@ -254,6 +280,12 @@ COLUMNS = ColumnTransformer(
         ("as", "passthrough", ["c5"]),
     ]
 )
+SPOILT = ColumnTransformer(
+    [
+        ("first", make_pipeline(View(), StandardScaler(copy=False)), slice(0, 4)),
+        ("then", make_pipeline(PCA(3), StandardScaler()), slice(0, 6)),
+    ]
+)
 HOLES = np.where(np.random.RandomState(1).rand(*X.shape) < 0.1, np.nan, X)
 
 
@@ -278,6 +310,13 @@ HOLES = np.where(np.random.RandomState(1).rand(*X.shape) < 0.1, np.nan, X)
         (make_pipeline(Isomap(n_components=3), StandardScaler(copy=False), SVC()), SVM, X),
         (make_pipeline(KMeans(3, n_init=1, random_state=0), SVC()), SVM, X),
         (make_pipeline("passthrough", StandardScaler(), None, SVC()), SVM, X),
+        (make_pipeline(SPOILT, SVC()), SVM, X),
+        (make_pipeline(View(), StandardScaler(copy=False), SVC()), SVM, X),
+        (
+            make_pipeline(Step(), Spoiler(make_pipeline(MinMaxScaler(), SVC()))),
+            [{"spoiler__factor": factor} for factor in (1, 2, 3)],
+            X,
+        ),
         (make_pipeline(Slice(), StandardScaler(copy=False), SVC()), SVM, X),
         (make_pipeline(Strided(), StandardScaler(), SVC()), SVM, X),
         (make_pipeline(FunctionTransformer(lambda a: a * 2), SVC()), SVM, X),
@@ -339,7 +378,7 @@ def test_a_search_inside(cache: PrefixCache) -> None:
 @pytest.mark.parametrize("pays", [True, False])
 def test_any_order_of_candidates(pays: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if pays:
-        monkeypatch.setattr(prefixes._Ledger, "pays", lambda self: True)
+        monkeypatch.setattr(Ledger, "pays", lambda self: True)
     draw = random.Random(0)
     steps = [
         StandardScaler(),
@@ -353,6 +392,8 @@ def test_any_order_of_candidates(pays: bool, monkeypatch: pytest.MonkeyPatch) ->
         make_pipeline(MinMaxScaler(copy=False), StandardScaler(copy=False)),
         Slice(),
         Strided(),
+        View(),
+        SPOILT,
     ]
     pipeline = Pipeline([("a", StandardScaler()), ("b", PCA(2)), ("c", "passthrough"), ("svc", SVC())])
     cache = PrefixCache(GIGABYTE if pays else 100_000)
@@ -386,7 +427,7 @@ def test_content_of_data_tells(cache: PrefixCache) -> None:
         run(make_pipeline(Step(), SVC()), cache, data=data)
     assert (cache.hits, cache.misses) == (0, 8)
     run(make_pipeline(Step(), SVC()), cache, data=X.copy())
-    run(make_pipeline(Step(), SVC()), cache, data=frame.copy())
+    run(make_pipeline(Step(), SVC()), cache, data=pd.DataFrame(X.copy()))
     assert (cache.hits, cache.misses) == (2, 8)
 
 
@@ -539,7 +580,7 @@ def test_what_is_given_out_is_nobody_elses(cache: PrefixCache) -> None:
 
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prefixes._Ledger, "pays", lambda self: True)
+    monkeypatch.setattr(Ledger, "pays", lambda self: True)
     cache = PrefixCache(30_000)
     run(make_pipeline(Step(0), SVC()), cache)
     one = cache.nbytes
@@ -559,11 +600,11 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_cheap_fits_are_let_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    ledger = prefixes._Ledger(fits=2, kept=1, fastest=1.0, price=2.0)
+    ledger = Ledger(fits=2, kept=1, fastest=1.0, price=2.0)
     assert not ledger.pays()
-    assert prefixes._Ledger(fits=2, kept=1, fastest=2.0, price=1.0).pays()
-    assert not prefixes._Ledger(fits=4, kept=0).pays()
-    monkeypatch.setattr(prefixes._Ledger, "pays", lambda self: False)
+    assert Ledger(fits=2, kept=1, fastest=2.0, price=1.0).pays()
+    assert not Ledger(fits=4, kept=0).pays()
+    monkeypatch.setattr(Ledger, "pays", lambda self: False)
     cache = PrefixCache(GIGABYTE)
     for _ in range(3):
         run(make_pipeline(Step(), SVC()), cache)

@@ -36,6 +36,8 @@ from daskhpc.search import DataTooLargeError
 from daskhpc.search.choice import chosen_client
 from daskhpc.search.data import brought, fits, is_dask
 
+pytestmark = pytest.mark.filterwarnings("ignore:The total space of parameters")
+
 NAMES = ["GridSearchCV", "HalvingGridSearchCV", "HalvingRandomSearchCV", "RandomizedSearchCV"]
 GRID = {"C": [0.1, 1, 10]}
 

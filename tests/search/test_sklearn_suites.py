@@ -96,7 +96,7 @@ SUITES = {
     "classes-alone": Suite(SEARCHES + OTHERS, ("SWAP",), 300),
     "classes-client": Suite(SEARCHES, ("SWAP", "CLIENT"), 200, OF_SEARCHES),
     "classes-client-others": Suite(OTHERS, ("SWAP", "CLIENT"), 100, OF_OTHERS),
-    "backend-alone": Suite(SEARCHES[:1], ("BACKEND",), 120),
+    "backend-alone": Suite(SEARCHES[:1], ("BACKEND",), 100),
     "backend-client": Suite(SEARCHES, ("BACKEND", "CLIENT"), 280, OF_SEARCHES | OF_VALIDATION),
 }
 
@@ -116,7 +116,7 @@ def test_the_tests_of_scikit_learn(name: str, tmp_path: Path) -> None:
     done = subprocess.run(
         [
             *(sys.executable, "-m", "pytest", "-c", os.devnull, "-p", "swapped", "-p", "no:cacheprovider"),
-            *("-p", "no:warnings", "-q", "--tb=short", "--timeout=60", "--pyargs"),
+            *("-p", "no:warnings", "-q", "--tb=native", "--timeout=60", "--pyargs"),
             *(f"sklearn.{m}" for m in suite.modules if there.joinpath(*m.split(".")).with_suffix(".py").exists()),
         ],
         cwd=tmp_path,

@@ -122,14 +122,51 @@ def _serial_digits() -> str:
     import io
     import types
 
-    import joblib
-
     source = (REPOSITORY / "slurm/digits_search/search.py").read_text()
-    alone = source.replace("daskhpc.start()", "pass").replace('joblib.parallel_config(backend="dask")', "ALONE")
+    alone = source.replace("daskhpc.start()", "pass").replace("daskhpc.GridSearchCV", "GridSearchCV")
+    alone = f"from sklearn.model_selection import GridSearchCV\n{alone}"
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
-        exec(alone, {**vars(types.ModuleType("__main__")), "ALONE": joblib.parallel_config(backend="sequential")})
+        exec(alone, vars(types.ModuleType("__main__")))
     return out.getvalue()
+
+
+def test_data_goes_to_each_node_once(submit: Submit) -> None:
+    """Three nodes with two worker processes each: the client's own node gets it from memory, the others once."""
+    program = submit.program(
+        """
+        import os, socket
+        import joblib, numpy, daskhpc
+        from daskhpc.parallel import store
+
+        client = daskhpc.start(processes=2)
+        X = numpy.arange(6_000_000.0)
+
+        def read(x, i):
+            return socket.gethostname(), os.getpid(), float(x[i::100].sum())
+
+        def received():
+            return socket.gethostname(), sum(kept.received for kept in store._kept.values())
+
+        with joblib.Parallel(n_jobs=-1, backend="daskhpc") as parallel:
+            results = parallel(joblib.delayed(read)(X, i % 100) for i in range(600))
+            again = parallel(joblib.delayed(read)(X, i % 100) for i in range(100))
+            counts = client.run(received).values()
+        assert [s for _, _, s in results[:100]] == [float(X[i::100].sum()) for i in range(100)]
+        assert [s for _, _, s in again] == [float(X[i::100].sum()) for i in range(100)]
+        print("processes", len({(h, p) for h, p, _ in results}), "on", len({h for h, _, _ in results}))
+        print("client", socket.gethostname())
+        for host in sorted({h for h, _ in counts}):
+            print("node", host, sum(n for h, n in counts if h == host) // X.nbytes)
+        print("left", set(client.run(lambda: len(store._kept)).values()))
+        """
+    )
+    three = ("--nodes=3", "--nodelist=node1,node2,node3")
+    job = submit.batch(f"{SRUN} --ntasks=5 --mpi=pmi2 --kill-on-bad-exit=1 {PYTHON} {program}", *three)
+    assert (job.state, job.code) == ("COMPLETED", "0:0"), job.err
+    lines = job.out.splitlines()
+    assert lines == ["processes 6 on 3", "client node2", "node node1 1", "node node2 0", "node node3 1", "left {0}"]
+    assert len(job.err.splitlines()) <= 10, job.err
 
 
 def test_the_pbs_script(submit: Submit) -> None:

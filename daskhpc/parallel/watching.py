@@ -1,0 +1,85 @@
+"""What a fit does besides: the warnings that it shows, the random numbers that it draws."""
+
+from __future__ import annotations
+
+import pickle
+import random
+import sys
+import threading
+import warnings
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+class Warned(NamedTuple):
+    message: Any
+    category: type[Warning]
+    filename: str
+    lineno: int
+    module: ModuleType
+
+    def again(self) -> None:
+        registry = vars(self.module).setdefault("__warningregistry__", {})
+        warnings.warn_explicit(*self[:4], module=self.module.__name__, registry=registry)
+
+
+class Watch:
+    """What one fit does besides: the warnings that it shows, and whether it draws from a global generator.
+
+    ``warnings.catch_warnings`` is for one thread at a time; this only listens where warnings are shown.
+    """
+
+    _lock = threading.Lock()
+    _all: dict[int, list[Watch]] = {}  # noqa: RUF012
+    _show: Any = None
+    callers: list[int] = []  # noqa: RUF012
+
+    def __init__(self) -> None:
+        self.warned: list[Warned] = []
+        self.sure = "_showwarnmsg" in vars(warnings)
+        self._shown = vars(warnings).get("_showwarnmsg_impl"), warnings.showwarning
+        self._state = self._generators()
+
+    @staticmethod
+    def _generators() -> tuple[Any, bytes]:
+        return random.getstate(), pickle.dumps(np.random.get_state(legacy=False))
+
+    def __enter__(self) -> Watch:
+        with self._lock:
+            if not self._all and self.sure:
+                Watch._show = vars(warnings)["_showwarnmsg"]
+                vars(warnings)["_showwarnmsg"] = _showing
+            self._all.setdefault(threading.get_ident(), []).append(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            mine = self._all[threading.get_ident()]
+            mine.remove(self)
+            if not mine:
+                del self._all[threading.get_ident()]
+            if not self._all and vars(warnings).get("_showwarnmsg") is _showing:
+                vars(warnings)["_showwarnmsg"] = Watch._show
+        self.sure = self.sure and self._state == self._generators()
+
+    def note(self, shown: Any) -> None:
+        """Note a warning; unsure where it may have been swallowed, or where its place is not known."""
+        if self._shown != (vars(warnings).get("_showwarnmsg_impl"), warnings.showwarning):
+            self.sure = False
+        for module in list(sys.modules.values()):
+            if getattr(module, "__dict__", {}).get("__file__") == shown.filename:
+                self.warned.append(Warned(shown.message, shown.category, shown.filename, shown.lineno, module))
+                return
+        self.sure = False
+
+
+def _showing(message: Any) -> None:
+    mine = Watch._all.get(threading.get_ident(), [])
+    for watch in mine:
+        watch.note(message)
+    if not mine and threading.get_ident() not in Watch.callers:  # a thread that one of these fits may have started
+        for watch in [w for watches in list(Watch._all.values()) for w in watches]:
+            watch.sure = False
+    Watch._show(message)

@@ -1,0 +1,83 @@
+"""Threads of the client's own process: when the cluster pays, and what becomes of calls here."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+import joblib
+import pytest
+
+from daskhpc.parallel.local import LocalThreads, pays
+from daskhpc.parallel.pool import Call
+
+MB = 10**6
+
+
+@pytest.mark.parametrize(
+    ("remaining", "threads", "slots", "nbytes", "there"),
+    [
+        (0.0, 1, 100, 0, False),
+        (0.3, 1, 100, 0, False),
+        (2.0, 1, 100, 0, True),
+        (2.0, 8, 100, 0, False),
+        (100.0, 8, 16, 0, True),
+        (100.0, 8, 16, 1500 * MB, True),
+        (100.0, 8, 16, 3000 * MB, False),
+        (10_000.0, 8, 16, 3000 * MB, True),
+        (10_000.0, 8, 8, 0, False),
+        (10_000.0, 16, 8, 0, False),
+    ],
+)
+def test_when_the_cluster_pays(remaining: float, threads: int, slots: int, nbytes: int, there: bool) -> None:
+    assert pays(remaining, threads, slots, nbytes) is there
+
+
+def call(function: Any, *args: Any, **kwargs: Any) -> Call:
+    return Call(None, function, args, kwargs)
+
+
+def outcomes(local: LocalThreads, *calls: Call) -> list[Any]:
+    async def make() -> list[Any]:
+        local.free -= len(calls)
+        return await asyncio.wait_for(asyncio.gather(*map(local.run, calls)), 30)
+
+    return asyncio.run(make())
+
+
+def test_a_call() -> None:
+    local = LocalThreads(2)
+    ((ok, value, seconds),) = outcomes(local, call(int, "11", base=2))
+    assert (ok, value) == (True, 3)
+    assert seconds >= 0
+    assert local.free == 2
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), StopIteration(1), SystemExit(3), KeyboardInterrupt()], ids=repr)
+def test_an_error_is_an_outcome(error: BaseException) -> None:
+    def fail() -> None:
+        raise error
+
+    local = LocalThreads(2)
+    ((ok, value, _),) = outcomes(local, call(fail))
+    assert not ok
+    assert value is error
+    assert local.free == 2
+
+
+def test_calls_run_at_once() -> None:
+    together = threading.Barrier(3)
+    found = outcomes(LocalThreads(3), *(call(together.wait, 30) for _ in range(3)))
+    assert sorted(value for _, value, _ in found) == [0, 1, 2]
+
+
+def test_calls_inside_run_in_sequence() -> None:
+    def inside() -> tuple[int, set[str]]:
+        names = joblib.Parallel(n_jobs=4)(joblib.delayed(lambda: threading.current_thread().name)() for _ in range(4))
+        return joblib.effective_n_jobs(-1), set(names)
+
+    ((ok, value, _),) = outcomes(LocalThreads(1), call(inside))
+    assert ok
+    assert value[0] == 1
+    assert len(value[1]) == 1

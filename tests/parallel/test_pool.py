@@ -1,0 +1,382 @@
+"""Which calls go next: each once, the long ones first, groups to their owners, tasks of the right size."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from daskhpc.parallel.pool import LONGEST_TASK, SHORTEST_TASK, Call, Costs, Pool
+
+MOST_BYTES = 4 << 20
+
+
+def call(place: Any = 0, kind: Any = None, group: Any = None, nbytes: int = 0) -> Call:
+    return Call(place, print, (), {}, kind=kind, group=group, nbytes=nbytes)
+
+
+def filled(*calls: Call) -> Pool:
+    pool = Pool()
+    for each in calls:
+        pool.add(each)
+    return pool
+
+
+def taken(pool: Pool, worker: str = "a", slots: int = 2) -> list[Any]:
+    return [each.place for each in pool.take(worker, slots)[0]]
+
+
+def all_of(pool: Pool, workers: str = "ab", slots: int = 2) -> list[Call]:
+    """Everything, the workers taking turns."""
+    found: list[Call] = []
+    while pool.waiting:
+        calls = [each for worker in workers for each in pool.take(worker, slots)[0]]
+        assert calls, "calls wait and nobody gets them"
+        found += calls
+    return found
+
+
+def python_calls(function: Callable[[], object]) -> int:
+    """How many Python functions a function calls."""
+    count = 0
+
+    def trace(_frame: Any, event: str, _arg: Any) -> None:
+        nonlocal count
+        count += event == "call"
+
+    before = sys.getprofile()
+    sys.setprofile(trace)
+    try:
+        function()
+    finally:
+        sys.setprofile(before)
+    return count
+
+
+def test_costs() -> None:
+    costs = Costs()
+    assert costs.of("a") is None
+    costs.learn("a", 1.0)
+    costs.learn("a", 3.0)
+    assert (costs.of("a"), costs.of("b")) == (2.0, 2.0)
+    costs.learn("b", 8.0)
+    assert (costs.of("a"), costs.of("b"), costs.of("c")) == (2.0, 8.0, 4.0)
+    assert costs.known("b")
+    assert not costs.known("c")
+    costs.learn("free", 0.0)
+    assert costs.of("free") == 0.0
+
+
+def test_an_empty_pool() -> None:
+    pool = Pool()
+    assert pool.take("a", 2)[0] == []
+    assert pool.one() is None
+    assert pool.drain() == []
+    assert pool.remaining() is None
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_every_call_is_taken_once(seed: int) -> None:
+    choose = random.Random(seed)
+    pool, out, made = Pool(), [], 0
+    done: Counter[int] = Counter()
+    grouped = choose.random() < 0.7
+    for _ in range(1500):
+        step = choose.random()
+        if step < 0.35 and made < 400:
+            for _ in range(choose.randrange(1, 12)):
+                kind = choose.choice([None, choose.randrange(6)])
+                group = (choose.randrange(3), f"s{choose.randrange(4)}") if grouped and choose.random() < 0.6 else None
+                pool.add(call(made, kind, group, choose.choice([0, 0, 1 << 20])))
+                made += 1
+        elif step < 0.75:
+            calls, seconds = pool.take(choose.choice("abc"), 3)
+            assert seconds > 0
+            out.append(calls)
+        elif out:
+            calls = out.pop(choose.randrange(len(out)))
+            ended = choose.randrange(len(calls) + 1)
+            for each in calls[:ended]:
+                pool.learn(each, choose.expovariate(20), choose.choice([0.0, 0.0, 0.2]))
+                done[each.place] += 1
+            for each in reversed(calls[ended:]):
+                pool.add(each, front=True)
+        assert pool.waiting == made - sum(done.values()) - sum(map(len, out))
+    rest = [each.place for calls in out for each in calls] + [each.place for each in pool.drain()]
+    done.update(rest)
+    assert done == Counter(range(made))
+    assert pool.waiting == 0
+
+
+def test_one_by_one() -> None:
+    pool = filled(*(call(i) for i in range(5)), call(5, group=("g",)))
+    found = [pool.one() for _ in range(6)]
+    assert sorted(each.place for each in found if each is not None) == list(range(6))
+    assert pool.one() is None
+
+
+def test_in_the_order_in_which_they_came() -> None:
+    assert [each.place for each in all_of(filled(*(call(i) for i in range(100))))] == list(range(100))
+
+
+def test_what_is_given_back_goes_first() -> None:
+    pool = filled(*(call(i) for i in range(100)))
+    calls, _ = pool.take("a", 2)
+    for each in reversed(calls):
+        pool.add(each, front=True)
+    assert taken(pool)[0] == 0
+
+
+def test_each_kind_is_tried_before_any_goes_on() -> None:
+    pool = filled(*(call((kind, i), kind) for kind in range(10) for i in range(5)))
+    first = [place[0] for _ in range(20) for place in taken(pool, slots=10)][:10]
+    assert sorted(first) == list(range(10))
+
+
+def test_the_first_tasks_are_small() -> None:
+    pool = filled(*(call(i) for i in range(1000)))
+    assert 1 <= len(pool.take("a", 2)[0]) <= 4
+    few = filled(*(call(i) for i in range(3)))
+    assert len(few.take("a", 2)[0]) == 1
+
+
+def learnt(costs: dict[str, float], calls: int = 5) -> Pool:
+    """A pool of some calls of each kind, one of which has ended."""
+    pool = filled(*(call(kind, kind) for kind in costs for _ in range(calls)))
+    tried: list[Call] = []
+    while len(tried) < len(costs):
+        tried += pool.take("a", 1000)[0]
+    for each in tried:
+        pool.learn(each, costs[each.place])
+    return pool
+
+
+def test_the_long_ones_go_first() -> None:
+    pool = learnt({"short": 0.1, "long": 10.0, "middle": 1.0})
+    order = [each.place for each in all_of(pool)]
+    assert order == ["long"] * 4 + ["middle"] * 4 + ["short"] * 4
+
+
+def test_the_long_ones_go_first_also_among_kinds_that_came_later() -> None:
+    """A kind that nobody knew passed for an average one; it goes by its own cost once that is known."""
+    pool = learnt({"long": 10.0, "middle": 2.0})
+    for _ in range(5):
+        pool.add(call("late", "late"))
+    calls, _ = pool.take("a", 2)
+    assert [each.place for each in calls] == ["late"]
+    pool.learn(calls[0], 0.1)
+    order = [each.place for each in all_of(pool)]
+    assert order == ["long"] * 4 + ["middle"] * 4 + ["late"] * 4
+
+
+def test_kinds_learnt_one_after_the_other_go_by_their_cost() -> None:
+    """As in a search whose results come back while other candidates are tried for the first time."""
+    costs: dict[Any, float] = dict(enumerate((5.0, 0.1, 3.0, 0.2, 4.0, 0.3)))
+    pool = filled(*(call(kind, kind) for kind in costs for _ in range(4)))
+    for _ in costs:
+        (each,) = pool.take("a", 1000)[0]
+        pool.learn(each, costs[each.kind])
+    order = [costs[each.kind] for each in all_of(pool)]
+    assert order == sorted(order, reverse=True)
+
+
+def test_a_kind_that_comes_again() -> None:
+    pool = learnt({"long": 10.0, "short": 0.1}, calls=2)
+    assert [each.place for each in all_of(pool)] == ["long", "short"]
+    for place in ("short", "long"):
+        pool.add(call(place, place))
+    assert [each.place for each in all_of(pool)] == ["long", "short"]
+
+
+def sized(cost: float, count: int) -> Pool:
+    pool = filled(*(call(i) for i in range(count)))
+    pool.costs.learn(None, cost)
+    return pool
+
+
+@pytest.mark.parametrize("cost", [0.001, 0.003, 0.02])
+def test_tasks_are_long_at_first_and_short_near_the_end(cost: float) -> None:
+    pool = sized(cost, 20_000)
+    lengths = []
+    while pool.waiting:
+        calls, seconds = pool.take("a", 2)
+        lengths.append(len(calls) * cost)
+        assert seconds >= lengths[-1] - cost
+    assert lengths[0] == pytest.approx(LONGEST_TASK, abs=1.1 * cost)
+    assert lengths == sorted(lengths, reverse=True)
+    assert lengths[-2] <= SHORTEST_TASK + cost
+    assert max(lengths) <= LONGEST_TASK + cost
+
+
+def test_long_calls_go_alone() -> None:
+    assert len(sized(1.0, 100).take("a", 2)[0]) == 1
+
+
+def test_calls_that_take_no_time_at_all() -> None:
+    pool = sized(0.0, 20_000)
+    calls, _ = pool.take("a", 2)
+    assert 1 < len(calls) <= 5000
+    assert len(all_of(pool)) == 20_000 - len(calls)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_tasks_do_not_carry_much(known: bool) -> None:
+    pool = filled(*(call(i, nbytes=MOST_BYTES) for i in range(1000)))
+    if known:
+        pool.costs.learn(None, 0.001)
+    calls, _ = pool.take("a", 2)
+    assert sum(each.nbytes for each in calls) <= 2 * MOST_BYTES
+
+
+# Groups.
+
+
+def groups(*keys: Any, calls: int = 5) -> Pool:
+    pool = filled(*(call(key, group=key) for key in keys for _ in range(calls)))
+    pool.costs.learn(None, LONGEST_TASK)  # one call is a task
+    return pool
+
+
+def test_a_group_stays_with_its_owner() -> None:
+    pool = groups(("g",), ("h",))
+    pairs = [(taken(pool, "a"), taken(pool, "b")) for _ in range(5)]
+    assert pairs == [([("g",)], [("h",)])] * 5
+
+
+def test_the_next_group_is_the_nearest() -> None:
+    pool = groups((0, "x", "p"), (1, "x", "p"), (0, "y", "q"), (0, "x", "q"), calls=1)
+    assert [taken(pool)[0] for _ in range(4)] == [(0, "x", "p"), (0, "x", "q"), (0, "y", "q"), (1, "x", "p")]
+
+
+def test_the_largest_group_is_helped() -> None:
+    pool = groups(("small",), calls=2)
+    for _ in range(9):
+        pool.add(call(("large",), group=("large",)))
+    assert taken(pool, "a") == [("large",)]
+    assert taken(pool, "b") == [("small",)]
+    assert taken(pool, "c") == [("large",)]
+
+
+def test_no_help_where_it_costs_more_than_it_saves() -> None:
+    pool = groups(("g",), calls=4)
+    (first,), _ = pool.take("a", 2)
+    pool.learn(first, 0.1, saved=100.0)
+    assert taken(pool, "b") == []
+    assert len(all_of(pool, "a")) == 3
+
+
+def test_help_where_it_pays() -> None:
+    pool = groups(("g",), calls=50)
+    (first,), _ = pool.take("a", 2)
+    pool.learn(first, 0.4, saved=1.0)
+    assert taken(pool, "b")
+    assert taken(pool, "a")
+    assert len(all_of(pool)) > 40
+
+
+def test_calls_without_a_group_where_no_group_wants_help() -> None:
+    pool = groups(("g",), calls=4)
+    (first,), _ = pool.take("a", 2)
+    pool.learn(first, 0.1, saved=100.0)
+    pool.add(call("free"))
+    assert taken(pool, "b") == ["free"]
+
+
+def test_everything_is_drained_also_what_is_owned() -> None:
+    pool = groups(("g",), ("h",), calls=4)
+    (first,), _ = pool.take("a", 2)
+    pool.take("b", 2)
+    pool.learn(first, 0.1, saved=100.0)
+    assert len(pool.drain()) == 6
+    assert pool.waiting == 0
+
+
+def test_one_call_of_an_owned_group_without_a_worker() -> None:
+    pool = groups(("g",), calls=3)
+    (first,), _ = pool.take("a", 2)
+    pool.learn(first, 0.1, saved=100.0)
+    assert pool.one() is not None
+
+
+def test_a_lost_worker_owns_nothing() -> None:
+    """What it had begun is too little to be worth helping with, and it never comes for it."""
+    pool = groups(("g",), calls=4)
+    (first,), _ = pool.take("lost", 2)
+    pool.learn(first, 0.1, saved=100.0)
+    pool.lost("lost")  # type: ignore[attr-defined]
+    assert len(all_of(pool, "b")) == 3
+
+
+def test_a_group_that_comes_again() -> None:
+    pool = groups(("g",), calls=1)
+    assert taken(pool, "a") == [("g",)]
+    assert taken(pool, "b") == []
+    pool.add(call("again", group=("g",)), front=True)
+    assert taken(pool, "b") == ["again"]
+
+
+# Work per call: the same however many there are.
+
+
+def grows(effort: Callable[[int], int], small: int, times: int = 4) -> float:
+    """By how much more than `times` the effort grows with `times` as many calls."""
+    return effort(times * small) / effort(small) / times
+
+
+def effort_of(kinds: Callable[[int], Any], group: Callable[[int], Any]) -> Callable[[int], int]:
+    def effort(count: int) -> int:
+        pool = Pool()
+
+        def work() -> None:
+            for i in range(count):
+                pool.add(call(i, kinds(i), group(i)))
+            while pool.waiting:
+                for worker in "abcd":
+                    calls, _ = pool.take(worker, 4)
+                    for each in calls:
+                        pool.learn(each, 0.001 * (1 + each.place % 7), 0.001)
+
+        return python_calls(work)
+
+    return effort
+
+
+def nothing(_i: int) -> None:
+    return None
+
+
+@pytest.mark.parametrize(
+    ("kinds", "group"),
+    [
+        (nothing, nothing),
+        (lambda i: i // 5, nothing),
+        (lambda i: i, nothing),
+        (lambda i: i // 5, lambda i: (i % 5, "x")),
+        (lambda i: i // 5, lambda i: (i % 5, f"x{i // 50}")),
+        (lambda i: i // 5, lambda i: (i % 5, f"x{i // 5}")),
+    ],
+    ids=["one kind", "candidates", "all different", "few groups", "groups of ten", "groups of one"],
+)
+def test_no_work_for_all_calls_with_each(kinds: Any, group: Any) -> None:
+    assert grows(effort_of(kinds, group), 200) < 1.8
+
+
+def test_draining_is_quick() -> None:
+    def effort(count: int) -> int:
+        pool = filled(*(call(i, group=(i % 5, i // 5)) for i in range(count)))
+        return python_calls(pool.drain)
+
+    assert grows(effort, 200) < 1.8
+
+
+def test_a_hundred_thousand_calls() -> None:
+    pool = filled(*(call(i, i // 10) for i in range(100_000)))
+    first, _ = pool.take("a", 2)
+    for each in first:
+        pool.learn(each, 0.002)
+    assert python_calls(lambda: pool.take("b", 2)) < 5_000
+    assert len(all_of(pool)) > 90_000

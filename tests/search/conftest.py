@@ -1,0 +1,15 @@
+"""Fixtures for the tests of searches: one BLAS thread, here as in the workers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from threadpoolctl import threadpool_limits
+
+
+@pytest.fixture(autouse=True)
+def one_blas_thread() -> Iterator[None]:
+    """Sums in the order in which a worker process makes them."""
+    with threadpool_limits(1):
+        yield
