@@ -12,6 +12,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from .parcel import plain
 from .prefixes import PrefixCache, shared
 
 REQUIRED = frozenset(
@@ -39,6 +40,9 @@ REQUIRED = frozenset(
 OPTIONAL = frozenset({"caller", "callback_ctx"})
 READ_ONLY = frozenset({"X", "y", "scorer", "train", "test", "fit_params", "score_params"})
 """What no fit changes, so that a process makes it once; the estimator and the parameters are made anew each time."""
+
+NO_FIT, FIT, SHARING = 0, 1, 2
+"""What a template's calls are: of another function, fits, and fits that may share pipeline prefixes."""
 
 _VALIDATION = "sklearn.model_selection._validation"
 
@@ -76,6 +80,17 @@ def simplify(kwargs: dict[str, Any]) -> dict[str, Any]:
 def callbacks(kwargs: Mapping[str, Any]) -> bool:
     """Whether callbacks watch this fit."""
     return bool(getattr(kwargs.get("callback_ctx"), "_callbacks", None))
+
+
+def shares(arguments: Mapping[str, Any]) -> bool:
+    """Whether there is, or by a candidate's parameters can be, a Pipeline in what is fitted."""
+    pipeline = sys.modules.get("sklearn.pipeline")
+    if pipeline is None:
+        return False
+    estimator = arguments["estimator"]
+    inside = estimator.get_params(deep=True).values() if hasattr(estimator, "get_params") else ()
+    own = isinstance(estimator, pipeline.Pipeline) or any(isinstance(value, pipeline.Pipeline) for value in inside)
+    return own or not plain(arguments.get("parameters"))
 
 
 def prefix_names(estimator: Any) -> tuple[str, ...] | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from . import fitting
 from .members import Member
-from .parcel import Factory, Parcel, Ref, Template, plain
+from .parcel import Factory, Parcel, Template, plain
 from .placing import Placer
 from .pool import Call
 from .store import Ticket
@@ -45,7 +45,9 @@ class Builder:
         if fitting.is_fit(call.function):
             call.kwargs = fitting.simplify(call.kwargs)
             self.callbacks = self.callbacks or fitting.callbacks(call.kwargs)
-        call.template, call.differences = self.factory.factor(call.function, call.args, call.kwargs, fitting.is_fit)
+        call.template, call.differences, call.parcels = self.factory.factor(
+            call.function, call.args, call.kwargs, fitting.is_fit
+        )
         if call.template.fit:
             self._classify(call, call_number)
         call.nbytes = self._own_bytes(call)
@@ -58,21 +60,18 @@ class Builder:
         template = call.template.number
         if template not in self._prefixes:
             self._prefixes[template] = fitting.prefix_names(arguments["estimator"])
+            call.template.shares = fitting.shares(arguments)
+        elif not call.template.shares and not plain(arguments.get("parameters")):
+            call.template.shares = True
         names = self._prefixes[template]
         if names is not None:
             split = self._splits.setdefault(id(arguments["train"]), len(self._splits))
             call.group = (split, *fitting.group(names, arguments["parameters"]))
 
     def _own_bytes(self, call: Call) -> int:
-        refs = [v.number for v in call.differences.values() if type(v) is Ref]
-        new = [p for p in map(self.factory.parcels.get, refs) if p is not None and p.uses == 1]
-        return sum(int(getattr(parcel.value, "nbytes", 0)) for parcel in new)
+        return sum(int(getattr(p.value, "nbytes", 0)) for p in call.parcels if p.uses == 1)
 
     # On the client's event loop.
-
-    def needs(self, call: Call) -> list[Parcel]:
-        """The parcels of a call."""
-        return self.factory.needed(call.template, call.differences)
 
     async def pack(self, parcel: Parcel) -> None:
         """Pickle a parcel, once, and beside the loop where it may be large."""
@@ -87,7 +86,7 @@ class Builder:
     async def order(self, calls: Sequence[Call], seconds: float, member: Member, placer: Placer) -> Order:
         """The order for a task; large parcels are on the member's node when this returns."""
         templates: dict[int, Template] = {call.template.number: call.template for call in calls}
-        needed = {parcel.number: parcel for call in calls for parcel in self.needs(call)}
+        needed = {parcel.number: parcel for call in calls for parcel in call.parcels}
         has = self._has[member.address]
         small = {n: p for n, p in needed.items() if p.layout is None and n not in has}
         tickets: dict[int, Ticket] = {}
@@ -118,7 +117,7 @@ class Builder:
 
     def finished(self, call: Call) -> list[int]:
         """A call has ended; returns the large parcels that nobody needs any more."""
-        gone = self.factory.finished(call.template, call.differences)
+        gone = self.factory.finished(call.template, call.parcels)
         return [parcel.number for parcel in gone if parcel.layout is not None]
 
     def bytes_to_place(self) -> int:
@@ -132,4 +131,5 @@ def _sent(template: Template) -> tuple[Any, ...]:
     values = {at: value for at, value in template.values.items() if at not in template.parcels and plain(value)}
     parcels = {at: parcel.number for at, parcel in template.parcels.items()}
     count = sum(isinstance(at, int) and at >= 0 for at in template.values)
-    return values, parcels, count, template.fit
+    kind = fitting.SHARING if template.shares else fitting.FIT if template.fit else fitting.NO_FIT
+    return values, parcels, count, kind

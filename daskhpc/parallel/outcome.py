@@ -66,8 +66,10 @@ class Batch:
         return self.results
 
 
-def read(outcome: bytes) -> tuple[bool, Any]:
+def read(outcome: Any) -> tuple[bool, Any]:
     """A call's outcome as it came: whether it went well, and its value or its error."""
+    if type(outcome) is tuple:
+        return outcome
     try:
         ok, value, *rest = pickle.loads(outcome)
     except Exception as error:

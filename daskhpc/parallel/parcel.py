@@ -25,6 +25,7 @@ _PLAIN_BYTES = 64 << 10
 _PLAIN = frozenset({int, float, str, bytes, bool, type(None), complex})
 _PLAIN_DEPTH = 3
 _COMPARED_ITEMS = 1000
+_WRAPPED = ("function", "config", "warning_filters")  # what scikit-learn's delayed puts around a function
 Position = int | str
 FUNCTION: Position = -1
 
@@ -40,6 +41,14 @@ def plain(value: Any, depth: int = _PLAIN_DEPTH) -> bool:
         return False
     items = (*value.keys(), *value.values()) if kind is dict else value
     return all(plain(item, depth - 1) for item in items)
+
+
+def _copied(value: Any) -> Any:
+    """A plain value, its containers made anew."""
+    kind = type(value)
+    if kind is dict:
+        return {key: _copied(item) for key, item in value.items()}
+    return kind(map(_copied, value)) if kind in (list, tuple, set, frozenset) else value
 
 
 def alike(a: Any, b: Any) -> bool:
@@ -181,12 +190,15 @@ class Template:
         Of what is not plain among them.
     fit : bool
         Whether the function is scikit-learn's ``_fit_and_score``.
+    shares : bool
+        Whether any of its calls may fit a Pipeline.
     """
 
     number: int
     values: dict[Position, Any]
     parcels: dict[Position, Parcel]
     fit: bool
+    shares: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,15 +220,21 @@ class Factory:
 
     def factor(
         self, function: Any, args: Sequence[Any], kwargs: Mapping[str, Any], is_fit: Callable[[Any], bool]
-    ) -> tuple[Template, dict[Position, Any]]:
+    ) -> tuple[Template, dict[Position, Any], list[Parcel]]:
         """Factor one call.
 
         Returns
         -------
         Template
         dict[Position, Any]
-            What differs: plain values, and a `Ref` for each other object. All parcels that the call needs are
-            counted as used once more.
+            What differs: plain values, and a `Ref` for each other object.
+        list[Parcel]
+            All that the call needs, each once, counted as used once more.
+
+        Notes
+        -----
+        Plain containers are copied: the caller may go on to change them. Other objects are those of the moment in
+        which they are first sent, as with joblib's memory-mapped arrays.
         """
         values: dict[Position, Any] = {FUNCTION: function}
         values.update(enumerate(args))
@@ -226,26 +244,33 @@ class Factory:
 
     def _factor(
         self, values: dict[Position, Any], shape: tuple[Any, ...], is_fit: Callable[[Any], bool]
-    ) -> tuple[Template, dict[Position, Any]]:
+    ) -> tuple[Template, dict[Position, Any], list[Parcel]]:
         template = self.templates.get(shape)
         if template is None:
             parcels = {at: self.parcel(v) for at, v in values.items() if not plain(v)}
+            values = {at: v if at in parcels else _copied(v) for at, v in values.items()}
             template = Template(len(self.templates), values, parcels, is_fit(values[FUNCTION]))
             self.templates[shape] = template
             differences: dict[Position, Any] = {}
         else:
             first = template.values
             differences = {at: self._sent(v) for at, v in values.items() if not self._is_common(v, first[at])}
-        for parcel in self.needed(template, differences):
+        needed = {p.number: p for at, p in template.parcels.items() if at not in differences}
+        needed.update((v.number, self.parcels[v.number]) for v in differences.values() if type(v) is Ref)
+        for parcel in needed.values():
             parcel.uses += 1
             parcel.pending += 1
-        return template, differences
+        return template, differences, list(needed.values())
 
     def _is_common(self, value: Any, first: Any) -> bool:
-        return value is first or (id(value) not in self._by_id and alike(value, first))
+        if value is first:
+            return True
+        if type(value) is type(first) and type(value).__name__ == "_FuncWrapper":
+            return all(getattr(value, name, None) is getattr(first, name, None) for name in _WRAPPED)
+        return id(value) not in self._by_id and alike(value, first)
 
     def _sent(self, value: Any) -> Any:
-        return value if plain(value) else Ref(self.parcel(value).number)
+        return _copied(value) if plain(value) else Ref(self.parcel(value).number)
 
     def parcel(self, value: Any) -> Parcel:
         """The parcel of an object, the same one for the same object."""
@@ -256,19 +281,11 @@ class Factory:
             self._by_id[id(value)] = known
         return known
 
-    def needed(self, template: Template, differences: Mapping[Position, Any]) -> list[Parcel]:
-        """The parcels that a call needs, each once."""
-        found = {p.number: p for at, p in template.parcels.items() if at not in differences}
-        for value in differences.values():
-            if type(value) is Ref:
-                found[value.number] = self.parcels[value.number]
-        return list(found.values())
-
-    def finished(self, template: Template, differences: Mapping[Position, Any]) -> list[Parcel]:
-        """Count a call as ended; returns the parcels that no other call has used or will use, and forgets them."""
+    def finished(self, template: Template, parcels: Sequence[Parcel]) -> list[Parcel]:
+        """Count a call as ended; returns those of its parcels that no other call has used, and forgets them."""
         gone = []
         with self._lock:
-            for parcel in self.needed(template, differences):
+            for parcel in parcels:
                 parcel.pending -= 1
                 if parcel.pending == 0 and parcel.uses == 1 and parcel not in template.parcels.values():
                     gone.append(parcel)

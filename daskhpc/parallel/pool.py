@@ -11,7 +11,7 @@ from typing import Any
 
 LONGEST_TASK = 0.4
 SHORTEST_TASK = 0.05
-_PARTS = 3
+_PARTS = 2
 _FIRST_TASK = 0.1
 _FIRST_CALLS = 4
 _MOST_CALLS = 5000
@@ -44,6 +44,7 @@ class Call:
     kwargs: dict[str, Any]
     template: Any = None
     differences: dict[Any, Any] = field(default_factory=dict)
+    parcels: list[Any] = field(default_factory=list)
     kind: Hashable = None
     group: Hashable = None
     nbytes: int = 0

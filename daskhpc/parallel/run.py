@@ -191,7 +191,7 @@ class Run:
                     self._launch(member, [self.suspects.popleft()], 0.0, alone=True)
                 continue
             # What is not known to be short does not wait in a worker behind what may be long.
-            ahead = slots if self.pool.remaining() is not None and self.pool.waiting > 2 * self.options.slots else 0
+            ahead = 1 if self.pool.remaining() is not None and self.pool.waiting > 2 * self.options.slots else 0
             while self.pool.waiting and len(flights) < slots + ahead:
                 calls, seconds = self.pool.take(member.address, self.options.slots)
                 if not calls:
@@ -321,7 +321,7 @@ class Run:
     async def _pack(self, flight: Flight) -> None:
         """Pickle what the calls need; a call whose arguments cannot be pickled fails."""
         for call in list(flight.calls):
-            for parcel in self.builder.needs(call):
+            for parcel in call.parcels:
                 if parcel.packed:
                     continue
                 try:

@@ -14,7 +14,7 @@ from typing import Any
 import cloudpickle
 
 from . import fitting
-from .parcel import FUNCTION, Position, Ref
+from .parcel import FUNCTION, Position, Ref, plain
 from .relay import Relay
 from .store import CancelledCallError, Kept, Ticket, admit, calling, kept, load, prefixes, see_to_it
 from .threads import threads_of
@@ -28,7 +28,7 @@ class Order:
     ----------
     run : str
     templates : dict[int, tuple]
-        Per template: its plain values, its parcels' numbers, how many arguments are positional, whether it is a fit.
+        Per template: its plain values, its parcels' numbers, how many arguments are positional, what it is to `fitting`.
     blobs : dict[int, bytes]
         Small parcels that this worker process is not known to have.
     once : dict[int, bytes]
@@ -48,7 +48,7 @@ class Order:
     """
 
     run: str
-    templates: dict[int, tuple[dict[Position, Any], dict[Position, int], int, bool]]
+    templates: dict[int, tuple[dict[Position, Any], dict[Position, int], int, int]]
     blobs: dict[int, bytes]
     once: dict[int, bytes]
     tickets: dict[int, Ticket]
@@ -65,8 +65,9 @@ class Reply:
 
     Attributes
     ----------
-    outcomes : list[bytes]
-        Of the calls that were made, in order: pickled ``(True, value)`` or ``(False, error, traceback)``.
+    outcomes : list[tuple or bytes]
+        Of the calls that were made, in order: ``(True, value)``, pickled where the value is not plain, or pickled
+        ``(False, error, traceback)``.
     costs : list[tuple[float, float]]
         Seconds of each, and those that sharing saved.
     opened : dict[int, int]
@@ -80,7 +81,7 @@ class Reply:
     """
 
     pid: int = 0
-    outcomes: list[bytes] = field(default_factory=list)
+    outcomes: list[Any] = field(default_factory=list)
     costs: list[tuple[float, float]] = field(default_factory=list)
     opened: dict[int, int] = field(default_factory=dict)
     kept: list[int] = field(default_factory=list)
@@ -177,12 +178,12 @@ def _arguments(
     return values[FUNCTION], args, {k: v for k, v in values.items() if isinstance(k, str)}
 
 
-def _call(loader: _Loader, template: tuple[Any, ...], differences: Mapping[Position, Any]) -> tuple[bool, bytes, float]:
-    """Make one call; whether it went well, its pickled outcome, the seconds that shared prefixes saved."""
+def _call(loader: _Loader, template: tuple[Any, ...], differences: Mapping[Position, Any]) -> tuple[bool, Any, float]:
+    """Make one call; whether it went well, its outcome, the seconds that shared prefixes saved."""
     saved = 0.0
     try:
         function, args, kwargs = _arguments(loader, template, differences)
-        if template[3] and not fitting.callbacks(kwargs):
+        if template[3] == fitting.SHARING and not fitting.callbacks(kwargs):
             value, saved = fitting.fit(function, args, kwargs, prefixes(loader.mine, _worker()))
         else:
             value = function(*args, **kwargs)
@@ -191,7 +192,7 @@ def _call(loader: _Loader, template: tuple[Any, ...], differences: Mapping[Posit
     except BaseException as error:
         return False, _failure(error), saved
     try:
-        return True, cloudpickle.dumps((True, value), protocol=5), saved
+        return True, (True, value) if plain(value) else cloudpickle.dumps((True, value), protocol=5), saved
     except Exception as error:
         return False, _failure(error), saved
 

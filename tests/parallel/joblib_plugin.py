@@ -1,6 +1,6 @@
-"""A pytest plugin: starts a cluster for joblib's own tests, keeps those that run the backend, and notes what they do.
+"""A pytest plugin: two worker processes for joblib's own tests, of which those stay that can run daskhpc's backend.
 
-`JOBLIB_SUITE_OUTCOMES` is the file that gets a JSON object, test -> outcome.
+`JOBLIB_OUTCOMES` is the file that gets a JSON object, test -> outcome.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from distributed import Client, LocalCluster
+import pytest
+from clusters import start_cluster
+from distributed import Client
 
-from daskhpc.cluster.workers import CappedNanny
 from daskhpc.parallel.backend import DaskhpcBackend
 
 running = ExitStack()
@@ -21,38 +22,32 @@ outcomes: dict[str, str] = {}
 
 
 def pytest_sessionstart() -> None:
-    cluster = running.enter_context(
-        LocalCluster(
-            n_workers=2,
-            threads_per_worker=1,
-            host="127.0.0.1",
-            dashboard_address=None,
-            worker_class=CappedNanny,
-            memory_limit="2GiB",
-        )
-    )
-    running.enter_context(Client(cluster))
+    running.enter_context(Client(running.enter_context(start_cluster(2))))
 
 
 def pytest_sessionfinish() -> None:
     running.close()
-    Path(os.environ["JOBLIB_SUITE_OUTCOMES"]).write_text(json.dumps(outcomes))
+    Path(os.environ["JOBLIB_OUTCOMES"]).write_text(json.dumps(outcomes))
+
+
+@pytest.fixture(autouse=True)
+def _two_workers() -> None:
+    """A test before may have left a call that only the end of its worker process ends."""
+    Client.current().wait_for_workers(2, timeout=30)
 
 
 def ours(item: Any) -> bool:
-    """Whether a test runs the backend, by its parameters or as joblib's default, rather than one of joblib's."""
-    callspec = getattr(item, "callspec", None)
-    backends = [v for k, v in callspec.params.items() if k.endswith("backend")] if callspec else []
+    """Whether a test names no backend, so that joblib's default is used, or this one among others."""
+    parameters = item.callspec.params if hasattr(item, "callspec") else {}
+    backends = [value for name, value in parameters.items() if name.endswith("backend")]
     return not backends or any(b in (None, "daskhpc") or isinstance(b, DaskhpcBackend) for b in backends)
 
 
-def pytest_collection_modifyitems(config: Any, items: list[Any]) -> None:
-    left = [item for item in items if not ours(item)]
+def pytest_collection_modifyitems(items: list[Any]) -> None:
     items[:] = filter(ours, items)
-    config.hook.pytest_deselected(items=left)
 
 
 def pytest_runtest_logreport(report: Any) -> None:
     name = report.nodeid.partition("::")[2]
     if report.when == "call" or report.outcome != "passed":
-        outcomes[name] = report.outcome if outcomes.get(name) != "failed" else "failed"
+        outcomes[name] = "failed" if "failed" in (outcomes.get(name), report.outcome) else report.outcome

@@ -397,3 +397,47 @@ def test_no_client_is_joblibs_own(client: Any) -> None:
     with parallel_config(backend=Nobody(), n_jobs=2):
         used = {pid for _, pid in Parallel()(delayed(where)(i) for i in range(4))}
     assert used.isdisjoint({os.getpid(), *pids(client)})
+
+
+# Other nodes.
+
+
+def test_a_client_apart_sends_data_once_to_a_node(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("daskhpc.parallel.placing.node_name", lambda: "a login node")
+    x = np.arange(6_000_000.0)
+    with Parallel() as parallel:
+        results = parallel(delayed(describe)(x, i) for i in range(40))
+        counts = client.run(lambda: sum(kept.received for kept in store._kept.values()))
+    assert set(results) == {(False, x.sum(), "ndarray")}
+    assert sorted(n // x.nbytes for n in counts.values()) == [0, 1]
+
+
+def test_a_process_that_cannot_look_into_the_client_gets_data_of_its_own(
+    client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in containers: same host name, but the client's descriptor leads nowhere."""
+    monkeypatch.setattr("daskhpc.parallel.placing.os.getpid", lambda: 2**22 + 1)
+    x = np.arange(1_000_000.0)
+    with Parallel() as parallel:
+        assert set(parallel(delayed(describe)(x, i) for i in range(40))) == {(False, x.sum(), "ndarray")}
+        assert sum(client.run(lambda: sum(kept.received for kept in store._kept.values())).values()) >= x.nbytes
+
+
+@pytest.mark.parametrize(("seconds", "calls", "there"), [(0.001, 40, False), (0.2, 40, True)])
+def test_what_prefers_threads_goes_to_the_cluster_only_where_that_pays(
+    client: Any, monkeypatch: pytest.MonkeyPatch, seconds: float, calls: int, there: bool
+) -> None:
+    monkeypatch.setattr("daskhpc.parallel.backend._threads_here", lambda: 1)
+
+    def sleep(i: int) -> int:
+        time.sleep(seconds)
+        return os.getpid()
+
+    assert set(Parallel(prefer="threads")(delayed(sleep)(i) for i in range(4))) == {os.getpid()}  # on one machine
+    monkeypatch.setattr("daskhpc.parallel.backend.DaskhpcBackend._elsewhere", lambda self: True)
+    used = set(Parallel(prefer="threads")(delayed(sleep)(i) for i in range(calls)))
+    assert used == ({os.getpid()} if not there else {os.getpid(), *pids(client)})
+
+
+def test_shared_memory_is_joblibs_threads() -> None:
+    assert set(Parallel(require="sharedmem")(delayed(os.getpid)() for _ in range(4))) == {os.getpid()}

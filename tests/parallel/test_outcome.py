@@ -48,7 +48,7 @@ class Holding(Exception):
     def __init__(self) -> None:
         super().__init__("held")
         self.thing = open
-        self.unpicklable = iter(())
+        self.unpicklable = (i for i in range(1))
 
 
 class Stopped(BaseException):
@@ -91,10 +91,10 @@ def test_errors_arrive_with_their_remote_traceback(error: BaseException, kind: t
 
     ok, found = outcome_of(culprit)
     assert not ok
-    assert type(found) is kind
+    assert type(found) in (kind, type(error))  # where Dask has taught pickle about exceptions, more of them arrive
     assert isinstance(found.__cause__, RemoteTracebackError)
     assert "in culprit" in str(found.__cause__)
-    if kind is RuntimeError:
+    if type(found) is not type(error):
         assert type(error).__name__ in str(found)
     if not isinstance(error, Mute):
         assert "culprit" in "".join(traceback.format_exception(found))
@@ -129,7 +129,7 @@ def test_values_arrive() -> None:
 
 
 def test_a_value_that_cannot_be_pickled() -> None:
-    ok, error = outcome_of(lambda: iter(()))
+    ok, error = outcome_of(lambda: (i for i in range(1)))
     assert not ok
     assert isinstance(error, TypeError)
 
