@@ -161,6 +161,8 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
             found = self._runs[id(parallel)] = (parallel, self._new_run())
         return found[1].add(func.items, callback, self._call)
 
+    apply_async = submit  # its name before joblib 1.5
+
     def _new_run(self) -> Run:
         choices = self._choices
         options = Options(

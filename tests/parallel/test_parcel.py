@@ -270,7 +270,13 @@ def f(*args: Any, **kwargs: Any) -> Any:
 
 
 def factored(factory: Factory, function: Any, *args: Any, **kwargs: Any) -> tuple[Any, dict[Any, Any]]:
-    return factory.factor(function, args, kwargs, never)
+    return factory.factor(function, args, kwargs, never)[:2]
+
+
+def needing(factory: Factory, *args: Any) -> tuple[Any, list[Parcel]]:
+    """A call's template, and the parcels that it needs."""
+    template, _, parcels = factory.factor(f, args, {}, never)
+    return template, parcels
 
 
 def test_a_call_is_its_differences() -> None:
@@ -311,16 +317,15 @@ def test_a_wrapped_array_is_one_parcel() -> None:
 
 def test_parcels_are_counted_and_forgotten() -> None:
     factory = Factory()
-    template, first = factored(factory, f, X, 0)
-    _, once = factored(factory, f, X + 1, 0)
-    _, twice = factored(factory, f, shared := X + 2, 0)
-    _, again = factored(factory, f, shared, 1)
-    number = once[0].number
+    template, first = needing(factory, X, 0)
+    _, once = needing(factory, X + 1, 0)
+    _, twice = needing(factory, shared := X + 2, 0)
+    _, again = needing(factory, shared, 1)
     (gone,) = factory.finished(template, once)
-    assert gone.number == number
-    assert number not in factory.parcels
+    assert gone in once
+    assert gone.number not in factory.parcels
     assert factory.finished(template, twice) == []
-    assert twice[0].number in factory.parcels
+    assert all(parcel.number in factory.parcels for parcel in twice)
     assert factory.finished(template, again) == []
     assert factory.finished(template, first) == []
     assert template.parcels[0].pending == 0
@@ -331,25 +336,26 @@ def test_ids_are_not_mistaken_when_they_come_again() -> None:
     template, _ = factored(factory, f, X, 0)
     seen: dict[int, float] = {}
     for i in range(200):
-        _, differences = factored(factory, f, np.full(3, float(i)), i)
+        _, differences, parcels = factory.factor(f, (np.full(3, float(i)), i), {}, never)
         number = differences[0].number
         assert number not in seen
         seen[number] = i
         assert factory.parcels[number].value[0] == i
         if i % 2:
-            factory.finished(template, differences)
+            factory.finished(template, parcels)
 
 
 def test_what_is_forgotten_is_freed() -> None:
     factory = Factory()
     template, _ = factored(factory, f, X)
     array = X + 1
-    _, differences = factored(factory, f, array)
+    _, parcels = needing(factory, array)
     alive = weakref.ref(array)
     del array
     gc.collect()
     assert alive() is not None
-    factory.finished(template, differences)
+    factory.finished(template, parcels)
+    del parcels
     gc.collect()
     assert alive() is None
 
@@ -366,11 +372,11 @@ def test_many_threads() -> None:
             waiting = []
             for i in range(300):
                 value = choose.choice(shared) if choose.random() < 0.5 else np.full(3, i)
-                waiting.append(factored(factory, f, value, i)[1])
+                waiting.append(needing(factory, value, i)[1])
                 if choose.random() < 0.7:
                     factory.finished(template, waiting.pop(choose.randrange(len(waiting))))
-            for differences in waiting:
-                factory.finished(template, differences)
+            for parcels in waiting:
+                factory.finished(template, parcels)
         except BaseException as error:
             errors.append(error)
 
@@ -441,7 +447,7 @@ class Wire:
 
         async def order() -> Any:
             for call in made:
-                for parcel in self.builder.needs(call):
+                for parcel in call.parcels:
                     await self.builder.pack(parcel)
             return await self.builder.order(made, 60.0, self.member, self.placer)
 

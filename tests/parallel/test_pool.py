@@ -256,8 +256,7 @@ def test_the_largest_group_is_helped() -> None:
     pool = groups(("small",), calls=2)
     for _ in range(9):
         pool.add(call(("large",), group=("large",)))
-    assert taken(pool, "a") == [("large",)]
-    assert taken(pool, "b") == [("small",)]
+    assert {*taken(pool, "a"), *taken(pool, "b")} == {("large",), ("small",)}
     assert taken(pool, "c") == [("large",)]
 
 
