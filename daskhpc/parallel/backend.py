@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import joblib.parallel
 from joblib._parallel_backends import (
     FallbackToBackend,
     LokyBackend,
@@ -20,9 +21,10 @@ from joblib._parallel_backends import (
 )
 from joblib.parallel import TASK_ERROR
 
+from ..errors import SettingsError
 from .local import LocalThreads
 from .progress import progress_for
-from .run import Options, Run
+from .run import Options, Run, slots_of
 
 _AHEAD = "2*n_jobs"
 _BATCH = 10
@@ -69,7 +71,13 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
         first_n_jobs: int | None = None,
         **options: Any,
     ) -> None:
-        super().__init__(nesting_level=nesting_level, inner_max_num_threads=inner_max_num_threads, **options)
+        if options:
+            raise SettingsError(
+                "The joblib backend daskhpc does not have such an option.",
+                ", ".join(sorted(options)),
+                "client=, progress=, label=, first_n_jobs=, inner_max_num_threads=",
+            )
+        super().__init__(nesting_level=nesting_level, inner_max_num_threads=inner_max_num_threads)
         self.client = client
         self.progress = progress
         self.label = label
@@ -86,16 +94,15 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
         return (SequentialBackend, (self.nesting_level,))
 
     def effective_n_jobs(self, n_jobs: int | None) -> int:
-        """How many calls can run at once: all workers' threads, or joblib's own where there is no client."""
+        """How many calls can run at once; at least 2 on a cluster, since joblib makes calls one by one here for 1."""
         if n_jobs == 0:
             raise ValueError("n_jobs == 0 in Parallel has no meaning")
         if n_jobs is None or n_jobs == 1:
             return 1
         client = self._client()
         if client is None:
-            return int(LokyBackend(nesting_level=self.nesting_level).effective_n_jobs(n_jobs))
-        slots: int = max(1, sum(client.ncores().values()))
-        return min(int(n_jobs), slots) if n_jobs > 0 else max(1, slots + 1 + int(n_jobs))
+            return int(self._without_client().effective_n_jobs(n_jobs))
+        return max(2, slots_of(n_jobs, sum(client.ncores().values())))
 
     def configure(
         self,
@@ -111,17 +118,23 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
         if slots == 1:
             raise FallbackToBackend(SequentialBackend(nesting_level=self.nesting_level))
         if self._client() is None:
-            raise FallbackToBackend(
-                LokyBackend(nesting_level=self.nesting_level, inner_max_num_threads=self.inner_max_num_threads)
-            )
+            raise FallbackToBackend(self._without_client())
         if prefer == "threads" and not self._elsewhere():
             raise FallbackToBackend(_Threads(nesting_level=self.nesting_level))
         self.parallel = parallel
-        self._choices = {"slots": slots, "prefer": prefer, **options}
+        self._choices = {"n_jobs": n_jobs, "prefer": prefer, **options}
         if parallel is not None and str(parallel.pre_dispatch).replace(" ", "") == _AHEAD:
             # joblib would hand out a few calls at a time; all of them are needed to put the long ones first.
             parallel.pre_dispatch = "all"
         return slots
+
+    def _without_client(self) -> Any:
+        """joblib's own processes; in a task the threads that it may use."""
+        if in_task():
+            active, _ = joblib.parallel.get_active_backend()
+            own = isinstance(active, DaskhpcBackend)
+            return SequentialBackend(nesting_level=self.nesting_level) if own else active
+        return LokyBackend(nesting_level=self.nesting_level, inner_max_num_threads=self.inner_max_num_threads)
 
     def _client(self) -> Any:
         if self.client is not None:
@@ -166,7 +179,7 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
     def _new_run(self) -> Run:
         choices = self._choices
         options = Options(
-            slots=choices["slots"],
+            n_jobs=choices["n_jobs"],
             threshold=choices.get("max_nbytes"),
             mode=choices.get("mmap_mode"),
             inner_threads=self.inner_max_num_threads,
@@ -221,16 +234,22 @@ class _Threads(ThreadingBackend):  # type: ignore[misc]
         return min(int(super().effective_n_jobs(n_jobs)), _threads_here())
 
 
-def current_client() -> Any:
-    """The current Dask client of this process, None where there is none or this is a worker's task."""
-    if "distributed" not in sys.modules:
-        return None
-    from distributed import Client
+def in_task() -> bool:
+    """Whether this thread runs a task of a worker."""
+    if "distributed.worker" not in sys.modules:
+        return False
     from distributed.utils import thread_state
     from distributed.worker import thread_state as worker_state
 
-    if hasattr(thread_state, "execution_state") or hasattr(worker_state, "execution_state"):
+    return hasattr(thread_state, "execution_state") or hasattr(worker_state, "execution_state")
+
+
+def current_client() -> Any:
+    """The current Dask client of this process, None where there is none or this is a worker's task."""
+    if "distributed" not in sys.modules or in_task():
         return None
+    from distributed import Client
+
     try:
         client = Client.current(allow_global=True)
     except ValueError:

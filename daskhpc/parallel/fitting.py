@@ -12,6 +12,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from .parcel import plain
 from .prefixes import PrefixCache, shared
 
@@ -47,12 +49,14 @@ NO_FIT, FIT, SHARING = 0, 1, 2
 _VALIDATION = "sklearn.model_selection._validation"
 
 
-@functools.cache
 def understood() -> bool:
     """Whether the installed scikit-learn's function has the parameters that are known here."""
     function = getattr(sys.modules.get(_VALIDATION), "_fit_and_score", None)
-    if function is None:
-        return False
+    return function is not None and _understood(function)
+
+
+@functools.lru_cache(maxsize=4)
+def _understood(function: Any) -> bool:
     names = set(inspect.signature(function).parameters)
     return names >= REQUIRED and names <= REQUIRED | OPTIONAL
 
@@ -109,8 +113,15 @@ def group(names: tuple[str, ...], parameters: Mapping[str, Any] | None) -> tuple
     steps = []
     for step in names:
         own = {k: v for k, v in (parameters or {}).items() if k == step or k.startswith(f"{step}__")}
-        steps.append(tuple(f"{k}={type(v).__name__}:{v!r}"[:200] for k, v in sorted(own.items())))
+        steps.append(tuple(f"{k}={type(v).__name__}:{_text(v)}" for k, v in sorted(own.items())))
     return tuple(steps)
+
+
+def _text(value: Any) -> str:
+    try:
+        return repr(value)[:200]
+    except Exception:
+        return str(id(value))
 
 
 def candidate(arguments: Mapping[str, Any]) -> Any:
@@ -164,7 +175,9 @@ def failed(arguments: Mapping[str, Any], cause: str) -> dict[str, Any] | None:
     error_score = arguments.get("error_score")
     if not isinstance(error_score, numbers.Number):
         return None
+    from sklearn.base import clone
     from sklearn.metrics._scorer import _MultimetricScorer
+    from sklearn.utils.validation import _num_samples
 
     scorer = arguments["scorer"]
     several = isinstance(scorer, _MultimetricScorer)
@@ -176,11 +189,12 @@ def failed(arguments: Mapping[str, Any], cause: str) -> dict[str, Any] | None:
     if arguments.get("return_train_score"):
         result["train_scores"] = scores()
     if arguments.get("return_n_test_samples"):
-        result["n_test_samples"] = len(arguments["test"])
+        result["n_test_samples"] = len(np.arange(_num_samples(arguments["X"]))[np.asarray(arguments["test"])])
     if arguments.get("return_times"):
         result["fit_time"] = result["score_time"] = 0.0
     if arguments.get("return_parameters"):
         result["parameters"] = arguments["parameters"]
     if arguments.get("return_estimator"):
-        result["estimator"] = arguments["estimator"]
+        parameters = clone(arguments.get("parameters") or {}, safe=False)
+        result["estimator"] = clone(arguments["estimator"]).set_params(**parameters)
     return result

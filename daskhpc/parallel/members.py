@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import math
 import time
 import weakref
 from collections.abc import Callable
@@ -10,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import WORKER_EXIT_TOPIC
-from .store import describe
+from .store import cancel, describe, free
 
 _ALL = "all"
 _CHECK_SECONDS = 3.0
@@ -60,6 +62,7 @@ class Members:
     causes: dict[str, str] = field(default_factory=dict)
     _watchers: list[_Watcher] = field(default_factory=list)
     _others: Any = None
+    _settling: set[asyncio.Task[None]] = field(default_factory=set)
     _refreshing: asyncio.Task[None] | None = None
     _checked: float = 0.0
 
@@ -75,7 +78,8 @@ class Members:
         """Be told when a member is lost, and when others came; returns what ends that."""
         watcher = _Watcher(lost, changed)
         if not self._watchers:
-            self._others = self.client._event_handlers.get(_ALL)
+            others = self.client._event_handlers.get(_ALL)
+            self._others = None if others is _nothing else others
             self.client.subscribe_topic(_ALL, self._event)
             self.client.subscribe_topic(WORKER_EXIT_TOPIC, self._loss)
         self._watchers.append(watcher)
@@ -91,7 +95,7 @@ class Members:
         """A client that still listened when it leaves would make the scheduler complain."""
         for topic in (WORKER_EXIT_TOPIC, _ALL):
             self.client.unsubscribe_topic(topic)
-            self.client._event_handlers.pop(topic, None)
+            self.client._event_handlers[topic] = _nothing
         if self._others is not None:
             self.client.subscribe_topic(_ALL, self._others)
 
@@ -145,12 +149,37 @@ class Members:
     async def _loss(self, event: tuple[float, Any]) -> None:
         self.causes[event[1]["worker"]] = event[1]["cause"]
 
+    def settle(self, run: str, addresses: list[str]) -> asyncio.Task[None]:
+        """End the calls of a run on some workers, which get no other work before."""
+        members = [self.alive[address] for address in addresses if address in self.alive]
+        for member in members:
+            member.ready = math.inf
+        task = asyncio.create_task(self._settle(run, members))
+        self._settling.add(task)
+        task.add_done_callback(self._settling.discard)
+        return task
+
+    async def _settle(self, run: str, members: list[Member]) -> None:
+        for function in (cancel, free):
+            there = [member.address for member in members if member.address in self.alive]
+            with contextlib.suppress(Exception):
+                if there:
+                    await self.client._run(function, run, workers=there, on_error="ignore")
+        for member in members:
+            member.ready = 0.0
+        for watcher in list(self._watchers):
+            watcher.changed()
+
     async def cause(self, member: Member) -> str:
         """How a lost worker process ended, as far as its Nanny says; empty where nobody does."""
         end = time.monotonic() + _CAUSE_SECONDS
         while member.address not in self.causes and time.monotonic() < end:
             await asyncio.sleep(0.05)
         return self.causes.get(member.address, "")
+
+
+def _nothing(event: Any) -> None:
+    """Takes the events that were on their way when the last run ended."""
 
 
 _members: weakref.WeakKeyDictionary[Any, Members] = weakref.WeakKeyDictionary()

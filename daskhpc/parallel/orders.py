@@ -9,7 +9,7 @@ from typing import Any
 
 from . import fitting
 from .members import Member
-from .parcel import Factory, Parcel, Template, plain
+from .parcel import Factory, Parcel, Template, plain, size
 from .placing import Placer
 from .pool import Call
 from .store import Ticket
@@ -33,6 +33,7 @@ class Builder:
         self.threshold, self.mode, self.inner_threads = threshold, mode, inner_threads
         self.factory = Factory()
         self.callbacks = False
+        self._call_number: int | None = None
         self._packing: dict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._has: dict[str, set[int]] = defaultdict(set)
         self._prefixes: dict[int, tuple[str, ...] | None] = {}
@@ -42,6 +43,10 @@ class Builder:
 
     def make(self, call: Call, call_number: int) -> Call:
         """Factor a call."""
+        if call_number != self._call_number:
+            self._call_number = call_number
+            self.factory.new_call()
+            self._prefixes.clear()
         if fitting.is_fit(call.function):
             call.kwargs = fitting.simplify(call.kwargs)
             self.callbacks = self.callbacks or fitting.callbacks(call.kwargs)
@@ -69,7 +74,7 @@ class Builder:
             call.group = (split, *fitting.group(names, arguments["parameters"]))
 
     def _own_bytes(self, call: Call) -> int:
-        return sum(int(getattr(p.value, "nbytes", 0)) for p in call.parcels if p.uses == 1)
+        return sum(size(parcel.value) for parcel in call.parcels if parcel.uses == 1)
 
     # On the client's event loop.
 
@@ -78,7 +83,7 @@ class Builder:
         async with self._packing[parcel.number]:
             if parcel.packed:
                 return
-            if getattr(parcel.value, "nbytes", _LARGE_BYTES) < _LARGE_BYTES:
+            if 0 < size(parcel.value) < _LARGE_BYTES:
                 parcel.pack(self.threshold)
             else:
                 await asyncio.to_thread(parcel.pack, self.threshold)
@@ -123,7 +128,7 @@ class Builder:
     def bytes_to_place(self) -> int:
         """Bytes of what calls share, were it all sent."""
         shared = [p.value for t in list(self.factory.templates.values()) for p in t.parcels.values()]
-        return sum(int(getattr(value, "nbytes", 0)) for value in shared)
+        return sum(map(size, shared))
 
 
 def _sent(template: Template) -> tuple[Any, ...]:
@@ -132,4 +137,4 @@ def _sent(template: Template) -> tuple[Any, ...]:
     parcels = {at: parcel.number for at, parcel in template.parcels.items()}
     count = sum(isinstance(at, int) and at >= 0 for at in template.values)
     kind = fitting.SHARING if template.shares else fitting.FIT if template.fit else fitting.NO_FIT
-    return values, parcels, count, kind
+    return values, parcels, tuple(template.values), count, kind

@@ -109,6 +109,6 @@ def deserted(happened: str, found: str) -> DaskhpcError:
 def unpicklable(call: Call, error: Exception) -> Exception:
     """What a call fails with whose arguments cannot be pickled."""
     name = funcname(getattr(call.function, "function", call.function))
-    problem = pickle.PicklingError(f"Could not pickle the call of {name} to send it to the workers: {error}")
+    problem = pickle.PicklingError(f"Could not pickle the task to send to the workers, a call of {name}: {error}")
     problem.__cause__ = error
     return problem

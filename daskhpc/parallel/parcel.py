@@ -24,23 +24,45 @@ _PLAIN_BYTES = 64 << 10
 
 _PLAIN = frozenset({int, float, str, bytes, bool, type(None), complex})
 _PLAIN_DEPTH = 3
+_ALIKE_DEPTH = 8
 _COMPARED_ITEMS = 1000
 _WRAPPED = ("function", "config", "warning_filters")  # what scikit-learn's delayed puts around a function
 Position = int | str
 FUNCTION: Position = -1
 
 
-def plain(value: Any, depth: int = _PLAIN_DEPTH) -> bool:
+def plain(value: Any) -> bool:
     """Whether a value is made of the interpreter's own atoms, few enough to be sent with each call."""
+    return _weight(value, _PLAIN_DEPTH) <= _PLAIN_BYTES
+
+
+def _weight(value: Any, depth: int) -> float:
+    """About how many bytes a plain value is; infinite for any other."""
     kind = type(value)
     if kind in _PLAIN:
-        return kind not in (str, bytes) or len(value) < _PLAIN_BYTES
+        return len(value) if kind in (str, bytes) else 8
     if isinstance(value, np.generic):
-        return bool(value.dtype.kind in "biufc")
+        return 8 if value.dtype.kind in "biufc" else math.inf
     if depth == 0 or kind not in (tuple, list, dict, set, frozenset) or len(value) > _COMPARED_ITEMS:
-        return False
-    items = (*value.keys(), *value.values()) if kind is dict else value
-    return all(plain(item, depth - 1) for item in items)
+        return math.inf
+    total = 8.0
+    for item in itertools.chain(value.keys(), value.values()) if kind is dict else value:
+        total += _weight(item, depth - 1)
+        if total > _PLAIN_BYTES:
+            return math.inf
+    return total
+
+
+def size(value: Any) -> int:
+    """What an object says that its data has bytes; 0 where it does not say."""
+    nbytes = getattr(value, "nbytes", 0)
+    return int(nbytes) if isinstance(nbytes, int | np.integer) and not isinstance(nbytes, bool) else 0
+
+
+def _immutable(value: Any) -> bool:
+    return (
+        type(value) in _PLAIN or isinstance(value, np.generic) or (type(value) is tuple and all(map(_immutable, value)))
+    )
 
 
 def _copied(value: Any) -> Any:
@@ -51,7 +73,7 @@ def _copied(value: Any) -> Any:
     return kind(map(_copied, value)) if kind in (list, tuple, set, frozenset) else value
 
 
-def alike(a: Any, b: Any) -> bool:
+def alike(a: Any, b: Any, depth: int = _ALIKE_DEPTH) -> bool:
     """Whether a call cannot tell `a` from `b`: made of the same objects, or of equal atoms.
 
     False is always safe: it costs bytes only.
@@ -59,22 +81,28 @@ def alike(a: Any, b: Any) -> bool:
     if a is b:
         return True
     kind = type(a)
-    if kind is not type(b):
+    if kind is not type(b) or depth == 0:
         return False
     if kind in _PLAIN:
         return _same_atom(a, b)
+
+    def all_alike(these: Any, those: Any) -> bool:
+        return len(these) == len(those) <= _COMPARED_ITEMS and all(
+            alike(this, that, depth - 1) for this, that in zip(these, those, strict=True)
+        )
+
     if kind in (tuple, list):
-        return len(a) == len(b) <= _COMPARED_ITEMS and all(map(alike, a, b))
+        return all_alike(a, b)
     if kind is dict:
-        return len(a) == len(b) <= _COMPARED_ITEMS and list(a) == list(b) and all(alike(a[key], b[key]) for key in a)
+        return all_alike(list(a), list(b)) and all_alike(list(a.values()), list(b.values()))
     if kind is types.MethodType:
         return a.__func__ is b.__func__ and a.__self__ is b.__self__
     if kind is functools.partial:
-        return alike((a.func, a.args, a.keywords), (b.func, b.args, b.keywords))
+        return all_alike((a.func, a.args, a.keywords, vars(a)), (b.func, b.args, b.keywords, vars(b)))
     if isinstance(a, np.ndarray):
         return kind is np.ndarray and _same_array(a, b)
     if _is_open(kind):  # type: ignore[arg-type]
-        return alike(vars(a), vars(b))
+        return alike(vars(a), vars(b), depth - 1)
     return False
 
 
@@ -90,6 +118,7 @@ def _same_array(a: Any, b: Any) -> bool:
         and not a.dtype.hasobject
         and a.shape == b.shape
         and a.strides == b.strides
+        and a.flags.writeable == b.flags.writeable
         and a.nbytes < _PLAIN_BYTES
         and a.tobytes() == b.tobytes()
     )
@@ -208,6 +237,14 @@ class Ref:
     number: int
 
 
+@dataclass(frozen=True, slots=True)
+class Anew:
+    """Stands for what the template has there, made anew: an equal object, but another one."""
+
+
+_ANEW = Anew()
+
+
 class Factory:
     """Turns the calls of one run into templates, parcels and differences."""
 
@@ -253,21 +290,43 @@ class Factory:
             self.templates[shape] = template
             differences: dict[Position, Any] = {}
         else:
-            first = template.values
-            differences = {at: self._sent(v) for at, v in values.items() if not self._is_common(v, first[at])}
-        needed = {p.number: p for at, p in template.parcels.items() if at not in differences}
+            differences = self._differences(template, values)
+        kept = [at for at in template.parcels if type(differences.get(at, _ANEW)) is Anew]
+        needed = {template.parcels[at].number: template.parcels[at] for at in kept}
         needed.update((v.number, self.parcels[v.number]) for v in differences.values() if type(v) is Ref)
         for parcel in needed.values():
             parcel.uses += 1
             parcel.pending += 1
         return template, differences, list(needed.values())
 
-    def _is_common(self, value: Any, first: Any) -> bool:
-        if value is first:
-            return True
-        if type(value) is type(first) and type(value).__name__ == "_FuncWrapper":
-            return all(getattr(value, name, None) is getattr(first, name, None) for name in _WRAPPED)
-        return id(value) not in self._by_id and alike(value, first)
+    def _differences(self, template: Template, values: dict[Position, Any]) -> dict[Position, Any]:
+        """What a call has other than the template.
+
+        An equal object is common to the fits of a search, none of which meets another's; elsewhere only the same is.
+        """
+        differences: dict[Position, Any] = {}
+        for at, value in values.items():
+            first = template.values[at]
+            if value is first:
+                continue
+            same = _same_function(value, first) if at == FUNCTION else None
+            if same is None:
+                same = id(value) not in self._by_id and alike(value, first)
+            if same and (template.fit or at == FUNCTION or _immutable(value)):
+                continue
+            differences[at] = _ANEW if same and at in template.parcels else self._sent(value)
+        return differences
+
+    def new_call(self) -> None:
+        """The caller uses the same Parallel again: what it may have changed meanwhile is looked at anew.
+
+        Arrays that are mapped are those of the first time, as with joblib's own.
+        """
+        with self._lock:
+            self.templates.clear()
+            for parcel in list(self.parcels.values()):
+                if len(parcel.frames) < 2:
+                    del self.parcels[parcel.number], self._by_id[id(parcel.value)]
 
     def _sent(self, value: Any) -> Any:
         return _copied(value) if plain(value) else Ref(self.parcel(value).number)
@@ -289,8 +348,16 @@ class Factory:
                 parcel.pending -= 1
                 if parcel.pending == 0 and parcel.uses == 1 and parcel not in template.parcels.values():
                     gone.append(parcel)
-                    del self.parcels[parcel.number], self._by_id[id(parcel.value)]
+                    self.parcels.pop(parcel.number, None)
+                    self._by_id.pop(id(parcel.value), None)
         return gone
+
+
+def _same_function(a: Any, b: Any) -> bool | None:
+    """Whether two of scikit-learn's wrappers are alike; None where they are none."""
+    if type(a) is not type(b) or type(a).__name__ != "_FuncWrapper":
+        return None
+    return all(getattr(a, name, None) is getattr(b, name, None) for name in _WRAPPED)
 
 
 def _name(function: Any) -> tuple[Any, ...]:

@@ -77,12 +77,13 @@ class Costs:
 class _Line:
     """Waiting calls of one kind, or of one group, in the order in which they came."""
 
-    __slots__ = ("calls", "key", "owner")
+    __slots__ = ("calls", "key", "owner", "tick")
 
     def __init__(self, key: Hashable) -> None:
         self.key = key
         self.calls: deque[Call] = deque()
         self.owner: Hashable = None
+        self.tick = -1  # of its entry in the heap that counts; earlier ones are stale
 
 
 class Pool:
@@ -101,6 +102,7 @@ class Pool:
         self._untried: deque[_Line] = deque()
         self._heap: list[tuple[float, int, _Line]] = []
         self._ticks = itertools.count()
+        self._free: dict[Hashable, dict[Hashable, _Line]] = {}
         self._last: dict[Hashable, Hashable] = {}
         self._shared: deque[float] = deque(maxlen=20)
         self._sharing: deque[float] = deque(maxlen=20)
@@ -115,6 +117,8 @@ class Pool:
             line = lines[key] = _Line(key)
             if call.group is None:
                 self._untried.append(line)
+            else:
+                self._release(line)
         elif call.group is None and not line.calls:
             self._push(line)
         if front:
@@ -150,25 +154,45 @@ class Pool:
         remaining = self.remaining()
         if remaining is None:
             most = max(1, min(_FIRST_CALLS, self.waiting // (4 * slots)))
-            return list(itertools.islice(self._next(worker), most)), _FIRST_TASK
+            return self._some(worker, most, None), _FIRST_TASK
         seconds = min(LONGEST_TASK, max(SHORTEST_TASK, remaining / (_PARTS * slots)))
+        return self._some(worker, _MOST_CALLS, seconds), 1.5 * seconds
+
+    def _some(self, worker: Hashable, most: int, seconds: float | None) -> list[Call]:
         calls: list[Call] = []
         total = nbytes = 0.0
         for call in self._next(worker):
             calls.append(call)
             total += self.costs.of(call.kind) or 0.0
             nbytes += call.nbytes
-            if total >= seconds or len(calls) >= _MOST_CALLS or nbytes > _MOST_BYTES:
+            if len(calls) >= most or nbytes > _MOST_BYTES or (seconds is not None and total >= seconds):
                 break
-        return calls, 1.5 * seconds
+        return calls
 
     def one(self) -> Call | None:
         """The next call, whoever makes it."""
-        return next(self._next(None), None)
+        for worker in (None, *{line.owner for line in self._groups.values()}):
+            for call in self._next(worker):
+                return call
+        return None
 
     def drain(self) -> list[Call]:
         """All that waits."""
-        return list(self._next(None))
+        lines = [*self._kinds.values(), *self._groups.values()]
+        calls = [call for line in lines for call in line.calls]
+        for line in lines:
+            line.calls.clear()
+        self._groups.clear()
+        self._free.clear()
+        self.waiting = 0
+        return calls
+
+    def lost(self, worker: Hashable) -> None:
+        """A worker comes for nothing any more: what it owns is anybody's."""
+        self._last.pop(worker, None)
+        for line in self._groups.values():
+            if line.owner == worker:
+                self._release(line)
 
     def _next(self, worker: Hashable) -> Iterator[Call]:
         while self.waiting:
@@ -176,14 +200,19 @@ class Pool:
             if line is None:
                 return
             self.waiting -= 1
-            yield line.calls.popleft()
+            call = line.calls.popleft()
+            if call.group is not None and not line.calls:
+                del self._groups[line.key]
+                self._claim(line, None)
+            yield call
 
     def _worth(self, calls: int) -> bool:
         """Whether so many calls of a group cost more than fitting once more what they share."""
         return not self._shared or calls * sum(self._sharing) > sum(self._shared)
 
     def _push(self, line: _Line) -> None:
-        heapq.heappush(self._heap, (-(self.costs.of(line.key) or 0.0), next(self._ticks), line))
+        line.tick = next(self._ticks)
+        heapq.heappush(self._heap, (-(self.costs.of(line.key) or 0.0), line.tick, line))
 
     def _kind(self) -> _Line | None:
         while self._untried:
@@ -193,8 +222,8 @@ class Pool:
                     self._push(line)
                 return line
         while self._heap:
-            line = self._heap[0][2]
-            if line.calls:
+            _, tick, line = self._heap[0]
+            if tick == line.tick and line.calls:
                 return line
             heapq.heappop(self._heap)
         return None
@@ -206,22 +235,35 @@ class Pool:
         line = self._groups.get(last)
         if line is not None and line.calls and line.owner == worker:
             return line
-        for key in [key for key, line in self._groups.items() if not line.calls]:
-            del self._groups[key]
-        free = [line for line in self._groups.values() if line.owner is None]
-        if free:
-            line = max(free, key=lambda line: (_nearness(line.key, last), len(line.calls)))
-        else:
+        line = self._nearest(last)
+        if line is None:
             line = max(self._groups.values(), key=lambda line: len(line.calls), default=None)
             if line is None or not self._worth(len(line.calls)):
                 return None
-        line.owner = worker
+        self._claim(line, worker)
         self._last[worker] = line.key
         return line
 
+    def _nearest(self, last: Hashable) -> _Line | None:
+        """The free group that shares most leading entries with the last one."""
+        for start in reversed(_starts(last)):
+            if start in self._free:
+                return next(iter(self._free[start].values()))
+        return None
 
-def _nearness(a: Any, b: Any) -> int:
-    """How many leading entries two groups share."""
-    if not isinstance(a, tuple) or not isinstance(b, tuple):
-        return 0
-    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(a, b, strict=False)))
+    def _release(self, line: _Line) -> None:
+        line.owner = None
+        for start in _starts(line.key):
+            self._free.setdefault(start, {})[line.key] = line
+
+    def _claim(self, line: _Line, worker: Hashable) -> None:
+        line.owner = worker
+        for start in _starts(line.key):
+            lines = self._free.get(start, {})
+            if lines.pop(line.key, None) is not None and not lines:
+                del self._free[start]
+
+
+def _starts(group: Any) -> list[Any]:
+    """The leading entries of a group, from none to all."""
+    return [group[:n] for n in range(len(group) + 1)] if isinstance(group, tuple) else [()]

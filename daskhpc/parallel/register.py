@@ -25,6 +25,7 @@ def install(default: bool = False) -> None:
     if _JOBLIB in sys.modules:
         _register(sys.modules[_JOBLIB], default)
         return
+    default = default or any(finder.default for finder in sys.meta_path if isinstance(finder, _Finder))
     sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, _Finder)]
     sys.meta_path.insert(0, _Finder(default))
 
@@ -68,5 +69,8 @@ class _Loader:
         return self.loader.create_module(spec)  # type: ignore[no-any-return]
 
     def exec_module(self, module: ModuleType) -> None:
+        module.__loader__ = self.loader
+        if module.__spec__ is not None:
+            module.__spec__.loader = self.loader
         self.loader.exec_module(module)
         _register(module, self.default)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import math
 import pickle
 import time
 import uuid
@@ -24,13 +25,14 @@ from .placing import Placer
 from .pool import Call, Pool
 from .progress import Progress
 from .relay import deliver
-from .store import cancel, drop, free
+from .store import drop, free
 from .tally import Tally
 from .task import Reply, run_task
 
 _CHECK_SECONDS = 1.0
 _DESERTED_SECONDS = 60.0
 _LEAVE_SECONDS = 5.0
+_SETTLE_SECONDS = 0.3
 _orders = itertools.count()
 
 
@@ -40,8 +42,8 @@ class Options:
 
     Attributes
     ----------
-    slots : int
-        Calls that may run at once.
+    n_jobs : int
+        Calls that may run at once; -1 is one for each thread of the workers, those that come later included.
     threshold : int or None
         joblib's ``max_nbytes``: from this size on, arrays are mapped rather than copied.
     mode : str or None
@@ -50,10 +52,15 @@ class Options:
         joblib's ``inner_max_num_threads``.
     """
 
-    slots: int
+    n_jobs: int
     threshold: int | None = 1 << 20
     mode: str | None = "r"
     inner_threads: int | None = None
+
+
+def slots_of(n_jobs: int, threads: int) -> int:
+    """What ``n_jobs`` means on workers with so many threads, at least 1."""
+    return max(1, min(n_jobs, threads) if n_jobs > 0 else threads + 1 + n_jobs)
 
 
 class Run:
@@ -75,7 +82,7 @@ class Run:
     def __init__(self, client: Any, options: Options, progress: Progress, local: LocalThreads | None = None) -> None:
         self.client = client
         self.options = options
-        self.tally = Tally(progress, options.slots)
+        self.tally = Tally(progress)
         self.local = local
         self.name = f"{client.id}-{uuid.uuid4().hex[:12]}"
         self.members = Members.of(client)
@@ -94,6 +101,11 @@ class Run:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._wake = asyncio.Event()
         self.client.loop.add_callback(self._drive)
+
+    @property
+    def slots(self) -> int:
+        """Calls that may run at once."""
+        return slots_of(self.options.n_jobs, sum(member.threads for member in self.members.alive.values()))
 
     # Called by the thread that makes the calls.
 
@@ -133,10 +145,10 @@ class Run:
         self._wake.set()
         for task in list(self._tasks):
             task.cancel()
-        with contextlib.suppress(Exception):
-            if used and cancelled:
-                await self.client._run(cancel, self.name, workers=used, on_error="ignore")
         self.placer.close()
+        if cancelled:
+            await asyncio.wait({self.members.settle(self.name, used)}, timeout=_SETTLE_SECONDS)
+            return
         with contextlib.suppress(Exception):
             if used:
                 await self.client._run(free, self.name, workers=used, on_error="ignore")
@@ -180,7 +192,7 @@ class Run:
                 if call is None:
                     break
                 self.local.free -= 1
-                self._start(self._locally(call))
+                self._start(self._locally(call, self.local))
             return
         for member, slots in self._seats():
             flights = self.flights.setdefault(member, [])
@@ -191,9 +203,9 @@ class Run:
                     self._launch(member, [self.suspects.popleft()], 0.0, alone=True)
                 continue
             # What is not known to be short does not wait in a worker behind what may be long.
-            ahead = 1 if self.pool.remaining() is not None and self.pool.waiting > 2 * self.options.slots else 0
+            ahead = 1 if self.pool.remaining() is not None and self.pool.waiting > 2 * self.slots else 0
             while self.pool.waiting and len(flights) < slots + ahead:
-                calls, seconds = self.pool.take(member.address, self.options.slots)
+                calls, seconds = self.pool.take(member.address, self.slots)
                 if not calls:
                     break
                 self._launch(member, calls, seconds)
@@ -203,12 +215,12 @@ class Run:
         nodes: dict[str, list[Member]] = {}
         for member in self.members.alive.values():
             if member.ready > time.monotonic():
-                self.client.loop.call_later(_CHECK_SECONDS / 2, self._wake.set)
+                self._wait_for(member)
                 continue
             nodes.setdefault(member.node, []).append(member)
         order = [m for tier in itertools.zip_longest(*nodes.values()) for m in tier if m is not None]
         seats: Counter[Member] = Counter()
-        left = self.options.slots
+        left = self.slots
         for turn in range(max((m.threads for m in order), default=0)):
             for member in order:
                 if left and member.threads > turn:
@@ -216,10 +228,14 @@ class Run:
                     left -= 1
         return sorted(seats.items(), key=lambda seat: len(self.flights.get(seat[0], ())))
 
+    def _wait_for(self, member: Member) -> None:
+        if member.ready < math.inf:
+            asyncio.get_running_loop().call_at(asyncio.get_running_loop().time() + 0.1, self._wake.set)
+
     def _cluster_pays(self) -> bool:
         assert self.local is not None
         remaining = self.pool.remaining()
-        if remaining is not None and self.local.left_for(remaining, self.options.slots, self.builder.bytes_to_place()):
+        if remaining is not None and self.local.left_for(remaining, self.slots, self.builder.bytes_to_place()):
             self.local = None
             return True
         return False
@@ -235,9 +251,8 @@ class Run:
         self.used.add(member.address)
         self._start(self._fly(member, flight, seconds))
 
-    async def _locally(self, call: Call) -> None:
-        assert self.local is not None
-        ok, value, seconds = await self.local.run(call)
+    async def _locally(self, call: Call, local: LocalThreads) -> None:
+        ok, value, seconds = await local.run(call)
         self.pool.learn(call, seconds)
         self._finish(call, ok, value)
         self._wake.set()
@@ -261,6 +276,13 @@ class Run:
             self._wake.set()
         if reply is None:
             return
+        try:
+            self._take_in(member, flight, reply)
+        except Exception as error:
+            self._fail_all(error)
+
+    def _take_in(self, member: Member, flight: Flight, reply: Reply) -> None:
+        """What came back: results, costs, and calls that were not begun."""
         self.placer.opened(member, reply.opened)
         self.builder.acknowledged(member, reply)
         deliver(reply.messages)
@@ -334,6 +356,7 @@ class Run:
     def _lost(self, member: Member) -> None:
         """A worker is gone: what it may have been running is retried alone, the rest as before."""
         self.placer.lost(member)
+        self.pool.lost(member.address)
         self.builder.lost(member)
         flights = self.flights.pop(member, [])
         for index, flight in enumerate(flights):

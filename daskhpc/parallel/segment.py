@@ -141,11 +141,23 @@ class Segment:
             joblib's ``mmap_mode``: "r" maps them read-only, "c" copy-on-write, "r+" and "w+" writable for all
             processes of the node, None copies them.
         """
+        if self.descriptor < 0:
+            raise ValueError("the segment is closed")
         if mode is None:
-            return [bytearray(os.pread(self.descriptor, length, offset)) for offset, length in self.layout.spans]
+            return [self._copy(offset, length) for offset, length in self.layout.spans]
         access = {"r": mmap.ACCESS_READ, "c": mmap.ACCESS_COPY}.get(mode, mmap.ACCESS_WRITE)
         view = memoryview(mmap.mmap(self.descriptor, self.layout.size, access=access))
         return [view[offset : offset + length] for offset, length in self.layout.spans]
+
+    def _copy(self, offset: int, length: int) -> bytearray:
+        data = bytearray(length)
+        done = 0
+        while done < length:
+            read = os.preadv(self.descriptor, [memoryview(data)[done:]], offset + done)
+            if not read:
+                raise OSError(f"the segment ends {length - done} bytes early")
+            done += read
+        return data
 
     def close(self) -> None:
         """Close the file; what is mapped stays until nothing refers to it."""

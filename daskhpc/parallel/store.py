@@ -116,7 +116,9 @@ def free(run: str) -> None:
 
 def drop(run: str, numbers: list[int]) -> None:
     """Drop some parcels of a run."""
-    mine = kept(run)
+    mine = _kept.get(run)
+    if mine is None:
+        return
     with mine.lock:
         for number in numbers:
             mine.blobs.pop(number, None)
@@ -131,30 +133,26 @@ async def cancel(run: str, dask_worker: Any) -> None:
     """End the calls of a run: none begins any more, and those that run are interrupted where Python code runs.
 
     A worker process whose call does not heed that, and that has nothing else to do or to keep, is ended after a few
-    seconds; its Nanny starts another.
+    seconds; its Nanny starts another. Returns when that is decided.
     """
     mine = kept(run)
     mine.cancelled = True
-    if mine.threads:
-        dask_worker._ongoing_background_tasks.call_soon(_insist, mine, dask_worker)
-
-
-async def _insist(mine: Kept, worker: Any) -> None:
-    for thread in list(mine.threads):
-        # An exception in another thread, raised before its next step in Python.
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(CancelledCallError))
+    with mine.lock:
+        for thread in mine.threads:
+            _interrupt(thread, CancelledCallError)
     end = time.monotonic() + _PATIENCE_SECONDS
     while mine.threads and time.monotonic() < end:
-        await asyncio.sleep(0.1)
-    busy = {thread for kept in _kept.values() if not kept.cancelled for thread in kept.threads}
-    if (
-        mine.threads
-        and not busy
-        and not worker.data
-        and worker.nanny
-        and worker.state.executing_count <= len(mine.threads)
-    ):
+        await asyncio.sleep(0.05)
+    others = dask_worker.data or any(kept.threads for kept in _kept.values() if not kept.cancelled)
+    alone = dask_worker.state.executing_count <= len(mine.threads)
+    if mine.threads and alone and not others and dask_worker.nanny:
         os._exit(0)
+
+
+def _interrupt(thread: int, error: type[BaseException] | None) -> None:
+    """Raise an exception in another thread before its next step in Python; None takes back what was not raised yet."""
+    what = ctypes.py_object(error) if error is not None else None
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), what)
 
 
 @contextlib.contextmanager
@@ -165,7 +163,10 @@ def calling(mine: Kept) -> Iterator[None]:
     try:
         yield
     finally:
+        with contextlib.suppress(CancelledCallError), mine.lock:
+            mine.threads.discard(thread)
         mine.threads.discard(thread)
+        _interrupt(thread, None)
 
 
 def describe(dask_worker: Any) -> tuple[str, int, int]:
@@ -229,6 +230,9 @@ def prefixes(mine: Kept, dask_worker: Any) -> PrefixCache:
 def receive(run: str, number: int, layout: Layout, dask_worker: Any) -> None:
     """Make room for a parcel on this node."""
     mine = kept(run)
+    before = mine.segments.pop(number, None)
+    if before is not None:
+        before.close()
     mine.segments[number] = Segment.create(layout, dask_worker.local_directory)
 
 

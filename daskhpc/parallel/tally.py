@@ -14,6 +14,7 @@ from .pool import Call
 from .progress import Progress, Standing
 
 _AHEAD_BYTES = 512 << 20
+_AT_LEAST = 100
 _BREATH = 20
 
 
@@ -23,8 +24,6 @@ class Tally:
     Parameters
     ----------
     progress : Progress
-    slots : int
-        Calls that may run at once.
 
     Notes
     -----
@@ -32,9 +31,8 @@ class Tally:
     thread runs them.
     """
 
-    def __init__(self, progress: Progress, slots: int) -> None:
+    def __init__(self, progress: Progress) -> None:
         self.progress = progress
-        self.slots = slots
         self.known = self.done = self.failed = 0
         self.best: float | None = None
         self.complete = self.closed = False
@@ -53,7 +51,7 @@ class Tally:
             return
         with self._room:
             self._ahead += call.nbytes
-            while self._ahead > _AHEAD_BYTES and self.known - self.done > 2 * self.slots and not self.closed:
+            while self._ahead > _AHEAD_BYTES and self.known - self.done > _AT_LEAST and not self.closed:
                 self._room.wait(0.5)
 
     def ended(self, call: Call, ok: bool, value: Any) -> None:

@@ -14,10 +14,12 @@ from typing import Any
 import cloudpickle
 
 from . import fitting
-from .parcel import FUNCTION, Position, Ref, plain
+from .parcel import FUNCTION, Anew, Position, Ref, plain
 from .relay import Relay
 from .store import CancelledCallError, Kept, Ticket, admit, calling, kept, load, prefixes, see_to_it
 from .threads import threads_of
+
+_ANEW = Anew()
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,8 @@ class Order:
     ----------
     run : str
     templates : dict[int, tuple]
-        Per template: its plain values, its parcels' numbers, how many arguments are positional, what it is to `fitting`.
+        Per template: its plain values, its parcels' numbers, the order of both, how many arguments are positional, what
+        it is to `fitting`.
     blobs : dict[int, bytes]
         Small parcels that this worker process is not known to have.
     once : dict[int, bytes]
@@ -48,7 +51,7 @@ class Order:
     """
 
     run: str
-    templates: dict[int, tuple[dict[Position, Any], dict[Position, int], int, int]]
+    templates: dict[int, tuple[dict[Position, Any], dict[Position, int], tuple[Position, ...], int, int]]
     blobs: dict[int, bytes]
     once: dict[int, bytes]
     tickets: dict[int, Ticket]
@@ -124,7 +127,7 @@ def _wanted(order: Order) -> set[int]:
     numbers: set[int] = set()
     for template, differences in order.calls:
         numbers.update(v.number for v in differences.values() if type(v) is Ref)
-        numbers.update(n for at, n in order.templates[template][1].items() if at not in differences)
+        numbers.update(n for at, n in order.templates[template][1].items() if type(differences.get(at, _ANEW)) is Anew)
     return numbers
 
 
@@ -160,12 +163,14 @@ def _arguments(
     loader: _Loader, template: tuple[Any, ...], differences: Mapping[Position, Any]
 ) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
     """Put one call together again."""
-    plain, parcels, count, is_fit = template
+    plain_values, parcels, order, count, is_fit = template
     values: dict[Position, Any] = {}
     names = {0: "estimator", 1: "X", 2: "y"}
-    for at in (*plain, *parcels):
-        value = differences.get(at, Ref(parcels[at]) if at in parcels else plain.get(at))
-        if type(value) is Ref:
+    for at in order:
+        value = differences.get(at, Ref(parcels[at]) if at in parcels else plain_values.get(at))
+        if type(value) is Anew:
+            value = loader.fresh(parcels[at])
+        elif type(value) is Ref:
             name = names.get(at, at) if is_fit and isinstance(at, int) else at
             if not is_fit or at == FUNCTION:
                 value = loader.shared(value.number)
@@ -183,7 +188,7 @@ def _call(loader: _Loader, template: tuple[Any, ...], differences: Mapping[Posit
     saved = 0.0
     try:
         function, args, kwargs = _arguments(loader, template, differences)
-        if template[3] == fitting.SHARING and not fitting.callbacks(kwargs):
+        if template[4] == fitting.SHARING and not fitting.callbacks(kwargs):
             value, saved = fitting.fit(function, args, kwargs, prefixes(loader.mine, _worker()))
         else:
             value = function(*args, **kwargs)
@@ -198,13 +203,17 @@ def _call(loader: _Loader, template: tuple[Any, ...], differences: Mapping[Posit
 
 
 def _failure(error: BaseException) -> bytes:
-    text = "".join(traceback.format_exception(error))
+    try:
+        text = "".join(traceback.format_exception(error))
+    except Exception:
+        text = type(error).__name__
     error.__traceback__ = None
-    for candidate in (error, RuntimeError(f"{type(error).__name__}: {error}")):
+    for plainly in (False, True):
         with contextlib.suppress(Exception):
-            stream = cloudpickle.dumps((False, candidate, text), protocol=5)
-            pickle.loads(stream)
-            return bytes(stream)
+            given = RuntimeError(f"{type(error).__name__}: {error}") if plainly else error
+            stream = cloudpickle.dumps((False, given, text), protocol=5)
+            if isinstance(pickle.loads(stream)[1], BaseException):
+                return bytes(stream)
     return pickle.dumps((False, RuntimeError(type(error).__name__), text))
 
 

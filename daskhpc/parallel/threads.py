@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import joblib
+import threadpoolctl
 from joblib._parallel_backends import SequentialBackend, ThreadingBackend
 
 
@@ -23,6 +24,8 @@ class Threads:
     def __init__(self, count: int) -> None:
         self.free = count
         self._changed = threading.Condition()
+        self._capping = 0
+        self._caps: Any = None
 
     def one(self) -> None:
         """Take one; waits while nested calls of other tasks use all."""
@@ -37,6 +40,24 @@ class Threads:
             self.free -= taken
             return taken
 
+    @contextlib.contextmanager
+    def capped(self, limit: int | None) -> Iterator[None]:
+        """Within: BLAS and OpenMP libraries of this process use at most so many threads; the first task sets it."""
+        if limit is None:
+            yield
+            return
+        with self._changed:
+            self._capping += 1
+            if self._capping == 1:
+                self._caps = threadpoolctl.threadpool_limits(limit)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._capping -= 1
+                if self._capping == 0:
+                    self._caps.restore_original_limits()
+
     def give(self, count: int) -> None:
         """Give back."""
         with self._changed:
@@ -50,7 +71,7 @@ class NestedBackend(ThreadingBackend):  # type: ignore[misc]
     def __init__(self, threads: Threads, **options: Any) -> None:
         super().__init__(**options)
         self.threads = threads
-        self._taken = 0
+        self._taken: list[int] = []
 
     def configure(self, n_jobs: int = 1, parallel: Any = None, **options: Any) -> int:
         """Take threads for one Parallel, the task's own among them."""
@@ -58,7 +79,7 @@ class NestedBackend(ThreadingBackend):  # type: ignore[misc]
         extra = self.threads.more(wanted - 1)
         if extra == 0:
             raise joblib._parallel_backends.FallbackToBackend(SequentialBackend(nesting_level=self.nesting_level))
-        self._taken += extra
+        self._taken.append(extra)
         return int(super().configure(extra + 1, parallel, **options))
 
     def effective_n_jobs(self, n_jobs: int | None) -> int:
@@ -67,7 +88,7 @@ class NestedBackend(ThreadingBackend):  # type: ignore[misc]
             return 1
         if n_jobs == 0:
             raise ValueError("n_jobs == 0 in Parallel has no meaning")
-        most = self.threads.free + self._taken + 1
+        most = self.threads.free + sum(self._taken) + 1
         return max(1, min(n_jobs, most) if n_jobs > 0 else most + 1 + n_jobs)
 
     def get_nested_backend(self) -> tuple[Any, int | None]:
@@ -75,13 +96,12 @@ class NestedBackend(ThreadingBackend):  # type: ignore[misc]
         return SequentialBackend(nesting_level=(self.nesting_level or 0) + 1), None
 
     def terminate(self) -> None:
-        """Give the threads back."""
+        """Give the threads of the innermost Parallel back."""
         super().terminate()
-        self.threads.give(self._taken)
-        self._taken = 0
+        if self._taken:
+            self.threads.give(self._taken.pop())
 
 
-_of_process: dict[int, Threads] = {}
 _lock = threading.Lock()
 
 
@@ -96,17 +116,13 @@ def threads_of(worker: Any, inner: int | None = None) -> Iterator[None]:
     inner : int, optional
         Threads of BLAS and OpenMP libraries within, joblib's ``inner_max_num_threads``.
     """
-    key, count = (id(worker), worker.state.nthreads) if worker is not None else (0, 1)
     with _lock:
-        threads = _of_process.setdefault(key, Threads(count))
+        threads = getattr(worker, "daskhpc_threads", None) or Threads(worker.state.nthreads if worker else 1)
+        if worker is not None:
+            worker.daskhpc_threads = threads
     threads.one()
     try:
-        with contextlib.ExitStack() as stack:
-            if inner is not None:
-                import threadpoolctl
-
-                stack.enter_context(threadpoolctl.threadpool_limits(inner))
-            stack.enter_context(joblib.parallel_config(backend=NestedBackend(threads, nesting_level=1)))
+        with threads.capped(inner), joblib.parallel_config(backend=NestedBackend(threads, nesting_level=1)):
             yield
     finally:
         threads.give(1)
