@@ -24,8 +24,8 @@ _PLAIN_BYTES = 64 << 10
 
 _PLAIN = frozenset({int, float, str, bytes, bool, type(None), complex})
 _PLAIN_DEPTH = 3
-_ALIKE_DEPTH = 8
 _COMPARED_ITEMS = 1000
+_DEEPEST = 50
 _WRAPPED = ("function", "config", "warning_filters")  # what scikit-learn's delayed puts around a function
 Position = int | str
 FUNCTION: Position = -1
@@ -65,30 +65,39 @@ def _immutable(value: Any) -> bool:
     )
 
 
-def _copied(value: Any) -> Any:
-    """A plain value, its containers made anew."""
+def _copied(value: Any, copies: dict[int, Any]) -> Any:
+    """A plain value, its containers made anew; those that were one stay one."""
     kind = type(value)
-    if kind is dict:
-        return {key: _copied(item) for key, item in value.items()}
-    return kind(map(_copied, value)) if kind in (list, tuple, set, frozenset) else value
+    if kind not in (dict, list, tuple, set, frozenset):
+        return value
+    if id(value) not in copies:
+        if kind is dict:
+            copies[id(value)] = {key: _copied(item, copies) for key, item in value.items()}
+        else:
+            copies[id(value)] = kind(_copied(item, copies) for item in value)
+    return copies[id(value)]
 
 
-def alike(a: Any, b: Any, depth: int = _ALIKE_DEPTH) -> bool:
+def alike(a: Any, b: Any, budget: list[int] | None = None, depth: int = 0) -> bool:
     """Whether a call cannot tell `a` from `b`: made of the same objects, or of equal atoms.
 
-    False is always safe: it costs bytes only.
+    False is always safe: it costs bytes only. So is giving up after `budget` comparisons.
     """
     if a is b:
         return True
     kind = type(a)
-    if kind is not type(b) or depth == 0:
+    if kind is not type(b) or depth > _DEEPEST:
         return False
+    budget = [_COMPARED_ITEMS] if budget is None else budget
     if kind in _PLAIN:
         return _same_atom(a, b)
 
     def all_alike(these: Any, those: Any) -> bool:
-        return len(these) == len(those) <= _COMPARED_ITEMS and all(
-            alike(this, that, depth - 1) for this, that in zip(these, those, strict=True)
+        budget[0] -= 1 + len(these)
+        return (
+            len(these) == len(those)
+            and budget[0] >= 0
+            and all(alike(this, that, budget, depth + 1) for this, that in zip(these, those, strict=True))
         )
 
     if kind in (tuple, list):
@@ -102,7 +111,7 @@ def alike(a: Any, b: Any, depth: int = _ALIKE_DEPTH) -> bool:
     if isinstance(a, np.ndarray):
         return kind is np.ndarray and _same_array(a, b)
     if _is_open(kind):  # type: ignore[arg-type]
-        return alike(vars(a), vars(b), depth - 1)
+        return alike(vars(a), vars(b), budget, depth + 1)
     return False
 
 
@@ -285,7 +294,8 @@ class Factory:
         template = self.templates.get(shape)
         if template is None:
             parcels = {at: self.parcel(v) for at, v in values.items() if not plain(v)}
-            values = {at: v if at in parcels else _copied(v) for at, v in values.items()}
+            copies: dict[int, Any] = {}
+            values = {at: v if at in parcels else _copied(v, copies) for at, v in values.items()}
             template = Template(len(self.templates), values, parcels, is_fit(values[FUNCTION]))
             self.templates[shape] = template
             differences: dict[Position, Any] = {}
@@ -305,6 +315,7 @@ class Factory:
         An equal object is common to the fits of a search, none of which meets another's; elsewhere only the same is.
         """
         differences: dict[Position, Any] = {}
+        copies: dict[int, Any] = {}
         for at, value in values.items():
             first = template.values[at]
             if value is first:
@@ -314,7 +325,7 @@ class Factory:
                 same = id(value) not in self._by_id and alike(value, first)
             if same and (template.fit or at == FUNCTION or _immutable(value)):
                 continue
-            differences[at] = _ANEW if same and at in template.parcels else self._sent(value)
+            differences[at] = _ANEW if same and at in template.parcels else self._sent(value, copies)
         return differences
 
     def new_call(self) -> None:
@@ -328,8 +339,8 @@ class Factory:
                 if len(parcel.frames) < 2:
                     del self.parcels[parcel.number], self._by_id[id(parcel.value)]
 
-    def _sent(self, value: Any) -> Any:
-        return _copied(value) if plain(value) else Ref(self.parcel(value).number)
+    def _sent(self, value: Any, copies: dict[int, Any]) -> Any:
+        return _copied(value, copies) if plain(value) else Ref(self.parcel(value).number)
 
     def parcel(self, value: Any) -> Parcel:
         """The parcel of an object, the same one for the same object."""

@@ -41,16 +41,16 @@ class Failing(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 @pytest.fixture
 def fresh() -> Iterator[None]:
     """What was understood before is forgotten, now and afterwards."""
-    fitting.understood.cache_clear()
+    fitting._understood.cache_clear()
     yield
-    fitting.understood.cache_clear()
+    fitting._understood.cache_clear()
 
 
 # The canary.
 
 
 def test_scikit_learn_is_understood() -> None:
-    fitting.understood.cache_clear()
+    fitting._understood.cache_clear()
     names = set(inspect.signature(_validation._fit_and_score).parameters)
     assert fitting.understood(), (
         f"scikit-learn {sklearn.__version__} has changed _fit_and_score, so its fits are treated as any other calls, "

@@ -78,7 +78,7 @@ ERRORS: list[tuple[BaseException, type[BaseException]]] = [
 
 def outcome_of(function: Any) -> tuple[bool, Any]:
     """What becomes of a call on its way to the client."""
-    ok, outcome, _ = _call(None, ({-1: function}, {}, 0, False), {})  # type: ignore[arg-type]
+    ok, outcome, _ = _call(None, ({-1: function}, {}, (-1,), 0, 0), {})  # type: ignore[arg-type]
     found = read(outcome)
     assert ok or not found[0]
     return found

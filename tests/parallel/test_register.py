@@ -125,22 +125,6 @@ def test_as_the_default_and_imported_once_more() -> None:
     )
 
 
-def test_as_the_default_where_another_thread_imports_joblib() -> None:
-    python(
-        """
-        import daskhpc, threading
-        daskhpc._install(default=True)
-        def work():
-            import joblib
-        thread = threading.Thread(target=work)
-        thread.start()
-        thread.join()
-        import joblib
-    """
-        + textwrap.indent(DEFAULT, " " * 8)
-    )
-
-
 def test_many_threads_import_joblib_at_once() -> None:
     python("""
         import daskhpc, threading

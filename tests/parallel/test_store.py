@@ -72,8 +72,11 @@ def test_a_run_is_kept_until_it_is_freed(run: str) -> None:
     store.free("never heard of")
 
 
+IDLE = SimpleNamespace(nanny=None, data={}, state=SimpleNamespace(executing_count=0))
+
+
 def test_cancelling(run: str) -> None:
-    asyncio.run(store.cancel(run, None))
+    asyncio.run(store.cancel(run, IDLE))
     assert kept(run).cancelled
 
 
@@ -95,7 +98,7 @@ def test_cancelling_interrupts_the_calls_of_the_run_only(run: str) -> None:
     for thread in threads:
         thread.start()
     began.wait(30)
-    asyncio.run(store._insist(kept(run), SimpleNamespace(nanny=None, data={})))
+    asyncio.run(store.cancel(run, IDLE))
     threads[0].join(30)
     assert ended == {run: "cancelled", run + "2": ""}
     stop.set()
@@ -107,7 +110,7 @@ def test_cancelling_interrupts_the_calls_of_the_run_only(run: str) -> None:
 
 def test_a_call_that_just_ended_is_not_interrupted_later(run: str) -> None:
     """Cancelling meets the end of a call: its thread goes on with something else, and is left alone."""
-    mine, worker, late = kept(run), SimpleNamespace(nanny=None, data={}), 0
+    mine, late = kept(run), 0
     stop = threading.Event()
 
     def work() -> None:
@@ -127,7 +130,7 @@ def test_a_call_that_just_ended_is_not_interrupted_later(run: str) -> None:
     try:
         thread.start()
         for _ in range(300):
-            asyncio.run(store._insist(mine, worker))
+            asyncio.run(store.cancel(run, IDLE))
     finally:
         stop.set()
         thread.join(30)
@@ -140,7 +143,6 @@ def test_what_comes_late_for_a_run_that_ended_keeps_nothing(run: str) -> None:
     kept(run)
     store.free(run)
     store.drop(run, [1])
-    asyncio.run(store.cancel(run, None))
     assert run not in store._kept
 
 
