@@ -43,6 +43,14 @@ class LaunchError(DaskhpcError, RuntimeError):
     """A program could not be launched as ranks."""
 
 
+class WorkerDiedError(DaskhpcError, RuntimeError):
+    """A call ended its worker process, also when it ran alone."""
+
+
+class DataTooLargeError(DaskhpcError, MemoryError):
+    """Dask collections that do not fit the memory of the process that needs them."""
+
+
 EXIT_FAILED = 70
 """Exit code of a process that daskhpc ends because something other than the user's program failed."""
 

@@ -164,7 +164,8 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
         """Several calls at a time where the caller makes them faster than joblib books them."""
         self._asked += 1
         pace = (time.monotonic() - self._began) / self._asked
-        return _BATCH if self._asked > _BATCH and pace < _FAST_SECONDS and not self.parallel.return_generator else 1
+        one_by_one = self.parallel.return_generator or self.parallel.timeout is not None
+        return _BATCH if self._asked > _BATCH and pace < _FAST_SECONDS and not one_by_one else 1
 
     def submit(self, func: Any, callback: Any = None) -> Any:
         """Take a batch of calls from joblib."""

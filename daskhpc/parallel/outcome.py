@@ -8,13 +8,9 @@ from typing import Any
 
 from dask.utils import funcname
 
-from ..errors import DaskhpcError
+from ..errors import DaskhpcError, WorkerDiedError
 from . import fitting
 from .pool import Call
-
-
-class WorkerDiedError(DaskhpcError, RuntimeError):
-    """A call ended its worker process, also when it ran alone."""
 
 
 class RemoteTracebackError(Exception):

@@ -84,7 +84,7 @@ class ClusterSearch:
         """
         client = chosen_client(self.scheduler)
         data = brought({"X": X, "y": y, **params}, client)
-        with _engine(client, self.progress):
+        with _engine(client, self.progress, type(self).__name__):
             return super().fit(**data)  # type: ignore[misc]
 
     def __sklearn_clone__(self) -> Any:
@@ -122,12 +122,12 @@ def _init(parents: Any) -> Any:
     return __init__
 
 
-def _engine(client: Any, progress: Any) -> AbstractContextManager[Any]:
+def _engine(client: Any, progress: Any, label: str) -> AbstractContextManager[Any]:
     """What joblib runs the fits in: daskhpc's backend on a client's cluster, joblib's own choice without one."""
     if client is None:
         return nullcontext()
     engine: AbstractContextManager[Any] = joblib.parallel_config(
-        backend="daskhpc", client=client, progress=progress, first_n_jobs=-1
+        backend="daskhpc", client=client, progress=progress, label=label, first_n_jobs=-1
     )
     return engine
 

@@ -8,15 +8,11 @@ from collections.abc import Mapping
 from numbers import Integral
 from typing import Any
 
-from ..errors import DaskhpcError
+from ..errors import DataTooLargeError
 from ..runtime import spare_memory
 
 JOINING = 2
 """Bytes that bringing a collection takes, over its size: its pieces, and the whole that they are joined to."""
-
-
-class DataTooLargeError(DaskhpcError, MemoryError):
-    """Dask collections that a search needs whole do not fit the memory of the client."""
 
 
 def fits(nbytes: int, available: int) -> bool:

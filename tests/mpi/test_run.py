@@ -48,6 +48,49 @@ def test_an_unmodified_program_behaves_as_under_python(ranks: Ranks, mode: dict[
     assert len(done.err.splitlines()) - len(plain.err.splitlines()) <= 10
 
 
+SCIKIT_LEARN = """
+    import os, sys
+    from sklearn.base import BaseEstimator, ClassifierMixin
+    from sklearn.datasets import load_iris
+    from sklearn.ensemble import RandomForestClassifier, StackingClassifier
+    from sklearn.feature_selection import RFECV
+    from sklearn.inspection import permutation_importance
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import GridSearchCV, cross_val_score, cross_validate
+    from sklearn.naive_bayes import GaussianNB
+
+    class Slow(GaussianNB):
+        def fit(self, X, y):
+            import os, time
+            time.sleep(0.05)
+            self.pid_ = os.getpid()
+            return super().fit(X, y)
+
+    X, y = load_iris(return_X_y=True)
+    search = GridSearchCV(GaussianNB(), {"var_smoothing": [1e-9, 1e-3, 1e-1]}, n_jobs=-1).fit(X, y)
+    print(search.best_params_, search.cv_results_["mean_test_score"])
+    forest = RandomForestClassifier(20, n_jobs=-1, random_state=0).fit(X, y)
+    print(forest.score(X, y), forest.feature_importances_)
+    print(cross_val_score(LogisticRegression(max_iter=1000), X, y, n_jobs=-1))
+    print(RFECV(LogisticRegression(max_iter=1000), n_jobs=-1).fit(X, y).ranking_)
+    print(permutation_importance(forest, X, y, n_jobs=-1, random_state=0).importances_mean)
+    stack = StackingClassifier([("a", GaussianNB()), ("b", LogisticRegression(max_iter=1000))], n_jobs=-1)
+    print(stack.fit(X, y).predict_proba(X)[::50])
+    estimators = cross_validate(Slow(), X, y, cv=8, n_jobs=-1, return_estimator=True)["estimator"]
+    pids = {estimator.pid_ for estimator in estimators}
+    print(len(pids) if sys.argv[1:] else 2, os.getpid() in pids and bool(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_an_unmodified_scikit_learn_program_uses_all_workers(ranks: Ranks, mode: dict[str, str]) -> None:
+    program = str(ranks.script(SCIKIT_LEARN))
+    plain = plainly(ranks, program)
+    done = ranks.daskhpc("run", "-n", "2", program, "on the cluster", **mode)
+    assert (done.code, done.out) == (plain.code, plain.out), done.err
+    assert len(done.err.splitlines()) <= 10, done.err
+
+
 def test_a_module(ranks: Ranks) -> None:
     ranks.script("", "package/__init__.py")
     ranks.script("import sys; print(sys.argv, __name__, __package__, sys.path[0])", "package/tool.py")

@@ -31,8 +31,7 @@ from sklearn.svm import SVC
 from sklearn.utils.estimator_checks import check_estimator
 
 from daskhpc import search
-from daskhpc.errors import DaskhpcError, SettingsError
-from daskhpc.search import DataTooLargeError
+from daskhpc.errors import DaskhpcError, DataTooLargeError, SettingsError
 from daskhpc.search.choice import chosen_client
 from daskhpc.search.data import brought, fits, is_dask
 
