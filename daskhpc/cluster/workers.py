@@ -29,6 +29,8 @@ CAP_VARIABLES = (
 )
 _WORKER_PROCESS = "Dask Worker process"
 _ATTEMPTS = 3
+_ALIVE_MS = 1000
+_MISSED = 2
 
 
 def caps(threads: int) -> dict[str, str]:
@@ -54,6 +56,8 @@ class CappedNanny(Nanny):  # type: ignore[misc]
         self._over_limit = False
         self._failures = 0
         self._private_memory_only()
+        self._missed = 0
+        self.periodic_callbacks["daskhpc-alive"] = PeriodicCallback(self._see_that_it_lives, _ALIVE_MS)
         self.pre_spawn_env.update(_least(caps(blas_threads)))
         self.env.update(self.pre_spawn_env)
 
@@ -85,6 +89,15 @@ class CappedNanny(Nanny):  # type: ignore[misc]
                 self.memory_manager.memory_monitor(self)
 
         self.periodic_callbacks["memory_monitor"] = PeriodicCallback(check, monitor.callback_time)
+
+    async def _see_that_it_lives(self) -> None:
+        """Start the worker process where it has been gone for a while: Dask misses deaths at some moments of a start."""
+        gone = self.process is None or self.process.status in (Status.stopped, Status.failed)
+        self._missed = self._missed + 1 if gone and self.status == Status.running else 0
+        if self._missed > _MISSED:
+            self._missed = 0
+            with contextlib.suppress(Exception):
+                await self.instantiate()
 
     async def _on_worker_exit(self, exitcode: int) -> None:
         """Say how the worker process ended before another is started."""

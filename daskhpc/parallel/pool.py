@@ -103,6 +103,7 @@ class Pool:
         self._heap: list[tuple[float, int, _Line]] = []
         self._ticks = itertools.count()
         self._free: dict[Hashable, dict[Hashable, _Line]] = {}
+        self._owners: dict[Hashable, Hashable] = {}
         self._last: dict[Hashable, Hashable] = {}
         self._shared: deque[float] = deque(maxlen=20)
         self._sharing: deque[float] = deque(maxlen=20)
@@ -117,6 +118,10 @@ class Pool:
             line = lines[key] = _Line(key)
             if call.group is None:
                 self._untried.append(line)
+            elif front and key in self._owners:
+                # Given back by a worker, which still has what the group shares.
+                line.owner = self._owners[key]
+                self._last[line.owner] = key
             else:
                 self._release(line)
         elif call.group is None and not line.calls:
@@ -190,6 +195,7 @@ class Pool:
     def lost(self, worker: Hashable) -> None:
         """A worker comes for nothing any more: what it owns is anybody's."""
         self._last.pop(worker, None)
+        self._owners = {key: owner for key, owner in self._owners.items() if owner != worker}
         for line in self._groups.values():
             if line.owner == worker:
                 self._release(line)
@@ -258,6 +264,8 @@ class Pool:
 
     def _claim(self, line: _Line, worker: Hashable) -> None:
         line.owner = worker
+        if worker is not None:
+            self._owners[line.key] = worker
         for start in _starts(line.key):
             lines = self._free.get(start, {})
             if lines.pop(line.key, None) is not None and not lines:
