@@ -91,7 +91,7 @@ class CappedNanny(Nanny):  # type: ignore[misc]
         self.periodic_callbacks["memory_monitor"] = PeriodicCallback(check, monitor.callback_time)
 
     async def _see_that_it_lives(self) -> None:
-        """Start the worker process where it has been gone for a while: Dask misses deaths at some moments of a start."""
+        """Start the worker process where it has been gone for a while: Dask misses some deaths during a start."""
         gone = self.process is None or self.process.status in (Status.stopped, Status.failed)
         self._missed = self._missed + 1 if gone and self.status == Status.running else 0
         if self._missed > _MISSED:
