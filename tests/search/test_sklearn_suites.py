@@ -53,7 +53,7 @@ OF_SEARCHES = {
     "test_search_callbacks_receive_search_instance": "asks the callback of a fit for the search object itself",
     "test_base_estimator_inputs": NOTED,
     **{
-        f"test_cv_results[{name}]": "by chance: its scorer draws from a generator of its own, of which each process has one"
+        f"test_cv_results[{name}]": "by chance: its scorer draws from a generator, of which each process has one"
         for name in ("HalvingGridSearchCV", "HalvingRandomSearchCV")
     },
 }
