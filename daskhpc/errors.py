@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class DaskhpcError(Exception):
     """Base of every error that daskhpc raises.
@@ -21,6 +23,10 @@ class DaskhpcError(Exception):
         self.happened = happened
         self.found = found
         self.todo = todo
+
+    def __reduce__(self) -> Any:
+        # Said in so many words: what pickles exceptions for Dask mistakes those with a MemoryError among their bases.
+        return type(self), self.args, self.__dict__
 
     def __str__(self) -> str:
         parts = [self.happened]
@@ -49,6 +55,10 @@ class WorkerDiedError(DaskhpcError, RuntimeError):
 
 class DataTooLargeError(DaskhpcError, MemoryError):
     """Dask collections that do not fit the memory of the process that needs them."""
+
+
+class JournalError(DaskhpcError, RuntimeError):
+    """A journal that cannot be used: not one, of another user or format, or of other work."""
 
 
 EXIT_FAILED = 70

@@ -6,6 +6,7 @@ import copy
 import inspect
 import pickle
 
+import distributed  # noqa: F401  # its import changes how exceptions are pickled
 import pytest
 
 from daskhpc import errors

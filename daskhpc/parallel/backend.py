@@ -23,8 +23,10 @@ from joblib.parallel import TASK_ERROR
 
 from ..errors import SettingsError
 from .local import LocalThreads
+from .members import slots_of
+from .orders import Options
 from .progress import progress_for
-from .run import Options, Run, slots_of
+from .run import Run
 
 _AHEAD = "2*n_jobs"
 _BATCH = 10

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+import math
+import time
+import uuid
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from .pool import Call
+
+_GRACE_SECONDS = 0.5
 
 
 @dataclass(slots=True, eq=False)
@@ -17,16 +22,56 @@ class Flight:
     Attributes
     ----------
     calls : list[Call]
-        Emptied when the worker is lost, and its calls go elsewhere.
+        Those whose results have not come. Emptied when the worker is lost, and its calls go elsewhere.
     alone : bool
         Whether nothing else of the run is in the worker.
+    seconds : float
+        What it is expected to take.
+    due : float
+        When, on the monotonic clock, it should be back.
+    name : str
+    taken : int
+        Results that came before the task was over.
+    recalled, over : bool
+        Whether it was told to give back what has not begun; whether it is back.
     gone : asyncio.Event
         Set when the worker is lost.
     """
 
     calls: list[Call]
     alone: bool
+    seconds: float = 0.0
+    due: float = math.inf
+    name: str = field(default_factory=lambda: uuid.uuid4().hex)
+    taken: int = 0
+    recalled: bool = False
+    over: bool = False
     gone: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def expected_after(self, others: Sequence[Flight], threads: int) -> None:
+        """Say when it is due, behind other tasks in the same worker."""
+        queue = self.seconds + sum(other.seconds for other in others) / threads
+        self.due = time.monotonic() + 2 * queue + _GRACE_SECONDS
+
+    def landed(self, outcomes: Sequence[Any], costs: Sequence[Any]) -> list[tuple[Call, Any, Any]]:
+        """The calls whose outcomes are new, which leave it; `outcomes` begin with the task's first call."""
+        new = list(zip(self.calls, outcomes[self.taken :], costs[self.taken :], strict=False))
+        self.taken += len(new)
+        self.calls = self.calls[len(new) :]
+        return new
+
+    def give_back(self, keep: int = 0) -> list[Call]:
+        """The calls that go elsewhere, all but the first so many."""
+        back, self.calls = self.calls[keep:], self.calls[:keep]
+        return back
+
+
+def overdue(flights: Sequence[Flight]) -> list[Flight]:
+    """The tasks of one worker that are to give back what waits in them behind a call that takes long."""
+    now = time.monotonic()
+    if sum(len(flight.calls) for flight in flights) < 2:
+        return []
+    return [flight for flight in flights if flight.due < now and not flight.recalled]
 
 
 async def unless_gone(work: Awaitable[Any], gone: asyncio.Event) -> Any:

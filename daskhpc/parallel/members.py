@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import math
 import time
 import weakref
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,6 +47,21 @@ class Member:
     def host(self) -> str:
         """Its node's host name."""
         return self.node.split()[0]
+
+
+def slots_of(n_jobs: int, threads: int) -> int:
+    """What ``n_jobs`` means on workers with so many threads, at least 1."""
+    return max(1, min(n_jobs, threads) if n_jobs > 0 else threads + 1 + n_jobs)
+
+
+def dealt(members: Iterable[Member], slots: int) -> Counter[Member]:
+    """How many calls each member may run at once: dealt out over the nodes, then over the threads of each."""
+    nodes: dict[str, list[Member]] = {}
+    for member in members:
+        nodes.setdefault(member.node, []).append(member)
+    order = [m for tier in itertools.zip_longest(*nodes.values()) for m in tier if m is not None]
+    threads = [m for turn in range(max((m.threads for m in order), default=0)) for m in order if m.threads > turn]
+    return Counter(threads[:slots])
 
 
 @dataclass(slots=True)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from . import fitting
+from .flight import Flight
 from .members import Member
 from .parcel import Factory, Parcel, Template, plain, size
 from .placing import Placer
@@ -18,19 +19,40 @@ from .task import Order, Reply
 _LARGE_BYTES = 1 << 20
 
 
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Choices of one run.
+
+    Attributes
+    ----------
+    n_jobs : int
+        Calls that may run at once; -1 is one for each thread of the workers, those that come later included.
+    threshold : int or None
+        joblib's ``max_nbytes``: from this size on, arrays are mapped rather than copied.
+    mode : str or None
+        joblib's ``mmap_mode``.
+    inner_threads : int or None
+        joblib's ``inner_max_num_threads``.
+    """
+
+    n_jobs: int
+    threshold: int | None = 1 << 20
+    mode: str | None = "r"
+    inner_threads: int | None = None
+
+
 class Builder:
     """Makes the orders of one run.
 
     Parameters
     ----------
     run : str
-    threshold, mode, inner_threads
-        As in `Options`.
+    options : Options
     """
 
-    def __init__(self, run: str, threshold: int | None, mode: str | None, inner_threads: int | None) -> None:
+    def __init__(self, run: str, options: Options) -> None:
         self.run = run
-        self.threshold, self.mode, self.inner_threads = threshold, mode, inner_threads
+        self.options = options
         self.factory = Factory()
         self.callbacks = False
         self._call_number: int | None = None
@@ -84,12 +106,13 @@ class Builder:
             if parcel.packed:
                 return
             if 0 < size(parcel.value) < _LARGE_BYTES:
-                parcel.pack(self.threshold)
+                parcel.pack(self.options.threshold)
             else:
-                await asyncio.to_thread(parcel.pack, self.threshold)
+                await asyncio.to_thread(parcel.pack, self.options.threshold)
 
-    async def order(self, calls: Sequence[Call], seconds: float, member: Member, placer: Placer) -> Order:
+    async def order(self, flight: Flight, seconds: float, member: Member, placer: Placer) -> Order:
         """The order for a task; large parcels are on the member's node when this returns."""
+        calls = flight.calls
         templates: dict[int, Template] = {call.template.number: call.template for call in calls}
         needed = {parcel.number: parcel for call in calls for parcel in call.parcels}
         has = self._has[member.address]
@@ -100,14 +123,15 @@ class Builder:
                 tickets[number] = await placer.ticket(parcel, member)
         return Order(
             run=self.run,
+            name=flight.name,
             templates={number: _sent(template) for number, template in templates.items()},
             blobs={n: p.blob for n, p in small.items() if p.uses > 1},
             once={n: p.blob for n, p in small.items() if p.uses == 1},
             tickets=tickets,
             calls=[(call.template.number, call.differences) for call in calls],
             seconds=seconds,
-            mode=self.mode,
-            inner_threads=self.inner_threads,
+            mode=self.options.mode,
+            inner_threads=self.options.inner_threads,
             callbacks=self.callbacks,
         )
 

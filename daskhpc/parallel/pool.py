@@ -34,8 +34,6 @@ class Call:
         Calls of one group share what they fit and go to one worker: a prefix and a split.
     nbytes : int
         Bytes that it alone holds.
-    deaths : int
-        Worker processes that ended while they may have run it.
     """
 
     place: Any
@@ -48,7 +46,6 @@ class Call:
     kind: Hashable = None
     group: Hashable = None
     nbytes: int = 0
-    deaths: int = 0
 
 
 class Costs:

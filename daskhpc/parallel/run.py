@@ -9,23 +9,22 @@ import math
 import pickle
 import time
 import uuid
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from dask.utils import funcname
 
-from .flight import Flight, unless_gone
+from .flight import Flight, overdue, unless_gone
 from .local import LocalThreads
-from .members import Member, Members
-from .orders import Builder
+from .members import Member, Members, dealt, slots_of
+from .orders import Builder, Options
 from .outcome import Batch, deserted, failed_alone, read, unpicklable
 from .placing import Placer
 from .pool import Call, Pool
 from .progress import Progress
 from .relay import deliver
-from .store import drop, free
+from .store import drop, free, recall
 from .tally import Tally
 from .task import Reply, run_task
 
@@ -34,33 +33,6 @@ _DESERTED_SECONDS = 60.0
 _LEAVE_SECONDS = 5.0
 _SETTLE_SECONDS = 0.3
 _orders = itertools.count()
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """Choices of one run.
-
-    Attributes
-    ----------
-    n_jobs : int
-        Calls that may run at once; -1 is one for each thread of the workers, those that come later included.
-    threshold : int or None
-        joblib's ``max_nbytes``: from this size on, arrays are mapped rather than copied.
-    mode : str or None
-        joblib's ``mmap_mode``.
-    inner_threads : int or None
-        joblib's ``inner_max_num_threads``.
-    """
-
-    n_jobs: int
-    threshold: int | None = 1 << 20
-    mode: str | None = "r"
-    inner_threads: int | None = None
-
-
-def slots_of(n_jobs: int, threads: int) -> int:
-    """What ``n_jobs`` means on workers with so many threads, at least 1."""
-    return max(1, min(n_jobs, threads) if n_jobs > 0 else threads + 1 + n_jobs)
 
 
 class Run:
@@ -87,7 +59,7 @@ class Run:
         self.name = f"{client.id}-{uuid.uuid4().hex[:12]}"
         self.members = Members.of(client)
         self.placer = Placer(self.members, self.name)
-        self.builder = Builder(self.name, options.threshold, options.mode, options.inner_threads)
+        self.builder = Builder(self.name, options)
         self.pool = Pool()
         self.suspects: deque[Call] = deque()
         self.flights: dict[Member, list[Flight]] = {}
@@ -165,6 +137,7 @@ class Run:
                 self._waking = False
                 while self._arrived:
                     self.pool.add(self._arrived.popleft())
+                self._recall_late()
                 self._fill()
                 self.tally.show(len(self.members.alive))
                 with contextlib.suppress(TimeoutError):
@@ -183,6 +156,15 @@ class Run:
             self._deserted = now
         elif now - self._deserted > _DESERTED_SECONDS and self.tally.known > self.tally.done:
             raise deserted(f"The cluster has had no worker for {_DESERTED_SECONDS:g} s.", "none")
+
+    def _recall_late(self) -> None:
+        """No call waits in a worker behind one that takes long."""
+        for member, flights in self.flights.items():
+            late = overdue(flights)
+            for flight in late:
+                flight.recalled = True
+            if late:
+                self._start(self._recall(member, late))
 
     def _fill(self) -> None:
         """Give every worker something to do."""
@@ -211,26 +193,13 @@ class Run:
                 self._launch(member, calls, seconds)
 
     def _seats(self) -> list[tuple[Member, int]]:
-        """The members that take part, and how many of their threads: dealt out over the nodes."""
-        nodes: dict[str, list[Member]] = {}
-        for member in self.members.alive.values():
-            if member.ready > time.monotonic():
-                self._wait_for(member)
-                continue
-            nodes.setdefault(member.node, []).append(member)
-        order = [m for tier in itertools.zip_longest(*nodes.values()) for m in tier if m is not None]
-        seats: Counter[Member] = Counter()
-        left = self.slots
-        for turn in range(max((m.threads for m in order), default=0)):
-            for member in order:
-                if left and member.threads > turn:
-                    seats[member] += 1
-                    left -= 1
+        """The members that take part, those with the least to do first, and how many of their threads."""
+        now = time.monotonic()
+        members = list(self.members.alive.values())
+        if any(now < member.ready < math.inf for member in members):
+            asyncio.get_running_loop().call_later(0.1, self._wake.set)
+        seats = dealt([member for member in members if member.ready <= now], self.slots)
         return sorted(seats.items(), key=lambda seat: len(self.flights.get(seat[0], ())))
-
-    def _wait_for(self, member: Member) -> None:
-        if member.ready < math.inf:
-            asyncio.get_running_loop().call_at(asyncio.get_running_loop().time() + 0.1, self._wake.set)
 
     def _cluster_pays(self) -> bool:
         assert self.local is not None
@@ -246,7 +215,8 @@ class Run:
         task.add_done_callback(self._tasks.discard)
 
     def _launch(self, member: Member, calls: list[Call], seconds: float, alone: bool = False) -> None:
-        flight = Flight(calls, alone)
+        flight = Flight(calls, alone, seconds)
+        flight.expected_after(self.flights[member], member.threads)
         self.flights[member].append(flight)
         self.used.add(member.address)
         self._start(self._fly(member, flight, seconds))
@@ -271,6 +241,7 @@ class Run:
                 self._finish(call, False, error)
             reply = None
         finally:
+            flight.over = True
             with contextlib.suppress(ValueError):
                 self.flights.get(member, []).remove(flight)
             self._wake.set()
@@ -279,6 +250,8 @@ class Run:
         try:
             self._take_in(member, flight, reply)
         except Exception as error:
+            for call in flight.calls:
+                self.tally.ended(call, False, error)
             self._fail_all(error)
 
     def _take_in(self, member: Member, flight: Flight, reply: Reply) -> None:
@@ -286,20 +259,36 @@ class Run:
         self.placer.opened(member, reply.opened)
         self.builder.acknowledged(member, reply)
         deliver(reply.messages)
-        for call, outcome, (spent, saved) in zip(flight.calls, reply.outcomes, reply.costs, strict=False):
+        self._take_results(flight, reply.outcomes, reply.costs)
+        self._give_back(flight.give_back())
+        self.tally.show(len(self.members.alive))
+
+    def _take_results(self, flight: Flight, outcomes: list[Any], costs: list[tuple[float, float]]) -> None:
+        for call, outcome, (spent, saved) in flight.landed(outcomes, costs):
             ok, value = read(outcome)
             if ok:
                 self.pool.learn(call, spent, saved)
             self._finish(call, ok, value)
-        for call in reversed(flight.calls[len(reply.outcomes) :]):
+
+    def _give_back(self, calls: list[Call]) -> None:
+        for call in reversed(calls):
             self.pool.add(call, front=True)
-        self.tally.show(len(self.members.alive))
+
+    async def _recall(self, member: Member, late: list[Flight]) -> None:
+        """Fetch what late tasks have finished, and give the calls behind the one that runs to others."""
+        names = [flight.name for flight in late]
+        told = await self.client._run(recall, self.name, names, workers=[member.address], on_error="ignore")
+        for flight in late:
+            if member.address in told and not flight.over and not flight.gone.is_set():
+                begun = told[member.address].get(flight.name)
+                self._take_results(flight, *(begun or ((), ())))
+                self._give_back(flight.give_back(keep=begun is not None))
+        self._wake.set()
 
     def _again(self, flight: Flight) -> None:
         """The cluster was restarted, or closed, under a task."""
         if self.client.status == "running":
-            for call in flight.calls:
-                self.pool.add(call, front=True)
+            self._give_back(flight.calls)
         else:
             for call in flight.calls:
                 self._finish(call, False, deserted("The client was closed.", self.client.status))
@@ -309,7 +298,7 @@ class Run:
         await self._pack(flight)
         if not flight.calls:
             return None
-        order = await self.builder.order(flight.calls, seconds, member, self.placer)
+        order = await self.builder.order(flight, seconds, member, self.placer)
         if flight.gone.is_set():
             return None
         name = funcname(getattr(flight.calls[0].function, "function", flight.calls[0].function))
@@ -365,7 +354,6 @@ class Run:
                 if index >= member.threads:
                     self.pool.add(call, front=True)
                     continue
-                call.deaths += 1
                 if flight.alone:
                     self._start(self._give_up(call, member))
                 else:

@@ -46,7 +46,15 @@ class CancelledCallError(BaseException):
 
 @dataclass(slots=True)
 class Kept:
-    """What one process keeps for one run (one use of Parallel)."""
+    """What one process keeps for one run (one use of Parallel).
+
+    Attributes
+    ----------
+    tasks : dict[str, tuple[list, list]]
+        Outcomes and costs so far of each task that has begun and is not over.
+    recalled : set[str]
+        Tasks of which no further call begins.
+    """
 
     blobs: dict[int, bytes] = field(default_factory=dict)
     segments: dict[int, Segment] = field(default_factory=dict)
@@ -55,6 +63,8 @@ class Kept:
     prefixes: PrefixCache | None = None
     received: int = 0
     threads: set[int] = field(default_factory=set)
+    tasks: dict[str, tuple[list[Any], list[Any]]] = field(default_factory=dict)
+    recalled: set[str] = field(default_factory=set)
     cancelled: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -169,6 +179,20 @@ def calling(mine: Kept) -> Iterator[None]:
         _interrupt(thread, None)
 
 
+def recall(run: str, tasks: list[str]) -> dict[str, tuple[list[Any], list[Any]]]:
+    """Let no further call of some tasks begin.
+
+    Returns
+    -------
+    dict[str, tuple[list, list]]
+        Outcomes and costs so far of those that have begun. The next call of such a task may be running.
+    """
+    mine = kept(run)
+    mine.recalled.update(tasks)
+    begun = {name: mine.tasks[name] for name in tasks if name in mine.tasks}
+    return {name: (list(outcomes[: len(costs)]), list(costs)) for name, (outcomes, costs) in begun.items()}
+
+
 def describe(dask_worker: Any) -> tuple[str, int, int]:
     """The node of this worker process, its process id and its threads."""
     return node_name(), os.getpid(), dask_worker.state.nthreads
@@ -267,8 +291,3 @@ async def pull(run: str, number: int, layout: Layout, source: str, dask_worker: 
         if reply["status"] != "OK":
             raise OSError(f"{source} did not give parcel {number}: {reply.get('exception_text', reply)}")
         fill(run, number, offset, reply["result"])
-
-
-def traffic(run: str) -> int:
-    """Bytes that this process received from elsewhere for a run."""
-    return kept(run).received

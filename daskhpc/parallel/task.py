@@ -28,7 +28,7 @@ class Order:
 
     Attributes
     ----------
-    run : str
+    run, name : str
     templates : dict[int, tuple]
         Per template: its plain values, its parcels' numbers, the order of both, how many arguments are positional, what
         it is to `fitting`.
@@ -51,6 +51,7 @@ class Order:
     """
 
     run: str
+    name: str
     templates: dict[int, tuple[dict[Position, Any], dict[Position, int], tuple[Position, ...], int, int]]
     blobs: dict[int, bytes]
     once: dict[int, bytes]
@@ -103,6 +104,7 @@ def run_task(payload: bytes) -> Reply:
     if reply.absent:
         return reply
     loader = _Loader(mine, order)
+    mine.tasks[order.name] = reply.outcomes, reply.costs
     end = time.perf_counter() + order.seconds
     with (
         contextlib.suppress(CancelledCallError),
@@ -112,7 +114,7 @@ def run_task(payload: bytes) -> Reply:
     ):
         for number, differences in order.calls:
             began = time.perf_counter()
-            if mine.cancelled or (reply.outcomes and began > end):
+            if mine.cancelled or order.name in mine.recalled or (reply.outcomes and began > end):
                 break
             ok, outcome, saved = _call(loader, order.templates[number], differences)
             reply.outcomes.append(outcome)
@@ -120,6 +122,8 @@ def run_task(payload: bytes) -> Reply:
             if not ok:
                 break  # the caller is to know at once
         reply.messages = relay.messages
+    mine.tasks.pop(order.name, None)
+    mine.recalled.discard(order.name)
     return reply
 
 

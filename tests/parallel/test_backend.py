@@ -104,6 +104,34 @@ def test_calls_flow_while_they_are_made() -> None:
     assert len(seen) == 4
 
 
+def held(i: int, long: int, go: str) -> int:
+    if i == long:
+        wait(Path(go).exists)
+    return i
+
+
+@pytest.mark.parametrize("long", [3, 50, 150])
+def test_no_call_and_no_result_waits_for_a_long_call(long: int, tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    calls = (delayed(held)(i, long, str(go)) for i in range(200))
+    results = Parallel(return_as="generator_unordered")(calls)
+    quick = [next(results) for _ in range(199)]
+    assert set(quick) == set(range(200)) - {long}
+    go.touch()
+    assert list(results) == [long]
+
+
+def test_what_was_sent_ahead_leaves_a_worker_with_a_long_call(tmp_path: Path) -> None:
+    """A task that has not begun is taken back whole."""
+    go = tmp_path / "go"
+    calls = [delayed(where)(i) for i in range(40)] + [delayed(held)(0, 0, str(go))]
+    results = Parallel(return_as="generator_unordered")(calls + [delayed(where)(i) for i in range(100)])
+    quick = [next(results) for _ in range(140)]
+    assert all(isinstance(result, tuple) for result in quick)
+    go.touch()
+    assert list(results) == [0]
+
+
 def test_a_given_pre_dispatch_is_kept() -> None:
     made = []
 

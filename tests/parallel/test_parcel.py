@@ -26,8 +26,9 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from daskhpc.parallel import store
+from daskhpc.parallel.flight import Flight
 from daskhpc.parallel.members import Member
-from daskhpc.parallel.orders import Builder
+from daskhpc.parallel.orders import Builder, Options
 from daskhpc.parallel.outcome import read
 from daskhpc.parallel.parcel import FUNCTION, SMALL_BYTES, Factory, Parcel, Ref, alike, plain
 from daskhpc.parallel.placing import Placer
@@ -402,7 +403,7 @@ class Wire:
     """Sends calls to this very process as the client sends them to a worker of its own node."""
 
     def __init__(self, threshold: int | None = 1 << 20, mode: str | None = "r") -> None:
-        self.builder = Builder(f"Client-{id(self)}", threshold, mode, None)
+        self.builder = Builder(f"Client-{id(self)}", Options(-1, threshold, mode))
         self.member = Member("tcp://here", store.node_name(), os.getpid(), 1)
         self.placer = Placer(None, self.builder.run)  # type: ignore[arg-type]
 
@@ -424,7 +425,7 @@ class Wire:
             for call in made:
                 for parcel in call.parcels:
                     await self.builder.pack(parcel)
-            return await self.builder.order(made, 60.0, self.member, self.placer)
+            return await self.builder.order(Flight(made, False), 60.0, self.member, self.placer)
 
         reply = run_task(pickle.dumps(asyncio.run(order())))
         assert not reply.absent

@@ -221,7 +221,7 @@ def test_pieces_from_the_client(run: str, tmp_path: Path) -> None:
     store.receive(run, 1, made.layout, worker)
     for offset, piece in pieces(made.frames, made.layout, 100):
         store.fill(run, 1, offset, bytes(piece))
-    assert store.traffic(run) == sum(memoryview(frame).nbytes for frame in made.frames)
+    assert kept(run).received == sum(memoryview(frame).nbytes for frame in made.frames)
     found = load(kept(run), 1, "r")
     np.testing.assert_array_equal(found[0], made.value[0])
     size = made.layout.size
