@@ -137,6 +137,10 @@ class Settings:
         Workers that ``daskhpc run`` starts; None: one per task of the allocation, or what fits this machine.
     mpi : str or None
         ``srun --mpi=``; None: what fits the MPI library.
+    checkpoint : str or None
+        Folder in which ``daskhpc run`` keeps the results of every Parallel call of the program.
+    retry_failed : bool
+        Whether fits that failed are made again when they are in that folder.
     mpiexec : str or None
         The MPI launcher outside Slurm; None: the one that belongs to the MPI library.
     sources : Mapping[str, str]
@@ -159,6 +163,8 @@ class Settings:
     workers: int | None = _setting(None, _count)
     mpi: str | None = _setting(None, _text)
     mpiexec: str | None = _setting(None, _text)
+    checkpoint: str | None = _setting(None, _text)
+    retry_failed: bool = _setting(False, _flag)
     sources: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod

@@ -22,7 +22,7 @@ ROOT = Path(daskhpc.__file__).parent
 MODULE_LINES, FUNCTION_LINES = 400, 60
 
 BOTTOM = frozenset({"errors", "config"})
-BELOW = BOTTOM | {"runtime", "launch"}
+BELOW = BOTTOM | {"runtime", "launch", "journal"}
 LAYER_3 = ("parallel", "search", "arrays", "frames", "bags", "cubes", "explain", "postfit", "ddp", "report", "plots")
 EVERYTHING = frozenset({*BELOW, "cluster", "cli", *LAYER_3})
 
@@ -32,6 +32,7 @@ MAY: dict[str, frozenset[str]] = {
     "config": frozenset({"errors"}),
     "runtime": BOTTOM,
     "launch": BOTTOM,
+    "journal": frozenset({"errors"}),
     "cluster": BOTTOM | {"runtime"},
     **dict.fromkeys(LAYER_3, BELOW),
     "search": BELOW | {"parallel"},

@@ -20,6 +20,7 @@ from ..runtime.ask import installed_library, launcher_library, offered_mpi_types
 
 _AS_RANK = "--as-rank"
 _LAUNCHING = ("workers", "mpi")
+_KEEPING = ("checkpoint", "retry_failed")
 _INSIDE = "DASKHPC_INSIDE_RUN"
 
 
@@ -34,6 +35,8 @@ _INSIDE = "DASKHPC_INSIDE_RUN"
 @click.option("--memory-limit", help="Memory per worker process, such as 4GB.")
 @click.option("--interface", help="Network interface.")
 @click.option("--local-directory", help="Where workers spill to.")
+@click.option("--checkpoint", metavar="DIR", help="Keep the results of all Parallel calls in DIR; none is made twice.")
+@click.option("--retry-failed", is_flag=True, default=None, help="Make fits that failed, and are in DIR, again.")
 @click.option("--mpi", help="srun's --mpi; what fits the MPI library by default.")
 @click.option("--dry-run", is_flag=True, help="Print the command and do not run it.")
 @click.option(_AS_RANK, "as_rank", is_flag=True, hidden=True)
@@ -48,7 +51,7 @@ def run(script: str, args: tuple[str, ...], module: bool, dry_run: bool, as_rank
     try:
         settings = Settings.resolve(options)
         _check(script, module)
-        given = [f"--{k.replace('_', '-')}={v}" for k, v in options.items() if v is not None and k not in _LAUNCHING]
+        given = [_option(k, v) for k, v in options.items() if v is not None and k not in _LAUNCHING]
         target = ["-m", script] if module else [script]
         own = [*given, *(["--module"] if module else [])]
         # -P: a file in the working directory does not stand in for a module of daskhpc's or Dask's.
@@ -66,6 +69,11 @@ def run(script: str, args: tuple[str, ...], module: bool, dry_run: bool, as_rank
         click.echo(f"daskhpc: {error}", err=True)
         raise SystemExit(EXIT_FAILED) from None
     _run_here(script, args, module, is_rank, options)
+
+
+def _option(name: str, value: Any) -> str:
+    option = f"--{name.replace('_', '-')}"
+    return option if value is True else f"{option}={value}"
 
 
 def _check(script: str, module: bool) -> None:
@@ -183,7 +191,7 @@ def _run_here(script: str, args: Sequence[str], module: bool, ranks: bool, optio
 
     set_path(script, module)
     path = list(sys.path)
-    settings = {k: v for k, v in options.items() if k not in _LAUNCHING}
+    settings = {k: v for k, v in options.items() if k not in (*_LAUNCHING, *_KEEPING)}
     if ranks:
         initialize(**settings)
         start()
@@ -195,6 +203,32 @@ def _run_here(script: str, args: Sequence[str], module: bool, ranks: bool, optio
             raise SystemExit(EXIT_FAILED) from None
     _take_stdin()
     install(default=True)
+    _keep(options)
     os.environ[_INSIDE] = str(os.getpid())
     sys.path[:] = path  # without the folders that Dask added for workers
     run_as_main(script, args, module)
+
+
+def _keep(options: dict[str, Any]) -> None:
+    """Let the program keep its results where that was asked for, and draw the same random numbers each time."""
+    try:
+        settings = Settings.resolve({name: options[name] for name in _KEEPING})
+        if settings.checkpoint is None:
+            return
+        from ..parallel.keeping import keep_program
+
+        journal = keep_program(settings.checkpoint, settings.retry_failed).journal
+    except DaskhpcError as error:
+        click.echo(f"daskhpc: {error}", err=True)
+        raise SystemExit(EXIT_FAILED) from None
+    import random
+
+    import numpy as np
+
+    random.seed(journal.seed)
+    np.random.seed(journal.seed)
+    click.echo(
+        f"daskhpc: results are kept in {settings.checkpoint}, which has {len(journal)};"
+        f" random and numpy.random begin with the seed {journal.seed}.",
+        err=True,
+    )

@@ -22,6 +22,9 @@ from joblib._parallel_backends import (
 from joblib.parallel import TASK_ERROR
 
 from ..errors import SettingsError
+from . import keeping
+from .here import Here
+from .keeping import Keeper, Part, SearchKeeper
 from .local import LocalThreads
 from .members import slots_of
 from .orders import Options
@@ -48,6 +51,11 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
         What progress calls the work.
     first_n_jobs : int, optional
         ``n_jobs`` of the first Parallel here that names none; later ones stay serial, as everywhere in joblib.
+    checkpoint : path or False, optional
+        The folder in which results are kept: calls whose results are there are not made again. By default that of
+        ``daskhpc run --checkpoint``, where there is one; False: none.
+    retry_failed : bool
+        Whether fits that failed are done again.
     nesting_level, inner_max_num_threads
         joblib's.
 
@@ -71,13 +79,15 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
         progress: bool | str = False,
         label: str | None = None,
         first_n_jobs: int | None = None,
+        checkpoint: Any = None,
+        retry_failed: bool = False,
         **options: Any,
     ) -> None:
         if options:
             raise SettingsError(
                 "The joblib backend daskhpc does not have such an option.",
                 ", ".join(sorted(options)),
-                "client=, progress=, label=, first_n_jobs=, inner_max_num_threads=",
+                "client=, progress=, label=, first_n_jobs=, checkpoint=, retry_failed=, inner_max_num_threads=",
             )
         super().__init__(nesting_level=nesting_level, inner_max_num_threads=inner_max_num_threads)
         self.client = client
@@ -85,8 +95,11 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
         self.label = label
         if first_n_jobs is not None:
             self.default_n_jobs = first_n_jobs
+        self._given_keeper = _keeper(checkpoint, retry_failed)
+        self._keeper: Keeper | None = None
+        self._part: Part | None = None
         self.parallel: Any = None
-        self._runs: dict[int, tuple[Any, Run]] = {}
+        self._runs: dict[int, tuple[Any, Run | Here]] = {}
         self._choices: dict[str, Any] = {}
         self._calls = itertools.count()
         self._call = self._asked = 0
@@ -99,12 +112,11 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
         """How many calls can run at once; at least 2 on a cluster, since joblib makes calls one by one here for 1."""
         if n_jobs == 0:
             raise ValueError("n_jobs == 0 in Parallel has no meaning")
-        if n_jobs is None or n_jobs == 1:
-            return 1
-        client = self._client()
-        if client is None:
-            return int(self._without_client().effective_n_jobs(n_jobs))
-        return max(2, slots_of(n_jobs, sum(client.ncores().values())))
+        client = None if n_jobs is None or n_jobs == 1 else self._client()
+        if client is not None and n_jobs is not None:
+            return max(2, slots_of(n_jobs, sum(client.ncores().values())))
+        found = 1 if n_jobs is None else int(self._without_client().effective_n_jobs(n_jobs))
+        return max(2, found) if isinstance(self._keeper, SearchKeeper) else found
 
     def configure(
         self,
@@ -116,10 +128,11 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
     ) -> int:
         """Prepare for one Parallel."""
         self.__dict__.pop("default_n_jobs", None)
+        self._keeper = self._keeper_of(prefer)
         slots = self.effective_n_jobs(n_jobs)
         if slots == 1:
             raise FallbackToBackend(SequentialBackend(nesting_level=self.nesting_level))
-        if self._client() is None:
+        if self._client() is None and self._keeper is None:
             raise FallbackToBackend(self._without_client())
         if prefer == "threads" and not self._elsewhere():
             raise FallbackToBackend(_Threads(nesting_level=self.nesting_level))
@@ -129,6 +142,16 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
             # joblib would hand out a few calls at a time; all of them are needed to put the long ones first.
             parallel.pre_dispatch = "all"
         return slots
+
+    def _keeper_of(self, prefer: str | None) -> Keeper | None:
+        """What keeps the results of a Parallel: of a search only those of its fits, not of what its refit calls.
+
+        Calls that prefer threads may have effects in this process, which no journal has.
+        """
+        keeper = self._given_keeper
+        if isinstance(keeper, SearchKeeper):
+            self._given_keeper = None
+        return None if prefer == "threads" or in_task() else keeper
 
     def _without_client(self) -> Any:
         """joblib's own processes; in a task the threads that it may use."""
@@ -158,6 +181,8 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
         """One call of a Parallel begins."""
         self._call = next(self._calls)
         self._asked, self._began = 0, time.monotonic()
+        if self._keeper is not None:
+            self._part = self._keeper.begin(self.label or "Parallel")
         if self.parallel is not None:
             # So that joblib gives away each call as soon as the caller has made it, rather than n_jobs at once.
             self.parallel._cached_effective_n_jobs = 1
@@ -175,12 +200,16 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
         found = self._runs.get(id(parallel))
         if found is None or found[1].closed:
             found = self._runs[id(parallel)] = (parallel, self._new_run())
-        return found[1].add(func.items, callback, self._call)
+        return found[1].add(func.items, callback, self._call, self._part)
 
     apply_async = submit  # its name before joblib 1.5
 
-    def _new_run(self) -> Run:
-        choices = self._choices
+    def _new_run(self) -> Run | Here:
+        choices, client = self._choices, self._client()
+        serial = choices["n_jobs"] in (None, 1)
+        if self._keeper is not None and (client is None or serial):
+            here = 1 if serial else int(self._without_client().effective_n_jobs(choices["n_jobs"]))
+            return Here(here, self._progress(), self._keeper)
         options = Options(
             n_jobs=choices["n_jobs"],
             threshold=choices.get("max_nbytes"),
@@ -188,7 +217,7 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
             inner_threads=self.inner_max_num_threads,
         )
         local = LocalThreads(_threads_here()) if choices["prefer"] == "threads" else None
-        return Run(self._client(), options, self._progress(), local)
+        return Run(client, options, self._progress(), local, self._keeper)
 
     def _progress(self) -> Any:
         if self.label is not None:
@@ -209,6 +238,8 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
                     tracker.get_result(None)
         for parallel, run in self._runs.values():
             run.tally.complete = run.tally.complete or parallel.pre_dispatch == "all"
+        if self._keeper is not None and self._part is not None and self.parallel.pre_dispatch == "all":
+            self._keeper.known(self._part)
         yield
 
     def abort_everything(self, ensure_ready: bool = True) -> None:
@@ -217,6 +248,7 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
             if parallel._aborting:
                 run.abort()
                 del self._runs[key]
+                self._end_part(aborted=True)
 
     def terminate(self) -> None:
         """A Parallel has ended: nothing of it stays on the workers."""
@@ -224,6 +256,12 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
             if not parallel._running and not parallel._managed_backend:
                 run.close()
                 del self._runs[key]
+                self._end_part(aborted=False)
+
+    def _end_part(self, aborted: bool) -> None:
+        part, self._part = self._part, None
+        if part is not None and self._keeper is not None:
+            self._keeper.end(part, aborted)
 
     def get_nested_backend(self) -> tuple[Any, int | None]:
         """What joblib writes into its batches; tasks set their own."""
@@ -235,6 +273,15 @@ class _Threads(ThreadingBackend):  # type: ignore[misc]
 
     def effective_n_jobs(self, n_jobs: int) -> int:
         return min(int(super().effective_n_jobs(n_jobs)), _threads_here())
+
+
+def _keeper(checkpoint: Any, retry_failed: bool) -> Keeper | None:
+    """Where results are kept: in what was asked for, or where the whole program keeps them."""
+    if isinstance(checkpoint, Keeper):
+        return checkpoint
+    if checkpoint is None or checkpoint is True:
+        return keeping.program
+    return None if checkpoint is False else Keeper(keeping.opened(checkpoint, "calls"), retry_failed)
 
 
 def in_task() -> bool:

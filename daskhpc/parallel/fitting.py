@@ -138,6 +138,13 @@ def best_of(result: Any) -> float | None:
     return None if result.get("fit_error") or score != score else float(score)
 
 
+def told(arguments: Mapping[str, Any], result: Any) -> dict[str, Any]:
+    """What tables of results show of a fit: its parameters, its split, its score."""
+    split, splits = arguments.get("split_progress") or (None, None)
+    about = {"params": arguments.get("parameters"), "split": split, "splits": splits, "score": best_of(result)}
+    return {name: value for name, value in about.items() if value is not None}
+
+
 def error_of(result: Any) -> str | None:
     """The last line of what a fit failed with, None where it did not."""
     text = result.get("fit_error") if isinstance(result, dict) else None

@@ -34,6 +34,8 @@ class Call:
         Calls of one group share what they fit and go to one worker: a prefix and a split.
     nbytes : int
         Bytes that it alone holds.
+    key, part, about
+        Its key in the journal, the Parallel call that it is of there, and what its record says of it besides.
     """
 
     place: Any
@@ -46,6 +48,9 @@ class Call:
     kind: Hashable = None
     group: Hashable = None
     nbytes: int = 0
+    key: str = ""
+    part: Any = None
+    about: dict[str, Any] = field(default_factory=dict)
 
 
 class Costs:

@@ -10,12 +10,13 @@ import pickle
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from dask.utils import funcname
 
 from .flight import Flight, overdue, unless_gone
+from .keeping import Keeper, Part
 from .local import LocalThreads
 from .members import Member, Members, dealt, slots_of
 from .orders import Builder, Options
@@ -45,14 +46,24 @@ class Run:
     progress : Progress
     local : LocalThreads, optional
         Threads of this process, which are tried first and left when the cluster is worth its way.
+    keeper : Keeper, optional
+        Calls whose results it has are not sent.
 
     Notes
     -----
     All state is changed on the client's event loop; the caller's thread only adds calls.
     """
 
-    def __init__(self, client: Any, options: Options, progress: Progress, local: LocalThreads | None = None) -> None:
+    def __init__(
+        self,
+        client: Any,
+        options: Options,
+        progress: Progress,
+        local: LocalThreads | None = None,
+        keeper: Keeper | None = None,
+    ) -> None:
         self.client = client
+        self.keeper = keeper
         self.options = options
         self.tally = Tally(progress)
         self.local = local
@@ -81,11 +92,11 @@ class Run:
 
     # Called by the thread that makes the calls.
 
-    def add(self, items: list[Any], callback: Callable[[Any], None], call_number: int) -> Batch:
+    def add(self, items: list[Any], callback: Callable[[Any], None], call_number: int, part: Part | None) -> Batch:
         """Take a batch of calls; `callback` gets the batch when all of them have ended."""
         batch = Batch(len(items), callback)
-        for index, (function, args, kwargs) in enumerate(items):
-            call = self.builder.make(Call((batch, index), function, args, kwargs), call_number)
+        for call in self.tally.new_calls(batch, items, self.keeper, part):
+            self.builder.make(call, call_number)
             self.tally.expect(call)
             self._arrived.append(call)
         if self._broken is not None:
@@ -224,7 +235,7 @@ class Run:
     async def _locally(self, call: Call, local: LocalThreads) -> None:
         ok, value, seconds = await local.run(call)
         self.pool.learn(call, seconds)
-        self._finish(call, ok, value)
+        self._finish(call, ok, value, seconds)
         self._wake.set()
 
     async def _fly(self, member: Member, flight: Flight, seconds: float) -> None:
@@ -259,16 +270,18 @@ class Run:
         self.placer.opened(member, reply.opened)
         self.builder.acknowledged(member, reply)
         deliver(reply.messages)
-        self._take_results(flight, reply.outcomes, reply.costs)
+        self._take_results(member, flight, reply.outcomes, reply.costs)
         self._give_back(flight.give_back())
         self.tally.show(len(self.members.alive))
 
-    def _take_results(self, flight: Flight, outcomes: list[Any], costs: list[tuple[float, float]]) -> None:
+    def _take_results(
+        self, member: Member, flight: Flight, outcomes: Sequence[Any], costs: Sequence[tuple[float, float]]
+    ) -> None:
         for call, outcome, (spent, saved) in flight.landed(outcomes, costs):
             ok, value = read(outcome)
             if ok:
                 self.pool.learn(call, spent, saved)
-            self._finish(call, ok, value)
+            self._finish(call, ok, value, spent + saved, member.host)
 
     def _give_back(self, calls: list[Call]) -> None:
         for call in reversed(calls):
@@ -281,7 +294,7 @@ class Run:
         for flight in late:
             if member.address in told and not flight.over and not flight.gone.is_set():
                 begun = told[member.address].get(flight.name)
-                self._take_results(flight, *(begun or ((), ())))
+                self._take_results(member, flight, *(begun or ((), ())))
                 self._give_back(flight.give_back(keep=begun is not None))
         self._wake.set()
 
@@ -364,10 +377,12 @@ class Run:
     async def _give_up(self, call: Call, member: Member) -> None:
         cause = await self.members.cause(member)
         ok, value = failed_alone(call, member.host, cause)
-        self._finish(call, ok, value)
+        self._finish(call, ok, value, 0.0, member.host)
 
-    def _finish(self, call: Call, ok: bool, value: Any) -> None:
+    def _finish(self, call: Call, ok: bool, value: Any, seconds: float = 0.0, host: str = "") -> None:
         """One call has ended."""
+        if ok and self.keeper is not None and call.part is not None:
+            self.keeper.keep(call, value, seconds, host)
         gone = self.builder.finished(call)
         if gone:
             for number in gone:

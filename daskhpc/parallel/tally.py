@@ -9,13 +9,14 @@ from collections.abc import Callable
 from typing import Any
 
 from . import fitting
+from .keeping import Keeper, Part
 from .outcome import Batch
 from .pool import Call
 from .progress import Progress, Standing
 
 _AHEAD_BYTES = 512 << 20
 _AT_LEAST = 100
-_BREATH = 20
+_BREATH = 4
 
 
 class Tally:
@@ -33,7 +34,7 @@ class Tally:
 
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
-        self.known = self.done = self.failed = 0
+        self.known = self.done = self.failed = self.replayed = 0
         self.best: float | None = None
         self.complete = self.closed = False
         self._began = time.monotonic()
@@ -42,9 +43,25 @@ class Tally:
         self._results: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         threading.Thread(target=self._hand_back, name="daskhpc results", daemon=True).start()
 
+    def new_calls(self, batch: Batch, items: list[Any], keeper: Keeper | None, part: Part | None) -> list[Call]:
+        """The calls of a batch that have to be made; the results of the others are in the journal."""
+        calls = []
+        for index, (function, args, kwargs) in enumerate(items):
+            call = Call((batch, index), function, args, kwargs)
+            found = keeper.recall(call, part) if keeper is not None and part is not None else None
+            if found is None:
+                calls.append(call)
+                continue
+            with self._room:
+                self.known += 1
+                self.replayed += 1
+            self.ended(call, True, found.value)
+        return calls
+
     def expect(self, call: Call) -> None:
         """A call was made; waits while what such calls alone hold is too much and enough of them wait already."""
-        self.known += 1
+        with self._room:
+            self.known += 1
         if self.known % _BREATH == 0:
             time.sleep(0)  # lets the event loop have the interpreter, which Python would give it 5 ms later
         if not call.nbytes:
@@ -56,18 +73,18 @@ class Tally:
 
     def ended(self, call: Call, ok: bool, value: Any) -> None:
         """A call has ended."""
-        self.done += 1
-        if ok and call.template is not None and call.template.fit:
-            error, score = fitting.error_of(value), fitting.best_of(value)
-            if error:
-                self.failed += 1
-                self.progress.failure(error)
+        fit = ok and fitting.is_fit(call.function)
+        error, score = (fitting.error_of(value), fitting.best_of(value)) if fit else (None, None)
+        with self._room:
+            self.done += 1
+            self.failed += bool(error)
             if score is not None:
                 self.best = score if self.best is None else max(self.best, score)
-        if call.nbytes:
-            with self._room:
+            if call.nbytes:
                 self._ahead -= call.nbytes
                 self._room.notify_all()
+        if error:
+            self.progress.failure(error)
         batch: Batch
         batch, index = call.place
         if batch.put(index, ok, value):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
+import os
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import joblib
 from sklearn import model_selection
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 
+from .checkpoint import finish, kept
 from .choice import chosen_client
 from .data import brought
 
@@ -31,6 +33,11 @@ scheduler : distributed.Client, optional
     runs them. A clone keeps it, a pickle does not.
 progress : bool or {{"auto", "bar", "lines", "html"}}, default="auto"
     How a fit on a cluster shows how far it is. "auto" suits the place where the program runs, False shows nothing.
+checkpoint : path, optional
+    The folder in which the result of every fit is kept. Fitted again, in another process too, the search makes only
+    the fits that are not there, and draws the same candidates and splits where nobody gave it a seed.
+retry_failed : bool, default=False
+    Whether fits that failed are made again.
 
 See Also
 --------
@@ -43,16 +50,24 @@ class ClusterSearch:
 
     Notes
     -----
-    The signature that `inspect` (and so ``get_params``) sees is that of scikit-learn's class, with `scheduler` and
-    `progress` at its end, whatever the release of scikit-learn.
+    The signature that `inspect` (and so ``get_params``) sees is that of scikit-learn's class, with these parameters at
+    its end, whatever the release of scikit-learn.
     """
 
     def __init__(
-        self, *args: Any, scheduler: Client | None = None, progress: bool | str = "auto", **kwargs: Any
+        self,
+        *args: Any,
+        scheduler: Client | None = None,
+        progress: bool | str = "auto",
+        checkpoint: str | os.PathLike[str] | None = None,
+        retry_failed: bool = False,
+        **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self.scheduler = scheduler
         self.progress = progress
+        self.checkpoint = checkpoint
+        self.retry_failed = retry_failed
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -81,11 +96,16 @@ class ClusterSearch:
             Where `scheduler` is not an open client.
         DataTooLargeError
             Where Dask collections do not fit the memory of this process.
+        JournalError
+            Where the checkpoint cannot be used, or is of other work: what differs is named.
         """
         client = chosen_client(self.scheduler)
         data = brought({"X": X, "y": y, **params}, client)
-        with _engine(client, self.progress, type(self).__name__):
-            return super().fit(**data)  # type: ignore[misc]
+        with kept(self, data) as keeper, _engine(client, self.progress, type(self).__name__, keeper):
+            super().fit(**data)  # type: ignore[misc]
+        if keeper is not None:
+            finish(self, keeper)
+        return self
 
     def __sklearn_clone__(self) -> Any:
         bare = copy.copy(self)
@@ -122,12 +142,20 @@ def _init(parents: Any) -> Any:
     return __init__
 
 
-def _engine(client: Any, progress: Any, label: str) -> AbstractContextManager[Any]:
-    """What joblib runs the fits in: daskhpc's backend on a client's cluster, joblib's own choice without one."""
-    if client is None:
+def _engine(client: Any, progress: Any, label: str, keeper: Any) -> AbstractContextManager[Any]:
+    """What joblib runs the fits in: daskhpc's backend on a client's cluster, joblib's own choice without one.
+
+    With a checkpoint it is daskhpc's backend also without a cluster, on this machine.
+    """
+    if client is None and keeper is None:
         return nullcontext()
     engine: AbstractContextManager[Any] = joblib.parallel_config(
-        backend="daskhpc", client=client, progress=progress, label=label, first_n_jobs=-1
+        backend="daskhpc",
+        client=client,
+        progress=progress,
+        label=label,
+        first_n_jobs=None if client is None else -1,
+        checkpoint=keeper,
     )
     return engine
 

@@ -1,0 +1,1 @@
+"""Results that outlive their process: what was computed once is read back, exactly."""

@@ -1,0 +1,265 @@
+"""Functions, classes and modules taken apart: libraries by name and version, the user's own code by what it says."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import functools
+import importlib.util
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
+from typing import Any
+
+from .node import Attributes, Lenient, Node
+from .origins import file_of, named, origin
+from .source import module_source, reads, source
+
+_DESCRIPTORS = (types.MemberDescriptorType, types.GetSetDescriptorType)
+_OF_PYTHON = frozenset(
+    {
+        "__module__",
+        "__qualname__",
+        "__doc__",
+        "__dict__",
+        "__weakref__",
+        "__annotations__",
+        "__annotate__",
+        "__annotate_func__",
+        "__annotations_cache__",
+        "__firstlineno__",
+        "__static_attributes__",
+        "__orig_bases__",
+        "__parameters__",
+        "__type_params__",
+        "__abstractmethods__",
+        "_abc_impl",
+        "__dataclass_fields__",
+        "__dataclass_params__",
+        "__match_args__",
+        "__slotnames__",
+    }
+)
+_FIELD = ("name", "default", "default_factory", "init", "repr", "hash", "compare", "kw_only")
+_PARAMS = ("init", "repr", "eq", "order", "unsafe_hash", "frozen")
+
+
+def handler(kind: type) -> Callable[[Any], Node] | None:
+    """How objects of a type are taken apart, where they are code."""
+    for family, take_apart in _KINDS:
+        if issubclass(kind, family):
+            return take_apart
+    return None
+
+
+def _function(function: FunctionType) -> Node:
+    """A library's by name; else the code, and what it refers to.
+
+    Notes
+    -----
+    The user's own: source, defaults, closure, attributes, and what it reads of its module. Where the module's file
+    does not matter, nor its name, so that the same function has the same token as ``__main__``'s, and where it arrived
+    by cloudpickle. What a library's decorator made goes by the library's code and what that encloses.
+    """
+    if named(function.__module__, function.__qualname__) is function:
+        home = origin(function.__module__)
+        if not home.own:
+            return Node("function", [function.__module__, function.__qualname__, home.version], keep=True)
+    code, module = function.__code__, function.__globals__.get("__name__")
+    home = origin(module)
+    body: Any = code if home.own else Node("name", [module, code.co_qualname, home.version])
+    read = _globals(function) if home.own else {}
+    name = f" (function {function.__qualname__})"
+    return Node(
+        "own function",
+        [
+            function.__qualname__,
+            body,
+            function.__defaults__,
+            function.__kwdefaults__,
+            [_cell(cell) for cell in function.__closure__ or ()],
+            Attributes({k: v for k, v in vars(function).items() if not k.startswith("__")}),
+            Attributes(read),
+        ],
+        ["", "", f"{name} default", f"{name} default", f"{name} enclosed", name, f"{name} global"],
+        keep=True,
+    )
+
+
+def _cell(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return Node("empty cell", [])
+
+
+def _globals(function: FunctionType) -> dict[str, Any]:
+    """What a function reads of its module: code strictly, other things by their type where they have no key."""
+    space, found = function.__globals__, reads(function.__code__)
+    values: dict[str, Any] = {}
+    for first, *rest in found.names:
+        if first not in space or (first.startswith("__") and first.endswith("__")):
+            continue
+        name, value = first, space[first]
+        while rest and isinstance(value, ModuleType) and origin(value.__name__).own and hasattr(value, rest[0]):
+            name, value = f"{name}.{rest[0]}", getattr(value, rest.pop(0))
+        values[name] = value if isinstance(value, FunctionType | type) else Lenient(value)
+    for level, module, names in found.imports:
+        full = importlib.util.resolve_name("." * level + module, space.get("__package__") or "") if level else module
+        values[f"import {module}"] = _module_named(full)
+        for name in names:
+            if file_of(f"{full}.{name}") is not None:
+                values[f"import {module}.{name}"] = _module_named(f"{full}.{name}")
+    return values
+
+
+def _code(code: CodeType) -> Node:
+    text = source(code)
+    if text is not None:
+        return Node("source", [text])
+    constants = code.co_consts[1:] if code.co_consts and isinstance(code.co_consts[0], str) else code.co_consts
+    numbers = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags)
+    names = (code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars)
+    return Node("bytecode", [code.co_code, constants, *names, *numbers, code.co_exceptiontable])
+
+
+def _class(kind: type) -> Node:
+    """A library's by name; else what its body left: methods, attributes, bases.
+
+    Notes
+    -----
+    Nothing is taken from the source of the class as such, so a class that arrived by cloudpickle is the same. What
+    dataclasses, enumerations and named tuples generate differs between versions of Python and is left out; their
+    fields and members count.
+    """
+    home = origin(kind.__module__)
+    if not home.own and named(kind.__module__, kind.__qualname__) is kind:
+        return Node("class", [kind.__module__, kind.__qualname__, home.version], keep=True)
+    children = [kind.__qualname__, type(kind), kind.__bases__, Attributes(dict(_members(kind)))]
+    return Node("own class", children, ["", "", "", f" (class {kind.__qualname__})"], keep=True)
+
+
+def _members(kind: type) -> Iterator[tuple[str, Any]]:
+    space = vars(kind)
+    made = "__dataclass_fields__" in space or issubclass(kind, enum.Enum) or hasattr(kind, "_fields")
+    members = set(kind.__members__) if issubclass(kind, enum.Enum) else set()
+    for name, value in space.items():
+        if name in _OF_PYTHON or name in members or isinstance(value, _DESCRIPTORS):
+            continue
+        inner = value.__func__ if isinstance(value, classmethod | staticmethod) else value
+        if made and _generated(kind, name, inner):
+            continue
+        yield name, value if isinstance(value, FunctionType | type) else Lenient(value)
+    if "__dataclass_fields__" in space:
+        fields = [[getattr(f, n) for n in _FIELD] for f in dataclasses.fields(kind)]
+        parameters = space["__dataclass_params__"]
+        yield "(fields)", [fields, [getattr(parameters, n) for n in _PARAMS]]
+    if issubclass(kind, enum.Enum):
+        yield "(members)", [(name, member.value) for name, member in kind.__members__.items()]
+
+
+def _generated(kind: type, name: str, value: Any) -> bool:
+    if type(value).__name__ == "_tuplegetter":
+        return True
+    by_library = issubclass(kind, enum.Enum) or value is None or isinstance(value, FunctionType | BuiltinFunctionType)
+    return name.startswith("_") and by_library and not _written(value)
+
+
+def _written(value: Any) -> bool:
+    """Whether a method is the user's own, not made by a library."""
+    return (
+        isinstance(value, FunctionType)
+        and origin(value.__globals__.get("__name__")).own
+        and not (value.__code__.co_filename == "<string>" and source(value.__code__) is None)
+    )
+
+
+def _module(module: ModuleType) -> Node:
+    return _module_named(module.__name__)
+
+
+def _module_named(name: str) -> Node:
+    """A library's module by its version, the user's own by its source."""
+    home = origin(name)
+    if not home.own:
+        return Node("module", [name, home.version])
+    file = file_of(name)
+    path = Path(file) if file is not None and name != "__main__" else None
+    if path is None or path.suffix != ".py" or not path.is_file():
+        return Node("module", [name])
+    return Node("own module", [name.rpartition(".")[2], module_source(path.read_text("utf-8", "replace"))])
+
+
+def _builtin(function: Any) -> Node:
+    """A function of C: by its module, or by the object that it is bound to."""
+    bound = getattr(function, "__self__", None)
+    if bound is None or isinstance(bound, ModuleType):
+        module = function.__module__ or ""
+        return Node("builtin", [module, function.__qualname__, origin(module).version if module else ""], keep=True)
+    return Node("bound builtin", [function.__name__, bound], ["", ".__self__"])
+
+
+def _method(method: MethodType) -> Node:
+    return Node("method", [method.__func__, method.__self__], ["", ".__self__"])
+
+
+def _descriptor(found: Any) -> Node:
+    return Node("descriptor", [found.__objclass__, found.__name__])
+
+
+def _property(found: property) -> Node:
+    return Node("property", [found.fget, found.fset, found.fdel])
+
+
+def _wrapped(found: Any) -> Node:
+    return Node(type(found).__name__, [found.__func__])
+
+
+def _cached_property(found: Any) -> Node:
+    return Node("cached_property", [found.func])
+
+
+def _cached(function: Any) -> Node:
+    return Node("lru_cache", [function.__wrapped__])
+
+
+def _partial(found: functools.partial[Any]) -> Node:
+    return Node(
+        "partial",
+        [type(found), found.func, found.args, found.keywords, Attributes(vars(found))],
+        ["", ".func", ".args", ".keywords", ""],
+    )
+
+
+def _member(member: enum.Enum) -> Node:
+    return Node("enum", [type(member), member.name, member.value])
+
+
+def _mapping(found: Any) -> Node:
+    return Node("mappingproxy", [dict(found)], [""])
+
+
+def _kinds() -> Iterator[tuple[type, Callable[[Any], Node]]]:
+    yield FunctionType, _function
+    yield enum.Enum, _member
+    yield type, _class
+    yield CodeType, _code
+    yield ModuleType, _module
+    yield MethodType, _method
+    yield BuiltinFunctionType, _builtin
+    yield types.MethodWrapperType, _builtin
+    for kind in (types.MethodDescriptorType, types.WrapperDescriptorType, types.ClassMethodDescriptorType):
+        yield kind, _descriptor
+    yield types.GetSetDescriptorType, _descriptor
+    yield types.MemberDescriptorType, _descriptor
+    yield property, _property
+    yield classmethod, _wrapped
+    yield staticmethod, _wrapped
+    yield functools.cached_property, _cached_property
+    yield type(functools.lru_cache(len)), _cached
+    yield functools.partial, _partial
+    yield types.MappingProxyType, _mapping
+
+
+_KINDS = tuple(_kinds())

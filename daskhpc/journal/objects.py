@@ -1,0 +1,171 @@
+"""Any object taken apart: estimators by their attributes, the rest by what its pickle says."""
+
+from __future__ import annotations
+
+import copyreg
+import fractions
+import pathlib
+import sys
+import types
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from .node import Attributes, Node, UnkeyableError, Unordered, digest
+from .origins import origin
+
+WITHOUT = frozenset({"n_jobs", "verbose"})
+"""Attributes of scikit-learn's estimators that no result depends on."""
+
+_OF_CALLBACKS = frozenset({"_skl_callbacks", "_skl_callbacks_to_teardown", "_callback_fit_ctx", "_parent_callback_ctx"})
+_LEFT_OUT = WITHOUT | _OF_CALLBACKS | {"_sklearn_version"}
+_WORDS = {
+    "_thread.lock": "a thread lock",
+    "_thread.RLock": "a thread lock",
+    "socket.socket": "a socket",
+    "builtins.generator": "a generator",
+    "builtins.coroutine": "a coroutine",
+    "builtins.frame": "a frame",
+    "weakref.ReferenceType": "a weak reference",
+}
+
+
+def handler(kind: type) -> Callable[[Any], Node]:
+    """How objects of a type are taken apart, which are neither data nor code."""
+    found = _KINDS.get(f"{kind.__module__.removesuffix('._local')}.{kind.__qualname__}")
+    if found is not None:
+        return found
+    base = getattr(sys.modules.get("sklearn.base"), "BaseEstimator", None)
+    if base is not None and issubclass(kind, base):
+        return _estimator if _plain(kind, base) else _estimator_by_pickle
+    return _scorer if kind.__module__ == "sklearn.metrics._scorer" else by_pickle
+
+
+def by_pickle(obj: Any) -> Node:
+    """The callable, its arguments, the state and the items of ``__reduce_ex__``."""
+    kind = type(obj)
+    reduced = _reduce(obj)
+    if isinstance(reduced, str):
+        module = getattr(obj, "__module__", None) or kind.__module__
+        home = origin(module)
+        return Node("global", ["" if home.own else module, reduced, home.version])
+    made, arguments, state, items, pairs = (*reduced, None, None, None)[:5]
+    mapped: Any = list(pairs) if pairs is not None else None
+    if mapped and isinstance(obj, dict) and not isinstance(obj, OrderedDict):
+        mapped = Unordered(mapped)
+    children = [kind, made, arguments, _state(state), list(items) if items is not None else None, mapped]
+    return Node("object", children, [""] * len(children))
+
+
+def _scorer(scorer: Any) -> Node:
+    """One of scikit-learn's, which nothing changes: each call of a search has it."""
+    return by_pickle(scorer)._replace(keep=True)
+
+
+def _reduce(obj: Any) -> Any:
+    kind = type(obj)
+    name = f"{kind.__module__}.{kind.__qualname__}"
+    if name in _WORDS:
+        raise UnkeyableError(_WORDS[name])
+    try:
+        special = copyreg.dispatch_table.get(kind)
+        return special(obj) if special is not None else obj.__reduce_ex__(5)
+    except (RecursionError, MemoryError):
+        raise
+    except Exception as error:
+        if name.startswith("_io."):
+            raise UnkeyableError("an open file") from None
+        text = str(error).partition("\n")[0][:200]
+        raise UnkeyableError(f"an object of {name}, which cannot be pickled ({text})") from None
+
+
+def _state(state: Any) -> Any:
+    if type(state) is dict and all(type(k) is str for k in state):
+        return Attributes(state)
+    if type(state) is tuple and len(state) == 2 and all(part is None or type(part) is dict for part in state):
+        return Node("slots", [_state(part) for part in state], ["", ""])
+    return state
+
+
+def _plain(kind: Any, base: Any) -> bool:
+    stock = kind.__reduce_ex__ is object.__reduce_ex__ and kind.__reduce__ is object.__reduce__
+    return stock and kind.__getstate__ is base.__getstate__
+
+
+def _estimator(estimator: Any) -> Node:
+    return Node("estimator", [type(estimator), _state_of(vars(estimator))], ["", ""])
+
+
+def _estimator_by_pickle(estimator: Any) -> Node:
+    node = by_pickle(estimator)
+    reduced = list(_reduce(estimator))
+    if len(reduced) > 2 and type(reduced[2]) is dict:
+        return Node(node.kind, [*node.children[:3], _state_of(reduced[2]), *node.children[4:]], node.names)
+    return node
+
+
+def _state_of(state: Mapping[str, Any]) -> Attributes:
+    kept = {k: v for k, v in state.items() if k not in _LEFT_OUT}
+    if "param_distributions" in kept:
+        kept["param_distributions"] = _drawn_from(kept["param_distributions"])
+    return Attributes(kept)
+
+
+def _drawn_from(given: Any) -> Any:
+    """Distributions of a search without their own random state: the search draws with its own."""
+    if isinstance(given, list):
+        return [_drawn_from(each) for each in given]
+    if not isinstance(given, dict):
+        return given
+    return {k: _distribution(v) if hasattr(v, "rvs") and hasattr(v, "dist") else v for k, v in given.items()}
+
+
+def _distribution(frozen: Any) -> Node:
+    state = {k: v for k, v in vars(frozen).items() if k != "dist"}
+    return Node("distribution", [type(frozen), type(frozen.dist), Attributes(state)])
+
+
+def _path(path: pathlib.PurePath) -> Node:
+    return Node("path", [type(path).__name__, str(path)])
+
+
+def _fraction(number: fractions.Fraction) -> Node:
+    return Node("fraction", [type(number), number.numerator, number.denominator])
+
+
+def _date(moment: Any) -> Node:
+    zone = getattr(moment, "tzinfo", None)
+    fold = getattr(moment, "fold", 0)
+    return Node("date", [type(moment), moment.isoformat(), fold, zone])
+
+
+def _buffer(found: Any) -> Node:
+    return Node("buffer", [type(found).__name__, digest(memoryview(found).tobytes())])
+
+
+def _memory(_: Any) -> Node:
+    return Node("joblib.Memory", [])
+
+
+def _memorized(function: Any) -> Node:
+    return Node("joblib.Memory", [function.func], [".func"])
+
+
+def _simple_namespace(found: types.SimpleNamespace) -> Node:
+    return Node("namespace", [type(found), Attributes(vars(found))], ["", ""])
+
+
+_KINDS: Mapping[str, Callable[[Any], Node]] = {
+    **dict.fromkeys((f"pathlib.{p}{k}Path" for p in ("", "Pure") for k in ("", "Posix", "Windows")), _path),
+    "fractions.Fraction": _fraction,
+    "datetime.date": _date,
+    "datetime.datetime": _date,
+    "datetime.time": _date,
+    "builtins.memoryview": _buffer,
+    "builtins.bytearray": _buffer,
+    "pickle.PickleBuffer": _buffer,
+    "_pickle.PickleBuffer": _buffer,
+    "joblib.memory.Memory": _memory,
+    "joblib.memory.MemorizedFunc": _memorized,
+    "types.SimpleNamespace": _simple_namespace,
+}

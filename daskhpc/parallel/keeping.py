@@ -1,0 +1,199 @@
+"""Results of calls kept in a journal: which are there, and which are to be saved."""
+
+from __future__ import annotations
+
+import atexit
+import itertools
+import os
+import socket
+import sys
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import xxhash
+
+from ..journal.calls import call_key
+from ..journal.folder import same_work
+from ..journal.journal import Journal, Result
+from ..journal.tokens import Tokens
+from . import fitting
+from .pool import Call
+
+SYNC_SECONDS = 10.0
+_INNER = frozenset({"daskhpc", "joblib", "sklearn", "contextlib"})
+
+
+@dataclass(slots=True, eq=False)
+class Part:
+    """One use of Parallel, as the journal's notes tell of it.
+
+    Attributes
+    ----------
+    id : str
+    known, replayed : int
+        Calls, and those of them whose results were there.
+    told : bool
+        Whether all of them are known, and noted.
+    """
+
+    id: str
+    known: int = 0
+    replayed: int = 0
+    told: bool = False
+
+
+class Keeper:
+    """The results of one program, search or sweep.
+
+    Parameters
+    ----------
+    journal : Journal
+    retry_failed : bool
+        Whether fits that failed are done again.
+
+    Notes
+    -----
+    The same call made twice is two calls, the first and the second of its key: where a function draws at random, its
+    results differ, and each gets its own back.
+    """
+
+    def __init__(self, journal: Journal, retry_failed: bool = False) -> None:
+        self.journal = journal
+        self.retry_failed = retry_failed
+        self.tokens = Tokens()
+        self._met: Counter[str] = Counter()
+        self._process = uuid.uuid4().hex[:8]
+        self._numbers = itertools.count()
+        self._host = socket.gethostname()
+
+    def begin(self, label: str) -> Part:
+        """A Parallel call begins; what the program has changed since the last one is looked at anew."""
+        self.tokens.forget()
+        part = Part(f"{self._process}-{next(self._numbers)}")
+        self._note(part, place=place(), label=label, began=time.time(), host=self._host, pid=os.getpid())
+        return part
+
+    def recall(self, call: Call, part: Part) -> Result | None:
+        """The result of a call, None where it has to be made.
+
+        Raises
+        ------
+        JournalError
+            Where an argument has no key.
+        """
+        content = call_key(call.function, call.args, call.kwargs, self.tokens)
+        count = self._met[content]
+        self._met[content] += 1
+        call.key = content if not count else xxhash.xxh3_128_hexdigest(f"{content} {count}".encode())
+        call.part = part
+        part.known += 1
+        found = self.journal.get(call.key)
+        if found is None or (self.retry_failed and not found.ok):
+            return None
+        part.replayed += 1
+        return found
+
+    def keep(self, call: Call, value: Any, seconds: float, host: str) -> None:
+        """Save what a call returned; a failed fit as one."""
+        about: dict[str, Any] = {"call": call.part.id}
+        error = None
+        if fitting.is_fit(call.function):
+            about.update(fitting.told(fitting.bind(call.args, call.kwargs), value))
+            error = fitting.error_of(value)
+            # scikit-learn puts other scores into the results of failed fits.
+            value = dict(value) if type(value) is dict else value
+        about.update(call.about)
+        self.journal.append(call.key, error is None, value, seconds, host or self._host, about, error=error)
+
+    def known(self, part: Part) -> None:
+        """All calls of a Parallel are made."""
+        if not part.told:
+            part.told = True
+            self._note(part, known=part.known, replayed=part.replayed)
+
+    def end(self, part: Part, aborted: bool) -> None:
+        """A Parallel call has ended: what it has found is saved."""
+        self._note(part, known=part.known, replayed=part.replayed, ended=time.time(), aborted=aborted)
+        self.journal.sync(SYNC_SECONDS)
+
+    def _note(self, part: Part, **data: Any) -> None:
+        self.journal.note("call", {"id": part.id, **data})
+
+
+class SearchKeeper(Keeper):
+    """The results of one search or sweep, whose calls have no effects but their results."""
+
+
+_journals: dict[str, Journal] = {}
+_lock = threading.Lock()
+
+
+def opened(folder: str | os.PathLike[str], kind: str, parts: Mapping[str, Any] | None = None) -> Journal:
+    """The journal of a folder; one per process.
+
+    Raises
+    ------
+    JournalError
+        Where the folder cannot be used, or is of other work.
+    """
+    path = os.path.realpath(folder)
+    with _lock:
+        journal = _journals.get(path)
+        if journal is None or not Path(path).exists():
+            if not _journals:
+                atexit.register(close_all)
+            journal = _journals[path] = Journal.open(folder, kind, parts, on_problem=_complain)
+        else:
+            same_work(journal.folder, journal.manifest, kind, parts)
+            journal.refresh()
+        return journal
+
+
+def close_all() -> None:
+    """Save what is left, and say what could not be."""
+    with _lock:
+        for journal in _journals.values():
+            unsaved = journal.close()
+            if unsaved:
+                _complain(f"{unsaved} results could not be saved in {journal.folder}: {journal.problem}")
+        _journals.clear()
+
+
+def _complain(text: str) -> None:
+    print(f"daskhpc: {text}", file=sys.stderr, flush=True)
+
+
+def place() -> str:
+    """Where in the program the caller stands: file, line, and what was called there."""
+    frame = sys._getframe(1)
+    called = ""
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _INNER:
+        code = frame.f_code
+        if not code.co_name.startswith(("_", "<")):
+            owner = frame.f_locals.get("self")
+            called = f"{type(owner).__name__}.{code.co_name}" if owner is not None else code.co_name
+        frame = frame.f_back
+    return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno} {called}".rstrip()
+
+
+program: Keeper | None = None
+"""What every Parallel of this process keeps its results in, where nothing else was said."""
+
+
+def keep_program(folder: str, retry_failed: bool) -> Keeper:
+    """From now on, keep the results of all Parallel calls of this process in a folder.
+
+    Raises
+    ------
+    JournalError
+        Where the folder cannot be used.
+    """
+    global program
+    program = Keeper(opened(folder, "calls"), retry_failed)
+    return program

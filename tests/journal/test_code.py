@@ -1,0 +1,347 @@
+"""The user's own code is what it says and refers to; a library's is its name and version."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import os
+import pickle
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+import numpy as np
+import pytest
+from sklearn.metrics import accuracy_score
+from sklearn.svm import SVC
+
+from daskhpc.journal.origins import origin
+from daskhpc.journal.source import reads, source
+from daskhpc.journal.tokens import Tokens, token
+
+SCRIPT = '''
+import numpy as np
+import helpers
+from helpers import scale
+from sklearn.base import BaseEstimator
+
+FACTOR = 3
+NAMES = {"a", "b", "c"}
+
+
+def score(x, power=2):
+    """Of x."""
+    # as always
+    return inner(scale(x)) * FACTOR + helpers.shift(x) + (x in NAMES)
+
+
+def inner(x):
+    return np.sqrt(x) if x else other(x)
+
+
+def other(x):
+    from helpers import scale as s
+    return [(lambda y: y + x), (lambda y: y - x)], inner
+
+
+class Model(BaseEstimator):
+    """A model."""
+
+    LEVEL = 1
+
+    def __init__(self, a=1):
+        self.a = a
+
+    def fit(self, X, y=None):
+        self.b_ = inner(self.a) + self.LEVEL
+        return self
+
+
+def make(k):
+    def made(x):
+        return x + k
+    return made
+
+
+lambdas = [lambda x: x + 1, lambda x: x + 2]
+values = (score, Model, Model(), make(1), *lambdas)
+
+if __name__ == "__main__":
+    from daskhpc.journal.tokens import token
+    print(*(token(value).hex() for value in values))
+'''
+HELPERS = """
+STEP = 1
+
+def scale(x):
+    return x * 2
+
+def shift(x):
+    return x + STEP
+
+def unused(x):
+    return x
+"""
+
+
+Six = Callable[..., list[str]]
+
+
+def written(folder: Path, script: str, helpers: str) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / "script.py").write_text(script)
+    (folder / "helpers.py").write_text(helpers)
+
+
+@pytest.fixture
+def six(monkeypatch: pytest.MonkeyPatch) -> Six:
+    """The tokens of score, Model, Model(), a closure and two lambdas, of files that are imported."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+
+    def tokens(folder: Path, script: str = SCRIPT, helpers: str = HELPERS) -> list[str]:
+        written(folder, script, helpers)
+        for name in ("script", "helpers"):
+            monkeypatch.delitem(sys.modules, name, raising=False)
+        with monkeypatch.context() as inside:
+            inside.syspath_prepend(str(folder))
+            return [token(value).hex() for value in importlib.import_module("script").values]
+
+    return tokens
+
+
+@pytest.fixture
+def plain(six: Six, tmp_path: Path) -> list[str]:
+    return six(tmp_path / "plain")
+
+
+def test_functions_of_a_script_differ(plain: list[str]) -> None:
+    assert len(set(plain)) == len(plain) == 6
+
+
+def test_comments_docstrings_formatting_and_places_do_not_count(tmp_path: Path, plain: list[str], six: Six) -> None:
+    script = SCRIPT.replace('"""Of x."""', '"""Of something else.\n\n    In many words."""').replace("# as always", "")
+    script = script.replace("FACTOR = 3", "\n\n# three\nFACTOR = (3)").replace("x * ", "x*").replace("A model", "One")
+    helpers = HELPERS.replace("x * 2", "(x\n        * 2)  # twice")
+    assert six(tmp_path / "elsewhere", script, helpers) == plain
+
+
+def test_a_script_that_runs_has_the_tokens_of_the_module(tmp_path: Path, plain: list[str]) -> None:
+    written(tmp_path / "run", SCRIPT, HELPERS)
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "run" / "script.py")],
+        env={**os.environ, "PYTHONHASHSEED": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.stdout.split() == plain, done.stderr
+
+
+SCORE, MODEL, INSTANCE, CLOSURE, FIRST, SECOND = range(6)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "changed"),
+    [
+        ("FACTOR = 3", "FACTOR = 4", {SCORE}),
+        ('"c"}', '"d"}', {SCORE}),
+        ("power=2", "power=3", {SCORE}),
+        ("np.sqrt(x)", "np.cbrt(x)", {SCORE, MODEL, INSTANCE}),
+        ("y - x", "y * x", {SCORE, MODEL, INSTANCE}),
+        ("LEVEL = 1", "LEVEL = 2", {MODEL, INSTANCE}),
+        ("self.a = a", "self.a = -a", {MODEL, INSTANCE}),
+        ("a=1", "a=2", {MODEL, INSTANCE}),
+        ("x + k", "k + x", {CLOSURE}),
+        ("make(1)", "make(2)", {CLOSURE}),
+        ("x + 1", "x + 9", {FIRST}),
+        ("x + 2", "x + 9", {SECOND}),
+        ("BaseEstimator):", "BaseEstimator, dict):", {MODEL, INSTANCE}),
+    ],
+)
+def test_an_edit_changes_what_refers_to_it(
+    old: str, new: str, changed: set[int], tmp_path: Path, plain: list[str], six: Six
+) -> None:
+    assert old in SCRIPT
+    now = six(tmp_path, SCRIPT.replace(old, new))
+    assert {i for i in range(6) if now[i] != plain[i]} == changed
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "changed"),
+    [("x * 2", "x * 3", {SCORE, MODEL, INSTANCE}), ("STEP = 1", "STEP = 2", {SCORE, MODEL, INSTANCE})],
+)
+def test_an_edited_helper_is_a_changed_function(
+    old: str, new: str, changed: set[int], tmp_path: Path, plain: list[str], six: Six
+) -> None:
+    now = six(tmp_path, SCRIPT, HELPERS.replace(old, new))
+    assert {i for i in range(6) if now[i] != plain[i]} == changed
+
+
+def module(folder: Path, name: str, text: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+    (folder / f"{name}.py").write_text(textwrap.dedent(text))
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    return __import__(name)
+
+
+TEXT = """
+    import functools
+    LIMIT = 3
+
+    def helper(x):
+        return x > LIMIT
+
+    def score(x):
+        return helper(x), score
+
+    class Model:
+        def fit(self):
+            return helper(self), Model
+
+        @property
+        def name(self):
+            return "n"
+
+    @functools.lru_cache
+    def cached(x):
+        return helper(x)
+"""
+
+
+def test_what_arrives_by_cloudpickle_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = module(tmp_path, "arriving", TEXT, monkeypatch)
+    cloudpickle.register_pickle_by_value(loaded)
+    try:
+        for value in (loaded.score, loaded.Model, loaded.Model()):
+            assert token(pickle.loads(cloudpickle.dumps(value))) == token(value)
+    finally:
+        cloudpickle.unregister_pickle_by_value(loaded)
+
+
+def test_the_name_of_the_module_does_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = (module(tmp_path, name, TEXT, monkeypatch) for name in ("one_name", "other_name"))
+    for name in ("score", "Model", "cached"):
+        assert token(getattr(one, name)) == token(getattr(other, name))
+
+
+def test_a_file_that_was_edited_since_is_not_taken_for_the_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = module(tmp_path, "edited", TEXT, monkeypatch)
+    (tmp_path / "edited.py").write_text(textwrap.dedent(TEXT).replace("x > LIMIT", "x < LIMIT"))
+    assert source(loaded.helper.__code__) is None
+    running = token(loaded.helper)
+    later = module(tmp_path, "edited", TEXT.replace("x > LIMIT", "x < LIMIT"), monkeypatch)
+    assert token(later.helper) != running
+
+
+def compiled(text: str) -> Any:
+    space: dict[str, Any] = {"__name__": "__main__"}
+    exec(text, space)
+    return space
+
+
+def test_without_source_the_bytecode_counts() -> None:
+    text = 'def f(x):\n    """{}"""\n    return x {} 1'
+    one, same, other = (compiled(text.format(*parts))["f"] for parts in (("a", "+"), ("b", "+"), ("a", "-")))
+    assert source(one.__code__) is None
+    assert token(one) == token(same) != token(other)
+
+
+def test_lambdas_of_one_line_are_told_apart() -> None:
+    one, two, three = (lambda x: x + 1), (lambda x: x + 2), (lambda x: lambda y: x)
+    assert [source(f.__code__) for f in (one, two, three)] == [
+        "lambda x: x + 1",
+        "lambda x: x + 2",
+        "lambda x: lambda y: x",
+    ]
+    assert source(three(1).__code__) == "lambda y: x"
+    assert token(three(1)) != token(three(2))
+    assert token(three(1)) == token(three(1))
+
+
+def test_what_code_reads_of_its_module() -> None:
+    def f() -> Any:
+        import os.path
+        from json import dumps
+
+        return np.random.default_rng, accuracy_score, os.path, dumps, [SCRIPT for _ in range(3)]
+
+    found = reads(f.__code__)
+    assert {("np", "random", "default_rng"), ("accuracy_score",), ("SCRIPT",), ("range",)} <= set(found.names)
+    assert {(name, of) for _, name, of in found.imports} == {("os.path", ()), ("json", ("dumps",))}
+
+
+def test_a_decorator_of_a_library_keeps_what_it_decorates() -> None:
+    def make(factor: int) -> Callable[..., Any]:
+        @contextmanager
+        def managed() -> Any:
+            yield factor
+
+        return managed
+
+    assert token(make(1)) == token(make(1)) != token(make(2))
+
+    def wrapping(f: Callable[..., Any], extra: int) -> Callable[..., Any]:
+        @functools.wraps(f)
+        def wrapper(*args: Any) -> Any:
+            return f(*args), extra
+
+        return wrapper
+
+    assert len({token(wrapping(np.mean, 1)), token(wrapping(np.mean, 2)), token(np.mean)}) == 3
+
+
+def test_where_code_is_from() -> None:
+    assert origin("json") == origin("os.path") == origin("builtins") == (False, "")
+    assert origin("sklearn.svm._classes").version.startswith("scikit-learn ")
+    assert origin("numpy").version.startswith("numpy ")
+    assert origin("__main__").own
+    assert origin(__name__).own
+    assert origin("no_such_module").own
+    assert origin("daskhpc.errors").own == ("site-packages" not in str(Path(sys.modules["daskhpc"].__file__ or "")))
+
+
+def test_a_function_is_looked_at_once_until_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded, tokens = module(tmp_path, "kept_code", TEXT, monkeypatch), Tokens()
+    before = tokens.token(loaded.score)
+    loaded.LIMIT = 4
+    assert tokens.token(loaded.score) == before
+    tokens.forget()
+    assert tokens.token(loaded.score) != before
+
+
+def test_a_global_without_a_key_counts_by_its_type() -> None:
+    text = "import threading, sys\nLOCK = {}\ndef f():\n    return LOCK"
+    one, same, other = (compiled(text.format(v))["f"] for v in ("threading.Lock()", "threading.Lock()", "sys.stdin"))
+    assert token(one) == token(same) != token(other)
+
+
+def test_generated_methods_do_not_hide_those_that_were_written() -> None:
+    text = """
+import dataclasses, enum, typing
+@dataclasses.dataclass
+class D:
+    a: int
+    b: int = {}
+    def f(self): return {}
+class E(enum.Enum):
+    A = {}
+    def f(self): return {}
+class N(typing.NamedTuple):
+    a: int = {}
+    def f(self): return {}
+"""
+    for name in "DEN":
+        seen = {token(compiled(text.format(*[a, b] * 3))[name]) for a in (1, 2) for b in (1, 2) for _ in range(2)}
+        assert len(seen) == 4, name
+
+
+def test_a_library_class_is_not_its_instance_nor_its_name() -> None:
+    assert len({token(SVC), token(SVC()), token("SVC"), token(SVC.fit), token(SVC().fit)}) == 5
