@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from .parallel.register import install as _install
 
 if TYPE_CHECKING:
-    from . import errors
+    from . import errors, plots
     from .cluster import initialize, send_close_signal, start
     from .config import Settings
     from .runtime import Runtime, discover
-    from .search import GridSearchCV, HalvingGridSearchCV, HalvingRandomSearchCV, RandomizedSearchCV
+    from .search import GridSearchCV, HalvingGridSearchCV, HalvingRandomSearchCV, RandomizedSearchCV, sweep
 
 __version__ = "0.1.0"
 
@@ -29,8 +29,10 @@ _HOMES = {
     "discover": "runtime",
     "errors": "",
     "initialize": "cluster",
+    "plots": "",
     "send_close_signal": "cluster",
     "start": "cluster",
+    "sweep": "search",
 }
 
 __all__ = [
@@ -43,8 +45,10 @@ __all__ = [
     "discover",
     "errors",
     "initialize",
+    "plots",
     "send_close_signal",
     "start",
+    "sweep",
 ]
 
 

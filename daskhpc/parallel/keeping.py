@@ -20,9 +20,10 @@ import xxhash
 
 from ..journal.calls import call_key
 from ..journal.folder import same_work
-from ..journal.journal import Journal, Result
+from ..journal.journal import Journal
 from ..journal.tokens import Tokens
 from . import fitting
+from .measured import Measured, Outcome
 from .pool import Call
 
 SYNC_SECONDS = 10.0
@@ -79,15 +80,20 @@ class Keeper:
         self._note(part, place=place(), label=label, began=time.time(), host=self._host, pid=os.getpid())
         return part
 
-    def recall(self, call: Call, part: Part) -> Result | None:
-        """The result of a call, None where it has to be made.
+    def recall(self, call: Call, part: Part) -> tuple[Any] | None:
+        """What a call returned, None where it has to be made.
 
         Raises
         ------
         JournalError
             Where an argument has no key.
         """
-        content = call_key(call.function, call.args, call.kwargs, self.tokens)
+        swept = type(call.function) is Measured
+        content = (
+            call_key(call.function.function, (), call.args[0], self.tokens)
+            if swept
+            else call_key(call.function, call.args, call.kwargs, self.tokens)
+        )
         count = self._met[content]
         self._met[content] += 1
         call.key = content if not count else xxhash.xxh3_128_hexdigest(f"{content} {count}".encode())
@@ -97,18 +103,20 @@ class Keeper:
         if found is None or (self.retry_failed and not found.ok):
             return None
         part.replayed += 1
-        return found
+        return (Outcome(found.value, found.error, found.seconds, found.host) if swept else found.value,)
 
     def keep(self, call: Call, value: Any, seconds: float, host: str) -> None:
         """Save what a call returned; a failed fit as one."""
         about: dict[str, Any] = {"call": call.part.id}
         error = None
-        if fitting.is_fit(call.function):
+        if type(value) is Outcome:
+            about.update(params=call.args[0], index=call.args[1])
+            value, error, seconds, host = value.value, value.error, value.seconds, value.host
+        elif fitting.is_fit(call.function):
             about.update(fitting.told(fitting.bind(call.args, call.kwargs), value))
             error = fitting.error_of(value)
             # scikit-learn puts other scores into the results of failed fits.
             value = dict(value) if type(value) is dict else value
-        about.update(call.about)
         self.journal.append(call.key, error is None, value, seconds, host or self._host, about, error=error)
 
     def known(self, part: Part) -> None:

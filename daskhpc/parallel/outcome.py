@@ -10,6 +10,7 @@ from dask.utils import funcname
 
 from ..errors import DaskhpcError, WorkerDiedError
 from . import fitting
+from .measured import Measured, Outcome
 from .pool import Call
 
 
@@ -94,6 +95,8 @@ def failed_alone(call: Call, host: str, cause: str) -> tuple[bool, Any]:
         result = fitting.failed(arguments, f"{type(error).__name__}: {error.happened} {error.found}")
         if result is not None:
             return True, result
+    if isinstance(call.function, Measured) and call.function.record:
+        return True, Outcome(None, f"{type(error).__name__}: {error.happened} {error.found}", 0.0, host)
     return False, error
 
 

@@ -34,8 +34,8 @@ class Call:
         Calls of one group share what they fit and go to one worker: a prefix and a split.
     nbytes : int
         Bytes that it alone holds.
-    key, part, about
-        Its key in the journal, the Parallel call that it is of there, and what its record says of it besides.
+    key, part
+        Its key in the journal, and the Parallel call that it is of there.
     """
 
     place: Any
@@ -50,7 +50,6 @@ class Call:
     nbytes: int = 0
     key: str = ""
     part: Any = None
-    about: dict[str, Any] = field(default_factory=dict)
 
 
 class Costs:

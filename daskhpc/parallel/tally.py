@@ -55,7 +55,7 @@ class Tally:
             with self._room:
                 self.known += 1
                 self.replayed += 1
-            self.ended(call, True, found.value)
+            self.ended(call, True, found[0])
         return calls
 
     def expect(self, call: Call) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from clusters import start_cluster
+from distributed import Client
 from threadpoolctl import threadpool_limits
 
 
@@ -13,3 +15,10 @@ def one_blas_thread() -> Iterator[None]:
     """Sums in the order in which a worker process makes them."""
     with threadpool_limits(1):
         yield
+
+
+@pytest.fixture(scope="module")
+def two_workers() -> Iterator[Client]:
+    """The current client of two single-threaded worker processes that daskhpc's Nannies keep."""
+    with start_cluster(2) as cluster, Client(cluster) as client:
+        yield client

@@ -1,0 +1,195 @@
+"""One function, many parameters, one table."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import joblib
+import pandas as pd
+
+from ..errors import SettingsError
+from ..journal.describe import describe
+from ..journal.tokens import token
+from ..parallel.keeping import SYNC_SECONDS, SearchKeeper, opened
+from ..parallel.measured import Measured, Outcome
+from .choice import chosen_client
+
+if TYPE_CHECKING:
+    import os
+
+    from distributed import Client
+
+_LAST = ("seconds", "host", "error")
+Space = Mapping[str, Any] | Sequence[Mapping[str, Any]]
+
+
+def sweep(
+    function: Callable[..., Any],
+    space: Space,
+    n: int | None = None,
+    *,
+    checkpoint: str | os.PathLike[str] | None = None,
+    seed: int | None = None,
+    errors: str = "record",
+    retry_failed: bool = False,
+    scheduler: Client | None = None,
+    progress: bool | str = "auto",
+) -> pd.DataFrame:
+    """Call a function with many parameters across the cluster.
+
+    Parameters
+    ----------
+    function : callable
+        Called as ``function(**parameters)``; what it returns is a value, or a dict of several.
+    space : mapping or list of mappings
+        Per parameter a list of values, or a distribution of `scipy.stats`. Without `n`, all combinations are called;
+        with it, so many draws. A list of mappings gives the parameters of each call.
+    n : int, optional
+        How many draws.
+    checkpoint : path, optional
+        The folder in which results are kept: calls whose results are there are not made again.
+    seed : int, optional
+        Of the draws. By default that of the checkpoint, the same each time, or another one each time without it.
+    errors : {"record", "raise"}
+        Whether a call that raises is a row with its error, or ends the sweep.
+    retry_failed : bool
+        Whether calls that failed, and are in the checkpoint, are made again.
+    scheduler : distributed.Client, optional
+        The cluster; the current client by default. Without any, processes of this machine do the work.
+    progress : bool or {"auto", "bar", "lines", "html"}
+        How it shows how far it is.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row per call: its parameters, ``value`` or the entries of the dict that was returned, ``seconds``, ``host``,
+        and ``error``, which is None where there was none. A parameter of such a name has ``param_`` before it, an
+        entry of the name of another column ``result_``.
+
+    Raises
+    ------
+    SettingsError
+        For a space that cannot be swept.
+    JournalError
+        Where the checkpoint cannot be used, or is of another function.
+
+    Notes
+    -----
+    A call that takes its worker process down is made once more, alone, and is then a row with its error.
+    """
+    if errors not in ("record", "raise"):
+        raise SettingsError("errors= of a sweep is 'record' or 'raise'.", repr(errors), "errors='record'")
+    client = chosen_client(scheduler)
+    keeper = None
+    if checkpoint is not None:
+        parts = {"function": {"token": token(function).hex(), "text": describe(function)}}
+        keeper = SearchKeeper(opened(checkpoint, "sweep", parts), retry_failed)
+        seed = keeper.journal.seed if seed is None else seed
+    calls = calls_of(space, n, seed)
+    if keeper is not None:
+        names = list(dict.fromkeys(name for parameters in calls for name in parameters))
+        keeper.journal.note("plan", {"parameters": names, "total": len(calls)})
+    measured = Measured(function, errors == "record")
+    with joblib.parallel_config(
+        backend="daskhpc", client=client, progress=progress, label="sweep", checkpoint=keeper or False
+    ):
+        outcomes = joblib.Parallel(n_jobs=-1)(
+            joblib.delayed(measured)(parameters, index) for index, parameters in enumerate(calls)
+        )
+    if keeper is not None:
+        keeper.journal.sync(SYNC_SECONDS)
+    return table(calls, outcomes)
+
+
+def calls_of(space: Space, n: int | None, seed: int | None) -> list[dict[str, Any]]:
+    """The parameters of each call of a sweep, in order.
+
+    Raises
+    ------
+    SettingsError
+        For a space that cannot be swept, or not without `n`.
+    """
+    if not isinstance(space, Mapping):
+        return _listed(space, n)
+    if not space:
+        raise SettingsError("The space of a sweep is empty.", repr(space), "space={'C': [0.1, 1, 10]}")
+    for name, values in space.items():
+        if not isinstance(name, str) or not (_drawn(values) or _finite(values)):
+            raise SettingsError(
+                "A parameter of a sweep has a list of values, or a distribution of scipy.stats.",
+                f"{name!r}: {describe(values)}",
+                f"{{{name!r}: [{values!r}]}}"
+                if isinstance(values, str | int | float)
+                else "a list, such as [0.1, 1, 10]",
+            )
+    empty = [name for name, values in space.items() if not _drawn(values) and not len(values)]
+    if empty:
+        raise SettingsError("A parameter of a sweep has no values.", ", ".join(empty), "give it one, or leave it out")
+    distributions = [name for name, values in space.items() if _drawn(values)]
+    if n is None:
+        if distributions:
+            raise SettingsError(
+                "A distribution is drawn from n times.", f"{', '.join(distributions)}, and no n", "n=100"
+            )
+        return [dict(zip(space, values, strict=True)) for values in itertools.product(*space.values())]
+    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+        raise SettingsError("n= of a sweep is how many draws.", repr(n), "n=100")
+    return _draws(space, n, seed, bool(distributions))
+
+
+def _listed(space: Any, n: int | None) -> list[dict[str, Any]]:
+    if not isinstance(space, Sequence) or isinstance(space, str | bytes):
+        found = describe(space)
+        raise SettingsError("The space of a sweep is a mapping, or a list of them.", found, "space={'C': [0.1, 1, 10]}")
+    wrong = next((each for each in space if not isinstance(each, Mapping)), None)
+    if wrong is not None:
+        raise SettingsError(
+            "Each call of a sweep has a mapping of its parameters.", repr(wrong), "[{'C': 1}, {'C': 2}]"
+        )
+    if n is not None:
+        raise SettingsError("n= goes with lists and distributions.", f"n={n} and a list of calls", f"space[:{n}]")
+    if not space:
+        raise SettingsError("The space of a sweep is empty.", repr(space), "[{'C': 1}, {'C': 2}]")
+    return [dict(each) for each in space]
+
+
+def _draws(space: Mapping[str, Any], n: int, seed: int | None, endless: bool) -> list[dict[str, Any]]:
+    from sklearn.model_selection import ParameterSampler
+
+    most = math.inf if endless else math.prod(len(values) for values in space.values())
+    if n > most:
+        raise SettingsError(
+            "There are fewer combinations than draws, which are all different.",
+            f"n={n}, {most} combinations",
+            "leave n out, to have each of them once",
+        )
+    drawn = ParameterSampler(dict(space), n, random_state=seed)
+    return [{name: parameters[name] for name in space} for parameters in drawn]
+
+
+def _drawn(values: Any) -> bool:
+    return hasattr(values, "rvs")
+
+
+def _finite(values: Any) -> bool:
+    return (
+        hasattr(values, "__len__") and hasattr(values, "__getitem__") and not isinstance(values, str | bytes | Mapping)
+    )
+
+
+def table(calls: Sequence[Mapping[str, Any]], outcomes: Sequence[Outcome]) -> pd.DataFrame:
+    """The table of a sweep, a row per call."""
+    rows = []
+    for parameters, outcome in zip(calls, outcomes, strict=True):
+        row = {f"param_{name}" if name in _LAST else name: value for name, value in parameters.items()}
+        found = outcome.value if isinstance(outcome.value, Mapping) else {"value": outcome.value}
+        if outcome.error is None:
+            taken = {*parameters, *_LAST}
+            row.update({f"result_{name}" if name in taken else name: value for name, value in found.items()})
+        rows.append({**row, "seconds": outcome.seconds, "host": outcome.host, "error": outcome.error})
+    frame = pd.DataFrame(rows)
+    frame["error"] = pd.Series([outcome.error for outcome in outcomes], dtype=object)
+    return frame[[*(name for name in frame.columns if name not in _LAST), *_LAST]]

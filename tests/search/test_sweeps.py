@@ -1,0 +1,165 @@
+"""Sweeps: which calls are made, what the table says, what a checkpoint saves."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scipy.stats import loguniform
+
+from daskhpc import sweep
+from daskhpc.errors import JournalError, SettingsError
+from daskhpc.journal.journal import Journal
+from daskhpc.search.sweeps import calls_of
+
+
+def square(x: float) -> float:
+    return x * x
+
+
+def several(x: float, kind: str = "a") -> dict[str, Any]:
+    return {"double": 2 * x, "kind": kind.upper(), "seconds": -1}
+
+
+def logged(x: float, log: str, worst: float = 5.0) -> float:
+    with open(log, "a") as lines:
+        lines.write(f"{x}\n")
+    if x > worst:
+        raise ValueError(f"{x} is too\nlarge")
+    return x
+
+
+def deadly(x: int) -> int:
+    if x == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return x
+
+
+def test_a_grid_is_every_combination_in_order() -> None:
+    assert calls_of({"a": [1, 2], "b": ("x", "y")}, None, None) == [
+        {"a": 1, "b": "x"},
+        {"a": 1, "b": "y"},
+        {"a": 2, "b": "x"},
+        {"a": 2, "b": "y"},
+    ]
+
+
+def test_draws_are_those_of_the_seed() -> None:
+    space = {"z": loguniform(1e-3, 1e3), "a": ["x", "y"]}
+    one, same, other = (calls_of(space, 20, seed) for seed in (1, 1, 2))
+    assert one == same != other
+    assert len(one) == 20
+    assert list(one[0]) == ["z", "a"]
+    assert sorted(call["a"] for call in calls_of({"a": [1, 2, 3]}, 3, 0)) == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("space", "n", "text"),
+    [
+        ({}, None, "empty"),
+        ([], None, "empty"),
+        ({"a": []}, None, "no values"),
+        ({"a": "text"}, None, r"'a': 'text'(?s:.*)\['text'\]"),
+        ({"a": 3}, None, r"\[3\]"),
+        ({"a": loguniform(1, 2)}, None, "and no n"),
+        ({"a": [1, 2]}, 3, "2 combinations"),
+        ({"a": [1, 2]}, 0, "how many draws"),
+        ([{"a": 1}], 2, r"space\[:2\]"),
+        ([1, 2], None, "mapping of its parameters"),
+        ("text", None, "mapping, or a list"),
+        (7, None, "mapping, or a list"),
+    ],
+)
+def test_what_cannot_be_swept(space: Any, n: int | None, text: str) -> None:
+    with pytest.raises(SettingsError, match=f"(?s).*{text}"):
+        sweep(square, space, n)
+
+
+def test_errors_is_one_of_two() -> None:
+    with pytest.raises(SettingsError, match="ignore"):
+        sweep(square, {"x": [1]}, errors="ignore")
+
+
+def test_the_table(two_workers: Any) -> None:
+    table = sweep(square, {"x": [1.0, 2.0, 3.0]}, progress=False)
+    assert list(table.columns) == ["x", "value", "seconds", "host", "error"]
+    assert list(table["value"]) == [1.0, 4.0, 9.0]
+    assert table["error"].tolist() == [None] * 3
+    assert (table["seconds"] >= 0).all()
+
+
+def test_a_dict_becomes_columns_and_none_is_lost(two_workers: Any) -> None:
+    table = sweep(several, [{"x": 1.0}, {"x": 2.0, "kind": "b"}], progress=False)
+    assert table["double"].tolist() == [2.0, 4.0]
+    assert table["kind"].tolist()[1] == "b"
+    assert table["result_seconds"].tolist() == [-1, -1]
+    assert table[["result_kind"]].iloc[1, 0] == "B"
+
+
+def test_what_raises_is_a_row(two_workers: Any, tmp_path: Path) -> None:
+    space = {"x": [1.0, 9.0], "log": [str(tmp_path / "log")]}
+    table = sweep(logged, space, progress=False)
+    assert table["error"].tolist() == [None, "ValueError: 9.0 is too large"]
+    with pytest.raises(ValueError, match="too\nlarge"):
+        sweep(logged, space, errors="raise", progress=False)
+
+
+def test_a_call_that_kills_its_worker_is_a_row(two_workers: Any) -> None:
+    table = sweep(deadly, {"x": list(range(6))}, progress=False)
+    assert table["value"].dropna().tolist() == [0, 1, 2, 4, 5]
+    assert table["error"][3].startswith("WorkerDiedError: ")
+    assert "SIGKILL" in table["error"][3]
+    two_workers.wait_for_workers(2, timeout=30)
+
+
+@pytest.fixture
+def swept(tmp_path: Path) -> Callable[..., tuple[Any, int]]:
+    """Sweeps with a checkpoint, and counts the calls that were made."""
+    log, folder = tmp_path / "log", tmp_path / "kept"
+
+    def run(space: Any, n: int | None = None, **options: Any) -> tuple[Any, int]:
+        log.write_text("")
+        table = sweep(logged, {**space, "log": [str(log)]}, n, checkpoint=folder, progress=False, **options)
+        return table, len(log.read_text().splitlines())
+
+    return run
+
+
+def test_a_checkpoint_saves_every_call(swept: Any, two_workers: Any, tmp_path: Path) -> None:
+    first, count = swept({"x": [1.0, 2.0, 9.0]})
+    assert count == 3
+    again, count = swept({"x": [1.0, 2.0, 9.0]})
+    assert count == 0
+    assert again.equals(first)
+    _, count = swept({"x": [1.0, 2.0, 9.0]}, retry_failed=True)
+    assert count == 1
+    more, count = swept({"x": [0.5, 1.0, 2.0]})
+    assert count == 1
+    assert more["value"].tolist() == [0.5, 1.0, 2.0]
+    journal = Journal.read(tmp_path / "kept")
+    assert journal.notes("plan")[-1] == {"parameters": ["x", "log"], "total": 3}
+    assert {result.about["index"] for _, result in journal.results()} == {0, 1, 2}
+
+
+def test_draws_without_a_seed_are_the_checkpoints(swept: Any, two_workers: Any) -> None:
+    first, count = swept({"x": loguniform(0.1, 1.0)}, 10)
+    assert count == 10
+    grown, count = swept({"x": loguniform(0.1, 1.0)}, 15)
+    assert count == 5
+    assert grown["x"].tolist()[:10] == first["x"].tolist()
+
+
+def test_another_function_is_refused(swept: Any, two_workers: Any, tmp_path: Path) -> None:
+    swept({"x": [1.0]})
+    with pytest.raises(JournalError, match="function: from"):
+        sweep(square, {"x": [1.0]}, checkpoint=tmp_path / "kept")
+
+
+def test_without_a_cluster(swept: Any) -> None:
+    table, count = swept({"x": [1.0, 2.0]})
+    assert (table["value"].tolist(), count) == ([1.0, 2.0], 2)
+    assert swept({"x": [1.0, 2.0]})[1] == 0
