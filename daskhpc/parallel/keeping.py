@@ -27,6 +27,7 @@ from .measured import Measured, Outcome
 from .pool import Call
 
 SYNC_SECONDS = 10.0
+_VALIDATING = "wrapper"  # scikit-learn's, around every public function
 _INNER = frozenset({"daskhpc", "joblib", "sklearn", "contextlib"})
 
 
@@ -183,7 +184,7 @@ def place() -> str:
     called = ""
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _INNER:
         code = frame.f_code
-        if not code.co_name.startswith(("_", "<")):
+        if not code.co_name.startswith(("_", "<")) and code.co_name != _VALIDATING:
             owner = frame.f_locals.get("self")
             called = f"{type(owner).__name__}.{code.co_name}" if owner is not None else code.co_name
         frame = frame.f_back

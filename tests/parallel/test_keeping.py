@@ -1,0 +1,190 @@
+"""Parallel with a checkpoint: calls whose results are there are not made again."""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import pytest
+from joblib import Parallel, delayed, parallel_config
+from sklearn.datasets import load_iris
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import cross_val_score
+
+from daskhpc.errors import JournalError, SettingsError
+from daskhpc.journal.journal import Journal
+from daskhpc.parallel import keeping
+
+
+def made(folder: str, value: Any) -> Any:
+    """Leaves a file for each call."""
+    Path(folder, f"{os.getpid()}-{random.getrandbits(64)}").touch()
+    return value
+
+
+def draw(folder: str) -> float:
+    made(folder, None)
+    return random.random()
+
+
+def fail_at_three(folder: str, value: int) -> int:
+    made(folder, value)
+    if value == 3:
+        raise ValueError("three")
+    return value
+
+
+@pytest.fixture
+def calls(tmp_path: Path) -> Path:
+    (tmp_path / "calls").mkdir()
+    return tmp_path / "calls"
+
+
+@pytest.fixture
+def count(calls: Path) -> Callable[[], int]:
+    """How many calls were made since the last time."""
+
+    def since() -> int:
+        files = list(calls.iterdir())
+        for file in files:
+            file.unlink()
+        return len(files)
+
+    return since
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Callable[..., Any]:
+    """Calls in the backend with a checkpoint."""
+
+    def run(items: Any, n_jobs: int | None = -1, folder: Any = tmp_path / "kept", **options: Any) -> Any:
+        with parallel_config(backend="daskhpc", checkpoint=folder):
+            return Parallel(n_jobs=n_jobs, **options)(items)
+
+    return run
+
+
+VALUES = [1, 1.0, True, "1", None, float("nan"), -0.0, (1, [2]), {"a": np.float32(3)}, np.arange(5), np.arange(9e4)]
+
+
+@pytest.mark.parametrize("cluster", [True, False])
+def test_what_comes_back_is_what_went_in(
+    cluster: bool, request: pytest.FixtureRequest, calls: Path, kept: Any, count: Any
+) -> None:
+    if cluster:
+        request.getfixturevalue("client")
+    for expected in (len(VALUES), 0):
+        found = kept([delayed(made)(str(calls), value) for value in VALUES], n_jobs=2)
+        assert count() == expected
+        for one, other in zip(found, VALUES, strict=True):
+            assert type(one) is type(other)
+            np.testing.assert_equal(one, other)
+    assert np.signbit(found[6])
+    assert type(found[8]["a"]) is np.float32
+
+
+def test_new_calls_are_made_and_the_others_not(client: Any, calls: Path, kept: Any, count: Any) -> None:
+    assert kept(delayed(made)(str(calls), i) for i in range(10)) == list(range(10))
+    assert count() == 10
+    assert kept(delayed(made)(str(calls), i) for i in range(5, 15)) == list(range(5, 15))
+    assert count() == 5
+
+
+def test_equal_calls_are_calls_of_their_own(client: Any, calls: Path, kept: Any, count: Any) -> None:
+    first = kept(delayed(draw)(str(calls)) for _ in range(6))
+    assert len(set(first)) == 6
+    assert count() == 6
+    assert kept(delayed(draw)(str(calls)) for _ in range(6)) == first
+    assert count() == 0
+
+
+def test_a_generator_of_results(client: Any, calls: Path, kept: Any, count: Any) -> None:
+    for expected in (8, 0):
+        found = kept((delayed(made)(str(calls), i) for i in range(8)), return_as="generator")
+        assert list(found) == list(range(8))
+        assert count() == expected
+
+
+def test_what_was_found_before_an_error_is_kept(client: Any, calls: Path, kept: Any, count: Any) -> None:
+    with pytest.raises(ValueError, match="three"):
+        kept([delayed(fail_at_three)(str(calls), i) for i in (0, 1, 2, 3)])
+    before = count()
+    assert kept([delayed(fail_at_three)(str(calls), i) for i in (0, 1, 2)]) == [0, 1, 2]
+    assert before + count() - 1 <= 4
+    with pytest.raises(ValueError, match="three"):  # an error is not kept
+        kept([delayed(fail_at_three)(str(calls), 3)] * 2)
+
+
+def test_what_has_no_key_is_named(client: Any, calls: Path, kept: Any) -> None:
+    with pytest.raises(JournalError, match=r"args\[1\]\['a'\](?s:.*)lock(?s:.*)without checkpoint"):
+        kept([delayed(made)(str(calls), {"a": threading.Lock()})] * 2)
+
+
+def test_serial_calls_and_those_that_share_memory_are_joblibs(client: Any, tmp_path: Path, kept: Any) -> None:
+    """They may have effects in this process, which no journal has."""
+    seen: list[int] = []
+    for _ in range(2):
+        kept((delayed(seen.append)(i) for i in range(3)), n_jobs=1)
+        kept((delayed(seen.append)(i) for i in range(3)), require="sharedmem")
+        kept((delayed(seen.append)(i) for i in range(3)), prefer="threads")
+    assert len(seen) == 18
+
+
+def test_forests_are_not_kept_and_cross_validation_is(client: Any, tmp_path: Path) -> None:
+    X, y = load_iris(return_X_y=True)
+    folder = tmp_path / "kept"
+    with parallel_config(backend="daskhpc", checkpoint=folder, n_jobs=-1):
+        RandomForestClassifier(random_state=0, n_jobs=-1).fit(X, y)
+        first = cross_val_score(LogisticRegression(max_iter=500), X, y, cv=4, n_jobs=-1)
+        assert len(Journal.read(folder)) == 4
+        again = cross_val_score(LogisticRegression(max_iter=500), X, y, cv=4, n_jobs=-1)
+    assert list(first) == list(again)
+    places = [note["place"] for note in Journal.read(folder).notes("call") if "place" in note]
+    assert [place.split()[1] for place in places] == ["cross_val_score", "cross_val_score"]
+    assert all(place.startswith("test_keeping.py:") for place in places)
+
+
+def test_an_array_that_changed_is_another(client: Any, calls: Path, kept: Any, count: Any) -> None:
+    data = np.zeros(100_000)
+    with parallel_config(backend="daskhpc", checkpoint=calls.parent / "kept"):
+        for value in (0.0, 1.0):
+            data[5] = value
+            Parallel(n_jobs=2)(delayed(made)(str(calls), (data, i)) for i in range(2))
+            assert count() == 2
+
+
+def test_the_programs_own_checkpoint(
+    client: Any, calls: Path, count: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeping, "program", None)
+    keeper = keeping.keep_program(str(tmp_path / "kept"), False)
+    assert keeper.journal.manifest.kind == "calls"
+    for expected in (3, 3, 0):
+        if not expected:  # the program is run again
+            keeping.keep_program(str(tmp_path / "kept"), False)
+            with parallel_config(backend="daskhpc"):
+                Parallel(n_jobs=-1)(delayed(made)(str(calls), i) for i in range(3))
+        with parallel_config(backend="daskhpc"):
+            Parallel(n_jobs=-1)(delayed(made)(str(calls), i) for i in range(3))
+        assert count() == expected
+    with parallel_config(backend="daskhpc", checkpoint=False):
+        Parallel(n_jobs=-1)(delayed(made)(str(calls), i) for i in range(3))
+    assert count() == 3
+
+
+def test_a_folder_of_another_kind(client: Any, tmp_path: Path) -> None:
+    keeping.opened(tmp_path / "kept", "sweep", {})
+    with pytest.raises(JournalError, match="sweep"), parallel_config(backend="daskhpc", checkpoint=tmp_path / "kept"):
+        Parallel(n_jobs=-1)(delayed(abs)(i) for i in range(3))
+
+
+def test_options_have_names() -> None:
+    with pytest.raises(SettingsError, match="checkpoint="):
+        joblib.parallel_config(backend="daskhpc", chekpoint="there")
