@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,6 +100,18 @@ class Builder:
         return sum(size(parcel.value) for parcel in call.parcels if parcel.uses == 1)
 
     # On the client's event loop.
+
+    async def pack_all(self, calls: Sequence[Call]) -> list[tuple[Call, Exception]]:
+        """Pickle what calls need; those that cannot be, and why."""
+        failed: list[tuple[Call, Exception]] = []
+        for call in calls:
+            try:
+                for parcel in call.parcels:
+                    if not parcel.packed:
+                        await self.pack(parcel)
+            except Exception as error:
+                failed.append((call, error))
+        return failed
 
     async def pack(self, parcel: Parcel) -> None:
         """Pickle a parcel, once, and beside the loop where it may be large."""

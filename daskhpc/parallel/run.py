@@ -344,16 +344,9 @@ class Run:
 
     async def _pack(self, flight: Flight) -> None:
         """Pickle what the calls need; a call whose arguments cannot be pickled fails."""
-        for call in list(flight.calls):
-            for parcel in call.parcels:
-                if parcel.packed:
-                    continue
-                try:
-                    await self.builder.pack(parcel)
-                except Exception as error:
-                    flight.calls.remove(call)
-                    self._finish(call, False, unpicklable(call, error))
-                    break
+        for call, error in await self.builder.pack_all(flight.calls):
+            flight.calls.remove(call)
+            self._finish(call, False, unpicklable(call, error))
 
     def _lost(self, member: Member) -> None:
         """A worker is gone: what it may have been running is retried alone, the rest as before."""
