@@ -5,7 +5,10 @@ from __future__ import annotations
 import click
 
 from .. import __version__
+from .journal import journal
+from .results import results
 from .run import run
+from .status import status
 
 
 @click.group(name="hpc")
@@ -14,4 +17,5 @@ def main() -> None:
     """Take a Python program from this machine to a Slurm or PBS cluster."""
 
 
-main.add_command(run)
+for _command in (run, status, results, journal):
+    main.add_command(_command)

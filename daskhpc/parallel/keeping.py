@@ -184,11 +184,12 @@ def place() -> str:
     called = ""
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _INNER:
         code = frame.f_code
-        if not code.co_name.startswith(("_", "<")) and code.co_name != _VALIDATING:
+        inside = frame.f_globals["__name__"].startswith(("sklearn.", "daskhpc.search."))
+        if inside and not code.co_name.startswith(("_", "<")) and code.co_name != _VALIDATING:
             owner = frame.f_locals.get("self")
             called = f"{type(owner).__name__}.{code.co_name}" if owner is not None else code.co_name
         frame = frame.f_back
-    return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno} {called}".rstrip()
+    return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno} {called or 'Parallel'}"
 
 
 program: Keeper | None = None

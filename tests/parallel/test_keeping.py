@@ -151,6 +151,13 @@ def test_forests_are_not_kept_and_cross_validation_is(client: Any, tmp_path: Pat
     assert all(place.startswith("test_keeping.py:") for place in places)
 
 
+def test_a_plain_call_has_its_place(client: Any, tmp_path: Path, kept: Any) -> None:
+    kept([delayed(abs)(-1), delayed(abs)(-2)])
+    (place,) = [note["place"] for note in Journal.read(tmp_path / "kept").notes("call") if "place" in note]
+    assert place.startswith("test_keeping.py:")
+    assert place.endswith(" Parallel")
+
+
 def test_an_array_that_changed_is_another(client: Any, calls: Path, kept: Any, count: Any) -> None:
     data = np.zeros(100_000)
     with parallel_config(backend="daskhpc", checkpoint=calls.parent / "kept"):

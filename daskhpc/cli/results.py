@@ -1,0 +1,110 @@
+"""``daskhpc results``: the results in a journal as a table, a file or a picture."""
+
+from __future__ import annotations
+
+import secrets
+import shlex
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ..errors import DaskhpcError
+from .failing import telling
+
+if TYPE_CHECKING:
+    from ..report.tables import Results
+
+_TOP = 10
+_MOST_OTHERS = 10
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--csv", metavar="FILE", help="Save the whole table as CSV.")
+@click.option("--parquet", metavar="FILE", help="Save the whole table as Parquet.")
+@click.option("--plot", metavar="FILE", help="Save a picture: .png, .pdf or .svg.")
+@click.option("--score", metavar="NAME", help="The score to sort and draw by; the first one by default.")
+@click.option("--top", type=click.IntRange(min=1), default=_TOP, show_default=True, help="How many rows to print.")
+@click.argument("folder", metavar="DIR")
+def results(folder: str, csv: str | None, parquet: str | None, plot: str | None, score: str | None, top: int) -> None:
+    """Print or save the results in DIR, the folder that was given as `checkpoint`; also while they are computed."""
+    with telling():
+        from ..report.tables import flat, read
+
+        found = read(folder)
+        if csv is not None:
+            _save(csv, lambda path: flat(found.frame).to_csv(path, index=False))
+        if parquet is not None:
+            _need_pyarrow()
+            _save(parquet, lambda path: flat(found.frame).to_parquet(path, index=False))
+        if plot is not None:
+            _draw(found, plot, score)
+        if csv is parquet is plot is None:
+            for line in _lines(folder, found, score, top):
+                click.echo(line)
+
+
+def _save(path: str, write: Callable[[Path], None]) -> None:
+    """Write a file that is there whole or not at all."""
+    target = Path(path)
+    draft = target.parent / f".{secrets.token_hex(8)}.tmp"
+    try:
+        write(draft)
+        draft.replace(target)
+    except OSError as error:
+        raise DaskhpcError(
+            "The table could not be written.", f"{path}: {error.strerror or error}", "a folder that you can write to"
+        ) from error
+    finally:
+        draft.unlink(missing_ok=True)
+    click.echo(f"saved {path}")
+
+
+def _need_pyarrow() -> None:
+    from importlib.util import find_spec
+
+    if find_spec("pyarrow") is None:
+        raise DaskhpcError("Parquet needs pyarrow.", "no such module", "pip install pyarrow, or --csv FILE")
+
+
+def _draw(found: Results, path: str, score: str | None) -> None:
+    from .. import plots
+    from ..report.tables import score_column
+
+    if found.frame.empty:
+        raise DaskhpcError("There is nothing to draw.", "no results of a search or sweep", "daskhpc status DIR")
+    place, frame = max(found.tables.items(), key=lambda table: len(table[1]))
+    if len(found.tables) > 1:
+        click.echo(f"the picture is of {place}, the search with most candidates")
+    column = score_column(frame, score) if score is not None else None
+    if found.kind == "sweep":
+        figure = plots.sweep(frame, column, found.parameters or None)
+    else:
+        figure = plots.search(frame, column)
+    plots.save(figure, path)
+    click.echo(f"saved {path}")
+
+
+def _lines(folder: str, found: Results, score: str | None, top: int) -> list[str]:
+    """The best rows, and how to have all."""
+    from ..report.compact import search_lines, sweep_lines
+    from ..report.tables import score_column
+
+    width = shutil.get_terminal_size((100, 24)).columns
+    others = [f"{place or 'elsewhere'}: {count:,} calls, no search" for place, count in found.others.items()]
+    if len(others) > _MOST_OTHERS:
+        others[_MOST_OTHERS:] = [f"and {len(others) - _MOST_OTHERS:,} more places of calls that are no search"]
+    if found.frame.empty:
+        return [f"{folder}: no results{' of a search' if found.kind == 'calls' else ' yet'}", *others]
+    lines = []
+    for place, frame in found.tables.items():
+        if found.kind == "sweep":
+            by = score_column(frame, score) if score is not None else None
+            lines += sweep_lines(folder, frame, by, top, width)
+        else:
+            lines += search_lines(place or folder, frame, score_column(frame, score), top, width)
+    name = shlex.quote(Path(folder).resolve().name or "results")
+    command = f"daskhpc results {shlex.quote(folder)}"
+    return [*lines, *others, f"all of it: {command} --csv {name}.csv   a picture: {command} --plot {name}.png"]

@@ -1,0 +1,76 @@
+"""A few rows of a table in lines that fit a terminal."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_CELL = 24
+_GAP = "  "
+
+
+def search_lines(title: str, frame: pd.DataFrame, by: str, top: int, width: int) -> list[str]:
+    """The best candidates of a search by a column of means: parameters, mean, standard deviation, rank."""
+    splits = len({found[0] for name in frame if (found := re.match(r"split\d+_", str(name)))})
+    short = int((frame["splits_done"] < splits).sum()) if "splits_done" in frame else 0
+    unfinished = f", {short:,} of them not yet on all {splits} splits" if short else ""
+    score = by.removeprefix("mean_")
+    params = [str(name) for name in frame if str(name).startswith("param_")]
+    extra = [name for name in (f"std_{score}", f"rank_{score}") if name in frame]
+    figures = [by, *extra, *(["splits_done"] if short else [])]
+    head = f"{title}: {len(frame):,} candidates{unfinished}; {_shown(len(frame), top)} by {by}"
+    rows = best_first(frame, by).head(top)
+    return [head, *grid(rows, [*params, *figures], [*params, *extra], width)]
+
+
+def sweep_lines(title: str, frame: pd.DataFrame, by: str | None, top: int, width: int) -> list[str]:
+    """The first calls of a sweep, or the best by a column."""
+    names = [str(name) for name in frame]
+    rows = frame if by is None else best_first(frame, by)
+    failed = int(frame["error"].notna().sum())
+    head = f"{title}: {len(frame):,} calls{f', {failed:,} failed' if failed else ''}; {_shown(len(frame), top)}"
+    head += f" by {by}" if by is not None else " in the order of the sweep"
+    if not failed:
+        names.remove("error")
+    droppable = [name for name in names if name not in (by, "error", "seconds", "host")]
+    return [head, *grid(rows.head(top), names, [*droppable, "seconds", "host"], width)]
+
+
+def best_first(frame: pd.DataFrame, by: str) -> pd.DataFrame:
+    """Sorted, what failed last."""
+    return frame.sort_values(by, ascending=False, na_position="last", kind="stable")
+
+
+def _shown(rows: int, top: int) -> str:
+    return "all" if rows <= top else f"the first {top}"
+
+
+def grid(frame: pd.DataFrame, names: list[str], droppable: list[str], width: int) -> list[str]:
+    """Columns side by side, without the last ones of `droppable` as far as they do not fit."""
+    cells = {name: [_header(name), *map(_cell, frame[name])] for name in names}
+    wide = {name: max(map(len, column)) for name, column in cells.items()}
+    dropped = 0
+    while sum(wide.values()) + len(_GAP) * len(wide) > width and droppable[dropped:] and len(wide) > 1:
+        dropped += 1
+        del wide[droppable[-dropped]]
+    lines = [
+        "".join(f"{_GAP}{cells[name][row]:>{size}}" for name, size in wide.items()) for row in range(len(frame) + 1)
+    ]
+    return [*lines, *([f"{_GAP}(columns that do not fit: {dropped}; the saved table has all)"] if dropped else [])]
+
+
+def _header(name: str) -> str:
+    return _short(name.removeprefix("param_"))
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return "-" if value != value else f"{value:.5g}"
+    return "-" if value is None else _short(" ".join(str(value).split()))
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _CELL else f"{text[: _CELL - 3]}..."

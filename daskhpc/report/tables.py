@@ -1,0 +1,260 @@
+"""The results of a journal as a table: one row per candidate of a search, or per call of a sweep."""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..errors import DaskhpcError
+from ..journal import payloads
+from ..journal.codec import TAG, decode
+from ..journal.folder import Folder
+from .candidates import Fit, search_table
+from .records import Entry, Note, Record, distinct, entries, existing
+
+Load = Callable[[str, int], bytes]
+
+_REPR_MOST = 600
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """The tables of a journal, and what is not in them.
+
+    Attributes
+    ----------
+    kind : str
+        "search", "sweep" or "calls".
+    tables : dict of str to pandas.DataFrame
+        By place in the program, which is empty but for "calls".
+    others : dict of str to int
+        Of "calls": other calls than those of searches, by place.
+    parameters : tuple of str
+        Of a sweep, in its order.
+    """
+
+    kind: str
+    tables: dict[str, pd.DataFrame]
+    others: dict[str, int] = field(default_factory=dict)
+    parameters: tuple[str, ...] = ()
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """All in one table; of "calls" with a column ``place``."""
+        if self.kind != "calls":
+            return self.tables[""]
+        placed = [table.assign(place=place) for place, table in self.tables.items()]
+        frame = pd.concat(placed, ignore_index=True) if placed else pd.DataFrame({"place": []})
+        return frame[["place", *(name for name in frame if name != "place")]]
+
+
+@dataclass(slots=True)
+class _Found:
+    """Entries of a journal, decoded: for each key the record that counts."""
+
+    records: dict[bytes, tuple[bool, Any]] = field(default_factory=dict)
+    places: dict[str, str] = field(default_factory=dict)
+    plan: Mapping[str, Any] = field(default_factory=dict)
+    results: Note | None = None
+    last: float = 0.0
+    unreadable: int = 0
+
+
+def read(folder: str | os.PathLike[str]) -> Results:
+    """The results in a journal.
+
+    Raises
+    ------
+    JournalError
+        When it is none, or another user's.
+    """
+    place, manifest = existing(folder)
+    found = _found(place, _row if manifest.kind == "sweep" else _fit)
+    if found.unreadable:
+        todo = "daskhpc journal check says which"
+        warnings.warn(f"{found.unreadable} results in {folder} cannot be read back; {todo}", stacklevel=3)
+    kept = [value for _, value in found.records.values()]
+    if manifest.kind == "sweep":
+        parameters = tuple(found.plan.get("parameters", ()))
+        return Results(manifest.kind, {"": _sweep_table(kept, parameters)}, parameters=parameters)
+    if manifest.kind == "calls":
+        return _of_program(kept, found.places)
+    if found.results is not None and found.results.time >= found.last:
+        return Results(manifest.kind, {"": _noted(found.results, place)})
+    return Results(manifest.kind, {"": search_table([fit for fit in kept if isinstance(fit, Fit)])})
+
+
+def _found(place: Folder, take: Callable[[Record, Load], Any]) -> _Found:
+    found, load = _Found(), partial(payloads.read, place.payloads)
+    for entry in distinct(entries(place)):
+        if isinstance(entry, Record):
+            _keep(found, entry, take, load)
+        else:
+            _learn(found, entry)
+    return found
+
+
+def _keep(found: _Found, record: Record, take: Callable[[Record, Load], Any], load: Load) -> None:
+    """The first successful record of a key counts, else the first."""
+    before = found.records.get(record.key)
+    if before is not None and (before[0] or not record.ok):
+        return
+    try:
+        value = take(record, load)
+    except Exception:  # whatever unpickling raises
+        found.unreadable += 1
+        return
+    found.records[record.key] = record.ok, value
+    found.last = max(found.last, float(record.fields["time"]))
+
+
+def _learn(found: _Found, entry: Entry) -> None:
+    if not isinstance(entry, Note):
+        return
+    if entry.name == "call" and "place" in entry.data:
+        found.places[entry.data["id"]] = entry.data["place"]
+    elif entry.name == "plan":
+        found.plan = entry.data
+    elif entry.name == "results" and (found.results is None or entry.time >= found.results.time):
+        found.results = entry
+
+
+def _noted(note: Note, place: Folder) -> pd.DataFrame:
+    data = decode(note.data, partial(payloads.read, place.payloads))
+    return pd.DataFrame(data["cv_results"])
+
+
+def _fit(record: Record, load: Load) -> Fit | str:
+    """A fit of a search; of another call the id of the Parallel call that it belongs to."""
+    about = decode(record.fields["about"], load)
+    value = decode(record.fields["value"], load) if "params" in about and "split" in about else None
+    if value is None or not (isinstance(value, dict) or not record.ok):
+        return str(about.get("call", ""))
+    outcome = value if isinstance(value, dict) else {}
+    return Fit(
+        call=str(about.get("call", "")),
+        params=about["params"],
+        identity=identity(record.about.get("params"), load),
+        split=int(about["split"]),
+        splits=int(about.get("splits", 0)),
+        test=_scores(outcome.get("test_scores")),
+        train=_scores(outcome.get("train_scores")),
+        fit_time=float(outcome.get("fit_time", np.nan)),
+        score_time=float(outcome.get("score_time", np.nan)),
+    )
+
+
+def _scores(scores: Any) -> dict[str, float]:
+    """By name, ``score`` where there is but one."""
+    if scores is None:
+        return {}
+    if isinstance(scores, dict):
+        return {str(name): float(score) for name, score in scores.items()}
+    return {"score": float(scores)}
+
+
+def identity(data: Any, load: Load) -> str:
+    """A text that two values in the journal's form have in common if they are the same.
+
+    Notes
+    -----
+    The journal's form is exact in value and type. Only pickles of the same object may differ, from process to process:
+    an object goes by its type and its repr, where that says enough.
+    """
+    return json.dumps(_without_pickles(data, load), sort_keys=True)
+
+
+def _without_pickles(data: Any, load: Load) -> Any:
+    if isinstance(data, list):
+        return [_without_pickles(item, load) for item in data]
+    if not isinstance(data, dict):
+        return data
+    if data.get(TAG) != "pickle":
+        return {name: _without_pickles(item, load) for name, item in data.items()}
+    value = decode(data, load)
+    text = repr(value)
+    if " at 0x" in text or "..." in text or len(text) > _REPR_MOST:
+        return data
+    return f"{type(value).__module__}.{type(value).__qualname__} {text}"
+
+
+def _of_program(kept: list[Any], places: Mapping[str, str]) -> Results:
+    fits: dict[str, list[Fit]] = {}
+    for fit in kept:
+        if isinstance(fit, Fit):
+            fits.setdefault(places.get(fit.call, ""), []).append(fit)
+    others = Counter(places.get(call, "") for call in kept if isinstance(call, str))
+    return Results("calls", {place: search_table(own) for place, own in fits.items()}, dict(others))
+
+
+def _row(record: Record, load: Load) -> dict[str, Any]:
+    """A call of a sweep: its place in the table, and what it shows."""
+    about = decode(record.fields["about"], load)
+    value = decode(record.fields["value"], load) if record.ok else None
+    shown = {name: record.fields.get(name) for name in ("seconds", "host", "error")}
+    shown["seconds"] = decode(shown["seconds"], load)
+    return {"index": about.get("index", 0), "params": about.get("params", {}), "ok": record.ok, "value": value, **shown}
+
+
+def _sweep_table(rows: list[dict[str, Any]], parameters: tuple[str, ...]) -> pd.DataFrame:
+    """Parameters, results, seconds, host, error; a result that is a dict in columns of its own."""
+    rows = sorted(rows, key=lambda row: int(row["index"]))
+    names = list(dict.fromkeys([*parameters, *(name for row in rows for name in row["params"])]))
+    taken = {*names, "seconds", "host", "error"}
+    whole = not any(isinstance(row["value"], dict) for row in rows)
+    lines = []
+    for row in rows:
+        line = {name: row["params"].get(name, np.nan) for name in names}
+        if whole or (row["ok"] and not isinstance(row["value"], dict)):
+            line[_free("value", taken)] = row["value"] if row["ok"] else np.nan
+        elif row["ok"]:
+            line.update({_free(str(name), taken): part for name, part in row["value"].items()})
+        lines.append(line)
+    table = pd.DataFrame(lines, columns=None if lines else names)
+    for name in ("seconds", "host", "error"):
+        table[name] = [row[name] for row in rows]
+    return table
+
+
+def _free(name: str, taken: set[str]) -> str:
+    """A result's name, other than any parameter's."""
+    return f"result_{name}" if name in taken else name
+
+
+def flat(frame: pd.DataFrame) -> pd.DataFrame:
+    """A table whose columns hold numbers, or texts where there is anything else, as files can have it."""
+    columns = {}
+    for name in frame.columns:
+        column = frame[name]
+        mixed = column.dtype == object and pd.api.types.infer_dtype(column, skipna=True) not in _UNIFORM
+        columns[name] = column.map(str, na_action="ignore") if mixed else column
+    return pd.DataFrame(columns)
+
+
+_UNIFORM = ("string", "boolean", "integer", "floating", "mixed-integer-float", "empty", "datetime", "date")
+
+
+def score_column(frame: pd.DataFrame, score: str | None) -> str:
+    """The column of a score: ``mean_test_accuracy`` for ``accuracy``, of a sweep ``accuracy``; by default the first.
+
+    Raises
+    ------
+    DaskhpcError
+        When there is none of that name.
+    """
+    means = [name for name in frame.columns if name.startswith("mean_test_")]
+    names = [score, f"mean_test_{score}"] if score is not None else means[:1]
+    for name in names:
+        if name in frame.columns:
+            return str(name)
+    offered = [name.removeprefix("mean_test_") for name in means] or list(map(str, frame.columns))
+    raise DaskhpcError("There is no such score.", str(score), f"--score {' | '.join(offered)}")
