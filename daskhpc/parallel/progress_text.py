@@ -29,6 +29,8 @@ class Standing:
         The best test score so far, None where there is none.
     workers : int
         Processes that take part.
+    replayed : int
+        Finished calls whose results were in the checkpoint.
     """
 
     done: int
@@ -38,6 +40,7 @@ class Standing:
     seconds: float
     best: float | None
     workers: int
+    replayed: int = 0
 
 
 def time_text(seconds: float) -> str:
@@ -89,7 +92,7 @@ def recent_rate(history: Sequence[tuple[float, int]], now: Standing) -> float | 
     of equal length finish in waves.
     """
     seconds, done = 0.75 * now.seconds, now.done - 2 * now.workers
-    start = next((past for past in reversed(history) if past[0] <= seconds and past[1] <= done), (0.0, 0))
+    start = next((past for past in reversed(history) if past[0] <= seconds and past[1] <= done), (0.0, now.replayed))
     if now.seconds <= start[0] or now.done <= start[1]:
         return None
     return (now.done - start[1]) / (now.seconds - start[0])
@@ -129,7 +132,7 @@ def line(label: str, standing: Standing, rate: float | None, unit: str = "fits")
     whole = f"at least {_counted(standing.known, unit)}" if total is None else _counted(total, unit)
     percent = f" ({_percent(standing)})" if total else ""
     left = seconds_left(standing, rate)
-    parts = [f"{label}: {standing.done:,} of {whole}{percent}", *_failed(standing)]
+    parts = [f"{label}: {standing.done:,} of {whole}{percent}", *_replayed(standing), *_failed(standing)]
     parts += [rate_text(rate)] if rate else []
     parts += [f"about {left_text(left)} left"] if left is not None else []
     return ", ".join([*parts, *_best(standing)])
@@ -139,7 +142,12 @@ def last_line(label: str, standing: Standing, unit: str = "fits") -> str:
     """``GridSearchCV: 1,200 fits in 35 s, 3 failed, best 0.974``."""
     whole = standing.total is None or standing.done >= standing.total
     fits = _counted(standing.done, unit) if whole else f"{standing.done:,} of {_counted(standing.total or 0, unit)}"
-    return ", ".join([f"{label}: {fits} in {time_text(standing.seconds)}", *_failed(standing), *_best(standing)])
+    first = f"{label}: {fits} in {time_text(standing.seconds)}"
+    return ", ".join([first, *_replayed(standing), *_failed(standing), *_best(standing)])
+
+
+def _replayed(standing: Standing) -> list[str]:
+    return [f"{standing.replayed:,} from the checkpoint"] if standing.replayed else []
 
 
 def element(label: str, standing: Standing, rate: float | None, unit: str = "fits") -> str:

@@ -102,7 +102,8 @@ class Tally:
 
     def _standing(self, workers: int) -> Standing:
         total = self.known if self.complete or self.closed else None
-        return Standing(self.done, self.failed, total, self.known, time.monotonic() - self._began, self.best, workers)
+        seconds = time.monotonic() - self._began
+        return Standing(self.done, self.failed, total, self.known, seconds, self.best, workers, self.replayed)
 
     def _hand_back(self) -> None:
         while (give := self._results.get()) is not None:

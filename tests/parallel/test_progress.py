@@ -640,3 +640,10 @@ run("first", 0.5, False)
     assert closed[0].data["text/html"] == (
         "<div>closed: 200 fits in 35 s, 1 failed, best 0.5</div><div>1 fit failed: 1 x ValueError: &lt;no&gt;</div>"
     )
+
+
+def test_what_the_checkpoint_had_is_said_and_is_no_pace() -> None:
+    now = Standing(60, 0, 100, 100, 10.0, None, 2, replayed=40)
+    assert "60 of 100 fits (60%), 40 from the checkpoint" in line("Search", now, None)
+    assert last_line("Search", now).endswith("40 from the checkpoint")
+    assert recent_rate([], now) == 2.0
