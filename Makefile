@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: demo test test-oldest check benchmark benchmark-search clean
+.PHONY: demo test test-oldest test-kills check benchmark benchmark-search clean
 
 demo: $(VENV)/installed
 	$(BIN)/daskhpc run -n $(WORKERS) slurm/digits_search/search.py
@@ -25,6 +25,11 @@ test-oldest:
 	$(PYTHON) -m venv .venv-oldest
 	.venv-oldest/bin/python -m pip install --quiet --constraint tests/oldest.txt --editable '.[mpi]' pytest pytest-timeout
 	PATH="$(CURDIR)/.venv-oldest/bin:$$PATH" .venv-oldest/bin/python -m pytest tests/mpi -k 'not openmpi'
+
+# Programs with a checkpoint, killed at random moments and run again, ROUNDS times each.
+ROUNDS ?= 50
+test-kills: $(VENV)/installed-test
+	PATH="$(BIN):$$PATH" KILLS_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest -s tests/journal/test_kills.py $(PYTEST)
 
 # The start of a job beside dask-mpi's; writes the table of docs/benchmarks.md.
 benchmark: $(VENV)/installed-test
