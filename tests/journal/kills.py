@@ -69,6 +69,7 @@ PROGRAMS = {
     "grid": Program("grid.py", 400, workers=2, drawn=False),
     "randomized": Program("randomized.py", 200),
     "halving": Program("halving.py", 195),
+    "sweep": Program("sweep.py", 100),
     "script": Program("script.py", 200, unmodified=True),
 }
 
@@ -152,7 +153,7 @@ class Story:
 
 def _score(value: Any) -> float:
     """What a call returned: a number, or scikit-learn's results of a fit, with one metric or with names for several."""
-    found = value["test_scores"] if isinstance(value, Mapping) else value
+    found = value.get("test_scores", value) if isinstance(value, Mapping) else value
     return float(found["score"] if isinstance(found, Mapping) else found)
 
 

@@ -31,7 +31,7 @@ def log(fit: str, score: float | None = None) -> None:
         os.close(descriptor)
 
 
-def work(number: int) -> float:
+def work(number: float) -> float:
     """A call that is no fit."""
     time.sleep(SECONDS)
     value = float(np.sin(number))
