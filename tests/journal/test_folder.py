@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import stat
+import tempfile
 import threading
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from daskhpc.journal.folder import Folder, Manifest, load, make, prepare, same_w
 
 from .kept import SECONDS, mounted, remount
 
+SOMEBODY = 12345
 PARTS: dict[str, Any] = {
     "data": {"token": "aa", "text": "float64 array (10, 2)"},
     "estimator": {"token": "bb", "text": "SVC()"},
@@ -127,13 +130,22 @@ def test_a_folder_on_a_read_only_file_system_is_refused(tmp_path: Path) -> None:
             prepare(Folder(tmp_path))
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_without_permission_to_write_is_refused(tmp_path: Path) -> None:
-    make(Folder(tmp_path), "search", {})
-    tmp_path.chmod(0o500)
-    with pytest.raises(JournalError, match="Permission denied"):
-        prepare(Folder(tmp_path))
-    tmp_path.chmod(0o700)
+def test_a_folder_without_permission_to_write_is_refused() -> None:
+    user = os.geteuid()
+    path = Path(tempfile.mkdtemp())  # below folders that everybody may enter
+    make(Folder(path), "search", {})
+    path.chmod(0o500)
+    try:
+        if user == 0:  # who may write anywhere
+            for each in (path, path / "journal.json"):
+                os.chown(each, SOMEBODY, -1)
+            os.seteuid(SOMEBODY)
+        with pytest.raises(JournalError, match="Permission denied"):
+            prepare(Folder(path))
+    finally:
+        os.seteuid(user)
+        path.chmod(0o700)
+        shutil.rmtree(path)
 
 
 def test_a_writer_finds_what_it_needs(tmp_path: Path) -> None:

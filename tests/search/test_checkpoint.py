@@ -134,6 +134,37 @@ def test_another_process_goes_on(tmp_path: Path, log: Path, folder: Path) -> Non
     assert told[0] == told[1]
 
 
+def test_an_edited_function_is_refused_by_name(tmp_path: Path, log: Path, folder: Path) -> None:
+    """Of the user's own, also where only what it calls was edited; a comment is no edit."""
+    text = (
+        "import numpy as np\n"
+        "from sklearn.datasets import load_iris\nfrom sklearn.naive_bayes import GaussianNB\n"
+        "from daskhpc import GridSearchCV\n"
+        "def right(y, p):\n    return np.mean(y == p)  # COMMENT\n"
+        "def score(estimator, X, y):\n"
+        f"    open({str(log)!r}, 'a').write('score\\n')\n"
+        "    return right(y, estimator.predict(X))\n"
+        f"GridSearchCV(GaussianNB(), {{}}, scoring=score, refit=False, checkpoint={str(folder)!r})"
+        ".fit(*load_iris(return_X_y=True))\n"
+    )
+    edits = [
+        (text, 5),
+        (text.replace("COMMENT", "share"), 0),
+        (text.replace("np.mean(y == p)", "np.mean(y == p) / 2"), -1),
+    ]
+    for edited, count in edits:
+        (tmp_path / "program.py").write_text(edited)
+        program = [sys.executable, str(tmp_path / "program.py")]
+        done = subprocess.run(program, capture_output=True, text=True, timeout=120)
+        if count < 0:
+            assert done.returncode == 1
+            assert "scoring: function score" in done.stderr
+            assert "use another folder" in done.stderr
+        else:
+            assert done.returncode == 0, done.stderr
+            assert fits(log) == count
+
+
 def test_candidates_and_splits_without_a_seed_stay_the_same(log: Path, folder: Path) -> None:
     def search() -> Any:
         space = {"C": loguniform(0.01, 10)}
