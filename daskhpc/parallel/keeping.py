@@ -184,7 +184,8 @@ def place() -> str:
     called = ""
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _INNER:
         code = frame.f_code
-        inside = frame.f_globals["__name__"].startswith(("sklearn.", "daskhpc.search."))
+        top, _, rest = frame.f_globals["__name__"].partition(".")
+        inside = top == "sklearn" or (top == __package__.partition(".")[0] and rest.startswith("search."))
         if inside and not code.co_name.startswith(("_", "<")) and code.co_name != _VALIDATING:
             owner = frame.f_locals.get("self")
             called = f"{type(owner).__name__}.{code.co_name}" if owner is not None else code.co_name

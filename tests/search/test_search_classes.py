@@ -37,6 +37,7 @@ from daskhpc.search.data import brought, fits, is_dask
 
 pytestmark = pytest.mark.filterwarnings("ignore:The total space of parameters")
 
+ADDED = ("scheduler", "progress", "checkpoint", "retry_failed")
 NAMES = ["GridSearchCV", "HalvingGridSearchCV", "HalvingRandomSearchCV", "RandomizedSearchCV"]
 GRID = {"C": [0.1, 1, 10]}
 
@@ -78,7 +79,7 @@ class TestAsScikitLearns:
         assert issubclass(ours, theirs)
         assert ours.__name__ == name
         parameters = inspect.signature(ours).parameters
-        assert [*parameters] == [*inspect.signature(theirs).parameters, "scheduler", "progress"]
+        assert [*parameters] == [*inspect.signature(theirs).parameters, *ADDED]
         assert all(str(parameters[n]) == str(p) for n, p in inspect.signature(theirs).parameters.items())
         assert parameters["scheduler"].kind is parameters["progress"].kind is inspect.Parameter.KEYWORD_ONLY
         assert f"sklearn.model_selection.{name}" in ours.__doc__
@@ -125,7 +126,7 @@ class TestAsScikitLearns:
         ours, theirs = make(name).fit(*iris), make(name, home=model_selection).fit(*iris)
         assert ours.best_params_ == theirs.best_params_
         assert ours.score(*iris) == theirs.score(*iris)
-        assert vars(ours).keys() - vars(theirs).keys() == {"scheduler", "progress"}
+        assert vars(ours).keys() - vars(theirs).keys() == {*ADDED}
 
     def test_a_fitted_search_is_small(self, name: str, iris: Any) -> None:
         X = np.tile(iris[0], (20, 1))

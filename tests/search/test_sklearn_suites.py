@@ -46,6 +46,7 @@ OTHERS = (
 ROUTED = "metadata is noted by the scorer's object in this process"
 NOTED = "what was called is noted in a list of this process"
 WARNED = "expects in this process a warning that a fit gives in its own"
+FIRST = "by chance: several calls fail, and any of them may be the first"
 
 OF_SEARCHES = {
     "test_search_cv_verbose_3": "reads what the fits print from the output of this process",
@@ -64,7 +65,8 @@ OF_OTHERS = {
 OF_VALIDATION = {
     "test_cross_validate_invalid_scoring_param": WARNED,
     "test_cross_val_predict": WARNED,
-    "test_learning_curve_params": "by chance: several calls fail, and any of them may be the first",
+    "test_learning_curve_params": FIRST,
+    "test_cross_val_predict_decision_function_shape": FIRST,
     "test_cross_val_score_score_func": NOTED,
     "test_passed_unrequested_metadata[cross_val_score-extra_args1]": "scikit-learn's exception cannot be pickled",
     "test_learning_curve_exploit_incremental_learning_routing": ROUTED,
