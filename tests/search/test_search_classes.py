@@ -87,7 +87,7 @@ class TestAsScikitLearns:
 
     def test_parameters(self, name: str) -> None:
         ours, theirs = make(name).get_params(), make(name, home=model_selection).get_params()
-        assert (ours.pop("scheduler"), ours.pop("progress")) == (None, "auto")
+        assert [ours.pop(added) for added in ADDED] == [None, "auto", None, False]
         assert ours.keys() == theirs.keys()
         assert make(name).set_params(progress=False, estimator__C=3).get_params()["estimator__C"] == 3
 
