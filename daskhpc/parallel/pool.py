@@ -106,11 +106,15 @@ class Pool:
         self._free: dict[Hashable, dict[Hashable, _Line]] = {}
         self._owners: dict[Hashable, Hashable] = {}
         self._last: dict[Hashable, Hashable] = {}
+        self._returned: dict[Hashable, deque[_Line]] = {}
         self._shared: deque[float] = deque(maxlen=20)
         self._sharing: deque[float] = deque(maxlen=20)
 
-    def add(self, call: Call, front: bool = False) -> None:
-        """Let a call wait; at the front where it was already sent once."""
+    def add(self, call: Call, front: bool = False, anybody: bool = False) -> None:
+        """Let a call wait; at the front where it was already sent once.
+
+        Sent to a worker that has what its group shares, it waits for that worker, unless it is for `anybody`.
+        """
         self.waiting += 1
         lines = self._kinds if call.group is None else self._groups
         key = call.kind if call.group is None else call.group
@@ -119,12 +123,14 @@ class Pool:
             line = lines[key] = _Line(key)
             if call.group is None:
                 self._untried.append(line)
-            elif front and key in self._owners:
+            elif front and not anybody and key in self._owners:
                 # Given back by a worker, which still has what the group shares.
                 line.owner = self._owners[key]
-                self._last[line.owner] = key
+                self._returned.setdefault(line.owner, deque()).append(line)
             else:
                 self._release(line)
+        elif anybody and line.owner is not None:
+            self._release(line)
         elif call.group is None and not line.calls:
             self._push(line)
         if front:
@@ -196,6 +202,7 @@ class Pool:
     def lost(self, worker: Hashable) -> None:
         """A worker comes for nothing any more: what it owns is anybody's."""
         self._last.pop(worker, None)
+        self._returned.pop(worker, None)
         self._owners = {key: owner for key, owner in self._owners.items() if owner != worker}
         for line in self._groups.values():
             if line.owner == worker:
@@ -242,7 +249,7 @@ class Pool:
         line = self._groups.get(last)
         if line is not None and line.calls and line.owner == worker:
             return line
-        line = self._nearest(last)
+        line = self._returned_to(worker) or self._nearest(last)
         if line is None:
             line = max(self._groups.values(), key=lambda line: len(line.calls), default=None)
             if line is None or not self._worth(len(line.calls)):
@@ -250,6 +257,16 @@ class Pool:
         self._claim(line, worker)
         self._last[worker] = line.key
         return line
+
+    def _returned_to(self, worker: Hashable) -> _Line | None:
+        """A group that the worker had given back calls of, and that nobody has taken since."""
+        lines = self._returned.get(worker, ())
+        while lines:
+            line = lines[0]
+            if line.calls and line.owner == worker and self._groups.get(line.key) is line:
+                return line
+            lines.popleft()
+        return None
 
     def _nearest(self, last: Hashable) -> _Line | None:
         """The free group that shares most leading entries with the last one."""

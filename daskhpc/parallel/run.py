@@ -283,9 +283,9 @@ class Run:
                 self.pool.learn(call, spent, saved)
             self._finish(call, ok, value, spent + saved, member.host)
 
-    def _give_back(self, calls: list[Call]) -> None:
+    def _give_back(self, calls: list[Call], anybody: bool = False) -> None:
         for call in reversed(calls):
-            self.pool.add(call, front=True)
+            self.pool.add(call, front=True, anybody=anybody)
 
     async def _recall(self, member: Member, late: list[Flight]) -> None:
         """Fetch what late tasks have finished, and give the calls behind the one that runs to others."""
@@ -295,7 +295,7 @@ class Run:
             if member.address in told and not flight.over and not flight.gone.is_set():
                 begun = told[member.address].get(flight.name)
                 self._take_results(member, flight, *(begun or ((), ())))
-                self._give_back(flight.give_back(keep=begun is not None))
+                self._give_back(flight.give_back(keep=begun is not None), anybody=True)
         self._wake.set()
 
     def _again(self, flight: Flight) -> None:

@@ -299,6 +299,45 @@ def test_a_group_that_comes_again() -> None:
     assert taken(pool, "b") == ["again"]
 
 
+def test_nothing_that_was_given_back_waits_for_ever() -> None:
+    """Calls of several groups come back to a worker that has gone on to another one, and helping is not worth it."""
+    pool = groups(("g",), ("h",), ("i",), calls=3)
+    calls = all_of(pool, "a")
+    pool.learn(calls[0], 0.1, saved=100.0)
+    assert {each.group for each in calls} == {("g",), ("h",), ("i",)}
+    for each in reversed(calls[1:]):
+        pool.add(each, front=True)
+    assert taken(pool, "b") == []
+    assert len(all_of(pool)) == 8
+
+
+def test_what_is_for_anybody_does_not_wait_for_its_owner() -> None:
+    pool = groups(("g",), calls=4)
+    calls = [pool.take("a", 2)[0][0] for _ in range(2)]
+    pool.learn(calls[0], 0.1, saved=100.0)
+    assert taken(pool, "b") == []
+    pool.add(calls[1], front=True, anybody=True)
+    assert len(all_of(pool, "b")) == 3
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_groups_given_back_at_random_end(seed: int) -> None:
+    choose = random.Random(seed)
+    pool = groups(*((split, prefix) for split in range(3) for prefix in range(3)), calls=5)
+    done: list[Any] = []
+    while pool.waiting:
+        tasks = [pool.take(worker, 2)[0] for worker in "abc"]
+        assert any(tasks), "calls wait and nobody gets them"
+        for calls in tasks:
+            keep = choose.randint(0, len(calls))
+            for each in calls[:keep]:
+                pool.learn(each, choose.random(), saved=choose.choice([0.0, 50.0]))
+            done += calls[:keep]
+            for each in reversed(calls[keep:]):
+                pool.add(each, front=True, anybody=choose.random() < 0.3)
+    assert len(done) == 45
+
+
 # Work per call: the same however many there are.
 
 
