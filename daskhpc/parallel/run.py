@@ -90,8 +90,6 @@ class Run:
         """Calls that may run at once."""
         return slots_of(self.options.n_jobs, sum(member.threads for member in self.members.alive.values()))
 
-    # Called by the thread that makes the calls.
-
     def add(self, items: list[Any], callback: Callable[[Any], None], call_number: int, part: Part | None) -> Batch:
         """Take a batch of calls; `callback` gets the batch when all of them have ended."""
         batch = Batch(len(items), callback)
@@ -135,8 +133,6 @@ class Run:
         with contextlib.suppress(Exception):
             if used:
                 await self.client._run(free, self.name, workers=used, on_error="ignore")
-
-    # On the client's event loop.
 
     async def _drive(self) -> None:
         if self.closed:
@@ -202,6 +198,15 @@ class Run:
                 if not calls:
                     break
                 self._launch(member, calls, seconds)
+        self._leave_none_waiting()
+
+    def _leave_none_waiting(self) -> None:
+        """Where all are idle and calls wait for one of them in particular, that one is not coming."""
+        idle = [member for member, _ in self._seats() if not self.flights.get(member)]
+        if self.pool.waiting and idle and not any(self.flights.values()):
+            call = self.pool.one()
+            if call is not None:
+                self._launch(idle[0], [call], 0.0)
 
     def _seats(self) -> list[tuple[Member, int]]:
         """The members that take part, those with the least to do first, and how many of their threads."""
