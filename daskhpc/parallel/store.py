@@ -8,6 +8,7 @@ import ctypes
 import os
 import pickle
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -147,16 +148,29 @@ async def cancel(run: str, dask_worker: Any) -> None:
     """
     mine = kept(run)
     mine.cancelled = True
-    with mine.lock:
-        for thread in mine.threads:
-            _interrupt(thread, CancelledCallError)
+    told: set[int] = set()
     end = time.monotonic() + _PATIENCE_SECONDS
     while mine.threads and time.monotonic() < end:
+        with mine.lock:
+            for thread in mine.threads - told:
+                if not _imports(thread):
+                    _interrupt(thread, CancelledCallError)
+                    told.add(thread)
         await asyncio.sleep(0.05)
     others = dask_worker.data or any(kept.threads for kept in _kept.values() if not kept.cancelled)
     alone = dask_worker.state.executing_count <= len(mine.threads)
     if mine.threads and alone and not others and dask_worker.nanny:
         os._exit(0)
+
+
+def _imports(thread: int) -> bool:
+    """Whether a thread is inside an import: cut short, that would leave broken modules behind in this process."""
+    frame = sys._current_frames().get(thread)
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _interrupt(thread: int, error: type[BaseException]) -> None:

@@ -80,6 +80,44 @@ def test_cancelling(run: str) -> None:
     assert kept(run).cancelled
 
 
+def test_an_import_is_not_cut_short(run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it had not made yet would be missing in this process for ever."""
+    module = "import pathlib, time\nhere = pathlib.Path(__file__)\nhere.with_name('began').touch()\n"
+    module += "end = time.monotonic() + 20\n"
+    module += "while not here.with_name('go').exists() and time.monotonic() < end: time.sleep(0.01)\nWHOLE = True\n"
+    (tmp_path / "slowly_imported.py").write_text(module)
+    monkeypatch.syspath_prepend(tmp_path)
+    ended: list[str] = []
+
+    def call() -> None:
+        with store.calling(kept(run)):
+            try:
+                import slowly_imported  # type: ignore[import-not-found]
+
+                ended.append(str(slowly_imported.WHOLE))
+                for _ in range(10**9):
+                    pass
+            except store.CancelledCallError:
+                ended.append("cancelled")
+
+    thread = threading.Thread(target=call)
+    thread.start()
+
+    async def let_go() -> None:
+        while not (tmp_path / "began").exists():
+            await asyncio.sleep(0.01)
+        cancelling = asyncio.create_task(store.cancel(run, IDLE))
+        await asyncio.sleep(0)
+        (tmp_path / "go").touch()
+        await cancelling
+
+    asyncio.run(asyncio.wait_for(let_go(), 20))
+    thread.join(20)
+    assert not thread.is_alive()
+    assert sys.modules.pop("slowly_imported").WHOLE
+    assert ended[-1] == "cancelled"
+
+
 def test_cancelling_interrupts_the_calls_of_the_run_only(run: str) -> None:
     began, ended = threading.Barrier(3), dict.fromkeys((run, run + "2"), "")
     stop = threading.Event()
