@@ -66,3 +66,12 @@ EXIT_FAILED = 70
 
 WORKER_EXIT_TOPIC = "daskhpc-worker-exit"
 """Dask topic under which a Nanny says how its worker process ended: a mapping with ``worker``, ``host``, ``cause``."""
+
+
+def one_line(error: object) -> str:
+    """The type and the text of an exception, in one line."""
+    try:
+        text = " ".join(str(error).split())
+    except Exception:
+        text = "(its text cannot be shown)"
+    return f"{type(error).__name__}: {text}".removesuffix(": ")

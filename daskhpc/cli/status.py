@@ -64,7 +64,8 @@ def status(folder: str, as_json: bool, failures: bool, watch: float | None) -> N
 
 def _show(folder: str, as_json: bool, failures: bool, clear: bool) -> str:
     """Print how far it is once; its state."""
-    from ..report.records import entries, existing
+    from ..journal.folder import existing
+    from ..report.records import entries
     from ..report.standing import standing
 
     now = time.time()

@@ -138,6 +138,19 @@ def _publish(path: Path, manifest: Manifest) -> None:
     sync_folder(path)
 
 
+def existing(folder: str | os.PathLike[str]) -> tuple[Folder, Manifest]:
+    """A journal's folder and manifest; nothing is written to it.
+
+    Raises
+    ------
+    JournalError
+        When it is none, or another user's.
+    """
+    place = Folder(Path(folder).absolute())
+    own(place.path)
+    return place, load(place)
+
+
 def load(folder: Folder) -> Manifest:
     """The manifest.
 

@@ -12,10 +12,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from ..errors import JournalError
+from ..errors import JournalError, one_line
 from . import payloads
 from .codec import decode
-from .folder import KINDS, Folder, Manifest, load, make, own, prepare, same_work, secure
+from .folder import KINDS, Folder, Manifest, existing, load, make, own, prepare, same_work, secure
 from .index import Index
 from .segment import END, FAILED, HEADER, NOTE, OK, Damage, Parts, take_apart
 from .writer import Saved, Writer, tell_of_forks
@@ -137,9 +137,7 @@ class Journal:
         JournalError
             When it is none, or another user's.
         """
-        place = Folder(Path(folder).absolute())
-        own(place.path)
-        return cls(place, load(place), None)
+        return cls(*existing(folder), None)
 
     @property
     def seed(self) -> int:
@@ -259,7 +257,7 @@ class Journal:
             raise ValueError(f"key is {key!r}; it has to be 32 hex digits")
         fields: dict[str, Any] = {"ok": ok, "value": value, "seconds": seconds, "host": host, "time": time.time()}
         if not ok:
-            fields["error"] = error or _one_line(value)
+            fields["error"] = error or one_line(value)
         fields["about"] = dict(about)
         self._writing().append(name.hex(), OK if ok else FAILED, fields, on_saved)
 
@@ -332,14 +330,6 @@ class Journal:
 
 def _giving(value: Any) -> Callable[[], Any]:
     return lambda: value
-
-
-def _one_line(error: Any) -> str:
-    try:
-        text = " ".join(str(error).split())
-    except Exception:
-        text = "(it cannot be shown)"
-    return f"{type(error).__name__}: {text}"
 
 
 def name_of(name: str) -> str:

@@ -88,8 +88,7 @@ def scan(path: Path, start: int = 0) -> Iterator[tuple[int, bytes, bool]]:
             *lines, rest = (rest + chunk).split(b"\n")
             for line in lines:
                 if line:
-                    good = line[_CRC:_BODY] == b" " and b"%08x" % crc32(line[_BODY:]) == line[:_CRC]
-                    yield offset, line, good
+                    yield offset, line, intact(line)
                 offset += len(line) + 1
         if rest and intact(rest):
             yield offset, rest, True

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..errors import JournalError
 from . import payloads
-from .folder import Folder, Manifest, load, make, own, prepare, same_work, secure
+from .folder import Folder, Manifest, existing, make, prepare, same_work, secure
 from .index import Index
 from .segment import (
     END,
@@ -78,8 +78,7 @@ def check(folder: str | os.PathLike[str]) -> Report:
     JournalError
         When it is none, or another user's.
     """
-    place = _existing(folder)
-    load(place)
+    place, _ = existing(folder)
     index = Index(place)
     index.update()
     names = place.names()
@@ -117,9 +116,8 @@ def compact(folder: str | os.PathLike[str], force: bool = False) -> Compacted:
     sign of life. It may end at any point: the old segments go when the new one is durable, and what is there twice
     until then counts once. Payloads stay until they are an hour old: their records may be on their way.
     """
-    place = _existing(folder)
+    place, _ = existing(folder)
     secure(place.path)
-    load(place)
     prepare(place)
     now = _file_system_time(place)
     names = place.names()
@@ -150,10 +148,10 @@ def merge(target: str | os.PathLike[str], *sources: str | os.PathLike[str]) -> i
     JournalError
         When a source is of another kind, or a part of it differs; nothing is taken in then.
     """
-    places = [_existing(source) for source in sources]
-    manifests = [load(place) for place in places]
-    if not places:
+    if not sources:
         return 0
+    found = [existing(source) for source in sources]
+    places, manifests = [place for place, _ in found], [manifest for _, manifest in found]
     place = Folder(Path(target).absolute())
     manifest = make(place, manifests[0].kind, manifests[0].parts)
     for source, other in zip(places, manifests, strict=True):
@@ -182,12 +180,6 @@ class _Some(Folder):
 
     def names(self) -> list[str]:
         return sorted(self.only)
-
-
-def _existing(folder: str | os.PathLike[str]) -> Folder:
-    place = Folder(Path(folder).absolute())
-    own(place.path)
-    return place
 
 
 def _mergeable(place: Folder, manifest: Manifest, source: Folder, other: Manifest) -> None:

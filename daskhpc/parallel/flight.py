@@ -6,7 +6,7 @@ import asyncio
 import math
 import time
 import uuid
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,12 +53,12 @@ class Flight:
         queue = self.seconds + sum(other.seconds for other in others) / threads
         self.due = time.monotonic() + 2 * queue + _GRACE_SECONDS
 
-    def landed(self, outcomes: Sequence[Any], costs: Sequence[Any]) -> list[tuple[Call, Any, Any]]:
-        """The calls whose outcomes are new, which leave it; `outcomes` begin with the task's first call."""
-        new = list(zip(self.calls, outcomes[self.taken :], costs[self.taken :], strict=False))
-        self.taken += len(new)
-        self.calls = self.calls[len(new) :]
-        return new
+    def landed(self, outcomes: Sequence[Any], costs: Sequence[Any]) -> Iterator[tuple[Call, Any, Any]]:
+        """The calls whose outcomes are new, each of which then leaves it; `outcomes` begin with the task's first."""
+        for found in list(zip(self.calls, outcomes[self.taken :], costs[self.taken :], strict=False)):
+            yield found
+            self.taken += 1
+            self.calls = self.calls[1:]
 
     def give_back(self, keep: int = 0) -> list[Call]:
         """The calls that go elsewhere, all but the first so many."""

@@ -34,8 +34,7 @@ class Here:
 
     def __init__(self, n_jobs: int, progress: Progress, keeper: Keeper) -> None:
         self.n_jobs = n_jobs
-        self.keeper = keeper
-        self.tally = Tally(progress)
+        self.tally = Tally(progress, keeper)
         self.closed = False
         self._host = socket.gethostname()
         self._executor: Executor = (
@@ -45,7 +44,7 @@ class Here:
     def add(self, items: list[Any], callback: Callable[[Any], None], call_number: int, part: Part | None) -> Batch:
         """Take a batch of calls; `callback` gets the batch when all of them have ended."""
         batch = Batch(len(items), callback)
-        calls = self.tally.new_calls(batch, items, self.keeper, part)
+        calls = self.tally.new_calls(batch, items, part)
         for call in calls:
             self.tally.expect(call)
         if calls:
@@ -82,11 +81,9 @@ class Here:
         except BaseException as error:
             outcomes = [(False, error, "", 0.0)] * len(calls)
         for call, (ok, value, text, seconds) in zip(calls, outcomes, strict=False):
-            if ok:
-                self.keeper.keep(call, value, seconds, self._host)
-            elif text:
+            if text:
                 value.__cause__ = RemoteTracebackError(text)
-            self.tally.ended(call, ok, value)
+            self.tally.ended(call, ok, value, seconds, self._host)
         self.tally.show(self.n_jobs)
 
 

@@ -155,6 +155,8 @@ def opened(folder: str | os.PathLike[str], kind: str, parts: Mapping[str, Any] |
     with _lock:
         journal = _journals.get(path)
         if journal is None or not Path(path).exists():
+            if journal is not None:
+                journal.close(0.0)
             if not _journals:
                 atexit.register(close_all)
             journal = _journals[path] = Journal.open(folder, kind, parts, on_problem=_complain)

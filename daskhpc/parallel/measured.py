@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..errors import one_line
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -54,12 +56,3 @@ class Measured:
                 raise
             error = one_line(raised)
         return Outcome(value, error, time.perf_counter() - began, socket.gethostname())
-
-
-def one_line(error: BaseException) -> str:
-    """The type and the text of an error."""
-    try:
-        text = " ".join(str(error).split())
-    except Exception:
-        text = ""
-    return f"{type(error).__name__}: {text}".removesuffix(": ")

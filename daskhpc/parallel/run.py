@@ -63,9 +63,8 @@ class Run:
         keeper: Keeper | None = None,
     ) -> None:
         self.client = client
-        self.keeper = keeper
         self.options = options
-        self.tally = Tally(progress)
+        self.tally = Tally(progress, keeper)
         self.local = local
         self.name = f"{client.id}-{uuid.uuid4().hex[:12]}"
         self.members = Members.of(client)
@@ -93,7 +92,7 @@ class Run:
     def add(self, items: list[Any], callback: Callable[[Any], None], call_number: int, part: Part | None) -> Batch:
         """Take a batch of calls; `callback` gets the batch when all of them have ended."""
         batch = Batch(len(items), callback)
-        for call in self.tally.new_calls(batch, items, self.keeper, part):
+        for call in self.tally.new_calls(batch, items, part):
             self.builder.make(call, call_number)
             self.tally.expect(call)
             self._arrived.append(call)
@@ -296,11 +295,12 @@ class Run:
         """Fetch what late tasks have finished, and give the calls behind the one that runs to others."""
         names = [flight.name for flight in late]
         told = await self.client._run(recall, self.name, names, workers=[member.address], on_error="ignore")
+        begun = told.get(member.address, dict.fromkeys(names))
         for flight in late:
-            if member.address in told and not flight.over and not flight.gone.is_set():
-                begun = told[member.address].get(flight.name)
-                self._take_results(member, flight, *(begun or ((), ())))
-                self._give_back(flight.give_back(keep=begun is not None), anybody=True)
+            got = begun.get(flight.name, ((), ()))
+            if got is not None and not flight.over and not flight.gone.is_set():
+                self._take_results(member, flight, *got)
+                self._give_back(flight.give_back(keep=flight.name in begun), anybody=True)
         self._wake.set()
 
     def _again(self, flight: Flight) -> None:
@@ -379,15 +379,13 @@ class Run:
 
     def _finish(self, call: Call, ok: bool, value: Any, seconds: float = 0.0, host: str = "") -> None:
         """One call has ended."""
-        if ok and self.keeper is not None and call.part is not None:
-            self.keeper.keep(call, value, seconds, host)
         gone = self.builder.finished(call)
         if gone:
             for number in gone:
                 self.placer.forget(number)
             used = [a for a in self.used if a in self.members.alive]
             self._start(self.client._run(drop, self.name, gone, workers=used, on_error="ignore"))
-        self.tally.ended(call, ok, value)
+        self.tally.ended(call, ok, value, seconds, host)
 
     def _fail_all(self, error: Exception) -> None:
         self._broken = error

@@ -51,8 +51,8 @@ class Kept:
 
     Attributes
     ----------
-    tasks : dict[str, tuple[list, list]]
-        Outcomes and costs so far of each task that has begun and is not over.
+    tasks : dict[str, tuple[list, list] or None]
+        Outcomes and costs so far of each task that has begun; None for those that are over.
     recalled : set[str]
         Tasks of which no further call begins.
     """
@@ -64,7 +64,7 @@ class Kept:
     prefixes: PrefixCache | None = None
     received: int = 0
     threads: set[int] = field(default_factory=set)
-    tasks: dict[str, tuple[list[Any], list[Any]]] = field(default_factory=dict)
+    tasks: dict[str, tuple[list[Any], list[Any]] | None] = field(default_factory=dict)
     recalled: set[str] = field(default_factory=set)
     cancelled: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -195,18 +195,19 @@ def calling(mine: Kept) -> Iterator[None]:
                 pass
 
 
-def recall(run: str, tasks: list[str]) -> dict[str, tuple[list[Any], list[Any]]]:
+def recall(run: str, tasks: list[str]) -> dict[str, tuple[list[Any], list[Any]] | None]:
     """Let no further call of some tasks begin.
 
     Returns
     -------
-    dict[str, tuple[list, list]]
-        Outcomes and costs so far of those that have begun. The next call of such a task may be running.
+    dict[str, tuple[list, list] or None]
+        Outcomes and costs so far of those that have begun, whose next call may be running; None for those that are
+        over, and whose reply is on its way.
     """
     mine = kept(run)
     mine.recalled.update(tasks)
     begun = {name: mine.tasks[name] for name in tasks if name in mine.tasks}
-    return {name: (list(outcomes[: len(costs)]), list(costs)) for name, (outcomes, costs) in begun.items()}
+    return {name: got and (list(got[0][: len(got[1])]), list(got[1])) for name, got in begun.items()}
 
 
 def describe(dask_worker: Any) -> tuple[str, int, int]:

@@ -25,6 +25,8 @@ class Tally:
     Parameters
     ----------
     progress : Progress
+    keeper : Keeper, optional
+        Has results that need not be computed, and saves those that come.
 
     Notes
     -----
@@ -32,8 +34,9 @@ class Tally:
     thread runs them.
     """
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: Progress, keeper: Keeper | None = None) -> None:
         self.progress = progress
+        self._keeper = keeper
         self.known = self.done = self.failed = self.replayed = 0
         self.best: float | None = None
         self.complete = self.closed = False
@@ -43,19 +46,19 @@ class Tally:
         self._results: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         threading.Thread(target=self._hand_back, name="daskhpc results", daemon=True).start()
 
-    def new_calls(self, batch: Batch, items: list[Any], keeper: Keeper | None, part: Part | None) -> list[Call]:
+    def new_calls(self, batch: Batch, items: list[Any], part: Part | None) -> list[Call]:
         """The calls of a batch that have to be made; the results of the others are in the journal."""
         calls = []
         for index, (function, args, kwargs) in enumerate(items):
             call = Call((batch, index), function, args, kwargs)
-            found = keeper.recall(call, part) if keeper is not None and part is not None else None
+            found = self._keeper.recall(call, part) if self._keeper is not None and part is not None else None
             if found is None:
                 calls.append(call)
                 continue
             with self._room:
                 self.known += 1
                 self.replayed += 1
-            self.ended(call, True, found[0])
+            self._ended(call, True, found[0])
         return calls
 
     def expect(self, call: Call) -> None:
@@ -71,8 +74,16 @@ class Tally:
             while self._ahead > _AHEAD_BYTES and self.known - self.done > _AT_LEAST and not self.closed:
                 self._room.wait(0.5)
 
-    def ended(self, call: Call, ok: bool, value: Any) -> None:
-        """A call has ended."""
+    def ended(self, call: Call, ok: bool, value: Any, seconds: float = 0.0, host: str = "") -> None:
+        """A call has ended, after so many seconds on a host."""
+        if ok and self._keeper is not None and call.part is not None:
+            try:
+                self._keeper.keep(call, value, seconds, host)
+            except Exception as error:
+                ok, value = False, error
+        self._ended(call, ok, value)
+
+    def _ended(self, call: Call, ok: bool, value: Any) -> None:
         fit = ok and fitting.is_fit(call.function)
         error, score = (fitting.error_of(value), fitting.best_of(value)) if fit else (None, None)
         with self._room:

@@ -122,8 +122,7 @@ def run_task(payload: bytes) -> Reply:
             if not ok:
                 break  # the caller is to know at once
         reply.messages = relay.messages
-    mine.tasks.pop(order.name, None)
-    mine.recalled.discard(order.name)
+    mine.tasks[order.name] = None
     return reply
 
 

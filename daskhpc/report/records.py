@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from ..errors import JournalError
 from ..journal.codec import TAG, decode
-from ..journal.folder import Folder, Manifest, load, own
+from ..journal.folder import Folder
 from ..journal.segment import END, HEADER, OK, Parts, check_header, gone, scan, take_apart
 
 _LONGEST = 60
@@ -57,19 +56,6 @@ class Segment(NamedTuple):
 
 
 Entry = Record | Note | Segment
-
-
-def existing(folder: str | os.PathLike[str]) -> tuple[Folder, Manifest]:
-    """A journal's folder and manifest; nothing is ever written to it.
-
-    Raises
-    ------
-    JournalError
-        When it is none, or another user's.
-    """
-    place = Folder(Path(folder).absolute())
-    own(place.path)
-    return place, load(place)
 
 
 def entries(folder: Folder) -> Iterator[Entry]:

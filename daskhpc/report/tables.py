@@ -17,9 +17,9 @@ import pandas as pd
 from ..errors import DaskhpcError
 from ..journal import payloads
 from ..journal.codec import TAG, decode
-from ..journal.folder import Folder
+from ..journal.folder import Folder, existing
 from .candidates import Fit, search_table
-from .records import Entry, Note, Record, distinct, entries, existing
+from .records import Entry, Note, Record, distinct, entries
 
 Load = Callable[[str, int], bytes]
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from contextlib import ExitStack
@@ -26,8 +27,10 @@ def pytest_sessionstart() -> None:
 
 
 def pytest_sessionfinish() -> None:
-    running.close()
     Path(os.environ["JOBLIB_OUTCOMES"]).write_text(json.dumps(outcomes))
+    # The LocalCluster may have missed a worker that came and was killed, and then says so after it has closed.
+    with contextlib.suppress(KeyError):
+        running.close()
 
 
 @pytest.fixture(autouse=True)

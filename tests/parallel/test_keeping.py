@@ -122,6 +122,24 @@ def test_what_was_found_before_an_error_is_kept(client: Any, calls: Path, kept: 
         kept([delayed(fail_at_three)(str(calls), 3)] * 2)
 
 
+@pytest.mark.parametrize("cluster", [True, False])
+def test_a_journal_that_takes_nothing_ends_the_calls(
+    cluster: bool, request: pytest.FixtureRequest, calls: Path, tmp_path: Path, kept: Any
+) -> None:
+    if cluster:
+        request.getfixturevalue("client")
+
+    def items() -> Any:
+        for i in range(200):
+            if i == 20:
+                keeping.opened(tmp_path / "kept", "calls").close()
+            yield delayed(made)(str(calls), i)
+
+    with pytest.raises(RuntimeError, match="closed"):
+        kept(items(), n_jobs=2)
+    keeping.close_all()
+
+
 def test_what_has_no_key_is_named(client: Any, calls: Path, kept: Any) -> None:
     with pytest.raises(JournalError, match=r"args\[1\]\['a'\](?s:.*)lock(?s:.*)without checkpoint"):
         kept([delayed(made)(str(calls), {"a": threading.Lock()})] * 2)

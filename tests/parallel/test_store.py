@@ -18,9 +18,10 @@ import pytest
 from runtime.tree import GIB, MIB, Tree
 
 from daskhpc.parallel import store
-from daskhpc.parallel.parcel import Parcel
+from daskhpc.parallel.parcel import FUNCTION, Parcel
 from daskhpc.parallel.segment import Segment, layout_of, pieces
 from daskhpc.parallel.store import Ticket, admit, kept, load
+from daskhpc.parallel.task import Order, run_task
 from daskhpc.runtime import spare_memory
 from daskhpc.runtime.reading import Reader
 
@@ -412,3 +413,28 @@ def test_malformed_groups(tree: Tree) -> None:
 
 def test_this_node() -> None:
     assert spare_memory() > 0
+
+
+def order(run: str, name: str, *numbers: int) -> bytes:
+    """A task that asks for the absolute value of each number."""
+    template: Any = ({FUNCTION: absolute}, {}, (FUNCTION, 0), 1, 0)
+    return pickle.dumps(Order(run, name, {0: template}, {}, {}, {}, [(0, {0: n}) for n in numbers], 60.0, None))
+
+
+def absolute(number: int) -> int:
+    during[number] = store.recall("Client-1-run", ["running"])
+    return abs(number)
+
+
+during: dict[int, Any] = {}
+"""What a recall was told within each call."""
+
+
+def test_what_a_task_that_is_recalled_has_done_is_told(run: str) -> None:
+    assert store.recall(run, ["waiting"]) == {}
+    assert run_task(order(run, "waiting", 1, 2)).outcomes == [], "it begins nothing when it comes"
+    assert run_task(order(run, "done", -1)).outcomes == [(True, 1)]
+    assert store.recall(run, ["done", "never sent"]) == {"done": None}, "its reply is on its way"
+    during.clear()
+    assert run_task(order(run, "running", -1, -2)).outcomes == [(True, 1)]
+    assert during == {-1: {"running": ([], [])}}

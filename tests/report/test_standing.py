@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from report.made import GRID, PLACE, SECONDS, append, begin, end, finished_search, fits, key, unclosed
 
+from daskhpc.journal.folder import existing
 from daskhpc.journal.journal import Journal
 from daskhpc.journal.upkeep import compact, merge
 from daskhpc.report import words
-from daskhpc.report.records import entries, existing, last_error
+from daskhpc.report.records import entries, last_error
 from daskhpc.report.standing import SILENT_SECONDS, Standing, standing
 
 BAD = {"C": [-1.0], "gamma": ["scale"]}
