@@ -7,15 +7,12 @@ from typing import Any
 
 def start_cluster(workers: int, threads: int = 1, **options: Any) -> Any:
     """Worker processes kept by daskhpc's Nannies."""
-    from distributed import LocalCluster
+    from daskhpc.cluster.workers import SteadyCluster
 
-    from daskhpc.cluster.workers import CappedNanny
-
-    return LocalCluster(
+    return SteadyCluster(
         n_workers=workers,
         threads_per_worker=threads,
         host="127.0.0.1",
         dashboard_address=None,
-        worker_class=CappedNanny,
         **{"memory_limit": "2GiB", **options},
     )

@@ -69,19 +69,16 @@ def start_local(plan: RankPlan, settings: Settings) -> Any:
     -------
     distributed.LocalCluster
     """
-    from distributed import LocalCluster
-
-    from .workers import CappedNanny
+    from .workers import SteadyCluster
 
     where = {"interface": settings.interface} if settings.interface else {"host": "127.0.0.1"}
-    return LocalCluster(
+    return SteadyCluster(
         n_workers=plan.processes.value,
         threads_per_worker=plan.nthreads.value,
         memory_limit=plan.memory_limit.value,
         local_directory=plan.local_directory.value,
         protocol=settings.protocol,
         dashboard_address=settings.dashboard_address if settings.dashboard else None,
-        worker_class=CappedNanny,
         blas_threads=plan.blas_threads.value,
         **where,
     )

@@ -12,8 +12,9 @@ from types import TracebackType
 from typing import Any
 
 import dask
-from distributed import Nanny
+from distributed import LocalCluster, Nanny
 from distributed.core import Status
+from distributed.deploy import Cluster
 from tornado.ioloop import PeriodicCallback
 
 from ..errors import WORKER_EXIT_TOPIC
@@ -185,6 +186,24 @@ class Nannies:
         await asyncio.wait({asyncio.create_task(_all(waits)), closing}, return_when=asyncio.FIRST_COMPLETED)
         for task in (*waits, closing):
             task.cancel()
+
+
+class SteadyCluster(LocalCluster):  # type: ignore[misc]
+    """A LocalCluster whose workers' processes may die as often as they do.
+
+    Notes
+    -----
+    Dask's own looks at a worker 15 s after its process has died, and where it is dead again at that moment, closes its
+    Nanny for good. It also asks for all workers anew while it waits for them, and then trips over the death of one
+    that the answer lacked.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **{"worker_class": CappedNanny, **options})
+
+    def _update_worker_status(self, op: str, message: Any) -> None:
+        if op != "remove" or message in self.scheduler_info["workers"]:
+            Cluster._update_worker_status(self, op, message)
 
 
 async def _started(nanny: CappedNanny) -> CappedNanny:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 from contextlib import ExitStack
@@ -28,9 +27,7 @@ def pytest_sessionstart() -> None:
 
 def pytest_sessionfinish() -> None:
     Path(os.environ["JOBLIB_OUTCOMES"]).write_text(json.dumps(outcomes))
-    # The LocalCluster may have missed a worker that came and was killed, and then says so after it has closed.
-    with contextlib.suppress(KeyError):
-        running.close()
+    running.close()
 
 
 @pytest.fixture(autouse=True)

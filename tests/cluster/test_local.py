@@ -1,0 +1,37 @@
+"""The LocalCluster of one machine: its workers' processes may die, twice in a row too."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import dask
+import pytest
+from clusters import start_cluster
+from distributed import Client
+
+
+def die(client: Any) -> int:
+    """Kill the one worker process; its id."""
+    (pid,) = client.run(os.getpid).values()
+    os.kill(pid, signal.SIGKILL)
+    return int(pid)
+
+
+def comes_back(client: Any, pid: int) -> None:
+    assert client.submit(os.getpid, pure=False).result(timeout=30) != pid
+
+
+@pytest.mark.parametrize("after", [lambda cluster: None, lambda cluster: cluster.scheduler_info["workers"].clear()])
+def test_a_worker_that_is_away_when_looked_for_comes_back(after: Callable[[Any], None]) -> None:
+    """At once rather than after 15 s, in which it would have to die again; and where nothing was known of it."""
+    with (
+        dask.config.set({"distributed.deploy.lost-worker-timeout": "1ms"}),
+        start_cluster(1) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        for _ in range(2):
+            after(cluster)
+            comes_back(client, die(client))
