@@ -216,6 +216,7 @@ def _keep(options: dict[str, Any]) -> None:
         if settings.checkpoint is None:
             return
         from ..parallel.keeping import keep_program
+        from ..parallel.watching import keep_draws_apart
 
         journal = keep_program(settings.checkpoint, settings.retry_failed).journal
     except DaskhpcError as error:
@@ -225,6 +226,7 @@ def _keep(options: dict[str, Any]) -> None:
 
     import numpy as np
 
+    keep_draws_apart()
     random.seed(journal.seed)
     np.random.seed(journal.seed)
     click.echo(

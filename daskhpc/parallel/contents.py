@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
 import io
 import pickle
 import random
 import sys
 from collections.abc import Iterator
-from time import perf_counter
 from types import FunctionType
 from typing import Any, NamedTuple
 
 import cloudpickle
 import numpy as np
+import xxhash
 
 _UNSURE = (np.random.RandomState, np.random.Generator, np.random.BitGenerator, random.Random, Iterator)
 
@@ -82,22 +80,11 @@ class Content(NamedTuple):
     strided: list[Span]
 
     def digest(self) -> bytes:
-        hasher = hashlib.new(_algorithm(), self.head, usedforsecurity=False)
+        hasher = xxhash.xxh3_128(self.head)
         for buffer in self.buffers:
             hasher.update(buffer.nbytes.to_bytes(8, "little"))
             hasher.update(buffer)
         return hasher.digest()
-
-
-@functools.cache
-def _algorithm() -> str:
-    """The faster of two surely different hashes: it depends on the processor."""
-    data, seconds = bytes(1 << 18), {}
-    for name in ("blake2b", "sha256"):
-        started = perf_counter()
-        hashlib.new(name, data, usedforsecurity=False)
-        seconds[name] = perf_counter() - started
-    return min(seconds, key=seconds.__getitem__)
 
 
 def bounds(array: Any) -> tuple[int, int, int]:

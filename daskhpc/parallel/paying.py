@@ -20,7 +20,7 @@ class Ledger:
 
     def pays(self) -> bool:
         """Whether to go on: from the second fit on only where a fit costs more than looking it up."""
-        if (self.fits >= 2 and self.fastest < self.price) or (self.fits >= 4 and not self.kept):
+        if (self.fits >= 2 and self.kept and self.fastest < self.price) or (self.fits >= 4 and not self.kept):
             return False
         return self.fits < 64 or self.balance > -self.fitted / 20
 

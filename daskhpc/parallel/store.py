@@ -18,6 +18,7 @@ from typing import Any
 
 from .prefixes import PrefixCache
 from .segment import Layout, Segment
+from .watching import keep_draws_apart
 
 PIECE_BYTES = 32 << 20
 _WATCH_SECONDS = 5.0
@@ -94,6 +95,7 @@ def see_to_it(worker: Any) -> None:
     """From now on, drop what clients leave behind that are gone without a word; called with every task."""
     if worker is not None and not getattr(worker, "daskhpc_watch", False):
         worker.daskhpc_watch = True
+        keep_draws_apart()
         worker.loop.add_callback(_watch, worker)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import pickle
 import random
 import sys
@@ -11,6 +12,16 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
+
+_DRAW = ("dask.sizeof", "distributed.comm.core", "distributed.utils_comm")
+
+
+def keep_draws_apart() -> None:
+    """Give Dask's own draws, which its threads make at any moment, a generator other than the program's."""
+    for name in _DRAW:
+        module = importlib.import_module(name)
+        if vars(module).get("random") is random:
+            vars(module)["random"] = random.Random()
 
 
 class Warned(NamedTuple):

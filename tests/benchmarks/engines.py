@@ -63,7 +63,7 @@ def daskhpc(workers: int) -> Iterator[Engine]:
     """daskhpc's own search class, and its backend for plain calls."""
     import daskhpc
 
-    with dask_client(workers):
+    with daskhpc.start(workers=workers, nthreads=1):
         engine = in_backend("daskhpc", workers)
         if hasattr(daskhpc, "GridSearchCV"):
             engine = engine._replace(search=lambda work: work.of(daskhpc.GridSearchCV))
