@@ -90,6 +90,13 @@ def _level(value: Any) -> str:
     return str(value).lower()
 
 
+def _bootstrap(value: Any) -> str:
+    ways = ("auto", "mpi", "slurm")
+    if str(value).lower() not in ways:
+        raise ValueError("one of " + ", ".join(ways))
+    return str(value).lower()
+
+
 def _text(value: Any) -> str:
     if not str(value):
         raise ValueError("a text that is not empty")
@@ -133,6 +140,9 @@ class Settings:
         Seconds within which `start` wants every worker.
     log_level : str
         Level of Dask's loggers: debug, info, warning, error or critical.
+    bootstrap : str
+        How ranks meet: "mpi", "slurm" (by what srun says, without MPI), or "auto": by MPI, under srun without it where
+        there is no MPI library or it does not talk to srun.
     workers : int or None
         Workers that ``daskhpc run`` starts; None: one per task of the allocation, or what fits this machine.
     mpi : str or None
@@ -160,6 +170,7 @@ class Settings:
     start_deadline: float = _setting(60.0, _seconds)
     worker_deadline: float = _setting(60.0, _seconds)
     log_level: str = _setting("warning", _level)
+    bootstrap: str = _setting("auto", _bootstrap)
     workers: int | None = _setting(None, _count)
     mpi: str | None = _setting(None, _text)
     mpiexec: str | None = _setting(None, _text)

@@ -93,7 +93,9 @@ def launch_command(runtime: Runtime, settings: Settings, program: Sequence[str])
     """What starts the ranks here, None where there is no MPI to start them with."""
     library = installed_library()
     if runtime.scheduler.value == "slurm" and shutil.which("srun"):
-        return srun_line(allocation_of(runtime), program, settings.workers, settings.mpi or _srun_mpi(library))
+        return srun_line(
+            allocation_of(runtime), program, settings.workers, settings.mpi or _srun_mpi(library, settings.bootstrap)
+        )
     if library is None:
         _say_local("mpi4py finds no MPI library; pip install mpich brings one")
         return None
@@ -123,18 +125,21 @@ def _number(variable: str) -> int | None:
     return int(text) if text.isdigit() and int(text) else None
 
 
-def _srun_mpi(library: Any) -> str:
+def _srun_mpi(library: Any, bootstrap: str) -> str:
+    """What srun is to offer the ranks: nothing, where they meet without MPI."""
+    if bootstrap == "slurm":
+        return "none"
     offered = offered_mpi_types()
+    kind = srun_mpi(library, offered) if library is not None else None
+    if kind is not None or bootstrap == "auto":
+        return kind or "none"
     if library is None:
-        raise LaunchError("mpi4py finds no MPI library.", sys.executable, "pip install mpich")
-    kind = srun_mpi(library, offered)
-    if kind is None:
-        raise LaunchError(
-            f"srun offers nothing that {library.name} talks to.",
-            f"{library.name} {library.version}; srun --mpi=list: {', '.join(offered) or 'nothing'}",
-            "pip install mpich (MPICH, for --mpi=pmi2), or daskhpc run --mpi=TYPE",
-        )
-    return kind
+        raise LaunchError("mpi4py finds no MPI library.", sys.executable, "pip install mpich, or bootstrap: auto")
+    raise LaunchError(
+        f"srun offers nothing that {library.name} talks to.",
+        f"{library.name} {library.version}; srun --mpi=list: {', '.join(offered) or 'nothing'}",
+        "pip install mpich (MPICH, for --mpi=pmi2), daskhpc run --mpi=TYPE, or bootstrap: auto",
+    )
 
 
 def find_mpiexec(library: str) -> str | None:

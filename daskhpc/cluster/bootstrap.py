@@ -43,6 +43,7 @@ def initialize(
     headroom: float | None = None,
     start_deadline: float | None = None,
     log_level: str | None = None,
+    bootstrap: str | None = None,
 ) -> bool:
     """Start a Dask cluster on the MPI ranks of this job; a drop-in for ``dask_mpi.initialize``.
 
@@ -87,6 +88,8 @@ def initialize(
         Seconds within which every rank must have arrived; 60 by default.
     log_level : str, optional
         Level of Dask's loggers; "warning" by default.
+    bootstrap : {"auto", "mpi", "slurm"}, optional
+        How the ranks meet; "slurm" does without MPI, as "auto" does under srun where MPI cannot.
 
     Returns
     -------
@@ -117,6 +120,7 @@ def initialize(
         "headroom": headroom,
         "start_deadline": start_deadline,
         "log_level": log_level,
+        "bootstrap": bootstrap,
     }
     if session.member is not None:
         tell_ignored("initialize", arguments)
@@ -156,7 +160,7 @@ def _meet(arguments: dict[str, Any], comm: Any, own_workers: bool) -> Member:
     runtime = with_usable_interface(discover(headroom=settings.headroom))
     world: World | None = None
     try:
-        world, watch = join(runtime, os.environ, settings.start_deadline, comm)
+        world, watch = join(runtime, os.environ, settings.start_deadline, comm, settings.bootstrap)
         with watch:
             member = _agree(world, runtime, settings, problem)
             member.own_workers = own_workers
@@ -206,7 +210,7 @@ def _listen(world: World, hosts: Sequence[str], interface: str | None) -> tuple[
 
 def _connect(address: Address, world: World, interface: str | None) -> tuple[Line | None, StartError | None]:
     try:
-        return Line(address, world.rank, ending.close_workers, lambda: ending.lost_scheduler(world)), None
+        return Line(address, world.rank, ending.close_workers, lambda told: ending.lost_scheduler(world, told)), None
     except OSError as error:
         return None, StartError(
             "A rank cannot reach rank 0 over the network.",

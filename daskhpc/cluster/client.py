@@ -48,6 +48,7 @@ def start(
     start_deadline: float | None = None,
     worker_deadline: float | None = None,
     log_level: str | None = None,
+    bootstrap: str | None = None,
     workers: int | None = None,
 ) -> Client:
     """Start the cluster of this program, wait for its workers, print the start table, return the client.
@@ -59,7 +60,7 @@ def start(
     ----------
     interface, nthreads, processes, memory_limit, local_directory, blas_threads
         As in `initialize`.
-    dashboard, dashboard_address, protocol, headroom, start_deadline, log_level
+    dashboard, dashboard_address, protocol, headroom, start_deadline, log_level, bootstrap
         As in `initialize`.
     worker_deadline : float, optional
         Seconds to wait for the workers; 60 by default.

@@ -41,7 +41,7 @@ def _end_of_client(member: Member, own_world: bool) -> None:
     with open(os.devnull, "w") as nowhere:
         faulthandler.dump_traceback_later(CLOSE_SECONDS, exit=True, file=nowhere)
         close(member)
-        finalize(own_world)
+        finalize(member.world, own_world)
         member.line.wait_for_hub(CLOSE_SECONDS)
         faulthandler.cancel_dump_traceback_later()
 
@@ -110,19 +110,16 @@ def leave(member: Member, exit: bool, own_world: bool) -> bool:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if not exit:
         return False
-    finalize(own_world)
+    finalize(member.world, own_world)
     if member.hub is not None:
         member.hub.wait_for_workers(CLOSE_SECONDS)
     raise SystemExit(0)
 
 
-def finalize(own_world: bool) -> None:
-    """Finalize MPI where daskhpc was given the whole world; all ranks meet here."""
-    if own_world:
-        from mpi4py import MPI
-
-        if not MPI.Is_finalized():
-            MPI.Finalize()
+def finalize(world: World | None, own_world: bool) -> None:
+    """Finalize MPI where daskhpc was given the whole world."""
+    if own_world and world is not None:
+        world.finalize()
 
 
 def lost(world: World, rank: int, host: str) -> None:
@@ -137,9 +134,9 @@ def lost(world: World, rank: int, host: str) -> None:
     world.comm.Abort(EXIT_FAILED)
 
 
-def lost_scheduler(world: World) -> None:
-    """On every other rank, from its thread: rank 0 ended while the cluster was running."""
-    if role_of(world.rank) == CLIENT:
+def lost_scheduler(world: World, told: bool) -> None:
+    """On every other rank, from its thread: rank 0 ended while the cluster was running, and perhaps told why."""
+    if role_of(world.rank) == CLIENT and not told:
         say(DaskhpcError("The scheduler ended without word, so the job ends.", "rank 0 was killed, or crashed"))
     sys.stdout.flush()
     os._exit(EXIT_FAILED)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 _HELLO_SECONDS = 10.0
-_OK, _END, _BYE = b"ok\n", b"end\n", b"bye\n"
+_OK, _END, _LOST, _BYE = b"ok\n", b"end\n", b"lost\n", b"bye\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,16 +102,19 @@ class Hub:
             self._on_end()
 
     def _lost(self, rank: int) -> None:
-        if self.closing():
+        if self._close(_LOST):
             self._on_lost(rank)
 
     def closing(self) -> bool:
         """From now on a rank that ends is no loss; True for the first caller."""
+        return self._close(_END)
+
+    def _close(self, word: bytes) -> bool:
         with self._changed:
             first, self._closing = not self._closing, True
             for line in self._lines.values() if first else ():
                 with contextlib.suppress(OSError):
-                    line.sendall(_END)
+                    line.sendall(word)
         return first
 
     def workers_left(self) -> bool:
@@ -136,7 +139,8 @@ class Line:
     on_end : callable
         Called, from a thread, when the cluster is being closed.
     on_lost : callable
-        Called once, from a thread, when rank 0 ends before the cluster was closed.
+        Called once, from a thread, when rank 0 ends before the cluster was closed; with whether it does so because
+        another rank was lost, of which it has told.
 
     Raises
     ------
@@ -144,7 +148,9 @@ class Line:
         When the hub cannot be reached.
     """
 
-    def __init__(self, address: Address, rank: int, on_end: Callable[[], None], on_lost: Callable[[], None]) -> None:
+    def __init__(
+        self, address: Address, rank: int, on_end: Callable[[], None], on_lost: Callable[[bool], None]
+    ) -> None:
         self._socket = socket.create_connection((address.host, address.port), timeout=_HELLO_SECONDS)
         self._socket.sendall(json.dumps({"rank": rank, "token": address.token}).encode())
         if self._socket.recv(len(_OK)) != _OK:
@@ -162,13 +168,15 @@ class Line:
         _close_here(self._socket)
 
     def _watch(self) -> None:
+        told = False
         for word in _words(self._socket):
+            told = told or word == _LOST
             if word == _END:
                 self._leaving.set()
                 self._on_end()
         self._ended.set()
         if not self._leaving.is_set():
-            self._on_lost()
+            self._on_lost(told)
 
     @property
     def ending(self) -> bool:

@@ -12,22 +12,36 @@ from typing import Any
 from ..errors import DaskhpcError, StartError
 from ..runtime import MPILibrary, Runtime, parse_library_version, process_manager
 from ..runtime.ask import offered_mpi_types, srun_mpi
+from .network import address_of
+from .rendezvous import meet, meeting_of
 from .watch import StartWatch
 
 _LEAD_SPEAKS_SECONDS = 3.0
+_BEFORE_DEADLINE = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """A communicator that all ranks of the cluster have joined."""
+    """A communicator that all ranks of the cluster have joined: mpi4py's, or one that needs no MPI."""
 
     comm: Any
     rank: int
     size: int
+    mpi: bool = True
+
+    def finalize(self) -> None:
+        """End MPI; all ranks meet here."""
+        if self.mpi:
+            from mpi4py import MPI
+
+            if not MPI.Is_finalized():
+                MPI.Finalize()
 
 
-def join(runtime: Runtime, env: Mapping[str, str], deadline: float, comm: Any = None) -> tuple[World, StartWatch]:
-    """Start MPI under the start deadline.
+def join(
+    runtime: Runtime, env: Mapping[str, str], deadline: float, comm: Any = None, bootstrap: str = "auto"
+) -> tuple[World, StartWatch]:
+    """Start MPI, or meet the other ranks without it, under the start deadline.
 
     Parameters
     ----------
@@ -38,6 +52,8 @@ def join(runtime: Runtime, env: Mapping[str, str], deadline: float, comm: Any = 
         Seconds until every rank must have arrived.
     comm : mpi4py.MPI.Intracomm, optional
         COMM_WORLD by default, which must then be as large as the launcher says.
+    bootstrap : {"auto", "mpi", "slurm"}
+        As the setting; a given `comm` is MPI's.
 
     Returns
     -------
@@ -49,9 +65,20 @@ def join(runtime: Runtime, env: Mapping[str, str], deadline: float, comm: Any = 
     StartError
         When there is no MPI library, or it is not the launcher's.
     """
-    mpi = _load()
+    stepped = runtime.step.value is not None and runtime.world_size.value > 1
+    may_do_without = comm is None and stepped and bootstrap == "auto"
+    if comm is None and bootstrap == "slurm":
+        return _join_without_mpi(runtime, env, deadline)
+    try:
+        mpi = _load()
+    except StartError:
+        if may_do_without:
+            return _join_without_mpi(runtime, env, deadline)
+        raise
     library = parse_library_version(mpi.Get_library_version())
     doubt = runtime.step.value is not None and not fits(library, process_manager(env))
+    if doubt and may_do_without and not mpi.Is_initialized():
+        return _join_without_mpi(runtime, env, deadline)
     wait = doubt and runtime.rank.value > 0
     watch = StartWatch(deadline, runtime, last_words(runtime, library, env, doubt), neighbours=not wait)
     watch.start()
@@ -70,6 +97,25 @@ def join(runtime: Runtime, env: Mapping[str, str], deadline: float, comm: Any = 
         watch.done()
         raise
     return World(comm, comm.Get_rank(), comm.Get_size()), watch
+
+
+def _join_without_mpi(runtime: Runtime, env: Mapping[str, str], deadline: float) -> tuple[World, StartWatch]:
+    if runtime.step.value is None or runtime.world_size.value < 2:
+        raise StartError(
+            "bootstrap='slurm' is for ranks that srun started.",
+            f"{runtime.world_size.value} rank ({runtime.world_size.source}), no Slurm step",
+            "srun --ntasks=4 python script.py; or bootstrap='auto'",
+        )
+    watch = StartWatch(deadline, runtime, "")
+    watch.start()
+    try:
+        meeting = meeting_of(runtime.rank.value, runtime.world_size.value, env)
+        here = [address_of(runtime.interface.value), socket.gethostname()]
+        ranks = meet(meeting, deadline - min(_BEFORE_DEADLINE, deadline / 2), here)
+    except BaseException:
+        watch.done()
+        raise
+    return World(ranks, ranks.rank, ranks.size, mpi=False), watch
 
 
 def fits(library: MPILibrary, manager: str | None) -> bool:

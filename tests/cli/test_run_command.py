@@ -113,10 +113,20 @@ def test_the_type_of_srun_fits_the_library(place: Place, library: str, mpi: str)
     assert f"--mpi={mpi}" in launcher(place, place.script())
 
 
+def test_the_ranks_may_meet_without_mpi(place: Place) -> None:
+    place.srun()
+    place.slurm(2)
+    place.mpi4py("MPICH")
+    place.env["DASK_DASKHPC__BOOTSTRAP"] = "slurm"
+    assert "--mpi=none" in launcher(place, place.script())
+
+
 def test_srun_offers_nothing_that_fits(place: Place) -> None:
     place.srun(MPI_LIST.replace("\tpmix\n", "").splitlines()[0] + "\n\tnone\n\tpmi2")
     place.slurm(2)
     place.mpi4py("Open MPI")
+    assert "--mpi=none" in launcher(place, place.script()), "the ranks meet without MPI"
+    place.env["DASK_DASKHPC__BOOTSTRAP"] = "mpi"
     done = place.daskhpc("run", "--dry-run", place.script())
     assert (done.code, done.out) == (70, "")
     assert done.err.splitlines()[0] == "daskhpc: srun offers nothing that Open MPI talks to."
@@ -128,6 +138,8 @@ def test_no_library_inside_an_allocation(place: Place) -> None:
     place.srun()
     place.slurm(2)
     place.mpi4py(None)
+    assert "--mpi=none" in launcher(place, place.script()), "the ranks meet without MPI"
+    place.env["DASK_DASKHPC__BOOTSTRAP"] = "mpi"
     done = place.daskhpc("run", place.script())
     assert done.code == 70
     assert done.err.startswith("daskhpc: mpi4py finds no MPI library.")

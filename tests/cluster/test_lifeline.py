@@ -22,16 +22,18 @@ import pytest
 from daskhpc.cluster.lifeline import Address, Hub, Line
 
 DEADLINE = 20.0
-END, LOST = "end", "lost"
+END, LOST, TOLD = "end", "lost", "told"
 
 # A rank that does what it is told, a word a line.
 RANK = """
 import json, os, signal, sys
 from daskhpc.cluster.lifeline import Address, Line
 
-line = Line(Address(*json.loads(sys.argv[1])), int(sys.argv[2]), lambda: tell("end"), lambda: tell("lost"))
 def tell(word):
     os.write(1, f"{word}\\n".encode())
+def lost(told):
+    tell("told" if told else "lost")
+line = Line(Address(*json.loads(sys.argv[1])), int(sys.argv[2]), lambda: tell("end"), lost)
 tell("ready")
 for word in sys.stdin:
     word = word.strip()
@@ -181,6 +183,15 @@ def test_a_rank_that_is_killed_is_lost(root: Root, rank: int) -> None:
     root.rank(rank).kill()
     root.only((LOST, rank))
     assert all(other.process.poll() is None for other in others)
+
+
+def test_the_others_know_that_rank_0_has_told_of_a_lost_rank(root: Root) -> None:
+    other = root.rank(3)
+    root.rank(2).kill()
+    root.only((LOST, 2))
+    for line in root.hub._lines.values():  # as the kernel does when the process of rank 0 ends
+        line.shutdown(socket.SHUT_RDWR)
+    assert other.hear() == TOLD
 
 
 @pytest.mark.parametrize("end", ["exit", "_exit", "raise", "abort"])
@@ -345,7 +356,7 @@ def test_a_stranger_that_says_nothing_holds_nobody_up(root: Root) -> None:
         assert time.monotonic() - began < 5
 
 
-def never() -> None:
+def never(*_: Any) -> None:
     pytest.fail("called")
 
 
@@ -377,7 +388,7 @@ class Member:
         self.root = start(ROOT)
         self.ended, self.lost = threading.Event(), threading.Event()
         self.address = Address(*json.loads(self.root.hear()))
-        self.line = Line(self.address, rank, self.ended.set, self.lost.set)
+        self.line = Line(self.address, rank, self.ended.set, lambda told: self.lost.set())
 
 
 def test_the_end_of_rank_0_is_seen_at_once(starting: Callable[..., Process]) -> None:

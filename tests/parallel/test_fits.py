@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import time
 import warnings
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import dask.sizeof
 import numpy as np
 import pytest
 from clusters import start_cluster
@@ -93,11 +95,17 @@ class Counting(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return X * self.scale
 
 
+def draws_apart() -> bool:
+    """Whether Dask draws from a generator of its own in this process."""
+    return dask.sizeof.random is not random
+
+
 def test_prefixes_are_fitted_once_per_split(tmp_path: Path) -> None:
     pipeline = Pipeline([("first", Counting(str(tmp_path))), ("last", GaussianNB())])
     grid = {"first__scale": [1.0, 2.0], "last__var_smoothing": [1e-9, 1e-8, 1e-7, 1e-6, 1e-5]}
     search = GridSearchCV(pipeline, grid, cv=3, refit=False).fit(*IRIS)
     fits = len(list(tmp_path.iterdir()))
+    assert set(Client.current().run(draws_apart).values()) == {True}, "or a fit that takes long is never shared"
     assert 6 <= fits <= 15  # 30 without sharing; a worker that helps another's group fits its prefix once more
     assert (search.cv_results_["mean_fit_time"] > 0.09).all()  # as if each had been fitted
     alone = GridSearchCV(pipeline, grid, cv=3, refit=False, n_jobs=1).fit(*IRIS)

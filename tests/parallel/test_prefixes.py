@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import cloudpickle
+import dask.sizeof
 import numpy as np
 import pandas as pd
 import pytest
@@ -44,6 +45,7 @@ from daskhpc.parallel import prefixes, watching
 from daskhpc.parallel.contents import Walk
 from daskhpc.parallel.paying import Ledger
 from daskhpc.parallel.prefixes import PrefixCache, shared
+from daskhpc.parallel.watching import keep_draws_apart
 
 X, Y = make_classification(90, 8, random_state=0)
 SPLITS = list(KFold(3).split(X))
@@ -479,6 +481,22 @@ def test_random_fits_are_made_each_time(kind: type[Step], cache: PrefixCache) ->
     assert (cache.hits, kind.fits) == (0, 6)
 
 
+class Sized(Step):
+    """Takes so long that Dask looks how large something is meanwhile, for which it draws a sample."""
+
+    def fit(self, X: Any, y: Any = None) -> Step:
+        dask.sizeof.sizeof(list(range(100)))
+        return super().fit(X)
+
+
+def test_what_dask_draws_meanwhile_is_not_the_fits(cache: PrefixCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dask.sizeof, "random", random)
+    keep_draws_apart()
+    for _ in range(2):
+        run(make_pipeline(Sized(), SVC()), cache)
+    assert (cache.hits, Sized.fits) == (1, 1)
+
+
 @pytest.mark.parametrize("generator", [np.random.RandomState(0), np.random.default_rng(0), random.Random(0)])
 def test_generators_among_parameters_are_not_shared(generator: Any, cache: PrefixCache) -> None:
     for holder in (generator, [generator], {"a": (generator,)}, Step(generator), functools.partial(print, generator)):
@@ -603,6 +621,7 @@ def test_cheap_fits_are_let_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     ledger = Ledger(fits=2, kept=1, fastest=1.0, price=2.0)
     assert not ledger.pays()
     assert Ledger(fits=2, kept=1, fastest=2.0, price=1.0).pays()
+    assert Ledger(fits=3, kept=0, fastest=1.0).pays(), "none was kept yet, so nobody knows the price"
     assert not Ledger(fits=4, kept=0).pays()
     monkeypatch.setattr(Ledger, "pays", lambda self: False)
     cache = PrefixCache(GIGABYTE)

@@ -238,9 +238,68 @@ def test_too_few_ranks(submit: Submit) -> None:
     ("mpich", "none", "pmi2"), ("mpich", "pmix", "pmi2"), ("openmpi", "none", "pmix"), ("openmpi", "pmi2", "pmix"),
 ])  # fmt: skip
 def test_the_wrong_mpi(submit: Submit, openmpi: Mapping[str, str], name: str, pmi: str, right: str, kill: str) -> None:
-    env = openmpi if name == "openmpi" else {}
+    env = {**(openmpi if name == "openmpi" else {}), "DASK_DASKHPC__BOOTSTRAP": "mpi"}
     job = submit.batch(f"{SRUN} --ntasks=4 --mpi={pmi} {kill} {PYTHON} {submit.program(START)}", *TWO, env=env)
     refused(job, {"mpich": "MPICH", "openmpi": "Open MPI"}[name], "srun --mpi=list offers", f"srun --mpi={right}")
+
+
+WITHOUT_MPI = """
+    import os, sys
+    import daskhpc
+
+    client = daskhpc.start()
+    print(sorted(set(client.run(lambda: os.uname().nodename).values())), os.uname().nodename)
+    mpi = sys.modules.get("mpi4py.MPI")
+    print(client.submit(sum, [1, 2, 3]).result(), mpi is not None and mpi.Is_initialized())
+    print([name for name in os.listdir() if name.startswith(".daskhpc")])
+    sys.exit(3)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "pmi", "bootstrap"),
+    [("mpich", "none", "auto"), ("openmpi", "pmi2", "auto"), ("none", "pmi2", "auto"), ("mpich", "pmi2", "slurm")],
+)
+def test_ranks_meet_without_mpi(
+    submit: Submit, openmpi: Mapping[str, str], name: str, pmi: str, bootstrap: str
+) -> None:
+    """Where MPI does not talk to srun, where there is none, and where it is not wanted; srun gets no flag of ours."""
+    library = {"openmpi": openmpi, "none": {"MPI4PY_LIBMPI": "/nowhere/libmpi.so"}}.get(name, {})
+    env = {**library, "DASK_DASKHPC__BOOTSTRAP": bootstrap}
+    program = submit.program(WITHOUT_MPI)
+    job = submit.batch(f"{SRUN} --ntasks=5 --mpi={pmi} {PYTHON} {program}", "--nodes=3", env=env)
+    assert (job.state, job.code) == ("FAILED", "3:0"), job.err
+    assert job.out.splitlines() == ["['node1', 'node2', 'node3'] node2", "6 False", "[]"]
+    assert len(job.err.splitlines()) <= 10, job.err
+
+
+@pytest.mark.parametrize("role", ["scheduler", "client", "worker"])
+def test_the_death_of_a_rank_without_mpi(submit: Submit, role: str) -> None:
+    """No launcher's help: a bare srun would wait for the others for ever."""
+    program = submit.program(
+        f"""
+        import os, signal, time
+        import daskhpc
+
+        client = daskhpc.start()
+
+        def die(parent=False):
+            os.kill(os.getppid() if parent else os.getpid(), signal.SIGKILL)
+
+        if {role!r} == "client":
+            die()
+        elif {role!r} == "scheduler":
+            client.run_on_scheduler(die)
+        else:
+            client.submit(die, True)
+        time.sleep(600)
+        """
+    )
+    job = submit.batch(f"{SRUN} --ntasks=5 --mpi=none {PYTHON} {program}", "--nodes=3")
+    assert job.state == "FAILED"
+    assert job.seconds < SECONDS, job.err
+    assert job.err.count("daskhpc: The ") == 1, job.err
+    assert f"daskhpc: The {role} ended without word" in job.err
 
 
 RAISES = """
@@ -306,7 +365,7 @@ def test_a_launch_inside_every_rank(submit: Submit) -> None:
     program = submit.program(ORDINARY)
     job = submit.batch(f"{SRUN} --ntasks=4 --mpi=pmi2 {PYTHON} -m daskhpc run {program}", *TWO)
     assert (job.code, job.out) == ("3:0", "[] __main__ ['node1', 'node2']\n"), job.err
-    refused(submit.batch(f"srun {PYTHON} -m daskhpc run {submit.program(START)}", *TWO), "srun --mpi=pmi2")
+    refused(submit.batch(f"srun {PYTHON} -m daskhpc run {submit.program(START)}", *TWO), "at least 3 MPI ranks")
 
 
 def test_run_inside_a_single_task_shell(submit: Submit) -> None:
