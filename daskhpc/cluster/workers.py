@@ -29,9 +29,9 @@ CAP_VARIABLES = (
     "NUMEXPR_NUM_THREADS",
 )
 # Dask's own default makes glibc give every array above 128 kB back to the kernel at once, and fault its pages in anew:
-# a fit on slices of a few MB then takes up to twice as long. These are where glibc gets by itself, left alone.
+# a fit on slices of a few MB then takes up to twice as long.
 _DASKS_TRIM_THRESHOLD = "65536"
-_ALLOCATOR = {"MALLOC_TRIM_THRESHOLD_": str(64 << 20), "MALLOC_MMAP_THRESHOLD_": str(32 << 20)}
+_KEPT_BYTES, _KEPT_PART = 64 << 20, 16  # what glibc comes to keep by itself, left alone
 _WORKER_PROCESS = "Dask Worker process"
 _ATTEMPTS = 3
 _ALIVE_MS = 1000
@@ -41,6 +41,12 @@ _MISSED = 2
 def caps(threads: int) -> dict[str, str]:
     """The environment that caps BLAS and OpenMP libraries at `threads`."""
     return dict.fromkeys(CAP_VARIABLES, str(threads))
+
+
+def allocator(limit: int | None, threads: int) -> dict[str, str]:
+    """The environment that lets glibc keep freed memory: 64 MB a thread, a sixteenth of the worker's limit at most."""
+    kept = min(_KEPT_BYTES, limit // (_KEPT_PART * threads)) if limit else _KEPT_BYTES
+    return {"MALLOC_TRIM_THRESHOLD_": str(kept), "MALLOC_MMAP_THRESHOLD_": str(kept // 2)}
 
 
 class CappedNanny(Nanny):  # type: ignore[misc]
@@ -64,7 +70,7 @@ class CappedNanny(Nanny):  # type: ignore[misc]
         self._missed = 0
         self.periodic_callbacks["daskhpc-alive"] = PeriodicCallback(self._see_that_it_lives, _ALIVE_MS)
         if self.pre_spawn_env.get("MALLOC_TRIM_THRESHOLD_") == _DASKS_TRIM_THRESHOLD:
-            self.pre_spawn_env.update(_ALLOCATOR)
+            self.pre_spawn_env.update(allocator(self.memory_manager.memory_limit, self.nthreads))
         self.pre_spawn_env.update(_least(caps(blas_threads)))
         self.env.update(self.pre_spawn_env)
 

@@ -18,6 +18,8 @@ from .watch import StartWatch
 
 _LEAD_SPEAKS_SECONDS = 3.0
 _BEFORE_DEADLINE = 2.0
+_SPEAKS_ITS_OWN = frozenset({"Cray MPICH"})
+"""Libraries that may talk to srun in a way that the environment does not show."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ def join(
         raise
     library = parse_library_version(mpi.Get_library_version())
     doubt = runtime.step.value is not None and not fits(library, process_manager(env))
-    if doubt and may_do_without and not mpi.Is_initialized():
+    if doubt and may_do_without and library.name not in _SPEAKS_ITS_OWN and not mpi.Is_initialized():
         return _join_without_mpi(runtime, env, deadline)
     wait = doubt and runtime.rank.value > 0
     watch = StartWatch(deadline, runtime, last_words(runtime, library, env, doubt), neighbours=not wait)
@@ -92,6 +94,9 @@ def join(
         if comm is None:
             comm = mpi.COMM_WORLD
             if comm.Get_size() == 1 and runtime.world_size.value > 1:
+                if may_do_without:
+                    watch.done()
+                    return _join_without_mpi(runtime, env, deadline)
                 raise _Mismatch(mismatch(runtime, library, process_manager(env), offered_mpi_types()))
     except BaseException:
         watch.done()
