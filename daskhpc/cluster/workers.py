@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import multiprocessing.spawn
 import os
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterable, Iterator, Mapping
 from socket import gethostname
 from types import TracebackType
 from typing import Any
@@ -49,6 +50,38 @@ def allocator(limit: int | None, threads: int) -> dict[str, str]:
     return {"MALLOC_TRIM_THRESHOLD_": str(kept), "MALLOC_MMAP_THRESHOLD_": str(kept // 2)}
 
 
+class _Borrowed:
+    """This process's environment, which Dask changes for each worker process that it starts, several at once."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._borrowers = 0
+        self._before: dict[str, str | None] = {}
+
+    @contextlib.contextmanager
+    def environment(self, names: Iterable[str]) -> Iterator[None]:
+        """Give it back as it was before the first, when the last has started its process."""
+        with self._lock:
+            self._borrowers += 1
+            for name in names:
+                self._before.setdefault(name, os.environ.get(name))
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._borrowers -= 1
+                if not self._borrowers:
+                    for name, value in self._before.items():
+                        if value is None:
+                            os.environ.pop(name, None)
+                        else:
+                            os.environ[name] = value
+                    self._before.clear()
+
+
+_borrowed = _Borrowed()
+
+
 class CappedNanny(Nanny):  # type: ignore[misc]
     """A Nanny whose worker process has its BLAS caps before NumPy is imported, and leaves ``__main__`` alone.
 
@@ -76,17 +109,10 @@ class CappedNanny(Nanny):  # type: ignore[misc]
 
     async def instantiate(self) -> Any:
         """Start the worker process; the caps meant for it do not stay in this process."""
-        before = {name: os.environ.get(name) for name in self.pre_spawn_env}
-        try:
+        with _borrowed.environment(self.pre_spawn_env):
             started = await super().instantiate()
             self._failures = 0
             return started
-        finally:
-            for name, value in before.items():
-                if value is None:
-                    os.environ.pop(name, None)
-                else:
-                    os.environ[name] = value
 
     def _private_memory_only(self) -> None:
         """Let the limit count what is this process's own: RSS holds what processes of the node share once in each."""

@@ -4,13 +4,30 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import dask
 import pytest
 from clusters import start_cluster
 from distributed import Client
+
+
+@pytest.fixture(autouse=True)
+def _environment_is_left_alone() -> Iterator[None]:
+    before = variables()
+    yield
+    assert variables() == before
+
+
+def variables() -> dict[str, str]:
+    """Those that say how a worker's process uses threads and memory."""
+    return {name: value for name, value in os.environ.items() if name.endswith(("_NUM_THREADS", "_THRESHOLD_"))}
+
+
+def test_workers_that_start_at_once_leave_their_caps_to_nobody() -> None:
+    with start_cluster(4, threads=2) as cluster, Client(cluster, set_as_default=False) as client:
+        assert {found["OMP_NUM_THREADS"] for found in client.run(variables).values()} == {"1"}
 
 
 def die(client: Any) -> int:
