@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pickle
@@ -183,7 +184,7 @@ class Job:
             self.process = subprocess.Popen(
                 argv,
                 cwd=self.output.parent,
-                env={**os.environ, **ranks.flavor.env, MARK: ranks.mark, **story.env},
+                env={**os.environ, **ranks.flavor.env, MARK: ranks.mark, "PYTHONFAULTHANDLER": "1", **story.env},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -209,9 +210,19 @@ class Job:
         while self.process.poll() is None or self.ranks.processes():
             if time.monotonic() > deadline:
                 left = [(pid, _command(pid)) for pid in self.ranks.processes()]
+                self._dump(left)
                 raise AssertionError(f"not ended {timeout:g} s later: {left}\n{self.output.read_text()}")
             time.sleep(POLL_SECONDS)
         return self.process.returncode
+
+    def _dump(self, left: list[tuple[int, str]]) -> None:
+        """Let what hangs write where its threads are: the workers' processes, then the ranks."""
+        for kind in ("spawn_main", ".py"):
+            for pid, command in left:
+                if kind in command and "mpiexec" not in command and "hydra" not in command:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGABRT)
+            time.sleep(1)  # for the dumps to be written; nothing depends on it
 
     def until(self, reached: Callable[[], bool]) -> bool:
         """Wait; False when the program ended before."""
