@@ -340,7 +340,10 @@ class Run:
 
         await future._state.wait()
         try:
-            (reply,) = await self.client._gather([future])
+            # Never cancelled: the client hands a gather that was cancelled before it began to all that come after it.
+            gather = asyncio.ensure_future(self.client._gather([future]))
+            gather.add_done_callback(lambda done: done.cancelled() or done.exception())
+            (reply,) = await asyncio.shield(gather)
         except KilledWorker:
             await self.members.refresh()
             return None
