@@ -80,8 +80,6 @@ class Ranks:
         self.rank = rank
         self.size = size
         self._links = links
-        for link in links.values():
-            os.set_inheritable(link.fileno(), False)
 
     def Get_rank(self) -> int:
         """As mpi4py's."""

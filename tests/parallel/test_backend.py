@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import multiprocessing
 import os
 import signal
@@ -12,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import joblib
@@ -26,6 +28,7 @@ from joblib import Parallel, delayed, parallel_config
 import daskhpc  # noqa: F401
 from daskhpc.parallel import store
 from daskhpc.parallel.outcome import WorkerDiedError
+from daskhpc.parallel.run import Run
 
 SECONDS = 30
 
@@ -470,3 +473,26 @@ def test_what_prefers_threads_goes_to_the_cluster_only_where_that_pays(
 
 def test_shared_memory_is_joblibs_threads() -> None:
     assert set(Parallel(require="sharedmem")(delayed(os.getpid)() for _ in range(4))) == {os.getpid()}
+
+
+def test_a_fetch_that_is_given_up_spoils_no_later_one(client: Any) -> None:
+    """It is given up where its worker is lost, perhaps while the client still waits for its turn to fetch."""
+    run: Any = SimpleNamespace(client=client)
+
+    async def given_up() -> Any:
+        first, second = (client.submit(lambda x: x, number, pure=False) for number in (1, 2))
+        await first._state.wait()
+        turns = 0
+        while not client._gather_semaphore.locked():
+            await client._gather_semaphore.acquire()
+            turns += 1
+        fetch = asyncio.ensure_future(Run._fetch(run, first))
+        while client._gather_future is None:
+            await asyncio.sleep(0)
+        fetch.cancel()
+        await asyncio.wait({fetch})
+        for _ in range(turns):
+            client._gather_semaphore.release()
+        return await Run._fetch(run, second)
+
+    assert client.sync(given_up, callback_timeout=20) == 2
