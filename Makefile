@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: demo test test-oldest test-kills check benchmark benchmark-search clean
+.PHONY: demo test test-oldest test-kills test-endings check benchmark benchmark-search clean
 
 demo: $(VENV)/installed
 	$(BIN)/daskhpc run -n $(WORKERS) slurm/digits_search/search.py
@@ -30,6 +30,12 @@ test-oldest:
 ROUNDS ?= 50
 test-kills: $(VENV)/installed-test
 	PATH="$(BIN):$$PATH" KILLS_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest -s tests/journal/test_kills.py $(PYTEST)
+
+# Every cell of the table in docs/endings.md, 200 starts and ends, a job that outlasts its time limit, lost nodes.
+test-endings: $(VENV)/installed-test .openmpi/installed
+	tests/install-apt-packages
+	PATH="$(BIN):$$PATH" ENDINGS=all STARTS=200 $(BIN)/python -m pytest tests/endings \
+	    tests/slurm/test_requeue.py tests/slurm/test_survival.py tests/mpi/test_worker_deaths.py $(PYTEST)
 
 # The start of a job beside dask-mpi's; writes the table of docs/benchmarks.md.
 benchmark: $(VENV)/installed-test
@@ -60,4 +66,4 @@ $(VENV)/installed-test: pyproject.toml | $(VENV)/bin/python
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-oldest .venv-peers .openmpi build dist *.egg-info
+	rm -rf $(VENV) .venv-oldest .venv-peers .openmpi build dist *.egg-info slurm/*/checkpoint

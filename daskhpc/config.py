@@ -138,8 +138,12 @@ class Settings:
         Seconds within which every rank must have arrived.
     worker_deadline : float
         Seconds within which `start` wants every worker.
+    time_margin : float
+        Seconds before the end of the job at which a program with a checkpoint ends, to be run again.
     log_level : str
         Level of Dask's loggers: debug, info, warning, error or critical.
+    logs : str or None
+        Folder in which every process writes its full log to a file of its own; None: memory keeps the end of it.
     bootstrap : str
         How ranks meet: "mpi", "slurm" (by what srun says, without MPI), or "auto": by MPI, under srun without it where
         there is no MPI library or it does not talk to srun.
@@ -169,7 +173,9 @@ class Settings:
     headroom: float = _setting(0.1, _fraction)
     start_deadline: float = _setting(60.0, _seconds)
     worker_deadline: float = _setting(60.0, _seconds)
+    time_margin: float = _setting(90.0, _seconds)
     log_level: str = _setting("warning", _level)
+    logs: str | None = _setting(None, _text)
     bootstrap: str = _setting("auto", _bootstrap)
     workers: int | None = _setting(None, _count)
     mpi: str | None = _setting(None, _text)

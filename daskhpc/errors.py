@@ -64,6 +64,9 @@ class JournalError(DaskhpcError, RuntimeError):
 EXIT_FAILED = 70
 """Exit code of a process that daskhpc ends because something other than the user's program failed."""
 
+EXIT_UNFINISHED = 75
+"""Exit code of a program that daskhpc ends near the time limit, and that goes on when it is run again."""
+
 WORKER_EXIT_TOPIC = "daskhpc-worker-exit"
 """Dask topic under which a Nanny says how its worker process ended: a mapping with ``worker``, ``host``, ``cause``."""
 

@@ -1,12 +1,14 @@
-"""Fixtures for all tests: the MPI libraries, and programs run as real ranks."""
+"""Fixtures for all tests: the MPI libraries, programs run as real ranks, and a real Slurm."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import flavors
 import pytest
+from bed import BedUnavailable, SlurmBed
 from flavors import Flavor
 from machine import unavailable
 from ranks import Ranks
@@ -43,3 +45,21 @@ def flavored_ranks(flavor: Flavor, tmp_path: Path) -> Iterator[Ranks]:
     """The same with each MPI library in turn."""
     with Ranks(flavor, tmp_path) as runner:
         yield runner
+
+
+@pytest.fixture(scope="session")
+def slurm() -> Iterator[SlurmBed]:
+    """A Slurm of three nodes, one for the whole session; after each test its jobs are cancelled."""
+    with contextlib.ExitStack() as stack:
+        try:
+            bed = stack.enter_context(SlurmBed())
+        except BedUnavailable as error:
+            unavailable(str(error))
+        yield bed
+
+
+@pytest.fixture(autouse=True)
+def _settled(request: pytest.FixtureRequest) -> Iterator[None]:
+    yield
+    if "slurm" in request.fixturenames:
+        request.getfixturevalue("slurm").settle()

@@ -215,7 +215,7 @@ def test_hyphens_in_files() -> None:
 
 
 COUNTS = ["nthreads", "processes", "blas_threads", "workers"]
-SECONDS = ["start_deadline", "worker_deadline"]
+SECONDS = ["start_deadline", "worker_deadline", "time_margin"]
 TEXTS = ["interface", "local_directory", "protocol", "dashboard_address", "mpi", "mpiexec"]
 
 TAKEN: list[tuple[list[str], list[tuple[Any, Any]]]] = [

@@ -33,7 +33,7 @@ MAY: dict[str, frozenset[str]] = {
     "runtime": BOTTOM,
     "launch": BOTTOM,
     "journal": frozenset({"errors"}),
-    "cluster": BOTTOM | {"runtime"},
+    "cluster": BOTTOM | {"runtime", "journal"},
     **dict.fromkeys(LAYER_3, BELOW),
     "search": BELOW | {"parallel"},
     "cli": EVERYTHING,

@@ -35,6 +35,7 @@ _INSIDE = "DASKHPC_INSIDE_RUN"
 @click.option("--memory-limit", help="Memory per worker process, such as 4GB.")
 @click.option("--interface", help="Network interface.")
 @click.option("--local-directory", help="Where workers spill to.")
+@click.option("--logs", metavar="DIR", help="Write the full log of every process to a file of its own in DIR.")
 @click.option("--checkpoint", metavar="DIR", help="Keep the results of all Parallel calls in DIR; none is made twice.")
 @click.option("--retry-failed", is_flag=True, default=None, help="Make fits that failed, and are in DIR, again.")
 @click.option("--mpi", help="srun's --mpi; what fits the MPI library by default.")
@@ -93,9 +94,9 @@ def launch_command(runtime: Runtime, settings: Settings, program: Sequence[str])
     """What starts the ranks here, None where there is no MPI to start them with."""
     library = installed_library()
     if runtime.scheduler.value == "slurm" and shutil.which("srun"):
-        return srun_line(
-            allocation_of(runtime), program, settings.workers, settings.mpi or _srun_mpi(library, settings.bootstrap)
-        )
+        mpi = settings.mpi or _srun_mpi(library, settings.bootstrap)
+        survive = settings.bootstrap == "slurm"
+        return srun_line(allocation_of(runtime), program, settings.workers, mpi, survive)
     if library is None:
         _say_local("mpi4py finds no MPI library; pip install mpich brings one")
         return None

@@ -7,14 +7,17 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from ..config import Settings
 from ..errors import EXIT_FAILED, DaskhpcError, SettingsError, StartError
 from ..runtime import Runtime, discover
 from . import ending
-from .environment import check_directory, interactive, prepare
+from .environment import check_directory, interactive, prepare, quiet
+from .lastwords import leave_last_words
 from .lifeline import Address, Hub, Line
+from .logs import keep_log, run_name
 from .network import address_of, check_interface, with_usable_interface
 from .plan import SMALLEST_WORLD, WORKER, common_host, plan_rank
 from .session import Member, session
@@ -42,7 +45,9 @@ def initialize(
     blas_threads: int | None = None,
     headroom: float | None = None,
     start_deadline: float | None = None,
+    time_margin: float | None = None,
     log_level: str | None = None,
+    logs: str | None = None,
     bootstrap: str | None = None,
 ) -> bool:
     """Start a Dask cluster on the MPI ranks of this job; a drop-in for ``dask_mpi.initialize``.
@@ -86,8 +91,12 @@ def initialize(
         Fraction of a node's memory kept free; 0.1 by default.
     start_deadline : float, optional
         Seconds within which every rank must have arrived; 60 by default.
+    time_margin : float, optional
+        Of `start`: seconds before the end of the job at which a program with a checkpoint ends; 90 by default.
     log_level : str, optional
         Level of Dask's loggers; "warning" by default.
+    logs : str, optional
+        Folder in which every process writes its full log to a file of its own.
     bootstrap : {"auto", "mpi", "slurm"}, optional
         How the ranks meet; "slurm" does without MPI, as "auto" does under srun where MPI cannot.
 
@@ -119,7 +128,9 @@ def initialize(
         "blas_threads": blas_threads,
         "headroom": headroom,
         "start_deadline": start_deadline,
+        "time_margin": time_margin,
         "log_level": log_level,
+        "logs": logs,
         "bootstrap": bootstrap,
     }
     if session.member is not None:
@@ -186,31 +197,35 @@ def _resolve(arguments: dict[str, Any], own_workers: bool) -> tuple[Settings, Se
 
 def _agree(world: World, runtime: Runtime, settings: Settings, problem: DaskhpcError | None) -> Member:
     problem = problem or cannot_take_part(world.size, runtime, settings)
-    hosts = [report["host"] for report in agree(world, {"host": runtime.host.value}, problem)]
+    reports = agree(world, {"host": runtime.host.value, "run": run_name(runtime)}, problem)
+    hosts = [report["host"] for report in reports]
     plan = plan_rank(runtime, settings, world.rank, common_host(hosts, world.rank))
     hub = line = None
     if world.rank == 0:
         hub, problem = _listen(world, hosts, plan.interface.value)
     address: Address | None = world.comm.bcast(hub.address if hub else None, root=0)
     if world.rank > 0 and address is not None:
-        line, problem = _connect(address, world, plan.interface.value)
+        line, problem = _connect(address, world, hosts[0], plan.interface.value)
+    quiet(settings.log_level)
+    problem = problem or keep_log(settings.logs, reports[1]["run"], plan.role, world.rank)
     plans = tuple(report["plan"] for report in agree(world, {"host": plan.host, "plan": plan}, problem))
+    # Rank 0 tells the client how it ended, every other rank tells rank 0.
+    leave_last_words(hub.line_of(1) if hub else line.fileno() if line else 2)
     return Member(runtime, settings, plans, world, hub, line)
 
 
 def _listen(world: World, hosts: Sequence[str], interface: str | None) -> tuple[Hub | None, StartError | None]:
-    def lost(rank: int) -> None:
-        ending.lost(world, rank, hosts[rank])
-
+    lost, survives = partial(ending.lost, world, hosts), partial(ending.survives, world, hosts)
     try:
-        return Hub(address_of(interface), ending.close_scheduler, lost), None
+        return Hub(address_of(interface), ending.close_scheduler, lost, survives), None
     except OSError as error:
         return None, StartError("Rank 0 cannot listen on the network.", f"{error} ({interface})", "another interface")
 
 
-def _connect(address: Address, world: World, interface: str | None) -> tuple[Line | None, StartError | None]:
+def _connect(address: Address, world: World, host: str, interface: str | None) -> tuple[Line | None, StartError | None]:
     try:
-        return Line(address, world.rank, ending.close_workers, lambda told: ending.lost_scheduler(world, told)), None
+        lost = partial(ending.lost_scheduler, world, host)
+        return Line(address, world.rank, ending.close_workers, lost), None
     except OSError as error:
         return None, StartError(
             "A rank cannot reach rank 0 over the network.",

@@ -18,13 +18,15 @@ from ..errors import EXIT_FAILED, StartError
 from ..runtime import Runtime, discover
 from ..runtime.ask import with_end_time
 from .bootstrap import initialize, tell_ignored
-from .ending import close_clients
+from .ending import catch_exit, close_clients, close_local
 from .environment import cap, check_directory, interactive, quiet
 from .local import plan_local, start_local
+from .logs import keep_log, run_name
 from .network import check_interface, with_usable_interface
-from .plan import WORKER, RankPlan
+from .plan import CLIENT, WORKER, RankPlan
 from .session import Member, session
 from .table import StartTable, show, show_warnings
+from .timelimit import watch_time_limit
 from .world import say
 
 if TYPE_CHECKING:
@@ -47,7 +49,9 @@ def start(
     headroom: float | None = None,
     start_deadline: float | None = None,
     worker_deadline: float | None = None,
+    time_margin: float | None = None,
     log_level: str | None = None,
+    logs: str | None = None,
     bootstrap: str | None = None,
     workers: int | None = None,
 ) -> Client:
@@ -60,10 +64,13 @@ def start(
     ----------
     interface, nthreads, processes, memory_limit, local_directory, blas_threads
         As in `initialize`.
-    dashboard, dashboard_address, protocol, headroom, start_deadline, log_level, bootstrap
+    dashboard, dashboard_address, protocol, headroom, start_deadline, log_level, logs, bootstrap
         As in `initialize`.
     worker_deadline : float, optional
         Seconds to wait for the workers; 60 by default.
+    time_margin : float, optional
+        Seconds before the end of the job at which the program ends with code 75, where a checkpoint has what it did;
+        90 by default.
     workers : int, optional
         Worker processes on one machine without MPI; over MPI the launcher says how many ranks there are.
 
@@ -102,7 +109,8 @@ def _is_rank() -> bool:
 def _client_of_ranks(member: Member, arguments: dict[str, Any]) -> Any:
     from distributed import Client
 
-    settings = Settings.resolve({"worker_deadline": arguments["worker_deadline"]})
+    given = {name: arguments[name] for name in ("worker_deadline", "time_margin") if arguments[name] is not None}
+    settings = Settings.resolve({"time_margin": member.settings.time_margin, **given})
     started = sum(plan.role == WORKER for plan in member.plans)
     if arguments["workers"] not in (None, started):
         say(f"start(workers={arguments['workers']}): the launcher started {started} worker ranks, which are used.")
@@ -116,7 +124,9 @@ def _client_of_ranks(member: Member, arguments: dict[str, Any]) -> Any:
         raise SystemExit(EXIT_FAILED) from None
     client.scheduler_info()  # asking refreshes what the client shows of itself
     dashboard = client.dashboard_link if member.settings.dashboard else None
-    show(StartTable(member.plans, with_end_time(member.runtime), dashboard))
+    runtime = with_end_time(member.runtime)
+    show(StartTable(member.plans, runtime, dashboard))
+    watch_time_limit(runtime.end_time, settings.time_margin)
     return client
 
 
@@ -134,6 +144,9 @@ def _local_client(arguments: dict[str, Any]) -> Any:
     runtime = with_usable_interface(with_end_time(discover(headroom=settings.headroom)))
     plan = plan_local(runtime, settings)
     quiet(settings.log_level)
+    problem = keep_log(settings.logs, run_name(runtime), CLIENT)
+    if problem is not None:
+        raise problem
     cap(runtime.cpus.value)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Port .* is already in use")
@@ -141,9 +154,11 @@ def _local_client(arguments: dict[str, Any]) -> Any:
     client = Client(session.local)
     dask.config.set(scheduler_address=session.local.scheduler_address)
     atexit.register(close_clients)
+    catch_exit(close_local)
     session.member = Member(runtime, settings, (plan,))
     show_warnings((plan,))
     show(StartTable((plan,), runtime, client.dashboard_link if settings.dashboard else None, unused_nodes(runtime)))
+    watch_time_limit(runtime.end_time, settings.time_margin)
     return client
 
 

@@ -11,39 +11,98 @@ import asyncio
 import atexit
 import contextlib
 import faulthandler
+import functools
 import os
 import signal
+import socket
 import sys
+import threading
 import time
 import traceback
-from typing import Any
+from collections.abc import Callable, Sequence, Set
+from pathlib import Path
+from typing import Any, NoReturn
 
 from ..errors import EXIT_FAILED, DaskhpcError
-from .plan import CLIENT, RankPlan, role_of
+from .lastwords import cause_of, memory_used_up
+from .lifeline import Loss
+from .logs import save_logs
+from .plan import CLIENT, SCHEDULER, WORKER, RankPlan, role_of
 from .session import Member, session
 from .world import World, say
 
 CLOSE_SECONDS = 15.0
 """Seconds within which a cluster closes once its client asked for it."""
 _POLL_SECONDS = 0.02
+_GRACE = 5.0
+_SAVE_SECONDS = 1.0
+_exit = os._exit
+_names = {SCHEDULER: "scheduler", CLIENT: "client", WORKER: "worker's rank"}
 
 
 def end_with_program(member: Member, own_world: bool) -> None:
-    """On the client: close the cluster when the program ends, after its own exit handlers."""
+    """On the client: close the cluster when the program ends, after its own exit handlers, or by ``os._exit``."""
     import distributed  # noqa: F401  its exit handlers are to run after this one
 
-    atexit.register(_end_of_client, member, own_world)
+    ending = _Ending(member, own_world)
+    atexit.register(ending.run)
+    catch_exit(ending.run)
 
 
-def _end_of_client(member: Member, own_world: bool) -> None:
-    assert member.line is not None
-    # No thread can be started any more; faulthandler needs none.
-    with open(os.devnull, "w") as nowhere:
-        faulthandler.dump_traceback_later(CLOSE_SECONDS, exit=True, file=nowhere)
-        close(member)
-        finalize(member.world, own_world)
-        member.line.wait_for_hub(CLOSE_SECONDS)
-        faulthandler.cancel_dump_traceback_later()
+def catch_exit(end: Callable[[], None]) -> None:
+    """Let ``os._exit`` of this process, not of those it forks, call `end` first: the job ends in order."""
+    client = os.getpid()
+
+    def exit_in_order(status: int) -> NoReturn:
+        if os.getpid() == client:
+            with contextlib.suppress(Exception):
+                end()
+        _exit(status)
+
+    os._exit = functools.update_wrapper(exit_in_order, _exit)
+
+
+class _Ending:
+    """The end of the client's program.
+
+    Parameters
+    ----------
+    member : Member
+    own_world : bool
+        Whether MPI is daskhpc's to finalize.
+
+    Notes
+    -----
+    Its deadline is kept by a thread that waits from the start, since none can be started any more at the end; where
+    that is held up by C code that keeps the GIL, by faulthandler, silently.
+    """
+
+    def __init__(self, member: Member, own_world: bool) -> None:
+        self.member = member
+        self.own_world = own_world
+        self.begun, self.done = threading.Event(), threading.Event()
+        threading.Thread(target=self._keep_deadline, name="daskhpc-ending", daemon=True).start()
+
+    def _keep_deadline(self) -> None:
+        self.begun.wait()
+        if not self.done.wait(CLOSE_SECONDS):
+            what = f"The cluster did not close within {CLOSE_SECONDS:g} s of the program's end."
+            say(DaskhpcError(what, "a rank hangs, or ended meanwhile", "its last lines above"))
+            _exit(EXIT_FAILED)
+
+    def run(self) -> None:
+        """Close the cluster and wait until it has closed, once."""
+        if self.begun.is_set():
+            return
+        self.begun.set()
+        assert self.member.line is not None
+        with open(os.devnull, "w") as nowhere:
+            faulthandler.dump_traceback_later(CLOSE_SECONDS + _GRACE, exit=True, file=nowhere)
+            close(self.member)
+            finalize(self.member.world, self.own_world)
+            self.member.line.wait_for_hub(CLOSE_SECONDS)
+            faulthandler.cancel_dump_traceback_later()
+        self.done.set()
 
 
 def close(member: Member | None) -> None:
@@ -63,6 +122,13 @@ def close_clients() -> None:
     for client in list(Client._instances):
         with contextlib.suppress(Exception):
             client.close(timeout=CLOSE_SECONDS / 3)
+
+
+def close_local() -> None:
+    """Where there are no ranks: close this machine's cluster, as Python's end does by itself."""
+    close_clients()
+    if session.local is not None:
+        session.local.close(timeout=CLOSE_SECONDS / 3)
 
 
 def close_scheduler() -> None:
@@ -122,29 +188,65 @@ def finalize(world: World | None, own_world: bool) -> None:
         world.finalize()
 
 
-def lost(world: World, rank: int, host: str) -> None:
+def survives(world: World, hosts: Sequence[str], loss: Loss, left: Set[int]) -> bool:
+    """On rank 0, from the hub's thread: whether the others go on without a rank, which has to be a worker's.
+
+    Ranks that met without MPI because that was asked for do, as long as any worker's rank is left.
+    """
+    if not world.survives or role_of(loss.rank) != WORKER or not any(role_of(rank) == WORKER for rank in left):
+        return False
+    what = "fell silent" if loss.silent else f"ended {cause_of(loss.words, 0)}"
+    say(
+        f"rank {loss.rank} on {hosts[loss.rank]} {what}; the job goes on without its workers,"
+        " and what they had is computed again."
+    )
+    return True
+
+
+def lost(world: World, hosts: Sequence[str], loss: Loss) -> None:
     """On rank 0, from the hub's thread: a rank's process ended while the cluster was running."""
+    host = hosts[loss.rank]
+    member = session.member
+    limit = 0
+    if not any(loss.words) and not loss.silent:
+        beside = [rank for rank, other in enumerate(hosts) if other == host and rank not in (0, loss.rank)]
+        hub = member.hub if member else None
+        limit = (memory_used_up() if host == hosts[0] else 0) or (hub.memory_used_up(beside) if hub else 0)
+    cause = "its node has not answered for a while" if loss.silent else cause_of(loss.words, limit)
     say(
         DaskhpcError(
-            f"The {role_of(rank)} ended without word, so the job ends.",
-            f"rank {rank} on {host}; it was killed, ran out of memory, or crashed",
-            "its last lines above; the table at the start shows its memory",
+            f"The {_names[role_of(loss.rank)]} ended, so the job ends.",
+            f"rank {loss.rank} on {host}, process {loss.pid}: {cause}",
+            _where_to_read(),
         )
     )
     world.comm.Abort(EXIT_FAILED)
 
 
-def lost_scheduler(world: World, told: bool) -> None:
+def lost_scheduler(world: World, host: str, told: bool, words: Sequence[str]) -> None:
     """On every other rank, from its thread: rank 0 ended while the cluster was running, and perhaps told why."""
+    where = _where_to_read()
     if role_of(world.rank) == CLIENT and not told:
-        say(DaskhpcError("The scheduler ended without word, so the job ends.", "rank 0 was killed, or crashed"))
+        limit = memory_used_up() if host == socket.gethostname() else 0
+        found = f"rank 0 on {host}: {cause_of(words, limit)}"
+        say(DaskhpcError("The scheduler ended, so the job ends.", found, where))
     sys.stdout.flush()
-    os._exit(EXIT_FAILED)
+    _exit(EXIT_FAILED)
+
+
+def _where_to_read() -> str:
+    """Save the log of this rank, unless the file system hangs, and say where."""
+    saved: list[Path | None] = []
+    saving = threading.Thread(target=lambda: saved.append(save_logs()), daemon=True)
+    saving.start()
+    saving.join(_SAVE_SECONDS)
+    return f"what each rank did last: {saved[0]}" if saved and saved[0] else "the last lines above"
 
 
 def abort(world: World, plan: RankPlan, error: BaseException) -> None:
     """A rank could not do its role: say why, once, and end every rank."""
     reason = "".join(traceback.format_exception(error)) if not isinstance(error, DaskhpcError) else str(error)
     say(f"rank {plan.rank} ({plan.role}) on {plan.host} failed, so the job ends.\n{reason}")
+    save_logs()
     sys.stdout.flush()
     world.comm.Abort(EXIT_FAILED)

@@ -21,7 +21,6 @@ _limits: list[Any] = []
 
 def prepare(member: Member) -> None:
     """Set up this process for its role."""
-    quiet(member.settings.log_level)
     plan = member.plan
     if plan.role != CLIENT:
         ignore_interrupts()

@@ -1,4 +1,4 @@
-"""Dask's worker preload: what a worker process leaves to the client, and what it counts as its own memory."""
+"""Dask's worker preload: what a worker process leaves to the client, its own memory, and its log."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import threading
 from typing import Any
 
 from .accounting import private_memory
+from .logs import keep_worker_log
 
 
 def dask_setup(worker: Any) -> None:
@@ -16,6 +17,7 @@ def dask_setup(worker: Any) -> None:
     worker.monitor.get_process_memory = private_memory
     # It warns of each task that still ran when the worker was told to close.
     logging.getLogger("distributed.worker.state_machine").setLevel(logging.ERROR)
+    keep_worker_log()
 
 
 def ignore_interrupts() -> None:

@@ -69,10 +69,11 @@ def start_local(plan: RankPlan, settings: Settings) -> Any:
     -------
     distributed.LocalCluster
     """
+    from .preload import thrice_at_most
     from .workers import SteadyCluster
 
     where = {"interface": settings.interface} if settings.interface else {"host": "127.0.0.1"}
-    return SteadyCluster(
+    cluster = SteadyCluster(
         n_workers=plan.processes.value,
         threads_per_worker=plan.nthreads.value,
         memory_limit=plan.memory_limit.value,
@@ -82,3 +83,5 @@ def start_local(plan: RankPlan, settings: Settings) -> Any:
         blas_threads=plan.blas_threads.value,
         **where,
     )
+    thrice_at_most(cluster.scheduler)
+    return cluster

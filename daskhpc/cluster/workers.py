@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import multiprocessing.spawn
 import os
+import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from socket import gethostname
@@ -20,6 +21,7 @@ from tornado.ioloop import PeriodicCallback
 
 from ..errors import WORKER_EXIT_TOPIC
 from .accounting import cause_of_exit, private_memory
+from .logs import worker_environment
 from .session import session
 
 CAP_VARIABLES = (
@@ -34,6 +36,7 @@ CAP_VARIABLES = (
 _DASKS_TRIM_THRESHOLD = "65536"
 _KEPT_BYTES, _KEPT_PART = 64 << 20, 16  # what glibc comes to keep by itself, left alone
 _WORKER_PROCESS = "Dask Worker process"
+_NO_WARNING = "ignore::UserWarning:multiprocessing.resource_tracker"
 _ATTEMPTS = 3
 _ALIVE_MS = 1000
 _MISSED = 2
@@ -97,6 +100,7 @@ class CappedNanny(Nanny):  # type: ignore[misc]
         preload = options.pop("preload", None) or dask.config.get("distributed.worker.preload")
         super().__init__(*args, preload=[*preload, "daskhpc.cluster.interrupts"], **options)
         leave_main_alone()
+        leave_no_warning()
         self._over_limit = False
         self._failures = 0
         self._private_memory_only()
@@ -105,12 +109,16 @@ class CappedNanny(Nanny):  # type: ignore[misc]
         if self.pre_spawn_env.get("MALLOC_TRIM_THRESHOLD_") == _DASKS_TRIM_THRESHOLD:
             self.pre_spawn_env.update(allocator(self.memory_manager.memory_limit, self.nthreads))
         self.pre_spawn_env.update(_least(caps(blas_threads)))
-        self.env.update(self.pre_spawn_env)
+        self.env.update({**self.pre_spawn_env, **worker_environment(self.name)})
 
     async def instantiate(self) -> Any:
-        """Start the worker process; the caps meant for it do not stay in this process."""
+        """Start the worker process, once more where it dies in its own start; its caps do not stay in this process."""
+        starting = self.status in (Status.init, Status.starting)
         with _borrowed.environment(self.pre_spawn_env):
-            started = await super().instantiate()
+            for _ in range(_ATTEMPTS if starting else 1):
+                started = await super().instantiate()
+                if started == Status.running:
+                    break
             self._failures = 0
             return started
 
@@ -224,6 +232,12 @@ class Nannies:
         await asyncio.wait({asyncio.create_task(_all(waits)), closing}, return_when=asyncio.FIRST_COMPLETED)
         for task in (*waits, closing):
             task.cancel()
+
+
+def leave_no_warning() -> None:
+    """Let what cleans up after a process that was killed do so quietly: multiprocessing's tracker of semaphores."""
+    if _NO_WARNING not in sys.warnoptions:
+        sys.warnoptions.append(_NO_WARNING)
 
 
 class SteadyCluster(LocalCluster):  # type: ignore[misc]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import sys
 import time
@@ -24,12 +25,16 @@ _SPEAKS_ITS_OWN = frozenset({"Cray MPICH"})
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """A communicator that all ranks of the cluster have joined: mpi4py's, or one that needs no MPI."""
+    """A communicator that all ranks of the cluster have joined: mpi4py's, or one that needs no MPI.
+
+    `survives` says whether the others go on when a worker's rank is lost, which no MPI library allows.
+    """
 
     comm: Any
     rank: int
     size: int
     mpi: bool = True
+    survives: bool = False
 
     def finalize(self) -> None:
         """End MPI; all ranks meet here."""
@@ -70,7 +75,7 @@ def join(
     stepped = runtime.step.value is not None and runtime.world_size.value > 1
     may_do_without = comm is None and stepped and bootstrap == "auto"
     if comm is None and bootstrap == "slurm":
-        return _join_without_mpi(runtime, env, deadline)
+        return _join_without_mpi(runtime, env, deadline, survives=True)
     try:
         mpi = _load()
     except StartError:
@@ -104,7 +109,9 @@ def join(
     return World(comm, comm.Get_rank(), comm.Get_size()), watch
 
 
-def _join_without_mpi(runtime: Runtime, env: Mapping[str, str], deadline: float) -> tuple[World, StartWatch]:
+def _join_without_mpi(
+    runtime: Runtime, env: Mapping[str, str], deadline: float, survives: bool = False
+) -> tuple[World, StartWatch]:
     if runtime.step.value is None or runtime.world_size.value < 2:
         raise StartError(
             "bootstrap='slurm' is for ranks that srun started.",
@@ -120,7 +127,7 @@ def _join_without_mpi(runtime: Runtime, env: Mapping[str, str], deadline: float)
     except BaseException:
         watch.done()
         raise
-    return World(ranks, ranks.rank, ranks.size, mpi=False), watch
+    return World(ranks, ranks.rank, ranks.size, mpi=False, survives=survives), watch
 
 
 def fits(library: MPILibrary, manager: str | None) -> bool:
@@ -235,7 +242,8 @@ def leave_together(error: StartError, world: World | None, runtime: Runtime) -> 
     if world is not None:
         if world.rank == 0:
             say(error)
-        world.comm.Barrier()
+        with contextlib.suppress(StartError):  # without MPI, rank 0 may be gone by now
+            world.comm.Barrier()
     elif runtime.rank.value == 0:
         say(error)
     else:

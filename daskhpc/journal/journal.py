@@ -19,6 +19,7 @@ from .folder import KINDS, Folder, Manifest, existing, load, make, own, prepare,
 from .index import Index
 from .segment import END, FAILED, HEADER, NOTE, OK, Damage, Parts, take_apart
 from .writer import Saved, Writer, tell_of_forks
+from .writing import begun, ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,7 @@ class Journal:
         self._index.update()
         self._damages: dict[tuple[str, int], Damage] = {}
         self._lock = threading.RLock()
+        self._results_saved = 0
         tell_of_forks(self)
 
     @classmethod
@@ -126,6 +128,7 @@ class Journal:
         prepare(place)
         journal = cls(place, manifest, None)
         journal._writer = Writer(place, journal._committed, on_problem)
+        begun(journal)
         return journal
 
     @classmethod
@@ -154,6 +157,11 @@ class Journal:
     def saved(self) -> int:
         """Records that this process has saved."""
         return self._writer.saved if self._writer is not None else 0
+
+    @property
+    def results_saved(self) -> int:
+        """Results, notes apart, that this process has saved."""
+        return self._results_saved
 
     @property
     def pending(self) -> int:
@@ -272,6 +280,7 @@ class Journal:
 
     def close(self, timeout: float | None = 30.0) -> int:
         """Save what is left, and end; how many records could not be saved within `timeout` seconds."""
+        ended(self)
         unsaved = self._writer.close(timeout) if self._writer is not None else 0
         with self._lock:
             self._index.close()
@@ -288,6 +297,7 @@ class Journal:
     def after_fork(self) -> None:
         """Begin anew with locks that no thread holds."""
         self._lock = threading.RLock()
+        self._results_saved = 0
 
     def _writing(self) -> Writer:
         if self._writer is None:
@@ -301,6 +311,7 @@ class Journal:
                     self._index.add_note(segment, record.key, record.line, record.offset)
                 else:
                     self._index.add(segment, bytes.fromhex(record.key), record.sign == OK, record.offset)
+                    self._results_saved += 1
 
     def _lines(self, key: bytes) -> list[tuple[int, Parts]]:
         """Place and parts of each record of a key, the one that counts first."""

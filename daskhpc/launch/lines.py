@@ -50,7 +50,9 @@ class Command:
         return shlex.join(["env", *changes, *self.argv] if changes else self.argv)
 
 
-def srun_line(allocation: Allocation, program: Sequence[str], workers: int | None, mpi: str) -> Command:
+def srun_line(
+    allocation: Allocation, program: Sequence[str], workers: int | None, mpi: str, survive: bool = False
+) -> Command:
     """Start a program as workers + 2 ranks over all nodes of a Slurm allocation.
 
     Parameters
@@ -62,12 +64,14 @@ def srun_line(allocation: Allocation, program: Sequence[str], workers: int | Non
         Worker ranks; one per task of the allocation by default.
     mpi : str
         ``srun --mpi=``.
+    survive : bool
+        Whether the step outlives a node.
 
     Notes
     -----
-    ``--kill-on-bad-exit=1`` ends the step with its first failing rank. From Slurm 22.05 on a step does not inherit
-    ``--cpus-per-task`` from the batch job: it is on the line, and in SRUN_CPUS_PER_TASK for steps below. The job's
-    tasks per node are forgotten, since srun would warn that two more tasks do not fit them.
+    ``--kill-on-bad-exit=1`` ends the step with its first failing rank; ``--no-kill`` would void it. From Slurm 22.05 on
+    a step does not inherit ``--cpus-per-task`` from the batch job: it is on the line, and in SRUN_CPUS_PER_TASK for
+    steps below. The job's tasks per node are forgotten, since srun would warn that two more tasks do not fit them.
     """
     count = workers or allocation.tasks
     cpus = allocation.cpus_per_task
@@ -81,7 +85,7 @@ def srun_line(allocation: Allocation, program: Sequence[str], workers: int | Non
         f"--nodes={len(allocation.nodes)}",
         f"--ntasks={count + EXTRA_RANKS}",
         f"--cpus-per-task={cpus}",
-        "--kill-on-bad-exit=1",
+        "--no-kill" if survive else "--kill-on-bad-exit=1",
         f"--mpi={mpi}",
     ]
     if allocation.inside_step:

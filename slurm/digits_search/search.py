@@ -4,10 +4,12 @@ The well-known scikit-learn example, run on all workers of the cluster. On a lap
 
     daskhpc run search.py
 
-on a cluster: ``sbatch job.sbatch`` or ``qsub job.pbs``.
+on a cluster: ``sbatch job.sbatch`` or ``qsub job.pbs``. The results of all fits are kept in the folder ``checkpoint``
+beside this file: run again, it computes only what is not there. Remove the folder to begin anew.
 """
 
 import time
+from pathlib import Path
 
 from sklearn.datasets import load_digits
 from sklearn.metrics import classification_report
@@ -32,7 +34,9 @@ def main() -> None:
 
     for score in SCORES:
         print(f"# Tuning for {score}\n")
-        search = daskhpc.GridSearchCV(SVC(), GRID, scoring=score)
+        folder = Path(__file__).parent / "checkpoint" / score
+        resumed = " (without what was in the folder checkpoint)" if folder.exists() else ""
+        search = daskhpc.GridSearchCV(SVC(), GRID, scoring=score, checkpoint=folder)
         began = time.perf_counter()
         search.fit(X_train, y_train)
         seconds = time.perf_counter() - began
@@ -45,7 +49,7 @@ def main() -> None:
         ):
             print(f"{mean:.4f} (+/- {2 * std:.4f}) for {params}")
         print(f"\nBest parameters: {search.best_params_}")
-        print(f"Search time: {seconds:.2f} s\n")
+        print(f"Search time: {seconds:.2f} s{resumed}\n")
         print("On the half that the search did not see:\n")
         print(classification_report(y_test, search.predict(X_test)))
 

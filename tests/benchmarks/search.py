@@ -174,7 +174,7 @@ def tables(rows: list[Row], given: argparse.Namespace) -> str:
     for name in given.workloads:
         mine = [row for row in rows if row["workload"] == name]
         texts = [f"{row['text']}{fit_time(mine)}." for row in mine if "text" in row]
-        parts += [f"### {name}", *texts[:1], table(name, mine)]
+        parts += [f"### {name}", *texts[:1], table(name, mine), *machine(mine)]
     return "\n\n".join(parts)
 
 
@@ -220,6 +220,19 @@ def table(name: str, rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
+def machine(rows: list[Row]) -> list[str]:
+    """What two processes take that share nothing."""
+    parts = []
+    for row in rows:
+        if row.get("apart"):
+            apart, best = statistics.median(row["apart"]), statistics.median(row["once"] or row["serial"]) / 2
+            parts.append(
+                f"Two processes that make half of these fits each, and know nothing of each other: {apart:.2f} s "
+                f"beside {row['engine']}'s {statistics.median(row['wall']):.2f} s, {apart / best:.2f} of the ideal."
+            )
+    return parts
+
+
 def verdict(differs: dict[str, float]) -> str:
     """Whether the results are scikit-learn's; where not, what differs and by how much."""
     if not differs:
@@ -246,7 +259,9 @@ def told(row: Row) -> str:
     """A row in a line, for the one who waits."""
     if "reason" in row:
         return f"{row['engine']}, {row['workload']}: {row['reason']}"
-    times = {key: " ".join(f"{taken:.2f}" for taken in row[key]) for key in ("wall", "serial", "once") if row[key]}
+    times = {
+        key: " ".join(f"{taken:.2f}" for taken in row[key]) for key in ("wall", "serial", "once", "apart") if row[key]
+    }
     more = f", {row['bytes'] / 1e6:.0f} MB more" if "bytes" in row else ""
     return f"{row['engine']}, {row['workload']}: {', '.join(map(' '.join, times.items()))}{more}"
 

@@ -27,7 +27,7 @@ class Search(NamedTuple):
 
     estimator: Any
     grid: dict[str, Any]
-    cv: int
+    cv: Any
     X: Any
     y: Any
     shares_prefix: bool = False
@@ -70,19 +70,38 @@ class Search(NamedTuple):
         """What an engine finds."""
         return engine.search(self)
 
-    def once(self) -> np.ndarray[Any, Any]:
-        """The mean scores, computed serially with each prefix of the pipeline fitted once per split."""
-        scores: dict[int, list[float]] = {number: [] for number in range(self.candidates)}
-        for train, test in StratifiedKFold(self.cv).split(self.X, self.y):
-            kept: dict[Any, tuple[Any, Any, Any]] = {}
-            for number, parameters in enumerate(ParameterGrid(self.grid)):
-                (_, prefix), (_, end) = clone(self.estimator).set_params(**parameters).steps
-                key = tuple(sorted(prefix.get_params().items()))
-                if key not in kept:
-                    kept[key] = (prefix.fit_transform(self.X[train]), prefix.transform(self.X[test]), prefix)
-                fitted, tested, _ = kept[key]
-                scores[number].append(end.fit(fitted, self.y[train]).score(tested, self.y[test]))
-        return np.array([np.mean(each) for each in scores.values()])
+    def half(self, number: int) -> Search:
+        """Half of the fits: every second split where prefixes are shared within one, else every second candidate."""
+        if self.shares_prefix:
+            return self._replace(cv=list(StratifiedKFold(self.cv).split(self.X, self.y))[number::2])
+        name, values = max(self.grid.items(), key=lambda item: len(item[1]))
+        return self._replace(grid={**self.grid, name: list(values)[number::2]})
+
+    def once(self) -> dict[str, Any]:
+        """What scikit-learn finds without parallelism when each prefix of the pipeline is fitted once per split."""
+        estimator = clone(self.estimator).set_params(memory=FitOnce()) if self.shares_prefix else self.estimator
+        return self._replace(estimator=estimator).of(GridSearchCV)
+
+
+class FitOnce:
+    """A `memory` for a Pipeline that keeps fitted transformers in this process and finds them for next to nothing."""
+
+    def __init__(self) -> None:
+        self.kept: dict[Any, Any] = {}
+
+    def __deepcopy__(self, memo: Any) -> FitOnce:
+        return self
+
+    def cache(self, function: Callable[..., Any], **_: Any) -> Callable[..., Any]:
+        """As joblib's; a training set is known by its rows' number and its first and last values."""
+
+        def cached(transformer: Any, X: Any, *args: Any, **options: Any) -> Any:
+            key = (tuple(sorted(transformer.get_params().items())), X.shape, X[0].tobytes(), X[-1].tobytes())
+            if key not in self.kept:
+                self.kept[key] = function(transformer, X, *args, **options)
+            return self.kept[key]
+
+        return cached
 
 
 class Reads(NamedTuple):
@@ -233,6 +252,14 @@ def milliseconds(name: str, samples: int) -> float:
     assert isinstance(work, Search)
     work = work._replace(grid={key: list(values)[::4] for key, values in work.grid.items()})
     return min(seconds(work.serial)[0] for _ in range(5)) / work.fits * 1000
+
+
+def seconds_of_half(work: Search, number: int, start: Any) -> float:
+    """How long half of the fits take, begun when every process that makes a half is ready."""
+    half = work.half(number)
+    work.small().half(number).once()
+    start.wait(timeout=60)
+    return seconds(half.once)[0]
 
 
 def seconds(function: Callable[[], Any]) -> tuple[float, Any]:

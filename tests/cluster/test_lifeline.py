@@ -19,7 +19,8 @@ from typing import Any
 
 import pytest
 
-from daskhpc.cluster.lifeline import Address, Hub, Line
+from daskhpc.cluster.lastwords import cause_of
+from daskhpc.cluster.lifeline import Address, Hub, Line, Loss
 
 DEADLINE = 20.0
 END, LOST, TOLD = "end", "lost", "told"
@@ -31,7 +32,7 @@ from daskhpc.cluster.lifeline import Address, Line
 
 def tell(word):
     os.write(1, f"{word}\\n".encode())
-def lost(told):
+def lost(told, words):
     tell("told" if told else "lost")
 line = Line(Address(*json.loads(sys.argv[1])), int(sys.argv[2]), lambda: tell("end"), lost)
 tell("ready")
@@ -62,6 +63,10 @@ for word in sys.stdin:
         raise SystemError
     elif word == "abort":
         os.abort()
+    elif word == "last words":
+        from daskhpc.cluster.lastwords import leave_last_words
+        leave_last_words(line.fileno())
+        tell("done")
     else:
         getattr(line, word)()
         tell("done")
@@ -72,7 +77,7 @@ ROOT = """
 import dataclasses, json, os, signal, sys
 from daskhpc.cluster.lifeline import Hub
 
-hub = Hub("127.0.0.1", lambda: os.write(1, b"end\\n"), lambda rank: os.write(1, b"lost %d\\n" % rank))
+hub = Hub("127.0.0.1", lambda: os.write(1, b"end\\n"), lambda loss: os.write(1, b"lost %d\\n" % loss.rank))
 os.write(1, (json.dumps(dataclasses.astuple(hub.address)) + "\\n").encode())
 for word in sys.stdin:
     if word == "fork\\n":
@@ -153,8 +158,13 @@ class Root:
 
     def __init__(self, start: Callable[..., Process]) -> None:
         self.told: Queue[tuple[Any, ...]] = Queue()
-        self.hub = Hub("127.0.0.1", lambda: self.told.put((END,)), lambda rank: self.told.put((LOST, rank)))
+        self.hub = Hub("127.0.0.1", lambda: self.told.put((END,)), self.lost)
+        self.losses: list[Loss] = []
         self.start = start
+
+    def lost(self, loss: Loss) -> None:
+        self.losses.append(loss)
+        self.told.put((LOST, loss.rank))
 
     def rank(self, number: int) -> Process:
         process = self.start(RANK, json.dumps(dataclasses.astuple(self.hub.address)), str(number))
@@ -189,7 +199,7 @@ def test_the_others_know_that_rank_0_has_told_of_a_lost_rank(root: Root) -> None
     other = root.rank(3)
     root.rank(2).kill()
     root.only((LOST, 2))
-    for line in root.hub._lines.values():  # as the kernel does when the process of rank 0 ends
+    for line in list(root.hub._lines.values()):  # as the kernel does when the process of rank 0 ends
         line.shutdown(socket.SHUT_RDWR)
     assert other.hear() == TOLD
 
@@ -198,6 +208,55 @@ def test_the_others_know_that_rank_0_has_told_of_a_lost_rank(root: Root) -> None
 def test_a_rank_that_ends_without_word_is_lost_however_it_ends(root: Root, end: str) -> None:
     root.rank(2).tell(end)
     root.only((LOST, 2))
+
+
+@pytest.mark.parametrize(
+    ("signum", "cause"),
+    [
+        (signal.SIGSEGV, "segmentation fault, at File "),
+        (signal.SIGABRT, "aborted, at File "),
+        (signal.SIGTERM, "SIGTERM, at File "),
+        (signal.SIGKILL, "without a word"),
+    ],
+)
+def test_the_last_words_of_a_rank_tell_how_it_ended(root: Root, signum: signal.Signals, cause: str) -> None:
+    rank = root.rank(2)
+    assert rank.ask("last words") == "done"
+    rank.process.send_signal(signum)
+    root.only((LOST, 2))
+    (loss,) = root.losses
+    assert (loss.pid, loss.silent, rank.process.wait(DEADLINE)) == (rank.process.pid, False, -signum)
+    assert cause_of(loss.words, 0).startswith(cause)
+
+
+def test_a_loss_that_is_survived_ends_nothing(starting: Callable[..., Process]) -> None:
+    root = Root(starting)
+    root.hub._survives = lambda loss, left: loss.rank == 3 and left == {2, 4}
+    staying, _ = root.rank(2), root.rank(4)
+    root.rank(3).kill()
+    until(lambda: 3 not in root.hub._lines)
+    assert staying.process.poll() is None
+    root.rank(5).kill()
+    root.only((LOST, 5))
+    root.hub.closing()
+
+
+def test_a_silent_node_is_asked_by_its_kernel_within_a_minute(root: Root) -> None:
+    root.rank(2)
+    line = root.hub._lines[2]
+    idle, interval, count = (
+        line.getsockopt(socket.IPPROTO_TCP, option)
+        for option in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+    )
+    assert line.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    assert idle + interval * count < 60
+
+
+def test_ranks_on_a_node_are_asked_whether_its_memory_was_used_up(root: Root) -> None:
+    root.rank(2)
+    assert root.hub.memory_used_up([2, 7]) == 0  # it answers, and nothing was ended
+    assert root.hub._memory == {2: 0}
+    assert root.hub.memory_used_up([]) == 0
 
 
 def test_a_rank_that_stops_is_not_lost_until_it_ends(root: Root) -> None:
@@ -388,7 +447,7 @@ class Member:
         self.root = start(ROOT)
         self.ended, self.lost = threading.Event(), threading.Event()
         self.address = Address(*json.loads(self.root.hear()))
-        self.line = Line(self.address, rank, self.ended.set, lambda told: self.lost.set())
+        self.line = Line(self.address, rank, self.ended.set, lambda told, words: self.lost.set())
 
 
 def test_the_end_of_rank_0_is_seen_at_once(starting: Callable[..., Process]) -> None:
@@ -411,11 +470,22 @@ def test_rank_0_that_closes_first_is_not_lost(starting: Callable[..., Process]) 
     assert not member.lost.is_set()
 
 
+def test_rank_0_that_was_gone_when_it_was_asked_to_close_is_lost(starting: Callable[..., Process]) -> None:
+    """What a program meets whose call of Dask fails, because the scheduler has just been killed."""
+    member = Member(starting)
+    member.root.process.send_signal(signal.SIGSTOP)
+    member.line.end()
+    member.root.kill()
+    assert member.lost.wait(DEADLINE)
+
+
 @pytest.mark.parametrize("word", ["leave", "end"])
 def test_rank_0_may_end_after_this_rank_left(starting: Callable[..., Process], word: str) -> None:
     member = Member(starting)
     getattr(member.line, word)()
     assert member.line.ending
+    if word == "end":
+        assert member.ended.wait(DEADLINE)
     member.root.kill()
     assert member.line.wait_for_hub(DEADLINE)
     assert not member.lost.is_set()

@@ -167,3 +167,9 @@ def test_the_environment_of_this_process_does_not_change_a_line(monkeypatch: pyt
     for name in [*os.environ, "SLURM_JOB_ID", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE"]:
         monkeypatch.setenv(name, "7")
     assert srun_line(allocation(2, 2, 8), PROGRAM, None, "pmi2") == before
+
+
+def test_a_step_that_outlives_a_node_is_not_ended_by_its_first_failing_rank() -> None:
+    line = srun_line(allocation(2, 2, 8), PROGRAM, None, "none", survive=True)
+    assert "--no-kill" in line.argv
+    assert "--kill-on-bad-exit=1" not in line.argv

@@ -139,6 +139,7 @@ class SlurmBed:
         }
         self._machines: dict[str, subprocess.Popen[str]] = {}
         self._lock: socket.socket | None = None
+        self._unplugged: set[str] = set()
 
     # Up and down
 
@@ -155,7 +156,7 @@ class SlurmBed:
             self._boot("head", f"{self._network}1", HEAD)
             for node in self.nodes:
                 self._boot(node, self.addresses[node], NODE)
-            self._until(self._all_idle, self.patience, "the nodes to come up")
+            self.until(self._all_idle, self.patience, "the nodes to come up")
             if self.run(["srun", "--mpi=pmix", "true"], 30).returncode:
                 raise BedUnavailable(f"Slurm finds no PMIx: `apt-get install {PACKAGES}`")
             undo.pop_all()
@@ -168,7 +169,7 @@ class SlurmBed:
     def start(self, node: str) -> None:
         """Boot a node that was stopped, and wait until it is idle."""
         self._boot(node, self.addresses[node], NODE)
-        self._until(lambda: self.states().get(node) == "idle", self.patience, f"{node} to come back")
+        self.until(lambda: self.states().get(node) == "idle", self.patience, f"{node} to come back")
 
     def stop(self, node: str) -> None:
         """Take a node away at once with all its processes, as a power cut does."""
@@ -181,18 +182,26 @@ class SlurmBed:
             machine.kill()  # and by --kill-child the first process of the node, with it the rest
             machine.wait(5)
 
+    def unplug(self, node: str) -> None:
+        """Take a node off the network, and leave its processes alone; `settle` boots it anew."""
+        self._ip("link", "set", node, "down", on=self._network_of(self._machines["head"]))
+        self._unplugged.add(node)
+
     def states(self) -> dict[str, str]:
         """Return each node's state as sinfo shows it (idle, mix, alloc, down*, ...); nothing without a controller."""
         lines = self.run(["sinfo", "--noheader", "--Node", "--format=%N %t"], 30).stdout.splitlines()
         return dict(line.split() for line in lines)
 
     def settle(self, timeout: float = 30) -> None:
-        """Cancel every job, boot the nodes that were stopped, and wait until every node is idle."""
+        """Cancel every job, boot the nodes that were stopped or unplugged, and wait until every node is idle."""
         self._slurm("scancel", "--user=root")
+        for node in self._unplugged:
+            self.stop(node)
+        self._unplugged.clear()
         for node in self.nodes:
             if node not in self._machines:
                 self.start(node)
-        self._until(self._all_idle, timeout, "the nodes to be idle")
+        self.until(self._all_idle, timeout, "the nodes to be idle")
 
     def _all_idle(self) -> bool:
         for name, machine in self._machines.items():
@@ -211,7 +220,7 @@ class SlurmBed:
             return True
 
         try:
-            self._until(free, self.patience, "another bed of this number to end")
+            self.until(free, self.patience, "another bed of this number to end")
         except TimeoutError as error:
             lock.close()
             raise BedUnavailable(str(error)) from None
@@ -266,7 +275,7 @@ class SlurmBed:
                 pass_fds=[self._lock.fileno()],
             )
         self._machines[name] = machine
-        self._until(lambda: self._separate(name, machine), 10, f"the namespaces of {name}")
+        self.until(lambda: self._separate(name, machine), 10, f"the namespaces of {name}")
         if name == "head":
             self._ip("link", "add", "switch", "type", "bridge", on=self._network_of(machine))
             self._cable(self.uplink, "uplink", [])
@@ -380,12 +389,12 @@ class SlurmBed:
 
     def wait(self, job: int, timeout: float) -> dict[str, str]:
         """Wait until a job has ended and return the fields of ``scontrol show job``."""
-        self._until(lambda: self.show(job)["JobState"] in ENDED, timeout, f"job {job} to end")
+        self.until(lambda: self.show(job)["JobState"] in ENDED, timeout, f"job {job} to end")
         return self.show(job)
 
     def wait_running(self, job: int, timeout: float = 30) -> dict[str, str]:
         """Wait until a job runs and return the fields of ``scontrol show job``."""
-        self._until(lambda: self.show(job)["JobState"] == "RUNNING", timeout, f"job {job} to run")
+        self.until(lambda: self.show(job)["JobState"] == "RUNNING", timeout, f"job {job} to run")
         return self.show(job)
 
     def cancel(self, job: int) -> None:
@@ -407,7 +416,7 @@ class SlurmBed:
             raise RuntimeError(f"{' '.join(argv)}: exit {done.returncode}: {done.stderr.strip()}")
         return done.stdout
 
-    def _until(self, condition: Callable[[], bool], timeout: float, what: str) -> None:
+    def until(self, condition: Callable[[], bool], timeout: float, what: str) -> None:
         deadline = time.monotonic() + timeout
         while not condition():
             if time.monotonic() > deadline:

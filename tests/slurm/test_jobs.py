@@ -24,6 +24,7 @@ PYTHON = shlex.quote(sys.executable)
 SRUN = "srun --overcommit --distribution=cyclic --cpus-per-task=4"
 TWO = ("--nodes=2", "--nodelist=node1,node2")
 SECONDS = 15
+CHECKPOINTS = shutil.ignore_patterns("checkpoint")  # of runs in the repository
 
 
 class Job(NamedTuple):
@@ -97,7 +98,7 @@ def refused(job: Job, *words: str) -> None:
 
 
 def test_the_digits_search(submit: Submit, flavor: Flavor) -> None:
-    shutil.copytree(REPOSITORY / "slurm", submit.folder / "slurm")
+    shutil.copytree(REPOSITORY / "slurm", submit.folder / "slurm", ignore=CHECKPOINTS)
     env = {**flavor.env, "MPI_TYPE": flavor.pmi}
     job = submit.file("slurm/digits_search/job.sbatch", *TWO, env=env, timeout=120)
     assert (job.state, job.code) == ("COMPLETED", "0:0"), job.err
@@ -122,12 +123,14 @@ def _serial_digits() -> str:
     import io
     import types
 
-    source = (REPOSITORY / "slurm/digits_search/search.py").read_text()
-    alone = source.replace("daskhpc.start()", "pass").replace("daskhpc.GridSearchCV", "GridSearchCV")
-    alone = f"from sklearn.model_selection import GridSearchCV\n{alone}"
+    path = REPOSITORY / "slurm/digits_search/search.py"
+    alone = path.read_text().replace("daskhpc.start()", "pass").replace("daskhpc.GridSearchCV", "GridSearchCV")
+    alone = f"from sklearn.model_selection import GridSearchCV\n{alone.replace(', checkpoint=folder', '')}"
+    main = types.ModuleType("__main__")
+    main.__file__ = str(path)
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
-        exec(alone, vars(types.ModuleType("__main__")))
+        exec(alone, vars(main))
     return out.getvalue()
 
 
@@ -171,7 +174,7 @@ def test_data_goes_to_each_node_once(submit: Submit) -> None:
 
 def test_the_pbs_script(submit: Submit) -> None:
     """PBS is not to be had: sbatch reads the #PBS lines, and a node file stands in for the one that PBS writes."""
-    shutil.copytree(REPOSITORY / "slurm/digits_search", submit.folder / "digits")
+    shutil.copytree(REPOSITORY / "slurm/digits_search", submit.folder / "digits", ignore=CHECKPOINTS)
     (submit.folder / "nodes").write_text("node1\n" * 4 + "node2\n" * 4)
     env = {"PBS_NODEFILE": str(submit.folder / "nodes"), "PBS_O_WORKDIR": str(submit.folder / "digits")}
     job = submit.file("digits/job.pbs", *TWO, "--output=job.out", "--error=job.err", "--mem=2G", env=env, timeout=120)
@@ -299,7 +302,8 @@ def test_the_death_of_a_rank_without_mpi(submit: Submit, role: str) -> None:
     assert job.state == "FAILED"
     assert job.seconds < SECONDS, job.err
     assert job.err.count("daskhpc: The ") == 1, job.err
-    assert f"daskhpc: The {role} ended without word" in job.err
+    name = "worker's rank" if role == "worker" else role
+    assert f"daskhpc: The {name} ended, so the job ends." in job.err
 
 
 RAISES = """

@@ -1,0 +1,273 @@
+"""The end of the job's time: shortly before it, the journals are made safe and the program ends, to be run again."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import os
+import shlex
+import signal
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from ..errors import EXIT_FAILED, EXIT_UNFINISHED, DaskhpcError
+from ..journal.writing import journals
+from ..runtime.model import Sourced
+from .environment import interactive
+from .session import session
+from .table import count
+from .world import say
+
+if TYPE_CHECKING:
+    from ..journal.journal import Journal
+
+_MOST_GRACE = 30.0
+_LOOK_SECONDS = 60.0
+_POLL_SECONDS = 0.02
+_ON_THE_WAY_SECONDS = 0.5
+_AGAIN_SECONDS = 0.5
+
+
+class TimeLimitNear(SystemExit):
+    """Raised in the main thread when the time limit is near; ends the program unless it is caught."""
+
+
+@dataclass(frozen=True, slots=True)
+class TimeLimit:
+    """When the job ends, and how long before that the program does.
+
+    Attributes
+    ----------
+    end : float
+        In Unix time.
+    margin : float
+        Seconds.
+    source : str
+        Who said when the job ends.
+    """
+
+    end: float
+    margin: float
+    source: str = ""
+
+    @property
+    def patience(self) -> float:
+        """Seconds that what runs on the workers has to come to an end."""
+        return self.margin / 3
+
+    @property
+    def grace(self) -> float:
+        """Seconds that the program has to end, and twice the half of them for the journals."""
+        return min(self.margin / 3, _MOST_GRACE)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What a run has in its journals.
+
+    Attributes
+    ----------
+    folders : tuple[str, ...]
+    saved : int
+        Results that this run has added.
+    unsaved : int
+        Those that could not be saved.
+    """
+
+    folders: tuple[str, ...]
+    saved: int
+    unsaved: int = 0
+
+
+def limit_of(end: Sourced[float | None], margin: float, now: float) -> TimeLimit | None:
+    """The limit to watch for; None where there is none, or where it has passed.
+
+    Where it comes sooner than the margin, half of what is left is for work.
+    """
+    if end.value is None or end.value <= now:
+        return None
+    left = end.value - now
+    return TimeLimit(end.value, margin if left > margin else left / 2, end.source)
+
+
+def exit_code(kept: Kept) -> int:
+    """75 where another run gets further, 70 where it would not, since this one did not."""
+    return EXIT_UNFINISHED if kept.saved else EXIT_FAILED
+
+
+def last_message(limit: TimeLimit, kept: Kept) -> DaskhpcError:
+    """What is said when the program is ended."""
+    clock = _clock(limit)
+    folders = ", ".join(kept.folders)
+    lost = f"; {count(kept.unsaved, 'more result')} could not be saved" if kept.unsaved else ""
+    if kept.saved:
+        return DaskhpcError(
+            f"The time limit is near ({clock}), so the program ends unfinished, with exit code {EXIT_UNFINISHED}.",
+            f"this run saved {count(kept.saved, 'result')} in {folders}{lost}",
+            "submit it again: it goes on from there; the job scripts in slurm/ do so by themselves",
+        )
+    return DaskhpcError(
+        f"The time limit is near ({clock}), and this run saved nothing new; another one would get no further.",
+        f"{folders}: no result more than before{lost}",
+        "a longer --time",
+    )
+
+
+def warning(limit: TimeLimit, kept: Kept | None, now: float) -> DaskhpcError:
+    """What is said where the program runs on."""
+    happened = f"The time limit comes in {max(0.0, limit.end - now):.0f} s"
+    ends = f"the job ends at {_clock(limit)} ({limit.source})"
+    if kept is not None:
+        found = f"{ends}; this session saved {count(kept.saved, 'result')} in {', '.join(kept.folders)}"
+        return DaskhpcError(f"{happened}.", found, "save what else you need")
+    script = shlex.quote(os.path.basename(sys.argv[0]) or "script.py")
+    return DaskhpcError(
+        f"{happened}, and nothing of this program is kept.",
+        f"{ends}; the program runs on until then",
+        f"next time: daskhpc run --checkpoint DIR {script}, or checkpoint=DIR in its searches",
+    )
+
+
+def _clock(limit: TimeLimit) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(limit.end))
+
+
+class Watch:
+    """Wakes before a time limit and ends the program where a journal has what it did.
+
+    Parameters
+    ----------
+    limit : TimeLimit
+
+    Notes
+    -----
+    The main thread learns of the limit by SIGXCPU, unless the program has a handler of its own for it, and raises
+    `TimeLimitNear`. While that exists it is on its way, or something still cleans up. Once it is gone without the
+    program's end it was dropped, by an ``except:`` of the program, or because the signal had come while Python ran a
+    callback of its garbage collection: then it is raised again.
+    """
+
+    def __init__(self, limit: TimeLimit) -> None:
+        self.limit = limit
+        self.over = threading.Event()
+        self.code = 0
+        self._raised: Callable[[], TimeLimitNear | None] = lambda: None
+        in_main = threading.current_thread() is threading.main_thread()
+        self.interrupts = in_main and signal.getsignal(signal.SIGXCPU) is signal.SIG_DFL
+        if self.interrupts:
+            signal.signal(signal.SIGXCPU, self._raise)
+        atexit.register(self.over.set)
+        threading.Thread(target=self._run, name="daskhpc-timelimit", daemon=True).start()
+
+    def _run(self) -> None:
+        while (left := self.limit.end - self.limit.margin - time.time()) > 0:
+            if self.over.wait(min(left, _LOOK_SECONDS)):
+                return
+        kept = _kept(journals())
+        if kept is None or interactive():
+            say(warning(self.limit, kept, time.time()))
+            return
+        _let_end(self.limit.patience)
+        written = journals()
+        _sync(written, self.limit.grace / 2)
+        kept = _kept(written) or kept
+        if self.over.is_set():
+            return
+        say(last_message(self.limit, kept))
+        self.code = exit_code(kept)
+        if not self._end_program():
+            _sync(journals(), self.limit.grace / 2)
+            _flush()
+            os._exit(self.code)
+
+    def _end_program(self) -> bool:
+        """Raise in the main thread, again where that was dropped; whether the program has ended in time."""
+        end, main = time.monotonic() + self.limit.grace, threading.main_thread()
+        while (left := end - time.monotonic()) > 0:
+            if self.interrupts and self._raised() is None:
+                signal.pthread_kill(main.ident or 0, signal.SIGXCPU)
+            if self.over.wait(min(left, _AGAIN_SECONDS)):
+                return True
+        return False
+
+    def _raise(self, number: int, frame: FrameType | None) -> None:
+        if self.over.is_set() or getattr(threading, "_SHUTTING_DOWN", False):
+            return  # the program is at its end, or waits for its threads to be
+        if self.code:
+            error = TimeLimitNear(self.code)
+            self._raised = weakref.ref(error)
+            try:
+                raise error
+            finally:
+                del error  # or its own traceback would keep it
+        # Not ours but the kernel's, of a limit on the time of the CPU.
+        signal.signal(signal.SIGXCPU, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGXCPU)
+
+
+_watch: Watch | None = None
+
+
+def watch_time_limit(end: Sourced[float | None], margin: float) -> None:
+    """From now on, watch for the end of the job; once per program.
+
+    Parameters
+    ----------
+    end : Sourced[float or None]
+        In Unix time; None where there is no limit, or nobody tells: then nothing is watched.
+    margin : float
+        Seconds before it at which the program is to end.
+    """
+    global _watch
+    limit = limit_of(end, margin, time.time())
+    if limit is not None and _watch is None:
+        _watch = Watch(limit)
+
+
+def _kept(written: Sequence[Journal]) -> Kept | None:
+    if not written:
+        return None
+    folders = sorted({str(journal.folder) for journal in written})
+    return Kept(tuple(folders), sum(j.results_saved for j in written), sum(j.pending + j.lost for j in written))
+
+
+def _sync(written: Sequence[Journal], seconds: float) -> None:
+    end = time.monotonic() + seconds
+    for journal in written:
+        journal.sync(max(0.0, end - time.monotonic()))
+
+
+def _let_end(seconds: float) -> None:
+    """Have the workers start nothing more, and wait so long for what they run: what it gives is saved."""
+    client = session.client
+    if client is None or client.status != "running":
+        return
+    end = time.monotonic() + seconds
+    with contextlib.suppress(Exception):
+        client.sync(client._run, _pause, 0.8 * seconds, on_error="ignore", callback_timeout=seconds)
+    # The workers are done; the last results are on their way to the client.
+    time.sleep(max(0.0, min(_ON_THE_WAY_SECONDS, end - time.monotonic())))
+
+
+async def _pause(seconds: float, dask_worker: Any) -> None:
+    """On a worker: start no task more, and wait for those that run."""
+    from distributed.core import Status
+
+    dask_worker.memory_manager.memory_pause_fraction = False  # it would let the worker run again
+    dask_worker.status = Status.paused
+    end = time.monotonic() + seconds
+    while dask_worker.state.executing and time.monotonic() < end:
+        await asyncio.sleep(_POLL_SECONDS)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()

@@ -1,0 +1,41 @@
+"""Every cell of the table in docs/endings.md: a job ends when it should, as it should, and nothing of it is left.
+
+All of them run where ENDINGS=all (``make test-endings``), else a few in which every pair of values occurs.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+from cells import LAUNCHERS, PMI, SECONDS, Cell, can_limit_memory, cells, run, spread
+
+EVERY = cells()
+CHOSEN = EVERY if os.environ.get("ENDINGS") == "all" else spread(EVERY)
+
+
+@pytest.mark.parametrize("cell", CHOSEN, ids=str)
+def test_a_job_ends_as_the_table_says(cell: Cell, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    if cell.cause == "out of memory" and not can_limit_memory():
+        pytest.skip("not run: no memory cgroup can be made here")
+    if cell.launcher == LAUNCHERS[1]:
+        request.getfixturevalue("openmpi")
+    bed = request.getfixturevalue("slurm") if cell.launcher in PMI else None
+    ended = run(cell, tmp_path, bed)
+    assert ended.code in cell.codes, ended
+    assert ended.seconds < SECONDS, ended
+    assert not ended.left
+    quoted = re.findall(r"`([^`]*)`", cell.said)
+    assert not quoted or any(text in ended.out + ended.err for text in quoted), ended
+
+
+def test_the_table_is_whole() -> None:
+    """Every value occurs, and enough of them together."""
+    assert len(EVERY) == len(set(EVERY))
+    assert len(EVERY) >= 150
+    assert len(spread(EVERY)) >= 30
+    assert {cell.launcher for cell in EVERY} == set(LAUNCHERS)
+    assert {cell.phase for cell in EVERY} == {"starting", "running", "ending"}
+    assert set().union(*(c.pairs for c in EVERY)) == set().union(*(c.pairs for c in spread(EVERY)))

@@ -1,0 +1,69 @@
+"""Worker processes that die, that have died too often, and that only seem dead."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import pytest
+from ranks import Done, Ranks
+
+pytestmark = pytest.mark.mpi
+
+THRICE = """
+    import os
+    import daskhpc
+
+    def fatal():
+        with open("deaths", "a") as file:
+            print("died", file=file)
+        os._exit(1)
+
+    client = daskhpc.start()
+    kept = client.submit(sum, [1, 2, 3])
+    fatal = client.submit(fatal, key="a fatal task")
+    try:
+        fatal.result(timeout=60)
+    except Exception as error:
+        print(type(error).__name__, "a fatal task" in str(error))
+    print(len(open("deaths").readlines()), kept.result(timeout=60))
+"""
+
+
+@pytest.mark.parametrize("launcher", ["mpiexec", "none"])
+def test_a_task_that_ended_its_worker_thrice_fails(ranks: Ranks, launcher: str) -> None:
+    """And what other tasks had found is there again."""
+    done = run(ranks, THRICE, launcher)
+    assert (done.code, done.out) == (0, "KilledWorker True\n3 6\n"), done
+
+
+def run(ranks: Ranks, program: str, launcher: str, timeout: float = 90) -> Done:
+    if launcher == "mpiexec":
+        return ranks.mpiexec(4, program, timeout=timeout)
+    return ranks.run([sys.executable, str(ranks.script(program))], timeout)
+
+
+SECONDS = 120 if os.environ.get("ENDINGS") == "all" else 15
+HOLDS = f"""
+    import ctypes, os, time
+    import daskhpc
+
+    def hold():
+        ctypes.PyDLL(None).sleep({SECONDS})  # keeps the GIL, as a long call into C may
+        return os.getpid()
+
+    client = daskhpc.start()
+    before = set(client.run(os.getpid).values())
+    held = client.submit(hold)
+    busy = client.map(lambda number: number**2, range(100))
+    hold()
+    print(held.result(timeout=60) in before, sum(client.gather(busy)))
+    print(set(client.run(os.getpid).values()) == before)
+"""
+
+
+@pytest.mark.parametrize("launcher", ["mpiexec", "none"])
+def test_who_holds_the_gil_for_long_is_not_dead(ranks: Ranks, launcher: str) -> None:
+    """A worker and the client at once."""
+    done = run(ranks, HOLDS, launcher, timeout=SECONDS + 90)
+    assert (done.code, done.out) == (0, "True 328350\nTrue\n"), done
