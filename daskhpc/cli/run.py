@@ -38,6 +38,8 @@ _INSIDE = "DASKHPC_INSIDE_RUN"
 @click.option("--logs", metavar="DIR", help="Write the full log of every process to a file of its own in DIR.")
 @click.option("--checkpoint", metavar="DIR", help="Keep the results of all Parallel calls in DIR; none is made twice.")
 @click.option("--retry-failed", is_flag=True, default=None, help="Make fits that failed, and are in DIR, again.")
+@click.option("--time-margin", metavar="TIME", help="End so long before the time limit, where DIR has what was done.")
+@click.option("--bootstrap", help="How ranks meet: auto, mpi, or slurm, which survives lost nodes.")
 @click.option("--mpi", help="srun's --mpi; what fits the MPI library by default.")
 @click.option("--dry-run", is_flag=True, help="Print the command and do not run it.")
 @click.option(_AS_RANK, "as_rank", is_flag=True, hidden=True)

@@ -93,10 +93,10 @@ class FitOnce:
         return self
 
     def cache(self, function: Callable[..., Any], **_: Any) -> Callable[..., Any]:
-        """As joblib's; a training set is known by its rows' number and its first and last values."""
+        """As joblib's; a training set is known by every fiftieth of its rows."""
 
         def cached(transformer: Any, X: Any, *args: Any, **options: Any) -> Any:
-            key = (tuple(sorted(transformer.get_params().items())), X.shape, X[0].tobytes(), X[-1].tobytes())
+            key = (tuple(sorted(transformer.get_params().items())), X[::50].tobytes())
             if key not in self.kept:
                 self.kept[key] = function(transformer, X, *args, **options)
             return self.kept[key]

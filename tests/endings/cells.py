@@ -145,7 +145,7 @@ def _on_the_bed(cell: Cell, folder: Path, bed: SlurmBed, env: dict[str, str], pr
     srun = ["srun", "--overcommit", "--distribution=cyclic", "--cpus-per-task=4", f"--mpi={PMI[cell.launcher]}"]
     script = folder / "job.sh"
     script.write_text(f"#!/bin/bash\n{shlex.join([*srun, '--ntasks=5', *program])}\n")
-    options = ["--nodes=3", "--mem=4G", "--cpus-per-task=4", "--output=job.out", "--error=job.err"]
+    options = ["--nodes=3", "--no-requeue", "--mem=4G", "--cpus-per-task=4", "--output=job.out", "--error=job.err"]
     if cell.cause == "time limit":
         options.append("--time=1")
         env["DASK_DASKHPC__TIME_MARGIN"] = str(60 - WORKING)

@@ -183,9 +183,12 @@ class SlurmBed:
             machine.wait(5)
 
     def unplug(self, node: str) -> None:
-        """Take a node off the network, and leave its processes alone; `settle` boots it anew."""
-        self._ip("link", "set", node, "down", on=self._network_of(self._machines["head"]))
+        """Take a node off the network, and leave its processes alone; `settle` puts it back."""
+        self._link(node, "down")
         self._unplugged.add(node)
+
+    def _link(self, node: str, state: str) -> None:
+        self._ip("link", "set", node, state, on=self._network_of(self._machines["head"]))
 
     def states(self) -> dict[str, str]:
         """Return each node's state as sinfo shows it (idle, mix, alloc, down*, ...); nothing without a controller."""
@@ -193,10 +196,10 @@ class SlurmBed:
         return dict(line.split() for line in lines)
 
     def settle(self, timeout: float = 30) -> None:
-        """Cancel every job, boot the nodes that were stopped or unplugged, and wait until every node is idle."""
+        """Cancel every job, boot or plug in the nodes that were taken away, and wait until every node is idle."""
         self._slurm("scancel", "--user=root")
         for node in self._unplugged:
-            self.stop(node)
+            self._link(node, "up")
         self._unplugged.clear()
         for node in self.nodes:
             if node not in self._machines:
