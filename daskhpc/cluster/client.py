@@ -19,7 +19,7 @@ from ..runtime import Runtime, discover
 from ..runtime.ask import with_end_time
 from .bootstrap import initialize, tell_ignored
 from .ending import catch_exit, close_clients, close_local
-from .environment import cap, check_directory, interactive, quiet
+from .environment import calm, cap, check_directory, interactive, quiet
 from .local import plan_local, start_local
 from .logs import keep_log, run_name
 from .network import check_interface, with_usable_interface
@@ -148,6 +148,7 @@ def _local_client(arguments: dict[str, Any]) -> Any:
     if problem is not None:
         raise problem
     cap(runtime.cpus.value)
+    calm()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Port .* is already in use")
         session.local = start_local(plan, settings)

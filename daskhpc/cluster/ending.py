@@ -50,7 +50,9 @@ def end_with_program(member: Member, own_world: bool) -> None:
 
 
 def catch_exit(end: Callable[[], None]) -> None:
-    """Let ``os._exit`` of this process, not of those it forks, call `end` first: the job ends in order."""
+    """Let ``os._exit`` of this process, not of those it forks, call the first `end` first: the job ends in order."""
+    if os._exit is not _exit:
+        return
     client = os.getpid()
 
     def exit_in_order(status: int) -> NoReturn:
@@ -238,8 +240,9 @@ def _where_to_read() -> str:
     """Save the log of this rank, unless the file system hangs, and say where."""
     saved: list[Path | None] = []
     saving = threading.Thread(target=lambda: saved.append(save_logs()), daemon=True)
-    saving.start()
-    saving.join(_SAVE_SECONDS)
+    with contextlib.suppress(RuntimeError):  # none can be started any more when the program is at its end
+        saving.start()
+        saving.join(_SAVE_SECONDS)
     return f"what each rank did last: {saved[0]}" if saved and saved[0] else "the last lines above"
 
 

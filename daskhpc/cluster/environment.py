@@ -16,11 +16,13 @@ from .plan import CLIENT, SCHEDULER, WORKER
 from .session import Member
 from .workers import caps
 
+_DASKS_TICK, _TICK = "20ms", "500ms"
 _limits: list[Any] = []
 
 
 def prepare(member: Member) -> None:
     """Set up this process for its role."""
+    calm()
     plan = member.plan
     if plan.role != CLIENT:
         ignore_interrupts()
@@ -30,6 +32,12 @@ def prepare(member: Member) -> None:
         cap(1)
         preload = [*dask.config.get("distributed.scheduler.preload"), "daskhpc.cluster.preload"]
         dask.config.set({"distributed.scheduler.preload": preload})
+
+
+def calm() -> None:
+    """Let Dask's event loops look twice a second whether they are late, rather than 50 times, beside busy workers."""
+    if dask.config.get("distributed.admin.tick.interval") == _DASKS_TICK:
+        dask.config.set({"distributed.admin.tick.interval": _TICK})
 
 
 def interactive() -> bool:

@@ -43,7 +43,7 @@ def run(ranks: Ranks, program: str, launcher: str, timeout: float = 90) -> Done:
     return ranks.run([sys.executable, str(ranks.script(program))], timeout)
 
 
-SECONDS = 120 if os.environ.get("ENDINGS") == "all" else 15
+SECONDS = 120 if os.environ.get("ENDINGS") == "all" else 10
 HOLDS = f"""
     import ctypes, os, time
     import daskhpc

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import sys
@@ -46,7 +47,11 @@ SEARCH = """
 """
 
 
-@pytest.mark.parametrize(("loss", "candidates"), [("stop", 40), ("unplug", 60)])
+# A silent node takes a minute longer; with ENDINGS=all.
+LOSSES = [("stop", 40), ("unplug", 60)][: 2 if os.environ.get("ENDINGS") == "all" else 1]
+
+
+@pytest.mark.parametrize(("loss", "candidates"), LOSSES)
 def test_a_lost_node_costs_its_workers_and_not_the_job(
     slurm: SlurmBed, tmp_path: Path, loss: str, candidates: int
 ) -> None:
