@@ -174,7 +174,7 @@ def growth(function: Callable[[], Any]) -> int:
     return highest - before
 
 
-def measure(engine: Engine, name: str, samples: int, rounds: int, quick: bool, apart: bool) -> dict[str, Any]:
+def measure(engine: Engine, name: str, samples: int, quick: bool, apart: bool) -> dict[str, Any]:
     """Warm the workers, then time serial and parallel work in turn; memory in a round of its own, before."""
     from workloads import WORKLOADS, differing, seconds
 
@@ -192,19 +192,18 @@ def measure(engine: Engine, name: str, samples: int, rounds: int, quick: bool, a
     work.small().on(engine)
     if workload.for_memory:
         row["bytes"] = growth(lambda: work.on(engine))
-    for _ in range(rounds):
-        taken, expected = seconds(work.serial)
-        row["serial"].append(taken)
-        taken, found = seconds(lambda: work.on(engine))
-        row["wall"].append(taken)
-        row["differs"].update(differing(found, expected))
-        if work.shares_prefix:
-            taken, found = seconds(work.once)
-            row["once"].append(taken)
-            if differing(found, expected):
-                raise AssertionError("the serial search that fits each prefix once finds other scores")
-        if apart and not workload.for_memory:
-            row["apart"].append(halves_apart(work))
+    taken, expected = seconds(work.serial)
+    row["serial"].append(taken)
+    taken, found = seconds(lambda: work.on(engine))
+    row["wall"].append(taken)
+    row["differs"].update(differing(found, expected))
+    if work.shares_prefix:
+        taken, found = seconds(work.once)
+        row["once"].append(taken)
+        if differing(found, expected):
+            raise AssertionError("the serial search that fits each prefix once finds other scores")
+    if apart and not workload.for_memory:
+        row["apart"].append(halves_apart(work))
     return row
 
 

@@ -1,8 +1,8 @@
 """Search engines on the same worker processes, beside the serial time: daskhpc, loky, joblib's Dask backend, dask-ml,
 ipyparallel and Ray.
 
-Each engine runs in a process of its own, one at a time, is started once and warmed with a small search. Every round
-measures serial scikit-learn and then the engine, so that a drift of the machine shows. Nothing else may run on the
+Each engine runs in a process of its own, one at a time, and is warmed with a small search; every round goes through all
+engines, and measures serial scikit-learn beside each, since the machine drifts. Nothing else may run on the
 machine meanwhile. Prints the tables of docs/benchmarks.md, and writes them there with --write:
 
     make benchmark-search
@@ -80,7 +80,6 @@ def rows_of(engine: str, names: list[str], samples: dict[str, int], given: argpa
             "workers": WORKLOADS[left[0]].workers,
             "workloads": list(left),
             "samples": samples,
-            "rounds": given.rounds,
             "quick": given.quick,
         }
         for row in answers(task, given.limit):
@@ -185,7 +184,7 @@ def conditions(given: argparse.Namespace) -> str:
     quick = " **A quick run on small work, no measurement.**" if given.quick else ""
     return (
         f"{len(os.sched_getaffinity(0))} cores, Python {platform.python_version()}, {packages}; {rounds}, "
-        f"each engine in turn with serial scikit-learn.{quick}"
+        f"in each of them all engines, beside serial scikit-learn.{quick}"
     )
 
 
@@ -255,6 +254,15 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def both(one: Row, other: Row) -> Row:
+    """Two rounds of an engine as one row; where one did not survive, that is what there is to say."""
+    failed = next((row for row in (one, other) if "reason" in row), None)
+    if failed is not None:
+        return failed
+    lists = {name: one[name] + other[name] for name in one if isinstance(one[name], list)}
+    return {**one, **lists, "differs": {**one["differs"], **other["differs"]}}
+
+
 def told(row: Row) -> str:
     """A row in a line, for the one who waits."""
     if "reason" in row:
@@ -273,14 +281,16 @@ def main() -> None:
     orphans_come_here()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     samples = chosen_samples(given.workloads)
-    rows = []
-    for engine in given.engines:
-        for workers in sorted({WORKLOADS[name].workers for name in given.workloads}):
-            names = [name for name in given.workloads if WORKLOADS[name].workers == workers]
-            for row in rows_of(engine, names, samples, given):
-                rows.append(row)
-                say(told(row))
-    text = tables(rows, given)
+    rows: dict[tuple[str, str], Row] = {}
+    for _ in range(given.rounds):
+        for engine in given.engines:
+            for workers in sorted({WORKLOADS[name].workers for name in given.workloads}):
+                names = [name for name in given.workloads if WORKLOADS[name].workers == workers]
+                for row in rows_of(engine, names, samples, given):
+                    place = (row["engine"], row["workload"])
+                    rows[place] = both(rows[place], row) if place in rows else row
+                    say(told(row))
+    text = tables(list(rows.values()), given)
     print(text)
     if given.write:
         PAGE.write_text(f"\n\n{text}\n\n".join(around()))

@@ -74,5 +74,6 @@ def test_starts_and_ends_under_srun(slurm: SlurmBed, tmp_path: Path) -> None:
     expected = [line for code in codes.split() for line in ("6", f"{code} {code}")]
     assert lines == expected, (tmp_path / "job.err").read_text()
     assert slurm.processes(job) == []
-    assert (tmp_path / "after").read_text() == (tmp_path / "before").read_text()
+    before, after = (sorted((tmp_path / name).read_text().splitlines()) for name in ("before", "after"))
+    assert after == before
     assert {p.name for p in tmp_path.iterdir()} == {"program.py", "job.sh", "job.out", "job.err", "before", "after"}
