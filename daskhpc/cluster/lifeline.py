@@ -264,9 +264,9 @@ class Line:
                     self._on_end()
                 elif word != _LOST:
                     said.append(word.decode(errors="replace"))
-        self._ended.set()
         if not self._closing:
-            self._on_lost(told, said)
+            self._on_lost(told, said)  # before anybody who waits for the end of rank 0 goes on, and ends this process
+        self._ended.set()
 
     def fileno(self) -> int:
         """The file descriptor of the line."""
