@@ -174,6 +174,8 @@ def _on_the_bed(cell: Cell, folder: Path, bed: SlurmBed, env: dict[str, str], pr
     if cell.cause == "time limit":
         began = datetime.fromisoformat(fields["StartTime"]).timestamp() + WORKING
     code = int(status) or (128 + int(signum) if int(signum) else 0)
+    if fields["JobState"] == "NODE_FAIL" and not code:
+        code = 137  # Slurm's state tells; the batch shell was on that node
     return Ended(code, out.read_text(), text, ended - _cause(text, began), bed.processes(job))
 
 

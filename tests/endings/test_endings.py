@@ -13,6 +13,7 @@ import pytest
 from cells import LAUNCHERS, LONG, PMI, SECONDS, Cell, can_limit_memory, cells, run, spread
 
 EVERY = cells()
+CRASH_IN_INIT = 14
 SILENT = 60.0  # a node that is lost may fall silent, and srun waits for its tasks
 CHOSEN = EVERY if os.environ.get("ENDINGS") == "all" else spread(EVERY)
 
@@ -25,6 +26,11 @@ def test_a_job_ends_as_the_table_says(cell: Cell, tmp_path: Path, request: pytes
         request.getfixturevalue("openmpi")
     bed = request.getfixturevalue("slurm") if cell.launcher in PMI else None
     ended = run(cell, tmp_path, bed)
+    if cell.launcher == "srun pmix" and ended.code == CRASH_IN_INIT and not ended.out:
+        # Now and then Open MPI crashes in MPI_Init under the PMIx of Slurm 22.05, before the job of the cell has begun.
+        again = tmp_path / "again"
+        again.mkdir()
+        ended = run(cell, again, bed)
     assert ended.code in cell.codes, ended
     assert ended.seconds < (SILENT if cell.cause == "node lost" else SECONDS), ended
     assert not ended.left
