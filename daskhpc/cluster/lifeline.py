@@ -148,9 +148,9 @@ class Hub:
         return rank, pid
 
     def line_of(self, rank: int) -> int:
-        """The file descriptor of a rank's line."""
+        """The file descriptor of a rank's line; standard error where the rank has just been lost."""
         with self._changed:
-            return self._lines[rank].fileno()
+            return self._lines[rank].fileno() if rank in self._lines else 2
 
     def memory_used_up(self, ranks: Iterable[int]) -> int:
         """The memory limit of a node where the kernel has ended a process for it, as ranks on that node say; else 0."""

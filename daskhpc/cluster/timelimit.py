@@ -64,7 +64,7 @@ class TimeLimit:
 
     @property
     def grace(self) -> float:
-        """Seconds that the program has to end, and twice the half of them for the journals."""
+        """Seconds that the program has to end; the journals have half as many before that, and again after it."""
         return min(self.margin / 3, _MOST_GRACE)
 
 

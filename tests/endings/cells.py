@@ -68,7 +68,7 @@ class Ended(NamedTuple):
     left: Sequence[object]
 
 
-def cells(text: str | None = None) -> list[Cell]:
+def cells() -> list[Cell]:
     """Every cell of the table, in its order.
 
     A row is: cause, role, phase, a column for each launcher with the exit codes, what is printed. Causes, roles and
@@ -76,12 +76,12 @@ def cells(text: str | None = None) -> list[Cell]:
     """
     rows = [
         [part.strip() for part in line.strip().strip("|").split("|")]
-        for line in (text or PAGE.read_text()).splitlines()
+        for line in PAGE.read_text().splitlines()
         if line.startswith("|")
     ]
     found = []
     for row in rows:
-        if len(row) != 4 + len(LAUNCHERS) or row[0] in ("cause", "---") or set(row[0]) == {"-"}:
+        if len(row) != 4 + len(LAUNCHERS) or row[0] in ("cause", "---"):
             continue
         causes, roles, phases = ([value.strip() for value in part.split(";")] for part in row[:3])
         for cause in causes:
@@ -204,6 +204,3 @@ def can_limit_memory() -> bool:
             return True
     except OSError:
         return False
-
-
-__all__ = ["LAUNCHERS", "LONG", "PMI", "SECONDS", "Cell", "Ended", "can_limit_memory", "cells", "run", "spread"]
