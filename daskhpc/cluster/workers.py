@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import multiprocessing.spawn
 import os
 import sys
@@ -23,6 +24,8 @@ from ..errors import WORKER_EXIT_TOPIC
 from .accounting import cause_of_exit, private_memory
 from .logs import worker_environment
 from .session import session
+
+logger = logging.getLogger("distributed.nanny")
 
 CAP_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -115,7 +118,9 @@ class CappedNanny(Nanny):  # type: ignore[misc]
         """Start the worker process, once more where it dies in its own start; its caps do not stay in this process."""
         starting = self.status in (Status.init, Status.starting)
         with _borrowed.environment(self.pre_spawn_env):
-            for _ in range(_ATTEMPTS if starting else 1):
+            for attempt in range(_ATTEMPTS if starting else 1):
+                if attempt:
+                    logger.warning("Restarting worker, which ended in its start (status=%s)", self.status)
                 started = await super().instantiate()
                 if started == Status.running:
                     break
@@ -150,8 +155,10 @@ class CappedNanny(Nanny):  # type: ignore[misc]
         """Say how the worker process ended before another is started."""
         limit = self.memory_manager.memory_limit if self._over_limit else None
         self._over_limit = False
-        message = {"worker": self.worker_address, "host": gethostname(), "cause": cause_of_exit(exitcode, limit)}
+        host, cause = gethostname(), cause_of_exit(exitcode, limit)
+        message = {"worker": self.worker_address, "host": host, "cause": cause}
         if self.status not in (Status.closing, Status.closed):
+            logger.warning("Worker process %s on %s: %s", self.worker_address or self.name, host, cause)
             with contextlib.suppress(Exception):
                 self.log_event(WORKER_EXIT_TOPIC, message)
         await super()._on_worker_exit(exitcode)
