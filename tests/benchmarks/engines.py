@@ -236,9 +236,7 @@ def main() -> None:
         with ENGINES[task["engine"]][0](task["workers"]) as engine:
             while left:
                 try:
-                    row = measure(
-                        engine, left[0], task["samples"].get(left[0], 0), task["rounds"], task["quick"], apart
-                    )
+                    row = measure(engine, left[0], task["samples"].get(left[0], 0), task["quick"], apart)
                 except Exception as error:
                     row = {"reason": one_line(error)}
                 report(**row)
