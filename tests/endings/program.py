@@ -22,6 +22,11 @@ ONCE = Path("once").absolute()  # a worker process meets its end once, and its t
 OUTSIDE = ("node lost", "time limit")
 
 
+def say_when(delay: float = 0.0) -> None:
+    """For the test, which counts the seconds from then on."""
+    print(f"the cause comes at {time.time() + delay!r}", file=sys.stderr, flush=True)
+
+
 def meet(cause: str, role: str, delay: float = 0.0) -> Any:
     """The process that this runs in, or the one that keeps it, meets its end; by a signal perhaps after a while."""
     if role == "worker process":
@@ -29,7 +34,7 @@ def meet(cause: str, role: str, delay: float = 0.0) -> Any:
             ONCE.touch(exist_ok=False)
         except FileExistsError:
             return None
-    print(f"the cause comes at {time.time() + delay!r}", file=sys.stderr, flush=True)
+    say_when(delay)
     if cause.startswith("SIG"):
         # Another process sends it, so that it comes whatever this one is doing.
         pid = os.getppid() if role == "worker's rank" and "distributed" in sys.modules else os.getpid()
@@ -87,6 +92,8 @@ def main() -> None:
     print("found", sum(found) == sum(number**2 for number in numbers), flush=True)
     if CAUSE.startswith("SIG") and ROLE not in ("worker process",) and CAUSE != "SIGINT":
         signal.pause()
+    if CAUSE == "returns":
+        say_when()
 
 
 main()
