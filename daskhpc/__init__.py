@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Any
 from .parallel.register import install as _install
 
 if TYPE_CHECKING:
-    from . import errors, plots
+    from . import arrays, bags, cubes, errors, frames, plots
     from .cluster import initialize, send_close_signal, start
+    from .computing import compute, persist
     from .config import Settings
+    from .explaining import explain
+    from .postfit import Incremental, ParallelPostFit
     from .runtime import Runtime, discover
     from .search import GridSearchCV, HalvingGridSearchCV, HalvingRandomSearchCV, RandomizedSearchCV, sweep
 
@@ -23,12 +26,21 @@ _HOMES = {
     "GridSearchCV": "search",
     "HalvingGridSearchCV": "search",
     "HalvingRandomSearchCV": "search",
+    "Incremental": "postfit",
+    "ParallelPostFit": "postfit",
     "RandomizedSearchCV": "search",
     "Runtime": "runtime",
     "Settings": "config",
+    "arrays": "",
+    "bags": "",
+    "compute": "computing",
+    "cubes": "",
     "discover": "runtime",
     "errors": "",
+    "explain": "explaining",
+    "frames": "",
     "initialize": "cluster",
+    "persist": "computing",
     "plots": "",
     "send_close_signal": "cluster",
     "start": "cluster",
@@ -39,12 +51,21 @@ __all__ = [
     "GridSearchCV",
     "HalvingGridSearchCV",
     "HalvingRandomSearchCV",
+    "Incremental",
+    "ParallelPostFit",
     "RandomizedSearchCV",
     "Runtime",
     "Settings",
+    "arrays",
+    "bags",
+    "compute",
+    "cubes",
     "discover",
     "errors",
+    "explain",
+    "frames",
     "initialize",
+    "persist",
     "plots",
     "send_close_signal",
     "start",

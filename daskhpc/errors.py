@@ -61,6 +61,10 @@ class JournalError(DaskhpcError, RuntimeError):
     """A journal that cannot be used: not one, of another user or format, or of other work."""
 
 
+class InputFileError(DaskhpcError, ValueError):
+    """An input file that is not there, cannot be read, or does not hold what is needed; names it, and where in it."""
+
+
 EXIT_FAILED = 70
 """Exit code of a process that daskhpc ends because something other than the user's program failed."""
 

@@ -22,8 +22,9 @@ ROOT = Path(daskhpc.__file__).parent
 MODULE_LINES, FUNCTION_LINES = 400, 60
 
 BOTTOM = frozenset({"errors", "config"})
-BELOW = BOTTOM | {"runtime", "launch", "journal"}
-LAYER_3 = ("parallel", "search", "arrays", "frames", "bags", "cubes", "explain", "postfit", "ddp", "report", "plots")
+BELOW = BOTTOM | {"runtime", "launch", "journal", "capacity", "mixed"}
+COLLECTIONS = ("arrays", "frames", "bags", "cubes", "explaining", "computing", "postfit")
+LAYER_3 = ("parallel", "search", *COLLECTIONS, "ddp", "report", "plots")
 EVERYTHING = frozenset({*BELOW, "cluster", "cli", *LAYER_3})
 
 # Which other top-level modules each one may import; the package itself ("") holds the lazy public names.
@@ -33,9 +34,13 @@ MAY: dict[str, frozenset[str]] = {
     "runtime": BOTTOM,
     "launch": BOTTOM,
     "journal": frozenset({"errors"}),
+    "capacity": frozenset({"runtime"}),
+    "mixed": frozenset(),
     "cluster": BOTTOM | {"runtime", "journal"},
     **dict.fromkeys(LAYER_3, BELOW),
     "search": BELOW | {"parallel"},
+    "postfit": BELOW | {"parallel"},
+    "computing": BELOW | {"parallel"},
     "cli": EVERYTHING,
     "__main__": frozenset({"cli"}),
     "": EVERYTHING,

@@ -168,7 +168,8 @@ def unused_nodes(runtime: Runtime) -> str | None:
     nodes = runtime.nodes.value
     if len(nodes) < 2:
         return None
-    script = shlex.quote(os.path.basename(sys.argv[0]) or "script.py")
+    name = os.path.basename(sys.argv[0])
+    script = "script.py" if name in ("", "ipykernel_launcher.py") else shlex.quote(name)
     return f"1 of {len(nodes)} nodes used; all of them: daskhpc run {script}"
 
 

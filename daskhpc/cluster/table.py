@@ -20,7 +20,7 @@ from .world import say
 COLUMNS = ("role", "ranks", "hosts", "processes", "threads", "BLAS", "memory", "interface", "scratch")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class StartTable:
     """What `start` prints; text in a terminal and a log, HTML in a notebook.
 
@@ -97,6 +97,8 @@ class StartTable:
         lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in table]
         sources = "; ".join(f"{name}: {s}" for name, s in zip(COLUMNS[1:], self.sources()[1:], strict=True) if s)
         return "\n".join([self.title(), *("  " + line for line in [*lines, f"from {sources}", *self.notes()])])
+
+    __repr__ = __str__
 
     def _repr_html_(self) -> str:
         def row(cells: Sequence[str], tag: str = "td") -> str:

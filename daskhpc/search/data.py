@@ -9,6 +9,7 @@ from numbers import Integral
 from typing import Any
 
 from ..errors import DataTooLargeError
+from ..mixed import in_order
 from ..runtime import spare_memory
 
 JOINING = 2
@@ -56,10 +57,10 @@ def brought(data: Mapping[str, Any], client: Any) -> dict[str, Any]:
         sizes = {name: _known_size(value) for name, value in lazy.items()}
         if None in sizes.values():
             if client is not None:  # the workers keep them, so that they are computed once
-                lazy = dict(zip(lazy, dask.persist(*lazy.values(), traverse=False), strict=True))
+                lazy = dict(zip(lazy, in_order(dask.persist, [*lazy.values()], traverse=False), strict=True))
             sizes = _measured_sizes(lazy)
         _refuse_too_large({name: size or 0 for name, size in sizes.items()}, spare_memory())
-        return {**data, **dict(zip(lazy, dask.compute(*lazy.values(), traverse=False), strict=True))}
+        return {**data, **dict(zip(lazy, in_order(dask.compute, [*lazy.values()], traverse=False), strict=True))}
 
 
 def _known_size(value: Any) -> int | None:
@@ -100,6 +101,6 @@ def _refuse_too_large(sizes: Mapping[str, int], available: int) -> None:
         "A search needs its data whole on the client, and these Dask collections do not fit its memory.",
         f"{each}; bringing them takes {JOINING} times their size, {format_bytes(available)} is available",
         "a sample, such as X.sample(frac=0.1) of a dataframe or X[:100_000] of an array; or, for all of the data, one "
-        "model without a search: dask_ml.wrappers.Incremental(estimator).fit(X, y) fits it block by block, "
-        "dask_ml.wrappers.ParallelPostFit(estimator) predicts on all of X after a fit to a sample",
+        "model without a search: daskhpc.Incremental(estimator).fit(X, y) fits it block by block, "
+        "daskhpc.ParallelPostFit(estimator) predicts on all of X after a fit to a sample",
     )

@@ -5,12 +5,14 @@ The well-known scikit-learn example, run on all workers of the cluster. On a lap
     daskhpc run search.py
 
 on a cluster: ``sbatch job.sbatch`` or ``qsub job.pbs``. The results of all fits are kept in the folder ``checkpoint``
-beside this file: run again, it computes only what is not there. Remove the folder to begin anew.
+beside this file: run again, it computes only what is not there. Remove the folder to begin anew. In the same folder are
+then, for each of the two, a table of all candidates (CSV) and a heat map of C and gamma (PNG).
 """
 
 import time
 from pathlib import Path
 
+import pandas as pd
 from sklearn.datasets import load_digits
 from sklearn.metrics import classification_report
 from sklearn.model_selection import train_test_split
@@ -52,6 +54,19 @@ def main() -> None:
         print(f"Search time: {seconds:.2f} s{resumed}\n")
         print("On the half that the search did not see:\n")
         print(classification_report(y_test, search.predict(X_test)))
+        keep(search, folder)
+
+
+def keep(search: daskhpc.GridSearchCV, folder: Path) -> None:
+    """Write the table and the heat map of a search, as files of the folder's name beside it."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    table = pd.DataFrame(search.cv_results_).drop(columns="params")
+    table.sort_values("rank_test_score").to_csv(folder.with_suffix(".csv"), index=False)
+    try:
+        daskhpc.plots.save(daskhpc.plots.heatmap(search, params=["C", "gamma"]), folder.with_suffix(".png"))
+        print(f"Files: checkpoint/{folder.name}.csv and .png\n")
+    except daskhpc.errors.DaskhpcError as missing:
+        print(f"File: checkpoint/{folder.name}.csv\n{missing}\n")
 
 
 main()

@@ -304,10 +304,12 @@ class TestDaskData:
         client = request.getfixturevalue("client") if with_client else None
         frame = pd.DataFrame({"a": np.arange(10.0), "b": list("abcdefghij")})
         lazy = dd.from_pandas(frame, npartitions=2)
-        values = {"X": lazy, "y": lazy.a, "weight": da.arange(10, chunks=5), "groups": [1, 2], "z": None}
+        weight = da.arange(10, chunks=5)
+        values = {"w": -weight, "X": lazy, "y": lazy.a, "weight": weight, "groups": [1, 2], "z": None}
         out = brought(values, client)
         assert list(out) == list(values)
         assert out["X"].a.tolist() == out["y"].tolist() == out["weight"].tolist() == list(range(10))
+        assert out["w"].tolist() == [-number for number in range(10)]  # Dask gives such a mixture in another order
         assert isinstance(out["X"], pd.DataFrame)
         assert out["X"].b.tolist() == list("abcdefghij")
         assert out["groups"] is values["groups"]

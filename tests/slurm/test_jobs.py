@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import pandas as pd
 import pytest
 from bed import SlurmBed
 from flavors import Flavor
@@ -97,7 +98,7 @@ def refused(job: Job, *words: str) -> None:
         assert word in text, job.err
 
 
-def test_the_digits_search(submit: Submit, flavor: Flavor) -> None:
+def test_the_digits_search(submit: Submit, flavor: Flavor, tmp_path: Path) -> None:
     shutil.copytree(REPOSITORY / "slurm", submit.folder / "slurm", ignore=CHECKPOINTS)
     env = {**flavor.env, "MPI_TYPE": flavor.pmi}
     job = submit.file("slurm/digits_search/job.sbatch", *TWO, env=env, timeout=120)
@@ -110,15 +111,23 @@ def test_the_digits_search(submit: Submit, flavor: Flavor) -> None:
         ["2-3", "node1,node2"],
     ]
     assert worker[3:5] == ["1", "4"]
-    assert _without_time(job.out) == _without_time(_serial_digits())
+    serial = tmp_path / "serial"
+    assert _without_time(job.out) == _without_time(_serial_digits(serial))
+    made = submit.folder / "slurm/digits_search/checkpoint"
+    for score in ("precision_macro", "recall_macro"):
+        table, alone = (pd.read_csv(folder / f"{score}.csv") for folder in (made, serial / "checkpoint"))
+        same = [name for name in alone if "time" not in name]
+        assert {"param_C", "param_gamma", "mean_test_score"} < set(same)
+        pd.testing.assert_frame_equal(table[same], alone[same])
+        assert (made / f"{score}.png").read_bytes().startswith(b"\x89PNG")
 
 
 def _without_time(text: str) -> list[str]:
     return [line for line in text.splitlines() if "time" not in line]
 
 
-def _serial_digits() -> str:
-    """What the program prints when scikit-learn alone runs it, in this process."""
+def _serial_digits(folder: Path) -> str:
+    """What the program prints when scikit-learn alone runs it, in this process; its files go to the folder."""
     import contextlib
     import io
     import types
@@ -127,7 +136,7 @@ def _serial_digits() -> str:
     alone = path.read_text().replace("daskhpc.start()", "pass").replace("daskhpc.GridSearchCV", "GridSearchCV")
     alone = f"from sklearn.model_selection import GridSearchCV\n{alone.replace(', checkpoint=folder', '')}"
     main = types.ModuleType("__main__")
-    main.__file__ = str(path)
+    main.__file__ = str(folder / path.name)
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
         exec(alone, vars(main))

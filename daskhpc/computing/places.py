@@ -1,0 +1,219 @@
+"""Where a run is made: on a cluster, or by Dask's schedulers of one machine. Each computes, and counts meanwhile."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
+
+import dask
+import dask.local
+import dask.multiprocessing
+from dask.callbacks import Callback
+from dask.sizeof import sizeof
+from dask.system import CPU_COUNT
+from distributed import as_completed, futures_of, rejoin, secede
+from distributed.worker import thread_state
+
+from .counting import (
+    MARK,
+    Counts,
+    Tally,
+    begin_counting,
+    begin_use,
+    end_counting,
+    end_use,
+    look,
+    stop_counting,
+)
+from .figures import Figures, kinds
+from .memory import forget_peak, peak
+
+_STOP_SECONDS = 5.0
+
+
+class Place(Protocol):
+    """Computes as one of Dask's schedulers, which is what ``dask.compute(scheduler=...)`` takes, and counts.
+
+    Notes
+    -----
+    In order: `begin`, one call, and then `end`, or `drop` where it failed; `look` at any time in between, from any
+    thread.
+    """
+
+    def begin(self) -> None:
+        """Begin to count."""
+
+    def __call__(self, expr: Any, keys: Sequence[Any], **options: Any) -> Any:
+        """Compute these keys of a graph."""
+
+    def look(self) -> Counts:
+        """How far it is."""
+
+    def end(self, name: str, seconds: float) -> tuple[Figures, Counts]:
+        """Give the figures of a run that took so long."""
+
+    def drop(self) -> None:
+        """Leave nothing behind of a run that failed."""
+
+
+class OnCluster:
+    """Computes with a client.
+
+    Parameters
+    ----------
+    client : distributed.Client
+    """
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+        self._run = f"daskhpc-run-{uuid.uuid4().hex[:12]}"
+        self._begun: dict[str, tuple[float, int]] = {}
+        self._result = 0
+        self._held: list[Any] = []
+
+    def begin(self) -> None:
+        self.client.run_on_scheduler(begin_counting, self._run)
+        self._begun = self.client.run(begin_use, on_error="ignore")
+
+    def __call__(self, expr: Any, keys: Sequence[Any], **options: Any) -> Any:
+        with dask.annotate(**{MARK: self._run}):
+            promised = self.client.get(expr, keys, sync=False, **options)
+        futures = futures_of(promised, client=self.client)
+        try:
+            with _out_of_the_way():
+                _settle(self.client, futures)
+                results = self.client.gather(promised)
+        finally:
+            _release(futures)
+        self._result = sizeof(results)
+        return results
+
+    def persist(self, collections: Sequence[Any], **options: Any) -> Any:
+        """Dask asks a scheduler that has this method for what stays on the cluster; this waits until it is there."""
+        with dask.annotate(**{MARK: self._run}):
+            persisted = self.client.persist(collections, **options)
+        futures = futures_of(persisted, client=self.client)
+        try:
+            with _out_of_the_way():
+                _settle(self.client, futures)
+        except BaseException:
+            _release(futures)
+            raise
+        self._held = [future.key for future in futures]
+        return persisted
+
+    def look(self) -> Counts:
+        counts: Counts = self.client.run_on_scheduler(look, self._run)
+        return counts
+
+    def end(self, name: str, seconds: float) -> tuple[Figures, Counts]:
+        counted = self.client.run_on_scheduler(end_counting, self._run, self._held)
+        uses = self.client.run(end_use, self._begun, on_error="ignore")
+        figures = Figures(
+            name=name,
+            seconds=seconds,
+            tasks=kinds(counted.tasks),
+            transferred=sum(use.transferred for use in uses.values()),
+            spilled=sum(use.spilled for use in uses.values()),
+            peak_memory={worker: use.peak for worker, use in uses.items()},
+            result=counted.held if self._held else self._result,
+            workers=counted.counts.workers,
+            threads=counted.threads,
+            hosts=counted.hosts,
+        )
+        return figures, counted.counts
+
+    def drop(self) -> None:
+        with contextlib.suppress(Exception):
+            self.client.sync(self.client._run_on_scheduler, stop_counting, self._run, callback_timeout=_STOP_SECONDS)
+
+
+def _settle(client: Any, futures: Sequence[Any]) -> None:
+    """Wait until all are there, or raise what the first that failed raised.
+
+    Notes
+    -----
+    A gather that is interrupted logs a traceback for each future that it waited for; this does not.
+    """
+    for future in as_completed(futures, loop=client.loop, raise_errors=False):
+        if future.status != "finished":
+            future.result()
+
+
+def _release(futures: Sequence[Any]) -> None:
+    for future in futures:
+        future.release()
+
+
+@contextlib.contextmanager
+def _out_of_the_way() -> Iterator[None]:
+    """Inside a task: give its thread to the tasks that it waits for."""
+    inside = getattr(thread_state, "key", None) is not None
+    if inside:
+        secede()
+    try:
+        yield
+    finally:
+        if inside:
+            rejoin()
+
+
+class Here:
+    """Computes by one of Dask's schedulers for one machine.
+
+    Parameters
+    ----------
+    get : callable
+        The scheduler: of threads, of processes, or in order.
+    """
+
+    def __init__(self, get: Callable[..., Any]) -> None:
+        self._get = get
+        self._tally = Tally()
+        self._total = self._done = self._result = 0
+        self._started: dict[Any, float] = {}
+
+    def begin(self) -> None:
+        forget_peak()
+
+    def __call__(self, expr: Any, keys: Sequence[Any], **options: Any) -> Any:
+        with Callback(start_state=self._know, pretask=self._start, posttask=self._stop):
+            results = self._get(expr, keys, **options)
+        self._result = sizeof(results)
+        return results
+
+    def _know(self, graph: Any, state: Any) -> None:
+        self._total += sum(len(state[name]) for name in ("ready", "waiting"))
+
+    def _start(self, key: Any, graph: Any, state: Any) -> None:
+        self._started[key] = time.perf_counter()
+
+    def _stop(self, key: Any, result: Any, graph: Any, state: Any, worker: Any) -> None:
+        self._done += 1
+        self._tally.add(key, [("compute", time.perf_counter() - self._started.pop(key))])
+
+    def look(self) -> Counts:
+        return Counts(self._total, self._done, 0, 1)
+
+    def end(self, name: str, seconds: float) -> tuple[Figures, Counts]:
+        pool = dask.config.get("num_workers", None) or CPU_COUNT
+        threads = 1 if self._get is dask.local.get_sync else pool
+        figures = Figures(
+            name=name,
+            seconds=seconds,
+            tasks=kinds(self._tally.read()),
+            transferred=0,
+            spilled=0,
+            peak_memory={"here": peak()},
+            result=self._result,
+            workers=pool if self._get is dask.multiprocessing.get else 1,
+            threads=threads,
+            hosts=1,
+        )
+        return figures, self.look()
+
+    def drop(self) -> None:
+        """Nothing is left."""

@@ -1,0 +1,132 @@
+"""dask.compute and dask.persist, watched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import dask
+from dask.base import get_scheduler, unpack_collections
+
+from ..mixed import in_order
+from ..parallel.progress import Progress, progress_for
+from .figures import Figures
+from .following import Follower, standing
+from .places import Here, OnCluster, Place
+from .reports import PAGE, Page, Report, checked, show, write_data
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+_kept: list[Figures] = []
+
+
+def compute(
+    *objs: Any, report: Report = None, client: Client | None = None, progress: bool | str = "auto"
+) -> tuple[Any, ...]:
+    """``dask.compute``, with progress, and with the figures of the run kept.
+
+    Parameters
+    ----------
+    *objs : Any
+        As of ``dask.compute``: Dask's collections and what is made of them, such as xarray's objects, also within
+        lists, tuples, dicts and sets. All else is handed back as it is.
+    report : path or True, optional
+        A file for the figures: ``run.json``, or ``run.html`` for Dask's performance report with the figures above it.
+        True prints them on standard error.
+    client : distributed.Client, optional
+        Where to compute; by default where ``dask.compute`` would: with the current client, else on this machine.
+    progress : bool or {"auto", "bar", "lines", "html"}
+        How it shows how far it is.
+
+    Returns
+    -------
+    tuple
+        A result for each object.
+
+    Raises
+    ------
+    SettingsError
+        For a `report` that could not be written, or a `progress` that there is not; before anything is computed.
+    Exception
+        What a task raised, as Dask gives it. Tasks that have not begun are dropped then, as at an interrupt.
+
+    Notes
+    -----
+    `last` gives the figures of the last run, with or without a report.
+    """
+    results: tuple[Any, ...] = _run(dask.compute, objs, report, client, progress)
+    return results
+
+
+def persist(
+    *objs: Any, report: Report = None, client: Client | None = None, progress: bool | str = "auto"
+) -> tuple[Any, ...]:
+    """``dask.persist`` that waits until all is there, with progress, and with the figures of the run kept.
+
+    Parameters
+    ----------
+    *objs, report, client, progress
+        As of `compute`.
+
+    Returns
+    -------
+    tuple
+        The same objects, whose chunks or partitions are in the memory of the workers.
+
+    Raises
+    ------
+    SettingsError, Exception
+        As of `compute`.
+
+    Notes
+    -----
+    ``dask.persist`` returns at once and raises nothing; what a task raised comes up when a result is asked for.
+    """
+    results: tuple[Any, ...] = _run(dask.persist, objs, report, client, progress)
+    return results
+
+
+def last() -> Figures | None:
+    """The figures of the last run of `compute` or `persist` in this process; None before the first."""
+    return _kept[-1] if _kept else None
+
+
+def _run(call: Callable[..., Any], objs: Any, report: Report, client: Client | None, progress: bool | str) -> Any:
+    collections, repack = unpack_collections(*objs)
+    if not collections:
+        return call(*objs)
+    get = get_scheduler(scheduler=client, collections=collections)
+    owner = getattr(get, "__self__", None)  # a client is chosen by its bound method `get`
+    cluster = owner is not None and hasattr(owner, "run_on_scheduler")
+    path = checked(report, cluster)
+    shown = progress_for(progress, call.__name__, unit="tasks")
+    page = Page(owner, path) if path is not None and path.suffix.lower() == PAGE else None
+    place = OnCluster(owner) if cluster else Here(get)
+    found, figures = _watched(call, collections, place, shown)
+    results = repack(found)
+    _kept[:] = [figures]
+    if page is not None:
+        page.write(figures)
+    elif path is not None:
+        write_data(figures, path)
+    elif report is True:
+        show(figures)
+    return results
+
+
+def _watched(call: Callable[..., Any], objs: Any, place: Place, shown: Progress) -> tuple[Any, Figures]:
+    """Compute with progress; an interrupt, or what a task raises, leaves nothing behind."""
+    follower = Follower(place.look, shown)
+    try:
+        place.begin()
+        with follower:
+            results = in_order(call, objs, scheduler=place)
+            seconds = follower.seconds
+        figures, counts = place.end(call.__name__, seconds)
+    except BaseException:
+        place.drop()
+        shown.close(standing(follower.counts, follower.seconds))
+        raise
+    shown.close(standing(counts, seconds))
+    return results, figures

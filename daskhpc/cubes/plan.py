@@ -1,0 +1,89 @@
+"""The chunks of a dataset in files: for the cluster, and along what the files have."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import dask
+from dask.array.core import normalize_chunks
+from dask.utils import parse_bytes
+
+from ..capacity import Capacity
+
+LEAST_BYTES = 2**20
+CHUNKS_PER_THREAD = 4
+COPIES = 16  # chunks that a thread may hold at a time: inputs, temporaries, results that wait
+
+
+def target_bytes(total: int, there: Capacity) -> int:
+    """The bytes of a chunk: four chunks per thread, of 1 MiB or more, but not more than a part of the memory."""
+    most = min(int(parse_bytes(dask.config.get("array.chunk-size"))), there.memory_per_thread // COPIES)
+    return max(1, min(most, max(LEAST_BYTES, -(-total // (there.threads * CHUNKS_PER_THREAD)))))
+
+
+def plan(
+    sizes: Mapping[Hashable, int],
+    blocks: Mapping[Hashable, int],
+    along: Hashable,
+    lengths: Sequence[int],
+    most: int,
+    given: Mapping[Hashable, Any],
+) -> dict[Hashable, tuple[int, ...]]:
+    """Chunk sizes per dimension.
+
+    Parameters
+    ----------
+    sizes : mapping
+        The dimensions of the largest variable, in its order, with their sizes.
+    blocks : mapping
+        The sizes of the files' own chunks, which are not cut.
+    along : str
+        The dimension along which files follow each other. Other dimensions stay whole as far as `most` allows.
+    lengths : sequence of int
+        The sizes of the files along it: chunks are some files, or even parts of one.
+    most : int
+        Elements of a chunk.
+    given : mapping
+        Chunks that the user wants for some dimensions, as Dask takes them.
+    """
+    fixed = {dim: normalize_chunks((given[dim],), (sizes[dim],))[0] for dim in sizes if dim in given}
+    block = {dim: max(1, min(n, blocks.get(dim, 1), max(lengths) if dim == along else n)) for dim, n in sizes.items()}
+    block.update((dim, max(1, *cut)) for dim, cut in fixed.items())
+    units = dict(block)
+    for dim in [*(dim for dim in reversed(list(sizes)) if dim != along), *(dim for dim in sizes if dim == along)]:
+        if dim not in fixed:
+            block[dim] *= max(1, most // math.prod(block.values()))
+            block[dim] = max(1, min(sizes[dim], block[dim]))
+    return {
+        dim: fixed[dim]
+        if dim in fixed
+        else pack(lengths, units[dim], block[dim])
+        if dim == along
+        else even(n, units[dim], block[dim])
+        for dim, n in sizes.items()
+    }
+
+
+def even(n: int, unit: int, most: int) -> tuple[int, ...]:
+    """Cut `n` into the fewest parts of at most `most` (or one unit), about equal multiples of `unit`."""
+    units = math.ceil(n / unit)
+    parts = math.ceil(units / max(1, most // unit))
+    size = max(1, math.ceil(units / max(1, parts)) * unit)
+    return tuple(min(size, n - start) for start in range(0, n, size)) or (0,)
+
+
+def pack(lengths: Sequence[int], unit: int, most: int) -> tuple[int, ...]:
+    """Chunks of some whole files each; where one file is larger than `most`, of parts of it."""
+    chunks: list[int] = []
+    room = 0
+    for length in lengths:
+        if 0 < length <= room:
+            chunks[-1] += length
+            room -= length
+        elif length:
+            parts = even(length, min(unit, length), most)
+            chunks.extend(parts)
+            room = most - length if len(parts) == 1 else 0
+    return tuple(chunks) or (0,)

@@ -1,0 +1,177 @@
+"""What is unwise about some work on this cluster, and the line to type instead."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ..capacity import Capacity
+from .model import Advice, Part, Work, bytes_text
+from .sizes import Blocks
+
+SMALL_PIECE = 2**20
+"""Bytes of a chunk below which the work of the scheduler outweighs that of the worker."""
+
+MANY_PIECES = 100
+COPIES = 3
+"""Chunks that a thread holds at once: what a task takes, what it gives, and one on its way."""
+
+LARGE_IN_GRAPH = 10 * 10**6
+"""Bytes of data within the tasks above which Dask itself warns."""
+
+MANY_TASKS = 100_000
+"""Tasks above which a scheduler needs minutes for its own work (about a millisecond each)."""
+
+GROWTH = 4
+"""Tasks of a rechunk for each chunk above which every new chunk needs many old ones."""
+
+_WORTH_SPREADING = 32 * 2**20
+_LINES = {
+    "set_index": "df = df.set_index(column, sorted=True)   # where the files are in this order already",
+    "sort_values": "df.nlargest(n, column)   # where the first n are enough",
+    "merge": "left.merge(right.repartition(npartitions=1), on=column)   # where right fits a worker",
+    "groupby.apply": "df.groupby(column).agg({'value': 'mean'})   # Dask's own aggregations move no rows",
+    "bag.groupby": "bag.foldby(key, operator)   # folds before it moves anything",
+}
+
+
+def advice_for(parts: tuple[Part, ...], work: Work, place: Capacity, blocks: Mapping[str, Blocks]) -> list[Advice]:
+    """Everything that is unwise.
+
+    Parameters
+    ----------
+    parts : tuple of Part
+    work : Work
+    place : Capacity
+    blocks : mapping of str to Blocks
+        The arrays that the work is made of.
+    """
+    widest = max(blocks.values(), key=lambda each: each.nbytes, default=None)
+    frame = next((part for part in parts if "frame" in part.kind or "series" in part.kind), None)
+    again = _other_pieces(widest, frame, place)
+    return [
+        *_pieces(work, place, again),
+        *_result(work, place, frame is not None),
+        *_objects(parts),
+        *_rechunk(work),
+        *_shuffles(work),
+        *_graph(work, again),
+    ]
+
+
+def _pieces(work: Work, place: Capacity, again: str) -> Iterator[Advice]:
+    sources = work.sources
+    size = sources.largest.value
+    if size is not None and size < SMALL_PIECE and sources.tasks > max(MANY_PIECES, 8 * place.threads):
+        yield Advice(
+            "small-chunks",
+            f"{sources.tasks:,} chunks of {bytes_text(size)} each: a task takes about a millisecond of the scheduler, "
+            "however small it is",
+            again,
+        )
+    largest = work.largest.largest.value if work.largest else None
+    needed = (largest or 0) * place.threads_per_worker * COPIES
+    if work.largest and needed > place.memory:
+        yield Advice(
+            "large-chunks",
+            f"{work.largest.name} makes pieces of {bytes_text(largest or 0)}; {place.threads_per_worker} thread(s) "
+            f"with {COPIES} each need {bytes_text(needed)}, a worker has {bytes_text(place.memory)}",
+            again,
+        )
+    widest = max((layer.tasks for layer in work.layers), default=0)
+    if widest < place.threads and (largest is None or largest > _WORTH_SPREADING):
+        yield Advice(
+            "few-chunks",
+            f"at most {widest} task(s) can run at once, and there are {place.threads} threads",
+            again,
+        )
+
+
+def _result(work: Work, place: Capacity, frame: bool) -> Iterator[Advice]:
+    size = work.result.value or 0
+    instead = "df.to_parquet(folder)" if frame else 'x.to_zarr("result.zarr")'
+    todo = f"{instead}   # or keep it on the workers: daskhpc.persist(...)"
+    if size > place.client_memory:
+        yield Advice(
+            "large-result",
+            f"the result, {work.result}, does not fit this process: {bytes_text(place.client_memory)} are left",
+            todo,
+        )
+    elif 2 * size > place.memory:
+        yield Advice(
+            "large-result",
+            f"the result, {work.result}, is put together on one worker, which has {bytes_text(place.memory)} and "
+            "holds it twice meanwhile",
+            todo,
+        )
+
+
+def _objects(parts: tuple[Part, ...]) -> Iterator[Advice]:
+    names = [name for part in parts for name in part.objects]
+    if names:
+        kinds = ", ".join(f"'{name}': 'string[pyarrow]'" for name in names[:3])
+        yield Advice(
+            "object-columns",
+            f"Python objects in {', '.join(names[:3])}{' and others' if len(names) > 3 else ''}: slow, several times "
+            "as large, and one thread at a time",
+            f"df = df.astype({{{kinds}}})   # or 'category' where values repeat",
+        )
+
+
+def _rechunk(work: Work) -> Iterator[Advice]:
+    if work.growth >= GROWTH:
+        yield Advice(
+            "rechunk",
+            f"a rechunk takes {work.growth:,} tasks for each chunk: every new one needs pieces of many old ones",
+            'x.rechunk(chunks, method="p2p")   # or chunks="auto" along one axis where x is made',
+        )
+
+
+def _shuffles(work: Work) -> Iterator[Advice]:
+    for name in work.shuffles:
+        before = f", after {work.before:,} tasks that look at the column" if work.before else ""
+        yield Advice("shuffle", f"{name} moves all rows between the workers{before}", _LINES[name])
+
+
+def _graph(work: Work, again: str) -> Iterator[Advice]:
+    if work.embedded > LARGE_IN_GRAPH:
+        yield Advice(
+            "data-in-graph",
+            f"{bytes_text(work.embedded)} of data are within the tasks, and go through the scheduler with them",
+            'x = da.from_zarr("x.zarr")   # the workers read it: from Zarr, Parquet, or dask.delayed(np.load)(path)',
+        )
+    if work.tasks > MANY_TASKS:
+        yield Advice(
+            "many-tasks",
+            f"{work.tasks:,} tasks: the scheduler alone needs about {work.tasks / 60_000:.0f} minutes for them",
+            again,
+        )
+
+
+def _other_pieces(widest: Blocks | None, frame: Part | None, place: Capacity) -> str:
+    """The line that makes chunks which fit this cluster."""
+    if frame is not None:
+        size = frame.nbytes.value or 0
+        count = max(2 * place.threads, math.ceil(size / _piece_bytes(size, place)))
+        return f"df = df.repartition(npartitions={count})"
+    if widest is None:
+        return "larger pieces: several items in a task"
+    chunks = good_chunks(widest, place)
+    return f"chunks={chunks}   # where the array is made"
+
+
+def good_chunks(blocks: Blocks, place: Capacity) -> tuple[int, ...]:
+    """A shape of chunks that fits the cluster: 16 to 128 MiB, two for each thread at least."""
+    import numpy as np
+    from dask.array.core import normalize_chunks
+
+    shape = tuple(int(sum(sizes)) for sizes in blocks.chunks)
+    limit = int(_piece_bytes(blocks.nbytes, place))
+    chunks: Any = normalize_chunks("auto", shape=shape, limit=limit, dtype=np.dtype(f"V{blocks.itemsize}"))
+    return tuple(int(sizes[0]) for sizes in chunks)
+
+
+def _piece_bytes(whole: float, place: Capacity) -> float:
+    most = min(128 * 2**20, place.memory_per_thread / (4 * COPIES))
+    return max(2**20, min(most, whole / (2 * place.threads)))

@@ -1,0 +1,137 @@
+"""The options of pandas.read_csv that a set of files can be read with."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas
+
+from ..errors import SettingsError
+
+INSTEAD = {
+    "index_col": "read_csv(...).set_index(column)",
+    "nrows": "read_csv(...).head(n), or sample=N to look at N rows of each file for the types",
+    "chunksize": "read_csv(...).partitions[i]",
+    "iterator": "read_csv(...).partitions[i]",
+    "skipfooter": "read_csv(...) and then a selection of rows",
+    "converters": "dtype={column: 'str'}, then frame[column].map(...)",
+    "dialect": "sep=, quotechar=, escapechar=, doublequote=",
+    "dtype_backend": "dtype={column: 'Int64'} for each column that wants another type",
+    "storage_options": "dask.dataframe.read_csv for files that are not on a file system of the cluster",
+}
+"""Options that do not make sense for files in blocks, and what to type instead."""
+
+CUT_AT_NEWLINES = frozenset(
+    {
+        "sep",
+        "delimiter",
+        "quotechar",
+        "doublequote",
+        "na_values",
+        "keep_default_na",
+        "encoding",
+        "engine",
+        "date_format",
+    }
+    | {"dayfirst", "cache_dates", "float_precision", "quoting", "true_values", "false_values", "na_filter", "thousands"}
+    | {"decimal", "skip_blank_lines", "skipinitialspace", "encoding_errors"}
+)
+"""Options under which a record ends where a line does, quoted ones apart."""
+
+ASCII_LIKE = ("utf-8", "utf8", "utf-8-sig", "ascii", "latin-1", "latin1", "iso-8859-1", "iso-8859-15", "cp1252")
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How the text of the files is read.
+
+    Parameters
+    ----------
+    header : int or None
+        The line of the column names after `skiprows`; None: there is none.
+    names : tuple of str or None
+        Column names that the user gives.
+    skiprows : int, list or callable
+        As in pandas.
+    usecols : list or callable or None
+        As in pandas.
+    compression : str or None
+        ``infer``, or one of gzip, bz2, xz.
+    options : dict
+        All other options, as pandas takes them.
+    """
+
+    header: int | None
+    names: tuple[Any, ...] | None
+    skiprows: int | Sequence[int] | Callable[[int], bool]
+    usecols: Any
+    compression: str | None
+    options: Mapping[str, Any]
+
+    @property
+    def separator(self) -> str | None:
+        """What is between values; None: pandas finds out, or it is a regular expression."""
+        sep = self.options.get("sep", self.options.get("delimiter", ","))
+        return sep if isinstance(sep, str) and len(sep) == 1 else None
+
+    @property
+    def quote(self) -> str | None:
+        """What quotes, if anything does."""
+        return None if self.options.get("quoting", 0) == 3 else self.options.get("quotechar", '"')
+
+    @property
+    def can_cut(self) -> bool:
+        """Whether a file can be read in blocks."""
+        return (
+            isinstance(self.skiprows, int)
+            and self.separator is not None
+            and set(self.options) <= CUT_AT_NEWLINES
+            and self._encoding in ASCII_LIKE
+        )
+
+    @property
+    def _encoding(self) -> str:
+        return str(self.options.get("encoding") or "utf-8").lower().replace("_", "-")
+
+
+def reading(options: Mapping[str, Any]) -> Reading:
+    """The options of a call, checked.
+
+    Raises
+    ------
+    SettingsError
+        For one that pandas does not have, or that does not make sense for a set of files.
+    """
+    known = set(inspect.signature(pandas.read_csv).parameters)
+    for name, value in options.items():
+        if name not in known:
+            raise SettingsError(f"read_csv has no option {name!r}.", f"{name}={value!r}", "help(pandas.read_csv)")
+        if name in INSTEAD and value is not _default(name):
+            raise SettingsError(f"read_csv of a set of files has no {name}=.", f"{name}={value!r}", INSTEAD[name])
+    if options.get("engine") not in (None, "c", "python", "python-fwf"):
+        raise SettingsError("read_csv reads with pandas' own engines.", f"engine={options['engine']!r}", "engine='c'")
+    names = options.get("names")
+    header = options.get("header", "infer")
+    if header == "infer":
+        header = 0 if names is None else None
+    if header is not None and (isinstance(header, bool) or not isinstance(header, int)):
+        raise SettingsError("A set of files has one line of column names, or none.", f"header={header!r}", "header=0")
+    rest = {n: v for n, v in options.items() if n not in INSTEAD and n not in _APART and v is not _default(n)}
+    return Reading(
+        header=header,
+        names=None if names is None else tuple(names),
+        skiprows=0 if options.get("skiprows") is None else options["skiprows"],
+        usecols=options.get("usecols"),
+        compression=options.get("compression", "infer"),
+        options=rest,
+    )
+
+
+_APART = ("header", "names", "skiprows", "usecols", "compression", "low_memory", "memory_map")
+
+
+def _default(name: str) -> Any:
+    return inspect.signature(pandas.read_csv).parameters[name].default

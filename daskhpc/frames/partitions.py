@@ -1,0 +1,100 @@
+"""Partitions of a size that suits the cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import dask
+import numpy as np
+import pandas
+from dask.delayed import delayed
+
+from ..capacity import capacity
+
+LARGEST = 128 << 20
+PART_OF_MEMORY = 10
+"""A partition takes at most this part of a thread's memory: an operation holds several at a time."""
+
+
+def fit_partitions(frame: Any, client: Any = None) -> Any:
+    """A frame in partitions that suit the cluster: 128 MiB or a tenth of a thread's memory, one per thread or more.
+
+    Parameters
+    ----------
+    frame : dask.dataframe.DataFrame or Series
+        It is computed once, to measure its partitions; persist it before if that takes long.
+    client : distributed.Client, optional
+        By default the current one.
+
+    Returns
+    -------
+    dask.dataframe.DataFrame or Series
+        The same rows in the same order; divisions that are known stay known.
+    """
+    has = capacity(client)
+    limit = min(LARGEST, has.memory_per_thread // PART_OF_MEMORY)
+    scheduler = {} if client is None else {"scheduler": client}
+    parts = frame.to_delayed()
+    sizes = [size for (size,) in dask.compute(*(delayed(_bytes, pure=False)(p) for p in parts), **scheduler)]
+    target = max(1, min(limit, -(-sum(sizes) // has.threads)))
+    pieces = [max(1, -(-size // target)) for size in sizes]
+    if not frame.known_divisions:
+        return _by_rows(frame, sizes, pieces, target)
+    cut = delayed(_cuts, pure=False)
+    cuts = dask.compute(*(cut(part, n) for part, n in zip(parts, pieces, strict=True) if n > 1), **scheduler)
+    divisions = new_divisions(frame.divisions, sizes, pieces, cuts, target)
+    return frame.repartition(divisions=divisions)
+
+
+def _bytes(part: Any) -> tuple[int]:
+    used = part.memory_usage(deep=True)
+    return (int(used if isinstance(part, pandas.Series) else used.sum()),)
+
+
+def _cuts(part: Any, pieces: int) -> list[Any]:
+    """Index values that cut a partition into pieces of as many rows."""
+    index = part.index.sort_values()
+    places = np.linspace(0, len(index), pieces + 1).astype(int)[1:-1]
+    return list(index[places].unique())
+
+
+def new_divisions(
+    divisions: Sequence[Any], sizes: Sequence[int], pieces: Sequence[int], cuts: Sequence[Sequence[Any]], target: int
+) -> list[Any]:
+    """Divisions with partitions of about `target` bytes: small ones joined, large ones cut at `cuts`."""
+    inner = iter(cuts)
+    bounds = [divisions[0]]
+    held = 0
+    for i, (size, count) in enumerate(zip(sizes, pieces, strict=True)):
+        if held and held + size > target and divisions[i] > bounds[-1]:
+            bounds.append(divisions[i])
+            held = 0
+        new = [cut for cut in next(inner) if bounds[-1] < cut < divisions[i + 1]] if count > 1 else []
+        bounds += new
+        held = size // count if new else held + size
+    return [*bounds, divisions[-1]]
+
+
+def _by_rows(frame: Any, sizes: Sequence[int], pieces: Sequence[int], target: int) -> Any:
+    """The same where nothing is known of the index: large partitions are cut by rows, small neighbours joined."""
+    import dask.dataframe
+
+    cut = delayed(_slice, pure=True)
+    parts, held = [], target + 1
+    joined: list[list[Any]] = []
+    for part, size, count in zip(frame.to_delayed(), sizes, pieces, strict=True):
+        if count == 1 and held + size <= target:
+            joined[-1].append(part)
+            held += size
+        else:
+            joined += [[part]] if count == 1 else [[cut(part, i, count)] for i in range(count)]
+            held = size if count == 1 else target + 1
+    together = delayed(pandas.concat, pure=True)
+    parts = [group[0] if len(group) == 1 else together(group) for group in joined]
+    return dask.dataframe.from_delayed(parts, meta=frame._meta, verify_meta=False)
+
+
+def _slice(part: Any, place: int, pieces: int) -> Any:
+    rows = np.linspace(0, len(part), pieces + 1).astype(int)
+    return part.iloc[rows[place] : rows[place + 1]]

@@ -1,0 +1,148 @@
+"""Scores of predictions that are made block by block, as scikit-learn's scorers compute them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import dask
+from dask.base import is_dask_collection
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.metrics import check_scoring
+from sklearn.pipeline import Pipeline
+from sklearn.utils import get_tags
+
+from ..errors import SettingsError
+from .gather import brought
+from .sums import SUMS, summed
+
+_LABELS = "Scikit-learn's scorer needs all labels and predictions in one process, and they do not fit its memory."
+_WHOLE = "This model has a score of its own, which needs all data in one process, and they do not fit its memory."
+METHODS = ("predict", "predict_proba", "predict_log_proba", "decision_function", "transform")
+_TODO = f"a score that is summed over the blocks, scoring= one of {', '.join(SUMS)}; or a sample of the data"
+
+
+def checked(estimator: Any, scoring: Any) -> Any:
+    """Scikit-learn's scorer for what `scoring` names.
+
+    Raises
+    ------
+    ValueError
+        Where there is no such scorer, or where it is a metric and not a scorer.
+    """
+    module = getattr(scoring, "__module__", None) or ""
+    if callable(scoring) and module.startswith("dask_ml.metrics") and "scorer" not in module:
+        raise SettingsError(
+            f"scoring={scoring.__name__} looks like it is a metric function rather than a scorer.",
+            f"{scoring.__name__} of {module}",
+            'a name, as scoring="accuracy", or sklearn.metrics.make_scorer(metric) of one of scikit-learn\'s metrics',
+        )
+    return check_scoring(estimator, scoring=scoring)
+
+
+def default_scoring(estimator: Any) -> str | None:
+    """The name of the score that a fitted model's own ``score`` is, None where it has one of its own kind."""
+    while isinstance(estimator, Pipeline):
+        estimator = estimator.steps[-1][1]
+    score = getattr(type(estimator), "score", None)
+    return {ClassifierMixin.score: "accuracy", RegressorMixin.score: "r2"}.get(score)
+
+
+class Answered(BaseEstimator):  # type: ignore[misc]
+    """Stands for a fitted model whose predictions are there already; those that are not are made block by block."""
+
+    def __init__(self, estimator: Any, answers: dict[str, Any], ask: Callable[[str, Any], Any] | None = None) -> None:
+        self.estimator = estimator
+        self.answers = answers
+        self.ask = ask
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or "estimator" not in vars(self):
+            raise AttributeError(name)
+        own = getattr(self.estimator, name)
+        if name not in METHODS:
+            return own
+
+        @wraps(own)
+        def answer(X: Any) -> Any:
+            if name in self.answers:
+                return self.answers[name]
+            return own(X) if self.ask is None or not is_dask_collection(X) else self.ask(name, X)
+
+        return answer
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+    def __sklearn_tags__(self) -> Any:
+        return get_tags(self.estimator)
+
+
+def score_of(wrapper: Any, estimator: Any, X: Any, y: Any, compute: bool, sample_weight: Any) -> Any:
+    """The score of a fitted model's predictions for a Dask collection.
+
+    Parameters
+    ----------
+    wrapper : ParallelPostFit
+        Whose methods predict block by block.
+    estimator : object
+        Its fitted model.
+    compute : bool
+        Whether to compute it, or to give something lazy.
+    """
+    scoring = wrapper.scoring or default_scoring(estimator)
+    if scoring is None:
+        return _whole(estimator, X, y, compute, sample_weight)
+    scorer = checked(estimator, scoring)
+    if not is_dask_collection(X):
+        y, sample_weight = brought(_LABELS, _TODO, y, sample_weight)
+    if sample_weight is None and isinstance(scoring, str) and scoring in SUMS and hasattr(estimator, "predict"):
+        total = summed(scoring, y, wrapper.predict(X))
+        if total is not None:
+            return float(total.compute()) if compute else total
+    names = _methods(scorer, estimator)
+    weight = {} if sample_weight is None else {"sample_weight": sample_weight}
+    if names is None:
+        if not compute:
+            raise SettingsError(
+                "What a scorer asks the model is known only to scikit-learn's own, so this one cannot be lazy.",
+                f"scoring={scoring!r}",
+                "compute=True",
+            )
+        y, weight = brought(_LABELS, _TODO, y, weight)
+
+        def ask(name: str, data: Any) -> Any:
+            return brought(_LABELS, _TODO, {name: getattr(wrapper, name)(data)})[0][name]
+
+        return scorer(Answered(estimator, {}, ask), X, y, **weight)
+    answers = {name: getattr(wrapper, name)(X) for name in names}
+    if compute:
+        answers, y, weight = brought(_LABELS, _TODO, answers, y, weight)
+        return _apply(scorer, estimator, answers, y, weight)
+    return dask.delayed(_apply)(scorer, estimator, answers, y, weight)
+
+
+def _apply(scorer: Any, estimator: Any, answers: dict[str, Any], y: Any, weight: dict[str, Any]) -> Any:
+    return scorer(Answered(estimator, answers), None, y, **weight)
+
+
+def _whole(estimator: Any, X: Any, y: Any, compute: bool, sample_weight: Any) -> Any:
+    """The model's own score, of all data at once."""
+    more = {} if sample_weight is None else {"sample_weight": sample_weight}
+    if not compute:
+        return dask.delayed(estimator.score)(X, y, **more)
+    X, y, more = brought(_WHOLE, _TODO, X, y, more)
+    return estimator.score(X, y, **more)
+
+
+def _methods(scorer: Any, estimator: Any) -> set[str] | None:
+    """The model's methods that scikit-learn's scorer asks, None where that cannot be known."""
+    parts = getattr(scorer, "_scorers", None)
+    if isinstance(parts, dict):
+        found = [_methods(part, estimator) for part in parts.values()]
+        return None if None in found else {name for names in found if names for name in names}
+    asked = getattr(scorer, "_response_method", None)
+    names = [asked] if isinstance(asked, str) else list(asked or ())
+    there = [name for name in names if name in METHODS and hasattr(estimator, name)]
+    return {there[0]} if there else None

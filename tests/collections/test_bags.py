@@ -1,0 +1,151 @@
+"""Bags: records from files and to files, to dataframes, and people who do not exist."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dask
+import pandas
+import pytest
+from distributed import Client
+
+from daskhpc import bags
+from daskhpc.bags import lines
+from daskhpc.errors import DaskhpcError, InputFileError, SettingsError
+
+
+@pytest.fixture(autouse=True)
+def here() -> Iterator[None]:
+    with dask.config.set(scheduler="synchronous"):
+        yield
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "it's a $(folder); echo"
+    path.mkdir()
+    return path
+
+
+def written(path: Path, *rows: Any) -> str:
+    text = "".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows)
+    path.write_text(text)
+    return str(path)
+
+
+def test_records_come_in_the_order_of_the_files_with_numbers_in_their_order(folder: Path) -> None:
+    for i in (10, 2, 1):
+        written(folder / f"{i}.jsonl", {"i": i}, "", {"i": -i})
+    assert bags.read_json_lines(f"{folder}/*.jsonl").compute() == [{"i": n} for n in (1, -1, 2, -2, 10, -10)]
+
+
+def test_a_file_in_pieces_gives_each_line_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [{"text": "x" * (i * 7 % 50)} for i in range(60)]
+    path = written(folder / "a.jsonl", *rows, "oops")
+    for block in (1, 7, 64, 500):
+        monkeypatch.setattr(lines, "BLOCK", block)
+        bag = bags.read_json_lines(path, errors="skip")
+        assert bag.npartitions == -(-os.path.getsize(path) // block)
+        assert bag.compute() == rows
+        assert [bad["line"] for bad in bags.bad_lines(path)] == [61]
+        assert [line["line"] for line in bags.read_text(path)] == list(range(1, 62))
+
+
+def test_a_bad_line_is_named(folder: Path) -> None:
+    good = written(folder / "a.jsonl", {"a": 1})
+    bad = written(folder / "b.jsonl", {"a": 1}, "", '{"a":')
+    with pytest.raises(InputFileError) as raised:
+        bags.read_json_lines([good, bad]).compute()
+    assert f"{bad}:3 is no JSON" in str(raised.value)
+    assert "errors='skip'" in raised.value.todo
+
+
+def test_bad_lines_are_left_out_and_counted_on_request(folder: Path) -> None:
+    path = written(folder / "a.jsonl", {"a": 1}, "nope", {"a": 2}, "{")
+    assert bags.read_json_lines(path, errors="skip").pluck("a").compute() == [1, 2]
+    assert [(bad["line"], bad["text"]) for bad in bags.bad_lines(path)] == [(2, "nope"), (4, "{")]
+
+
+def test_compressed_files(folder: Path) -> None:
+    path = folder / "a.jsonl.gz"
+    path.write_bytes(gzip.compress(b'{"a": 1}\n{"a": 2}\n'))
+    assert bags.read_json_lines(path).pluck("a").compute() == [1, 2]
+
+
+def test_text_says_where_it_is(folder: Path) -> None:
+    path = folder / "log.txt"
+    path.write_bytes("first\r\n\nthird é".encode())
+    assert [(row["line"], row["text"]) for row in bags.read_text(path)] == [(1, "first"), (2, ""), (3, "third é")]
+    path.write_bytes(b"fine\n\xe9\n")
+    with pytest.raises(InputFileError, match=r"log\.txt:2 is not UTF-8"):
+        bags.read_text(path).compute()
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda folder: bags.read_json_lines(folder / "none*.jsonl"), "No file is called"),
+        (lambda folder: bags.read_json_lines([]), "no file to read"),
+        (lambda folder: bags.read_json_lines(folder, errors="ignore"), "what becomes of a bad line"),
+    ],
+)
+def test_what_cannot_be_read_is_said_at_once(folder: Path, call: Any, words: str) -> None:
+    with pytest.raises(DaskhpcError, match=words):
+        call(folder)
+
+
+def test_what_is_written_is_what_is_read(folder: Path) -> None:
+    people = bags.people(25, partitions=3)
+    paths = bags.write_json_lines(people, folder / "out")
+    assert [os.path.basename(path) for path in paths] == ["0000.jsonl", "0001.jsonl", "0002.jsonl"]
+    assert sorted(os.listdir(folder / "out")) == ["0000.jsonl", "0001.jsonl", "0002.jsonl"]
+    assert bags.read_json_lines(f"{folder}/out/*.jsonl").compute() == people.compute()
+    bags.write_json_lines(people, folder / "out")
+    with pytest.raises(SettingsError, match="has other JSON lines"):
+        bags.write_json_lines(bags.people(4, partitions=1), folder / "out")
+
+
+def test_people_are_the_same_for_the_same_seed_in_any_partitions() -> None:
+    people = bags.people(50, partitions=1).compute()
+    assert bags.people(50, partitions=7).compute() == people
+    assert bags.people(50, partitions=7, seed=1).compute() != people
+    assert len({json.dumps(person) for person in people}) == 50
+    assert set(people[0]) == {"name", "age", "occupation", "telephone", "address", "credit-card"}
+    assert all(16 <= person["age"] <= 90 for person in people)
+
+
+def test_a_dataframe_has_types_that_hold_all_records(folder: Path) -> None:
+    first = [{"n": 1, "x": 1, "b": True, "c": "t", "m": 1, "l": [1]}] * 3
+    second = [{"n": 2, "x": 0.5, "b": None, "d": 7, "m": "t", "l": None}]
+    bag = bags.read_json_lines([written(folder / "a.jsonl", *first), written(folder / "b.jsonl", *second)])
+    frame = bags.to_frame(bag)
+    computed = frame.compute()
+    assert computed.dtypes.astype(str).to_dict() == {
+        "n": "int64", "x": "float64", "b": "boolean", "c": "string", "m": "object", "l": "object", "d": "float64",
+    }  # fmt: skip
+    assert (computed.dtypes == frame.dtypes).all()
+    assert computed["m"].tolist() == [1, 1, 1, "t"]
+    assert computed["c"].isna().tolist() == [False, False, False, True]
+    assert bags.to_frame(bag, columns=["d", "n"]).compute().columns.tolist() == ["d", "n"]
+
+
+def test_only_mappings_become_rows() -> None:
+    with pytest.raises(InputFileError, match="Only mappings"):
+        bags.to_frame(bags.people(3, partitions=1).pluck("age"))
+
+
+def test_on_worker_processes(client: Client, folder: Path) -> None:
+    with dask.config.set(scheduler=client):
+        bags.write_json_lines(bags.people(200), folder)
+        bag = bags.read_json_lines(f"{folder}/*.jsonl")
+        assert bag.npartitions == 2
+        old = bag.filter(lambda person: person["age"] > 30)
+        ages = bags.to_frame(old.map(lambda person: {"age": person["age"], "work": person["occupation"]}))
+        expected = [person["age"] for person in bags.people(200).compute() if person["age"] > 30]
+        assert ages["age"].compute().tolist() == expected
+        pandas.testing.assert_index_equal(ages.columns, pandas.Index(["age", "work"]), exact=False)
