@@ -22,6 +22,9 @@ class Lazy:
         The type of an element.
     """
 
+    from_files = True
+    """Whether reading a window reads a file; `daskhpc.explain` asks."""
+
     def __init__(self, shape: tuple[int, ...], dtype: Any) -> None:
         self.shape = shape
         self.dtype = np.dtype(dtype)

@@ -82,6 +82,8 @@ def random(
 class Tiles(Lazy):
     """Random numbers, drawn tile by tile."""
 
+    from_files = False
+
     def __init__(
         self, shape: tuple[int, ...], dtype: Any, distribution: str, seed: int, parameters: dict[str, Any]
     ) -> None:

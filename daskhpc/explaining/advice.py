@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..capacity import Capacity
-from .model import Advice, Part, Work, bytes_text
+from .model import Advice, Part, Work, bytes_text, counted
 from .sizes import Blocks
 
 SMALL_PIECE = 2**20
@@ -73,9 +73,10 @@ def _pieces(work: Work, place: Capacity, again: str) -> Iterator[Advice]:
     largest = work.largest.largest.value if work.largest else None
     needed = (largest or 0) * place.threads_per_worker * COPIES
     if work.largest and needed > place.memory:
+        threads = counted(place.threads_per_worker, "thread")
         yield Advice(
             "large-chunks",
-            f"{work.largest.name} makes pieces of {bytes_text(largest or 0)}; {place.threads_per_worker} thread(s) "
+            f"{work.largest.name} makes pieces of {bytes_text(largest or 0)}; {threads} "
             f"with {COPIES} each need {bytes_text(needed)}, a worker has {bytes_text(place.memory)}",
             again,
         )
@@ -83,7 +84,7 @@ def _pieces(work: Work, place: Capacity, again: str) -> Iterator[Advice]:
     if widest < place.threads and (largest is None or largest > _WORTH_SPREADING):
         yield Advice(
             "few-chunks",
-            f"at most {widest} task(s) can run at once, and there are {place.threads} threads",
+            f"at most {counted(widest, 'task')} can run at once, and there are {place.threads} threads",
             again,
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 from ..capacity import capacity, current_client
@@ -14,7 +15,7 @@ from .explanation import Explanation
 from .frames import Tables, partitions_of
 from .graph import Graph, graph_of, key_name, shuffles_of
 from .guess import SMALL
-from .model import UNKNOWN, Layer, Size, Work
+from .model import UNKNOWN, Layer, Size, Work, total
 from .peak import peak_memory
 from .sizes import Cost, Sizer, blocks_of
 
@@ -69,6 +70,8 @@ def explain(obj: Any, client: Any = None) -> Explanation:
         costs = sizer.costs(graph)
         peak = _peak(graph, costs, place.workers, place.threads_per_worker)
         work = work_of(graph, costs, sizer.carried, _table_reads(graph, tables), peak, shuffles_of(found, graph))
+        whole = total([part.nbytes for part in parts])
+        work = replace(work, result=whole) if whole.exact else work
         return Explanation(parts, work, place, tuple(advice_for(parts, work, place, blocks)))
 
 

@@ -40,6 +40,11 @@ def bytes_text(count: float) -> str:
     return str(format_bytes(int(count)))
 
 
+def counted(number: int, thing: str) -> str:
+    """``1 thread``, ``2,000 threads``."""
+    return f"{number:,} {thing}" + ("" if number == 1 else "s")
+
+
 def total(sizes: Sequence[Size]) -> Size:
     """The sum: unknown where one is unknown, exact where all are."""
     values = [size.value for size in sizes]

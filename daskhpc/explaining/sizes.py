@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -10,6 +11,8 @@ from typing import Any
 
 from .graph import Graph, collection_name
 from .guess import NOTHING, SMALL, UNKNOWN, Guess, array, joined, made
+
+_WITHIN = re.compile(r"_\.(\d+)(?=_\.|$)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,8 @@ class Sizer:
         The data within the graph that was counted, by its id.
     carried : float
         Bytes of that.
+    constants : mapping of key to object
+        What the parts of the fused task that is looked at are given.
     """
 
     blocks: Mapping[str, Blocks]
@@ -93,6 +98,7 @@ class Sizer:
     values: dict[Any, Guess] = field(default_factory=dict)
     embedded: set[int] = field(default_factory=set)
     carried: float = 0.0
+    constants: Mapping[Any, Any] = field(default_factory=dict)
 
     def costs(self, graph: Graph) -> dict[Any, Cost]:
         """The cost of every task."""
@@ -122,8 +128,7 @@ class Sizer:
 
     def settled(self, key: Any, guess: Guess, outer: tuple[Any, ...]) -> Guess:
         """What is known of a key, or else the guess."""
-        name = collection_name(key)
-        index = key[1:] if isinstance(key, tuple) else outer
+        name, index = block_of(key, outer)
         known = self.blocks[name].at(index) if name in self.blocks else None
         if known is None and name in self.partitions and not guess.exact:
             known = Guess(self.partitions[name])
@@ -137,6 +142,7 @@ class Sizer:
 
         inner, last, names, *references = node.args
         values = {name: self.argument(each, given) for name, each in zip(names, references, strict=True)}
+        before, self.constants = self.constants, dict(zip(names, references, strict=True))
         outside = set(values)
         uses: dict[Any, int] = {}
         for each in inner.values():
@@ -156,6 +162,7 @@ class Sizer:
                 uses[needed] -= 1
                 if not uses[needed] and needed not in outside and not isinstance(inner[needed], DataNode):
                     held -= values[needed].nbytes or 0.0
+        self.constants = before
         result = values[last]
         found = self.settled(key, result, ())
         return Cost(replace(found, reads=reads, spare=max(0.0, most - (found.nbytes or 0.0))), most, piece)
@@ -176,7 +183,8 @@ class Sizer:
             return self.fused(value.key, value, values).value
         if isinstance(value, Task):
             literals = [*value.args, *value.kwargs.values()]
-            return made(value, [self.argument(each, values) for each in literals], literals)
+            meant = [self.constants.get(each.key, each) if isinstance(each, TaskRef) else each for each in literals]
+            return made(value, [self.argument(each, values) for each in literals], meant)
         if isinstance(value, list | tuple):
             return self.several(value, values) if len(value) < 100 else self.literal(value)
         if isinstance(value, dict):
@@ -216,11 +224,22 @@ class Sizer:
         shape = tuple(int(length) for length in value.shape)
         itemsize = int(getattr(value.dtype, "itemsize", 8))
         if not in_memory(value):
-            return Guess(SMALL, False, shape, itemsize, lazy=True)
+            return Guess(SMALL, False, shape, itemsize, lazy=getattr(value, "from_files", True))
         if len(shape) == 0:
             return NOTHING
         self.carry(value, float(math.prod(shape) * itemsize))
         return array(shape, itemsize)
+
+
+def block_of(key: Any, outer: tuple[Any, ...]) -> tuple[str, tuple[Any, ...]]:
+    """The collection and the block of a key; within a fused task, whose block is `outer`, keys end in ``_.0_.1``."""
+    if isinstance(key, tuple):
+        return collection_name(key), key[1:]
+    axes = [int(axis) for axis in _WITHIN.findall(str(key))]
+    name = _WITHIN.sub("", str(key))
+    if not axes:
+        return name, outer
+    return name, tuple(outer[axis] if axis < len(outer) else None for axis in axes)
 
 
 def in_memory(value: Any) -> bool:

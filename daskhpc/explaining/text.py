@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from .model import Part, Work, bytes_text
+from .model import Part, Work, bytes_text, counted
 
 if TYPE_CHECKING:
     from .explanation import Explanation
@@ -78,10 +78,8 @@ def _reads(work: Work) -> str:
 
 def _place_rows(found: Explanation) -> Iterator[tuple[str, str]]:
     place = found.place
-    yield (
-        "workers",
-        f"{place.workers:,} on {place.hosts:,} host(s), {place.threads:,} threads, {bytes_text(place.memory)} each",
-    )
+    hosts, threads = counted(place.hosts, "host"), counted(place.threads, "thread")
+    yield "workers", f"{place.workers:,} on {hosts}, {threads}, {bytes_text(place.memory)} each"
     yield "chunks", f"{found.pieces_per_thread:,.1f} for each thread"
 
 

@@ -353,7 +353,7 @@ def main(words: list[str]) -> None:
                 "|---|---|---|---|---|---|---|",
                 sep="\n",
             )
-    X
+            for code in [each for each in ADVICE if each in words] or ADVICE:
                 print("\n".join(follow(client, code, Path(folder))), flush=True)
             return
         print("| work | tasks | exact | peak said, MiB | peak measured, MiB | said / measured |")

@@ -17,7 +17,7 @@ import pytest
 import xarray as xr
 from distributed import Client, SchedulerPlugin, wait
 
-from daskhpc import explain
+from daskhpc import arrays, explain
 from daskhpc.explaining import Explanation
 
 
@@ -66,7 +66,7 @@ def delayed_tree() -> Any:
 
 
 def persisted() -> Any:
-    x = normal(400, 400, chunks=100).persist()
+    x = normal(500, 400, chunks=100).persist()  # of a shape of its own: Dask keeps it for a while after the test
     wait(x)
     return (x + 1).mean(axis=0)
 
@@ -212,6 +212,35 @@ def test_data_in_the_graph_and_its_remedy(client: Client, tmp_path: Path) -> Non
     assert "data-in-graph" not in codes(read)
 
 
-def test_too_many_tasks_are_said_to_be_too_many() -> None:
-    many = explain(da.ones(110_000, chunks=1) + 1)
-    assert "many-tasks" in codes(many)
+def test_too_many_tasks_and_their_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("daskhpc.explaining.advice.MANY_TASKS", 1000)
+    assert "many-tasks" in codes(explain(da.ones(1200, chunks=1) + 1))
+    assert "many-tasks" not in codes(explain(da.ones(1200, chunks=10) + 1))
+
+
+def test_a_large_graph_is_acted_out_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    lazy = normal(400, 400, chunks=20).rechunk((400, 20), method="tasks").std(axis=0)
+    whole = explain(lazy).work.work_memory.value or 0
+    monkeypatch.setattr("daskhpc.explaining.peak.MOST_TASKS", 300)
+    assert 0.5 < (explain(lazy).work.work_memory.value or 0) / whole < 2
+
+
+class Stored:
+    """An array in a file, of which nothing can be read."""
+
+    shape, dtype, ndim = (1000, 600), np.dtype("float64"), 2
+
+    def __getitem__(self, index: Any) -> Any:
+        raise AssertionError("nothing is to be read")
+
+
+def test_blocks_of_a_file_within_fused_tasks() -> None:
+    """The slices of an array in a file stand beside the task that takes them."""
+    x = da.from_array(Stored(), chunks=(300, 200), meta=np.empty((0, 0)))
+    found = explain((x + 1).sum(axis=0))
+    assert found.work.reads.value == 1000 * 600 * 8
+    assert found.work.largest is not None
+    assert found.work.largest.largest.value == 300 * 200 * 8
+    assert (found.work.result.value, found.work.result.exact) == (600 * 8, True)
+    drawn = arrays.random((1000, 600), chunks=(300, 200))
+    assert explain((drawn + 1).sum(axis=0)).work.reads.value == 0
