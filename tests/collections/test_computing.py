@@ -21,7 +21,7 @@ import pytest
 import xarray as xr
 from clusters import start_cluster
 from dask import delayed
-from distributed import Client, LocalCluster, futures_of, get_task_stream
+from distributed import Client, futures_of, get_task_stream
 
 import daskhpc
 from daskhpc.computing import Figures, last
@@ -168,13 +168,11 @@ def test_the_peak_is_of_this_run_and_misses_nothing(client: Client) -> None:
     assert high - low > 300 * MB
 
 
-def test_what_is_spilled_is_counted() -> None:
+def test_what_is_spilled_is_counted(tmp_path: Path) -> None:
     with (
-        dask.config.set({"distributed.worker.memory.target": 0.05}),
-        LocalCluster(
-            n_workers=1, threads_per_worker=1, processes=False, memory_limit="400MiB", dashboard_address=None
-        ) as cluster,
-        Client(cluster) as client,
+        dask.config.set({"distributed.worker.memory.target": 0.02}),
+        start_cluster(1, memory_limit="1GiB", local_directory=str(tmp_path)) as cluster,
+        Client(cluster, set_as_default=False) as client,
     ):
         kept = daskhpc.persist(da.random.random((8, MB), chunks=(1, MB)), client=client, progress=False)
         found = figures()
@@ -251,11 +249,11 @@ def test_two_runs_at_once_count_their_own(client: Client) -> None:
         from daskhpc.computing import running
 
         results, made = running._watched(
-            dask.compute, [[delayed(nap)(0.01 * size + n / 1000) for n in range(size)]], place(client), Progress()
+            dask.compute, [delayed(nap)(0.01 * size + n / 1000) for n in range(size)], place(client), Progress()
         )
         with lock:
             found[size] = made
-        assert len(results[0]) == size
+        assert len(results) == size
 
     threads = [threading.Thread(target=run, args=(size,)) for size in (5, 9)]
     for thread in threads:
