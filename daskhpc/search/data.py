@@ -75,11 +75,17 @@ def _measured_sizes(collections: Mapping[str, Any]) -> dict[str, int | None]:
     """Bytes of collections, measured where their partitions are."""
     import dask
     from dask.delayed import delayed
-    from dask.sizeof import sizeof
 
-    measure = delayed(sizeof, pure=True)
+    measure = delayed(_bytes, pure=True)
     sizes = {name: [measure(piece) for piece in _pieces(value)] for name, value in collections.items()}
     return {name: sum(pieces) for name, pieces in dask.compute(sizes)[0].items()}
+
+
+def _bytes(piece: Any) -> int:
+    # A function of its own: Dask's travels with every type that it was ever asked about, and not all of them can.
+    from dask.sizeof import sizeof
+
+    return int(sizeof(piece))
 
 
 def _pieces(value: Any) -> list[Any]:

@@ -20,6 +20,7 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+from dask.sizeof import sizeof
 from distributed import Client, LocalCluster
 from sklearn import model_selection
 from sklearn.base import clone, is_classifier, is_regressor
@@ -315,6 +316,11 @@ class TestDaskData:
         assert out["groups"] is values["groups"]
         assert out["z"] is None
         assert [str(w.message) for w in recwarn] == []
+
+    def test_what_is_measured_does_not_depend_on_what_dask_measured_before(self, client: Client) -> None:
+        sizeof(np.sum)  # of a type that cannot be pickled, and Dask's function remembers it
+        frame = dd.from_pandas(pd.DataFrame({"a": [1, 2]}), npartitions=2)
+        assert brought({"X": frame}, client)["X"].a.tolist() == [1, 2]
 
     def test_unknown_chunks(self, client: Client) -> None:
         x = da.arange(10, chunks=5)
