@@ -25,6 +25,7 @@ PYTHON = shlex.quote(sys.executable)
 SRUN = "srun --overcommit --distribution=cyclic --cpus-per-task=4"
 TWO = ("--nodes=2", "--nodelist=node1,node2")
 SECONDS = 15
+CRASH_IN_INIT = "Exited with exit code 14"
 CHECKPOINTS = shutil.ignore_patterns("checkpoint")  # of runs in the repository
 
 
@@ -72,6 +73,12 @@ class Submit:
 
     def file(self, script: Path | str, *options: str, env: Mapping[str, str] | None = None, timeout: float = 90) -> Job:
         """The same for a script that is there."""
+        job = self._once(script, *options, env=env, timeout=timeout)
+        # Now and then Open MPI crashes in MPI_Init under the PMIx of Slurm 22.05, before anything of ours has begun.
+        crashed = not job.out and CRASH_IN_INIT in job.err
+        return self._once(script, *options, env=env, timeout=timeout) if crashed else job
+
+    def _once(self, script: Path | str, *options: str, env: Mapping[str, str] | None, timeout: float) -> Job:
         began = time.monotonic()
         job = self.bed.sbatch(script, *options, cwd=self.folder, env=env)
         fields = self.bed.wait(job, timeout)
