@@ -52,6 +52,30 @@ class Capacity:
         return self.memory * self.workers
 
 
+LEAST_BYTES = 2**20  # a task costs the scheduler about as long as NumPy takes for these
+CHUNKS_PER_THREAD = 4
+COPIES = 16  # chunks that a thread may hold at a time: inputs, temporaries, results that wait
+MOST_CHUNKS = 100_000
+COPIES_AT_MOST_CHUNKS = 4
+
+
+def chunk_bytes(total: int, there: Capacity) -> int:
+    """The bytes of a chunk, for an array of so many bytes on such a cluster.
+
+    Notes
+    -----
+    At most a sixteenth of the memory of a thread and Dask's ``array.chunk-size``; less, down to 1 MiB, where that gives
+    every thread four chunks. From about 100,000 chunks on they grow instead, up to a quarter of the memory of a thread.
+    """
+    import dask
+    from dask.utils import parse_bytes
+
+    most = min(int(parse_bytes(dask.config.get("array.chunk-size"))), there.memory_per_thread // COPIES)
+    fair = -(-total // (there.threads * CHUNKS_PER_THREAD))
+    few = min(-(-total // MOST_CHUNKS), there.memory_per_thread // COPIES_AT_MOST_CHUNKS)
+    return max(1, min(most, max(LEAST_BYTES, fair)), few)
+
+
 def capacity(client: Any = None) -> Capacity:
     """What the current cluster has to compute with; without one, this machine.
 

@@ -22,7 +22,7 @@ ROOT = Path(daskhpc.__file__).parent
 MODULE_LINES, FUNCTION_LINES = 400, 60
 
 BOTTOM = frozenset({"errors", "config"})
-BELOW = BOTTOM | {"runtime", "launch", "journal", "capacity", "mixed"}
+BELOW = BOTTOM | {"runtime", "launch", "journal", "capacity", "files", "mixed"}
 COLLECTIONS = ("arrays", "frames", "bags", "cubes", "explaining", "computing", "postfit")
 LAYER_3 = ("parallel", "search", *COLLECTIONS, "ddp", "report", "plots")
 EVERYTHING = frozenset({*BELOW, "cluster", "cli", *LAYER_3})
@@ -35,6 +35,7 @@ MAY: dict[str, frozenset[str]] = {
     "launch": BOTTOM,
     "journal": frozenset({"errors"}),
     "capacity": frozenset({"runtime"}),
+    "files": frozenset({"errors"}),
     "mixed": frozenset(),
     "cluster": BOTTOM | {"runtime", "journal"},
     **dict.fromkeys(LAYER_3, BELOW),

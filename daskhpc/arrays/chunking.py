@@ -6,20 +6,12 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import dask
 import numpy as np
-from dask.utils import parse_bytes
 
-from ..capacity import Capacity, capacity
+from ..capacity import capacity, chunk_bytes
 from ..errors import SettingsError
 
 Chunks = tuple[tuple[int, ...], ...]
-
-LEAST_BYTES = 2**20  # a task costs the scheduler about as long as NumPy takes for these
-CHUNKS_PER_THREAD = 4
-COPIES = 16  # chunks that a thread may hold at a time: inputs, temporaries, results that wait
-MOST_CHUNKS = 100_000
-COPIES_AT_MOST_CHUNKS = 4
 
 
 def auto_chunks(
@@ -65,15 +57,7 @@ def auto_chunks(
     itemsize = np.dtype(dtype).itemsize
     unit = _unit(shape, whole, previous)
     total = math.prod(shape) * itemsize
-    return blocks(shape, unit, target_bytes(total, capacity(client)) // max(1, itemsize))
-
-
-def target_bytes(total: int, there: Capacity) -> int:
-    """The bytes of a chunk, for an array of so many bytes on such a cluster."""
-    most = min(int(parse_bytes(dask.config.get("array.chunk-size"))), there.memory_per_thread // COPIES)
-    fair = -(-total // (there.threads * CHUNKS_PER_THREAD))
-    few = min(-(-total // MOST_CHUNKS), there.memory_per_thread // COPIES_AT_MOST_CHUNKS)
-    return max(1, min(most, max(LEAST_BYTES, fair)), few)
+    return blocks(shape, unit, chunk_bytes(total, capacity(client)) // max(1, itemsize))
 
 
 def blocks(shape: Sequence[int], unit: Sequence[int], most: int) -> Chunks:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from errno import EAGAIN
 from pathlib import Path
 from typing import Any
 
 import dask.array as da
 
 from ..errors import InputFileError
+from ..files import without_locks
 from .lazy import Lazy, Window
 
 SUFFIXES = (".h5", ".hdf5")
@@ -80,11 +80,6 @@ def opened(path: str, mode: str = "r") -> Iterator[Any]:
         file = h5py.File(path, mode, locking=False)
     with file:
         yield file
-
-
-def without_locks(error: OSError) -> bool:
-    """Whether a file could not be opened because its file system has no locks; a lock held by others is none of it."""
-    return "unable to lock file" in str(error) and f"errno = {EAGAIN}," not in str(error)
 
 
 def _only(file: Any, path: Path) -> str:

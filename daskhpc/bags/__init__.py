@@ -15,8 +15,9 @@ from dask.delayed import delayed
 
 from ..capacity import capacity
 from ..errors import SettingsError
+from ..files import Paths
 from . import persons
-from .lines import Paths, bad, numbered, pieces, records, write
+from .lines import bad, numbered, pieces, records, write
 from .tables import dtype, kinds, table
 
 __all__ = ["bad_lines", "people", "read_json_lines", "read_text", "to_frame", "write_json_lines"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import bz2
-import glob
 import gzip
 import json
 import lzma
@@ -12,11 +11,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from dask.utils import natural_sort_key
-
 from ..errors import InputFileError
-
-Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
+from ..files import Paths, found
 
 BLOCK = 32 << 20
 """Bytes of text that a partition has at most."""
@@ -29,19 +25,7 @@ Piece = tuple[str, int, int]
 
 def pieces(paths: Paths) -> list[Piece]:
     """The pieces of files, in their order."""
-    given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-    names = [name for one in given for name in _files(os.path.expanduser(os.fspath(one)))]
-    if not names:
-        raise InputFileError("There is no file to read.", "an empty list", "a path, or a pattern: 'data/*.jsonl'")
-    return [piece for name in names for piece in _cut(name)]
-
-
-def _files(path: str) -> list[str]:
-    found = [path] if os.path.isfile(path) else sorted(glob.glob(path, recursive=True), key=natural_sort_key)
-    found = [name for name in found if os.path.isfile(name)]
-    if not found:
-        raise InputFileError(f"No file is called {path}.", f"in {Path.cwd()}", "a path, or a pattern: 'data/*.jsonl'")
-    return [os.path.abspath(name) for name in found]
+    return [piece for name in found(paths, "data/*.jsonl") for piece in _cut(name)]
 
 
 def _cut(path: str) -> list[Piece]:

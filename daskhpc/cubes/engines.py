@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from errno import EAGAIN
 from importlib.util import find_spec
 from inspect import signature
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import xarray as xr
 
 from ..errors import InputFileError
+from ..files import without_locks
 
 # Neither HDF5 nor netCDF-C may be entered by two threads of a process; other processes are free.
 READING = threading.Lock()
@@ -101,8 +101,3 @@ def _reason(path: str) -> OSError | None:
     except OSError as error:
         return error
     return None
-
-
-def without_locks(error: OSError) -> bool:
-    """Whether HDF5 failed because the file system has no locks; a lock that a writer holds is none of it."""
-    return "unable to lock file" in str(error) and f"errno = {EAGAIN}," not in str(error)

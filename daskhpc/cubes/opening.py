@@ -15,12 +15,12 @@ from dask.array.core import normalize_chunks
 from dask.base import tokenize
 from xarray.core import indexing
 
-from ..capacity import Capacity, capacity, current_client
+from ..capacity import Capacity, capacity, chunk_bytes, current_client
 from ..errors import InputFileError, SettingsError, one_line
 from .engines import engine_for
 from .heads import Layer, Piece, Source, read_pieces, read_source
 from .order import checked, ordered
-from .plan import plan, target_bytes
+from .plan import plan
 from .stack import FileStack
 
 BATCHES_PER_THREAD = 8
@@ -179,7 +179,7 @@ def _chunks(
         return {}
     total = {layer.name: _bytes(stacks[layer.name]) for layer in source.layers}
     largest: Layer = max(source.layers, key=lambda layer: total[layer.name])
-    most = target_bytes(total[largest.name], there) // stacks[largest.name].dtype.itemsize
+    most = chunk_bytes(total[largest.name], there) // stacks[largest.name].dtype.itemsize
     all_sizes = {dim: n for layer in source.layers for dim, n in zip(layer.dims, stacks[layer.name].shape, strict=True)}
     unknown = sorted(map(str, set(given) - set(all_sizes)))
     if unknown:

@@ -6,21 +6,7 @@ import math
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
-import dask
 from dask.array.core import normalize_chunks
-from dask.utils import parse_bytes
-
-from ..capacity import Capacity
-
-LEAST_BYTES = 2**20
-CHUNKS_PER_THREAD = 4
-COPIES = 16  # chunks that a thread may hold at a time: inputs, temporaries, results that wait
-
-
-def target_bytes(total: int, there: Capacity) -> int:
-    """The bytes of a chunk: four chunks per thread, of 1 MiB or more, but not more than a part of the memory."""
-    most = min(int(parse_bytes(dask.config.get("array.chunk-size"))), there.memory_per_thread // COPIES)
-    return max(1, min(most, max(LEAST_BYTES, -(-total // (there.threads * CHUNKS_PER_THREAD)))))
 
 
 def plan(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +15,10 @@ from dask.dataframe.utils import clear_known_categories
 from dask.delayed import delayed
 from dask.utils import parse_bytes
 
+from .. import files
 from ..capacity import capacity
 from ..errors import InputFileError, SettingsError
+from ..files import Paths
 from .inference import holds_all, with_texts
 from .options import Reading, reading
 from .parsing import TEXT, Dates, pandas_dtype, types_as_they_are
@@ -37,7 +39,7 @@ from .settling import (
     unfit,
     wish,
 )  # fmt: skip
-from .sources import Block, files, packed
+from .sources import Block, packed
 
 LARGEST = 64 << 20
 """Bytes of CSV text that a partition has at most, unless `blocksize` says otherwise."""
@@ -48,8 +50,6 @@ EXPANSION = 20
 
 AT_ONCE = 50
 """Files that one task looks at for their column names."""
-
-Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +182,7 @@ def _settle(
     if parse_dates is not None and not isinstance(parse_dates, list | tuple):
         raise SettingsError("parse_dates is a list of columns.", repr(parse_dates), "parse_dates=['time']")
     how = reading(options)
-    names = files(paths)
+    names = files.found(paths, "data/*.csv")
     size = blocksize_for(blocksize, names)
     looked = same_columns(_looked_at(names, how, list(parse_dates or ()), size, sample))
     first = looked[0]

@@ -12,11 +12,13 @@ import dask.dataframe
 import pandas
 from dask.delayed import delayed
 
+from .. import files
 from ..errors import InputFileError, SettingsError
-from .csv_files import Paths, blocksize_for
+from ..files import Paths
+from .csv_files import blocksize_for
 from .parsing import TEXT, types_as_they_are
 from .places import short
-from .sources import Block, blocks, compression_of, files, packed
+from .sources import Block, blocks, compression_of, packed
 
 NUMBERS = {"whole numbers", "numbers"}
 GAP = "missing"
@@ -62,7 +64,7 @@ def read_json_lines(
             raise SettingsError(
                 "JSON says what its values are.", f"dtype={{{column!r}: {wanted!r}}}", "frame.astype(...) afterwards"
             )
-    names = files(paths)
+    names = files.found(paths, "data/*.jsonl")
     size = blocksize_for(blocksize, names)
     cut: list[Block] = []
     for name in names:

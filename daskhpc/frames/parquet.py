@@ -9,10 +9,10 @@ import dask
 import dask.dataframe
 from dask.delayed import delayed
 
+from .. import files
 from ..errors import InputFileError
-from .csv_files import Paths
+from ..files import Paths
 from .parsing import TEXT, types_as_they_are
-from .sources import files
 
 AT_ONCE = 50
 
@@ -43,7 +43,7 @@ def read_parquet(paths: Paths, columns: Sequence[str] | None = None, **options: 
     """
     import pyarrow
 
-    names = files(paths)
+    names = files.found(paths, "data/*.parquet")
     some = [names[i : i + AT_ONCE] for i in range(0, len(names), AT_ONCE)]
     found = [one for part in dask.compute(*(delayed(_schemas, pure=False)(part) for part in some)) for one in part]
     for one in found:

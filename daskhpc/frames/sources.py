@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import bz2
-import glob
 import gzip
 import lzma
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-from dask.utils import natural_sort_key
 
 from ..errors import InputFileError
 
@@ -92,32 +90,6 @@ def content(path: str, start: int = 0, stop: int = -1, compression: str | None =
     with open(path, "rb") as file:
         file.seek(start)
         return file.read() if stop < 0 else file.read(stop - start)
-
-
-def files(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[str]:
-    """The files of a path, a pattern such as ``data/*.csv``, or a list of both.
-
-    Raises
-    ------
-    InputFileError
-        Where there are none.
-    """
-    given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-    found = [path for one in given for path in _files(os.path.expanduser(os.fspath(one)))]
-    if not found:
-        raise InputFileError("There is no file to read.", "an empty list", "a path, or a pattern such as 'data/*.csv'")
-    return found
-
-
-def _files(path: str) -> list[str]:
-    if os.path.isfile(path):
-        return [os.path.abspath(path)]
-    if os.path.isdir(path):
-        raise InputFileError(f"{path} is a folder.", "", f"a pattern: {os.path.join(path, '*')!r}")
-    found = sorted(filter(os.path.isfile, glob.glob(path, recursive=True)), key=natural_sort_key)
-    if not found:
-        raise InputFileError(f"No file is called {path}.", f"in {Path.cwd()}", "a path, or a pattern: 'data/*.csv'")
-    return [os.path.abspath(name) for name in found]
 
 
 def compression_of(path: str, given: str | None) -> str | None:

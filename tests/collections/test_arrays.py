@@ -19,11 +19,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daskhpc import arrays
-from daskhpc.arrays import hdf5
-from daskhpc.arrays.chunking import LEAST_BYTES, blocks, target_bytes
+from daskhpc.arrays.chunking import blocks
 from daskhpc.arrays.lazy import Lazy
-from daskhpc.capacity import Capacity
+from daskhpc.capacity import LEAST_BYTES, Capacity, chunk_bytes
 from daskhpc.errors import DaskhpcError, InputFileError, SettingsError
+from daskhpc.files import without_locks
 
 MIB, GIB = 2**20, 2**30
 
@@ -45,7 +45,7 @@ def there(threads: int, memory_per_thread: int) -> Capacity:
     ],
 )
 def test_the_size_of_a_chunk_follows_the_cluster(total: int, threads: int, memory: int, bytes_: int) -> None:
-    assert target_bytes(total, there(threads, memory)) == bytes_
+    assert chunk_bytes(total, there(threads, memory)) == bytes_
 
 
 @pytest.mark.parametrize(
@@ -297,10 +297,10 @@ def test_a_package_that_is_not_installed_is_named(
 
 def test_a_file_system_without_locks_is_told_from_a_writer() -> None:
     text = "[Errno {0}] Unable to synchronously open file (unable to lock file, errno = {0}, error message = '...')"
-    assert hdf5.without_locks(OSError(text.format(38)))
-    assert hdf5.without_locks(OSError(text.format(37)))
-    assert not hdf5.without_locks(OSError(text.format(11)))
-    assert not hdf5.without_locks(OSError("truncated file: eof = 96"))
+    assert without_locks(OSError(text.format(38)))
+    assert without_locks(OSError(text.format(37)))
+    assert not without_locks(OSError(text.format(11)))
+    assert not without_locks(OSError("truncated file: eof = 96"))
 
 
 def test_unknown_sizes_are_not_saved(tmp_path: Path) -> None:

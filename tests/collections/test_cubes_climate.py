@@ -168,11 +168,13 @@ def check(folder: Path, years: int, files_per_year: int, resolution: float, comp
     return seconds
 
 
-def test_two_hundred_files(tmp_path: Path, client: Client) -> None:
-    check(tmp_path, 5, 40, 15, 40)
+# Years, files of a year, degrees, files that are compared with plain xarray.
+SETS = {"two hundred": (5, 40, 15, 40)} | (
+    {"five thousand": (50, 100, 5, 500)} if os.environ.get("COLLECTIONS") == "all" else {}
+)
 
 
-@pytest.mark.skipif(os.environ.get("COLLECTIONS") != "all", reason="COLLECTIONS=all opens five thousand files")
 @pytest.mark.timeout(1800)
-def test_five_thousand_files(tmp_path: Path, client: Client) -> None:
-    print(check(tmp_path, 50, 100, 5, 500))
+@pytest.mark.parametrize("name", SETS)
+def test_many_files(name: str, tmp_path: Path, client: Client) -> None:
+    print(check(tmp_path, *SETS[name]))
