@@ -22,7 +22,7 @@ ROOT = Path(daskhpc.__file__).parent
 MODULE_LINES, FUNCTION_LINES = 400, 60
 
 BOTTOM = frozenset({"errors", "config"})
-BELOW = BOTTOM | {"runtime", "launch", "journal", "capacity", "files", "mixed"}
+BELOW = BOTTOM | {"runtime", "launch", "journal", "capacity", "files", "gather", "mixed"}
 COLLECTIONS = ("arrays", "frames", "bags", "cubes", "explaining", "computing", "postfit")
 LAYER_3 = ("parallel", "search", *COLLECTIONS, "ddp", "report", "plots")
 EVERYTHING = frozenset({*BELOW, "cluster", "cli", *LAYER_3})
@@ -36,6 +36,7 @@ MAY: dict[str, frozenset[str]] = {
     "journal": frozenset({"errors"}),
     "capacity": frozenset({"runtime"}),
     "files": frozenset({"errors"}),
+    "gather": frozenset({"errors", "mixed", "runtime"}),
     "mixed": frozenset(),
     "cluster": BOTTOM | {"runtime", "journal"},
     **dict.fromkeys(LAYER_3, BELOW),

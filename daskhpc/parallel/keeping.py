@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 import uuid
+import weakref
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,6 +28,9 @@ from .measured import Measured, Outcome
 from .pool import Call
 
 SYNC_SECONDS = 10.0
+MOST_OPEN = 16
+"""Journals that a process holds open, unless more are in use; each has two files."""
+
 _VALIDATING = "wrapper"  # scikit-learn's, around every public function
 _INNER = frozenset({"daskhpc", "joblib", "sklearn", "contextlib"})
 
@@ -73,6 +77,7 @@ class Keeper:
         self._process = uuid.uuid4().hex[:8]
         self._numbers = itertools.count()
         self._host = socket.gethostname()
+        _keepers.add(self)
 
     def begin(self, label: str) -> Part:
         """A Parallel call begins; what the program has changed since the last one is looked at anew."""
@@ -139,7 +144,8 @@ class SearchKeeper(Keeper):
     """The results of one search or sweep, whose calls have no effects but their results."""
 
 
-_journals: dict[str, Journal] = {}
+_journals: dict[str, Journal] = {}  # the last used last
+_keepers: weakref.WeakSet[Keeper] = weakref.WeakSet()
 _lock = threading.Lock()
 
 
@@ -153,26 +159,39 @@ def opened(folder: str | os.PathLike[str], kind: str, parts: Mapping[str, Any] |
     """
     path = os.path.realpath(folder)
     with _lock:
-        journal = _journals.get(path)
+        journal = _journals.pop(path, None)
         if journal is None or not Path(path).exists():
             if journal is not None:
                 journal.close(0.0)
             if not _journals:
                 atexit.register(close_all)
             journal = _journals[path] = Journal.open(folder, kind, parts, on_problem=_complain)
+            _close_idle()
         else:
+            _journals[path] = journal
             same_work(journal.folder, journal.manifest, kind, parts)
             journal.refresh()
         return journal
+
+
+def _close_idle() -> None:
+    used = {id(keeper.journal) for keeper in list(_keepers)}
+    for path, journal in list(_journals.items())[:-1]:
+        if len(_journals) > MOST_OPEN and id(journal) not in used:
+            _close(_journals.pop(path))
+
+
+def _close(journal: Journal) -> None:
+    unsaved = journal.close()
+    if unsaved:
+        _complain(f"{unsaved} results could not be saved in {journal.folder}: {journal.problem}")
 
 
 def close_all() -> None:
     """Save what is left, and say what could not be."""
     with _lock:
         for journal in _journals.values():
-            unsaved = journal.close()
-            if unsaved:
-                _complain(f"{unsaved} results could not be saved in {journal.folder}: {journal.problem}")
+            _close(journal)
         _journals.clear()
 
 

@@ -16,6 +16,8 @@ from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph
 from dask.utils import parse_bytes
 
+from .placing import Packed
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
@@ -50,6 +52,8 @@ def run(block: Any, model: Any, call: Call, start: int | None = None) -> Any:
         block = block[0]
     if block.shape[0] == 0:
         return call.empty
+    if isinstance(model, Packed):
+        model = model.model()
     with sklearn.config_context(**call.config):
         output = getattr(model, call.method)(block)
     return output if start is None else output.set_axis(pd.RangeIndex(start, start + len(output)), axis=0)
@@ -76,7 +80,7 @@ def whole_rows(X: Any) -> Any:
     return X.rechunk({0: "auto", **merged})
 
 
-def over_blocks(X: Any, model: Delayed, call: Call) -> Any:
+def over_blocks(X: Any, model: Packed | Delayed, call: Call) -> Any:
     """A method's output for all blocks of a Dask array, dataframe or series.
 
     Returns
@@ -92,7 +96,7 @@ def over_blocks(X: Any, model: Delayed, call: Call) -> Any:
     return _arrays(X, model, call, call.empty)
 
 
-def _arrays(X: Any, model: Delayed, call: Call, like: Any) -> Any:
+def _arrays(X: Any, model: Packed | Delayed, call: Call, like: Any) -> Any:
     if is_frame(X):
         return _array_of_frame(X, model, call, like)
     inner = tuple(f"features{axis}" for axis in range(1, X.ndim))
@@ -129,13 +133,14 @@ def _item(outputs: list[Any], place: int) -> Any:
     return outputs[place]
 
 
-def _partitions(X: Any, model: Delayed, call: Call, meta: Any, **options: Any) -> Any:
-    value = model.dask[model.key]
-    # a Future itself: of a Delayed, Dask's dataframes make a task of their own, and its output would travel again
-    return X.map_partitions(run, value if isinstance(value, TaskRef) else model, call, meta=meta, **options)
+def _partitions(X: Any, model: Packed | Delayed, call: Call, meta: Any, **options: Any) -> Any:
+    if isinstance(model, Delayed) and isinstance(value := model.dask[model.key], TaskRef):
+        # a Future itself: of a Delayed, Dask's dataframes make a task of their own, and its output would travel again
+        model = value
+    return X.map_partitions(run, model, call, meta=meta, **options)
 
 
-def _array_of_frame(X: Any, model: Delayed, call: Call, like: Any) -> Any:
+def _array_of_frame(X: Any, model: Packed | Delayed, call: Call, like: Any) -> Any:
     """An array of the outputs for a frame's partitions, whose numbers of rows nobody knows yet.
 
     Notes
@@ -151,7 +156,7 @@ def _array_of_frame(X: Any, model: Delayed, call: Call, like: Any) -> Any:
     return da.Array(graph, name, chunks, dtype=like.dtype, meta=like)
 
 
-def _frame(X: Any, model: Delayed, call: Call) -> Any:
+def _frame(X: Any, model: Packed | Delayed, call: Call) -> Any:
     """A dataframe of the pandas outputs for an array's blocks; its index counts all rows where that is known."""
     sizes = X.chunks[0]
     known = not any(np.isnan(size) for size in sizes)

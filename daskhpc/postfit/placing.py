@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import threading
+from dataclasses import dataclass, field
 from typing import Any
 
 import cloudpickle
@@ -12,36 +14,90 @@ from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph
 
 IN_GRAPH_BYTES = 4 << 20
-"""A model of up to so many bytes, pickled, is one task of the graph; a larger one is sent ahead to the workers."""
+"""A model of up to so many bytes, pickled, is in the graph; a larger one is sent ahead to the workers."""
+
+CARRIED_BYTES = 256 << 20
+"""A model is carried by the tasks where those of a graph carry no more than this; one second or less of the
+scheduler's time."""
+
+KEPT = 4
+"""Carried models that a process keeps."""
 
 
-def placed(model: Any, client: Any, before: Delayed | None = None) -> Delayed:
-    """A model as one lazy value, named by its content, that any number of tasks can take.
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A pickled model, named by its content, as an argument of tasks."""
+
+    key: str
+    payload: bytes = field(compare=False, repr=False)
+
+    def __dask_tokenize__(self) -> str:
+        return self.key
+
+    def model(self) -> Any:
+        """The model, unpickled once in each process."""
+        with _unpacking:
+            model = _unpacked.pop(self.key, None)
+            if model is None:
+                model = pickle.loads(self.payload)
+            _unpacked[self.key] = model
+            if len(_unpacked) > KEPT:
+                del _unpacked[next(iter(_unpacked))]
+        return model
+
+
+_unpacked: dict[str, Any] = {}
+_unpacking = threading.Lock()
+
+
+def handed(model: Any, blocks: int, client: Any, before: Any = None) -> Packed | Delayed:
+    """A model as so many tasks take it: packed in each of them, or lazy.
 
     Parameters
     ----------
     model : object
-        A fitted model. It is copied as it is now: what changes it later does not change the lazy value.
+        A fitted model. It is copied as it is now: what changes it later does not change what is given back.
+    blocks : int
+        The number of tasks.
     client : distributed.Client or None
         The current client.
-    before : Delayed, optional
-        What this function returned before; given back where it is of the same content and still there.
+    before : object, optional
+        What this function returned before; given back where it is lazy, of the same content and still there.
+
+    Notes
+    -----
+    Dask fuses a task that has one input with what makes that input, so that a block is made and predicted in one go. A
+    lazy model is a second input.
+    """
+    packed = _packed(model)
+    if len(packed.payload) <= min(IN_GRAPH_BYTES, CARRIED_BYTES // max(1, blocks)):
+        return packed
+    return _placed(model, packed, client, before)
+
+
+def placed(model: Any, client: Any) -> Delayed:
+    """A model, copied as it is now, as one lazy value.
 
     Returns
     -------
     Delayed
         With a client and a model larger than `IN_GRAPH_BYTES`, it refers to a Future that every worker process has.
-
-    Notes
-    -----
-    A small model is one task that unpickles it: one worker runs that, the others copy the result, and after the loss of
-    a worker it is run again.
+        A smaller one is a task that unpickles it: one worker runs that, the others copy the result, and after the loss
+        of a worker it is run again.
     """
+    return _placed(model, _packed(model), client, None)
+
+
+def _packed(model: Any) -> Packed:
     payload = cloudpickle.dumps(model, protocol=5)
-    key = f"model-{xxhash.xxh3_128_hexdigest(payload)}"
-    if client is None or client.asynchronous or len(payload) <= IN_GRAPH_BYTES:
-        return _lazy(key, {key: Task(key, pickle.loads, payload)})
-    if before is not None and before.key == key and _there(client, key):
+    return Packed(f"model-{xxhash.xxh3_128_hexdigest(payload)}", payload)
+
+
+def _placed(model: Any, packed: Packed, client: Any, before: Any) -> Delayed:
+    key = packed.key
+    if client is None or client.asynchronous or len(packed.payload) <= IN_GRAPH_BYTES:
+        return _lazy(key, {key: Task(key, pickle.loads, packed.payload)})
+    if isinstance(before, Delayed) and before.key == key and _there(client, key):
         return before
     return _lazy(key, client.scatter({key: model}, broadcast=True))
 

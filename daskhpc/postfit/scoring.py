@@ -13,8 +13,9 @@ from sklearn.metrics import check_scoring
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 
+from ..capacity import current_client
 from ..errors import SettingsError
-from .gather import brought
+from ..gather import brought
 from .sums import SUMS, summed
 
 _LABELS = "Scikit-learn's scorer needs all labels and predictions in one process, and they do not fit its memory."
@@ -96,7 +97,7 @@ def score_of(wrapper: Any, estimator: Any, X: Any, y: Any, compute: bool, sample
         return _whole(estimator, X, y, compute, sample_weight)
     scorer = checked(estimator, scoring)
     if not is_dask_collection(X):
-        y, sample_weight = brought(_LABELS, _TODO, y, sample_weight)
+        y, sample_weight = _here(_LABELS, y=y, sample_weight=sample_weight).values()
     if sample_weight is None and isinstance(scoring, str) and scoring in SUMS and hasattr(estimator, "predict"):
         total = summed(scoring, y, wrapper.predict(X))
         if total is not None:
@@ -110,16 +111,18 @@ def score_of(wrapper: Any, estimator: Any, X: Any, y: Any, compute: bool, sample
                 f"scoring={scoring!r}",
                 "compute=True",
             )
-        y, weight = brought(_LABELS, _TODO, y, weight)
+        whole = _here(_LABELS, y=y, **weight)
+        y, weight = whole.pop("y"), whole
 
         def ask(name: str, data: Any) -> Any:
-            return brought(_LABELS, _TODO, {name: getattr(wrapper, name)(data)})[0][name]
+            return _here(_LABELS, **{name: getattr(wrapper, name)(data)})[name]
 
         return scorer(Answered(estimator, {}, ask), X, y, **weight)
     answers = {name: getattr(wrapper, name)(X) for name in names}
     if compute:
-        answers, y, weight = brought(_LABELS, _TODO, answers, y, weight)
-        return _apply(scorer, estimator, answers, y, weight)
+        whole = _here(_LABELS, **answers, y=y, **weight)
+        answers, y = {name: whole.pop(name) for name in answers}, whole.pop("y")
+        return _apply(scorer, estimator, answers, y, whole)
     return dask.delayed(_apply)(scorer, estimator, answers, y, weight)
 
 
@@ -132,8 +135,12 @@ def _whole(estimator: Any, X: Any, y: Any, compute: bool, sample_weight: Any) ->
     more = {} if sample_weight is None else {"sample_weight": sample_weight}
     if not compute:
         return dask.delayed(estimator.score)(X, y, **more)
-    X, y, more = brought(_WHOLE, _TODO, X, y, more)
-    return estimator.score(X, y, **more)
+    whole = _here(_WHOLE, X=X, y=y, **more)
+    return estimator.score(whole.pop("X"), whole.pop("y"), **whole)
+
+
+def _here(purpose: str, **data: Any) -> dict[str, Any]:
+    return brought(data, current_client(), purpose, _TODO)
 
 
 def _methods(scorer: Any, estimator: Any) -> set[str] | None:

@@ -17,11 +17,11 @@ from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted
 
 from ..capacity import current_client
+from ..gather import brought
 from .blocks import Call, is_frame, over_blocks, whole_rows
 from .cubes import bare, is_cube, labelled
 from .example import empty_like, output_for_one_row, row_of
-from .gather import brought
-from .placing import placed
+from .placing import handed
 from .scoring import checked, score_of
 
 _FIT = "Scikit-learn fits data that are whole in one process, and these Dask collections do not fit its memory."
@@ -85,7 +85,7 @@ class ParallelPostFit(dask_ml.wrappers.ParallelPostFit):  # type: ignore[misc]
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def __getstate__(self) -> Any:
-        return {name: value for name, value in super().__getstate__().items() if name != "_placed"}
+        return {name: value for name, value in super().__getstate__().items() if name != "_handed"}
 
     def __sklearn_tags__(self) -> Any:
         return super().__sklearn_tags__() if self.estimator is None else copy.deepcopy(get_tags(self.estimator))
@@ -130,7 +130,8 @@ class ParallelPostFit(dask_ml.wrappers.ParallelPostFit):  # type: ignore[misc]
             checked(model, self.scoring)
         X, y = bare(X), bare(y)
         if _all_of_scikit_learn(model):
-            X, y, kwargs = brought(_FIT, _FIT_TODO, X, y, kwargs)
+            data = brought({"X": X, "y": y, **kwargs}, current_client(), _FIT, _FIT_TODO)
+            X, y, kwargs = data.pop("X"), data.pop("y"), data
         getattr(model, method)(X, y, **kwargs)
         self.estimator_ = model
         self._example = row_of(X)
@@ -182,7 +183,7 @@ class ParallelPostFit(dask_ml.wrappers.ParallelPostFit):  # type: ignore[misc]
             Where labels and predictions do not fit the memory of this process, and the score is none of those that
             are summed over the blocks: accuracy, r2, and the negative mean squared and absolute errors.
         """
-        X, y, model = bare(X), bare(y), self._model()
+        X, y, sample_weight, model = bare(X), bare(y), bare(sample_weight), self._model()
         if not any(map(is_dask_collection, (X, y, sample_weight))):
             weight = {} if sample_weight is None else {"sample_weight": sample_weight}
             return checked(model, self.scoring)(model, X, y, **weight) if self.scoring else model.score(X, y, **weight)
@@ -199,8 +200,8 @@ class ParallelPostFit(dask_ml.wrappers.ParallelPostFit):  # type: ignore[misc]
         X = whole_rows(X)
         if meta is None:
             meta = output_for_one_row(model, method, X, vars(self).get("_example"))
-        self._placed = placed(model, current_client(), vars(self).get("_placed"))
-        return over_blocks(X, self._placed, Call(method, empty_like(meta), sklearn.get_config()))
+        self._handed = handed(model, X.npartitions, current_client(), vars(self).get("_handed"))
+        return over_blocks(X, self._handed, Call(method, empty_like(meta), sklearn.get_config()))
 
 
 def _all_of_scikit_learn(estimator: Any) -> bool:

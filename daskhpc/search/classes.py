@@ -13,13 +13,20 @@ import joblib
 from sklearn import model_selection
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 
+from ..gather import brought
 from .checkpoint import finish, kept
 from .choice import chosen_client
-from .data import brought
 
 if TYPE_CHECKING:
     from distributed import Client
 
+
+_WHOLE = "A search needs its data whole on the client, and these Dask collections do not fit its memory."
+_TODO = (
+    "a sample, such as X.sample(frac=0.1) of a dataframe or X[:100_000] of an array; or, for all of the data, one "
+    "model without a search: daskhpc.Incremental(estimator).fit(X, y) fits it block by block, "
+    "daskhpc.ParallelPostFit(estimator) predicts on all of X after a fit to a sample"
+)
 
 _MORE = """
 The parameters, attributes and methods are those of ``sklearn.model_selection.{name}``, and these:
@@ -100,7 +107,7 @@ class ClusterSearch:
             Where the checkpoint cannot be used, or is of other work: what differs is named.
         """
         client = chosen_client(self.scheduler)
-        data = brought({"X": X, "y": y, **params}, client)
+        data = brought({"X": X, "y": y, **params}, client, _WHOLE, _TODO)
         with kept(self, data) as keeper, _engine(client, self.progress, type(self).__name__, keeper):
             super().fit(**data)  # type: ignore[misc]
         if keeper is not None:

@@ -9,6 +9,7 @@ on the machine meanwhile. Prints the tables of docs/explain.md:
 
 from __future__ import annotations
 
+import operator
 import sys
 import tempfile
 import time
@@ -126,9 +127,11 @@ def files(folder: Path, kind: str, count: int = 8, rows: int = 1_000_000) -> str
     target.mkdir()
     for number in range(count):
         part = table(rows)
+        if kind == "ordered":
+            part["time"] = np.arange(number * rows, (number + 1) * rows)
         if kind == "csv":
             pyarrow.csv.write_csv(pyarrow.Table.from_pandas(part), target / f"{number:03}.csv")
-        elif kind == "parquet":
+        elif kind in ("parquet", "ordered"):
             part.to_parquet(target / f"{number:03}.parquet")
         else:
             (target / f"{number:03}.txt").write_text("\n".join(map(str, part["x"][: rows // 2])))
@@ -296,14 +299,41 @@ def object_columns(folder: Path) -> tuple[Any, Any]:
 
 
 def exploding_rechunk(folder: Path) -> tuple[Any, Any]:
-    x = normal(6000, 6000, chunks=(100, 6000))
-    return x.rechunk((6000, 100), method="tasks").sum(), x.rechunk((6000, 100), method="p2p").sum()
+    x = normal(8000, 8000, chunks=(40, 8000))
+    return x.rechunk((8000, 40), method="tasks").sum(), x.rechunk((8000, 40), method="p2p").sum()
 
 
 def shuffled_merge(folder: Path) -> tuple[Any, Any]:
     left = dd.read_parquet(files(folder, "parquet", 8, 200_000))
     right = dd.from_pandas(table(1000)[["key", "y"]].rename(columns={"y": "z"}), npartitions=8)
     return left.merge(right, on="key").z.sum(), left.merge(right.repartition(npartitions=1), on="key").z.sum()
+
+
+def ordered_index(folder: Path) -> tuple[Any, Any]:
+    frame = dd.read_parquet(files(folder, "ordered", 8, 500_000))
+    return frame.set_index("time").x.cumsum().sum(), frame.set_index("time", sorted=True).x.cumsum().sum()
+
+
+def first_of_sorted(folder: Path) -> tuple[Any, Any]:
+    frame = dd.read_parquet(files(folder, "ordered", 8, 500_000))
+    return frame.sort_values("x", ascending=False), frame.nlargest(10, "x")
+
+
+def applied_groups(folder: Path) -> tuple[Any, Any]:
+    groups = dd.read_parquet(files(folder, "ordered", 8, 500_000)).groupby("group")
+    return groups.apply(lambda group: group.x.mean(), meta=("x", float)), groups.x.mean()
+
+
+def grouped_bag(folder: Path) -> tuple[Any, Any]:
+    bag = db.from_sequence(range(1_000_000), npartitions=8)
+    return (
+        bag.groupby(lambda i: i % 10).map(lambda pair: (pair[0], sum(pair[1]))),
+        bag.foldby(lambda i: i % 10, operator.add, 0, operator.add, 0),
+    )
+
+
+def many_tasks(folder: Path) -> tuple[Any, Any]:
+    return normal(14_000, 14_000, chunks=40).sum(), normal(14_000, 14_000, chunks=2000).sum()
 
 
 def data_in_graph(folder: Path) -> tuple[Any, Any]:
@@ -319,8 +349,13 @@ ADVICE: dict[str, Callable[[Path], tuple[Any, Any]]] = {
     "large-result": large_result,
     "object-columns": object_columns,
     "rechunk": exploding_rechunk,
-    "shuffle": shuffled_merge,
+    "shuffle, merge": shuffled_merge,
+    "shuffle, set_index": ordered_index,
+    "shuffle, sort_values": first_of_sorted,
+    "shuffle, groupby.apply": applied_groups,
+    "shuffle, bag.groupby": grouped_bag,
     "data-in-graph": data_in_graph,
+    "many-tasks": many_tasks,
 }
 
 
@@ -331,10 +366,11 @@ def follow(client: Client, code: str, folder: Path) -> list[str]:
     lines = []
     for name, obj in zip(("as it was", "as advised"), ADVICE[code](folder), strict=True):
         warm_up(client, folder)
-        work = explain(obj).work
+        found = explain(obj)
+        work, said = found.work, code.partition(",")[0] in {each.code for each in found.advice}
         tasks, peak, seconds = measured(client, obj)
-        sizes = f"{work.result} | {work.embedded / MIB:,.1f}"
-        lines.append(f"| {code} | {name} | {tasks:,} | {seconds:.2f} | {peak / MIB:,.0f} | {sizes} |")
+        figures = f"{tasks:,} | {seconds:.2f} | {peak / MIB:,.0f} | {work.result} | {work.embedded / MIB:,.1f}"
+        lines.append(f"| {code} | {name} | {'yes' if said else 'no'} | {figures} |")
     return lines
 
 
@@ -349,11 +385,11 @@ def main(words: list[str]) -> None:
         client.register_plugin(Counter())
         if "advice" in words:
             print(
-                "| advice | | tasks | seconds | peak, MiB | result | data in the tasks, MiB |",
-                "|---|---|---|---|---|---|---|",
+                "| advice | | given | tasks | seconds | peak, MiB | result | data in the tasks, MiB |",
+                "|---|---|---|---|---|---|---|---|",
                 sep="\n",
             )
-            for code in [each for each in ADVICE if each in words] or ADVICE:
+            for code in [each for each in ADVICE if any(word in each for word in words)] or ADVICE:
                 print("\n".join(follow(client, code, Path(folder))), flush=True)
             return
         print("| work | tasks | exact | peak said, MiB | peak measured, MiB | said / measured |")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import threading
@@ -213,3 +214,24 @@ def test_a_folder_of_another_kind(client: Any, tmp_path: Path) -> None:
 def test_options_have_names() -> None:
     with pytest.raises(SettingsError, match="checkpoint="):
         joblib.parallel_config(backend="daskhpc", chekpoint="there")
+
+
+def test_few_journals_stay_open(tmp_path: Path) -> None:
+    """Those that are in use, and some that may be used again."""
+    keeping.close_all()
+    used = keeping.Keeper(keeping.opened(tmp_path / "used", "calls"))
+    for number in range(3 * keeping.MOST_OPEN):
+        for _ in range(2):
+            with parallel_config(backend="daskhpc", checkpoint=tmp_path / str(number)):
+                assert Parallel(n_jobs=2)(delayed(abs)(value) for value in (-1, -2)) == [1, 2]
+        gc.collect()
+    folders = {target for target in open_files() if str(tmp_path) in target}
+    assert len(folders) <= 2 * (keeping.MOST_OPEN + 1)
+    part = used.begin("still open")
+    used.end(part, aborted=False)
+    assert any(str(tmp_path / "used") in target for target in open_files())
+
+
+def open_files() -> list[str]:
+    names = [os.path.join("/proc/self/fd", name) for name in os.listdir("/proc/self/fd")]
+    return [os.readlink(name) for name in names if os.path.lexists(name)]

@@ -33,8 +33,8 @@ from sklearn.utils.estimator_checks import check_estimator
 
 from daskhpc import search
 from daskhpc.errors import DaskhpcError, DataTooLargeError, SettingsError
+from daskhpc.gather import brought, fits, is_dask
 from daskhpc.search.choice import chosen_client
-from daskhpc.search.data import brought, fits, is_dask
 
 pytestmark = pytest.mark.filterwarnings("ignore:The total space of parameters")
 
@@ -285,6 +285,10 @@ def noted(block: Any) -> Any:
     return block
 
 
+def bring(data: dict[str, Any], client: Any) -> dict[str, Any]:
+    return brought(data, client, "Too large.", "a sample")
+
+
 class TestDaskData:
     def test_what_is_dask(self) -> None:
         frame = dd.from_pandas(pd.DataFrame({"a": [1, 2]}), npartitions=2)
@@ -294,7 +298,7 @@ class TestDaskData:
     def test_what_arrays_share_is_computed_once(self, client: Client) -> None:
         whole = da.ones((10, 3), chunks=(5, 3)).map_blocks(noted, meta=np.empty((0, 0)))
         computed.clear()
-        out = brought({"X": whole[:, :2], "y": whole[:, 2], "weight": whole[:, 2][whole[:, 0] > 0]}, client)
+        out = bring({"X": whole[:, :2], "y": whole[:, 2], "weight": whole[:, 2][whole[:, 0] > 0]}, client)
         assert [value.shape for value in out.values()] == [(10, 2), (10,), (10,)]
         assert computed == [5, 5]
 
@@ -307,7 +311,7 @@ class TestDaskData:
         lazy = dd.from_pandas(frame, npartitions=2)
         weight = da.arange(10, chunks=5)
         values = {"w": -weight, "X": lazy, "y": lazy.a, "weight": weight, "groups": [1, 2], "z": None}
-        out = brought(values, client)
+        out = bring(values, client)
         assert list(out) == list(values)
         assert out["X"].a.tolist() == out["y"].tolist() == out["weight"].tolist() == list(range(10))
         assert out["w"].tolist() == [-number for number in range(10)]  # Dask gives such a mixture in another order
@@ -320,11 +324,11 @@ class TestDaskData:
     def test_what_is_measured_does_not_depend_on_what_dask_measured_before(self, client: Client) -> None:
         sizeof(np.sum)  # of a type that cannot be pickled, and Dask's function remembers it
         frame = dd.from_pandas(pd.DataFrame({"a": [1, 2]}), npartitions=2)
-        assert brought({"X": frame}, client)["X"].a.tolist() == [1, 2]
+        assert bring({"X": frame}, client)["X"].a.tolist() == [1, 2]
 
     def test_unknown_chunks(self, client: Client) -> None:
         x = da.arange(10, chunks=5)
-        assert brought({"X": x[x > 3]}, client)["X"].tolist() == [4, 5, 6, 7, 8, 9]
+        assert bring({"X": x[x > 3]}, client)["X"].tolist() == [4, 5, 6, 7, 8, 9]
 
     def test_a_search_takes_them(self, iris: Any) -> None:
         X, y = da.from_array(iris[0], chunks=50), da.from_array(iris[1], chunks=50)
@@ -347,10 +351,10 @@ class TestDaskData:
 
     def test_what_is_measured_does_not_fit(self, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
         frame = dd.from_pandas(pd.DataFrame({"a": np.arange(100_000.0)}), npartitions=3)
-        monkeypatch.setattr("daskhpc.search.data.spare_memory", lambda: 1_000_000)
+        monkeypatch.setattr("daskhpc.gather.spare_memory", lambda: 1_000_000)
         with pytest.raises(DataTooLargeError, match=r"X 7\d\d.* kiB"):
-            brought({"X": frame}, client)
-        assert brought({"X": frame.head(10, compute=False)}, client)["X"].a.tolist() == list(range(10))
+            bring({"X": frame}, client)
+        assert bring({"X": frame.head(10, compute=False)}, client)["X"].a.tolist() == list(range(10))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import flavors
 import pandas as pd
 import pytest
 from bed import SlurmBed
@@ -403,8 +404,9 @@ def test_plain_python_uses_one_node_and_says_so(submit: Submit) -> None:
     assert "daskhpc run 'my program.py'" in job.err
 
 
-def test_the_dask_ml_tutorial(submit: Submit, flavor: Flavor) -> None:
+def test_the_dask_ml_tutorial(submit: Submit) -> None:
     """Unmodified under ``daskhpc run``; under srun alone it is dask-mpi's own."""
+    flavor = flavors.mpich()
     shutil.copy(REPOSITORY / "tests/mpi/dask_ml_tutorial.py", submit.folder / "tutorial.py")
     lines = f"{PYTHON} -m daskhpc run tutorial.py\n{SRUN} --ntasks=4 --mpi={flavor.pmi} {PYTHON} tutorial.py\n"
     job = submit.batch(lines, *TWO, env=flavor.env, timeout=150)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 import sklearn
+from background import Ended, Started
 
 SEARCHES = (
     "model_selection.tests.test_search",
@@ -108,31 +106,25 @@ SUITES = {
 }
 
 
-@pytest.mark.parametrize("name", SUITES)
-def test_the_tests_of_scikit_learn(name: str, tmp_path: Path) -> None:
-    suite = SUITES[name]
+def suite(folder: Path, name: str) -> Started:
+    """How a suite is run."""
+    modules, switches, _, excluded = SUITES[name]
     there = Path(sklearn.__file__).parent
-    env = {
-        **os.environ,
-        **{f"SEARCH_{switch}": "1" for switch in suite.switches},
-        "SEARCH_EXCLUDED": json.dumps(suite.excluded),
-        "PYTHONPATH": os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")])),
-        "OMP_NUM_THREADS": "1",
-        "SKLEARN_TESTS_GLOBAL_RANDOM_SEED": "42",
-    }
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "pytest", "-c", os.devnull, "-p", "swapped", "-p", "no:cacheprovider"),
-            *("-p", "no:warnings", "-q", "--tb=native", "--timeout=60", "--pyargs"),
-            *(f"sklearn.{m}" for m in suite.modules if there.joinpath(*m.split(".")).with_suffix(".py").exists()),
-        ],
-        cwd=tmp_path,
-        env=env,
-        capture_output=True,
-        text=True,
-        timeout=280,
+    present = [m for m in modules if there.joinpath(*m.split(".")).with_suffix(".py").exists()]
+    return Started(
+        ["-p", "swapped", "--timeout=60", "--pyargs", *(f"sklearn.{module}" for module in present)],
+        {
+            **{f"SEARCH_{switch}": "1" for switch in switches},
+            "SEARCH_EXCLUDED": json.dumps(excluded),
+            "SKLEARN_TESTS_GLOBAL_RANDOM_SEED": "42",
+        },
+        folder,
     )
-    said = done.stdout[-20_000:] + done.stderr[-2_000:]
-    assert done.returncode == 0, said
-    passed = re.findall(r"(\d+) passed", done.stdout)
-    assert int(passed[-1]) >= suite.least, said
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", SUITES)
+def test_the_tests_of_scikit_learn(name: str, ended: Ended) -> None:
+    assert ended.code == 0, ended.said
+    passed = re.findall(r"(\d+) passed", ended.out)
+    assert int(passed[-1]) >= SUITES[name].least, ended.said

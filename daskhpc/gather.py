@@ -1,16 +1,16 @@
-"""Dask collections as data of a search: brought to the client where they fit."""
+"""Dask collections brought into this process, where they fit it."""
 
 from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from numbers import Integral
 from typing import Any
 
-from ..errors import DataTooLargeError
-from ..mixed import in_order
-from ..runtime import spare_memory
+from .errors import DataTooLargeError
+from .mixed import in_order
+from .runtime import spare_memory
 
 JOINING = 2
 """Bytes that bringing a collection takes, over its size: its pieces, and the whole that they are joined to."""
@@ -26,15 +26,17 @@ def is_dask(value: Any) -> bool:
     return "dask" in sys.modules and any(kind.__module__.split(".")[0] == "dask" for kind in type(value).__mro__)
 
 
-def brought(data: Mapping[str, Any], client: Any) -> dict[str, Any]:
+def brought(data: Mapping[str, Any], client: Any, purpose: str, todo: str) -> dict[str, Any]:
     """Data with every Dask collection among them computed, all in one go; what is not Dask's is left as it is.
 
     Parameters
     ----------
     data : Mapping[str, Any]
-        What a search is fitted to, by name.
+        By name: collections, lists of them, or anything else.
     client : distributed.Client or None
         What computes; None: what Dask would use.
+    purpose, todo : str
+        First and last part of the error: what needs them, and what to type instead.
 
     Returns
     -------
@@ -44,9 +46,10 @@ def brought(data: Mapping[str, Any], client: Any) -> dict[str, Any]:
     Raises
     ------
     DataTooLargeError
-        Where they do not fit the memory that this process may still take.
+        Where they do not fit the memory that this process may still take. Nothing is computed where their metadata say
+        so; otherwise the workers compute them, and tell how large they are.
     """
-    lazy = {name: value for name, value in data.items() if is_dask(value)}
+    lazy = dict(_lazy(data))
     if not lazy:
         return dict(data)
     import dask
@@ -54,13 +57,32 @@ def brought(data: Mapping[str, Any], client: Any) -> dict[str, Any]:
     with dask.config.set({} if client is None else {"scheduler": client}), warnings.catch_warnings():
         # Dask warns about arrays and frames in one call, which is what computes what they share once
         warnings.filterwarnings("ignore", "Computing mixed collections", UserWarning)
-        sizes = {name: _known_size(value) for name, value in lazy.items()}
+        sizes = {place: _known_size(value) for place, value in lazy.items()}
         if None in sizes.values():
             if client is not None:  # the workers keep them, so that they are computed once
                 lazy = dict(zip(lazy, in_order(dask.persist, [*lazy.values()], traverse=False), strict=True))
             sizes = _measured_sizes(lazy)
-        _refuse_too_large({name: size or 0 for name, size in sizes.items()}, spare_memory())
-        return {**data, **dict(zip(lazy, in_order(dask.compute, [*lazy.values()], traverse=False), strict=True))}
+        _refuse_too_large(sizes, spare_memory(), purpose, todo)
+        values = dict(zip(lazy, in_order(dask.compute, [*lazy.values()], traverse=False), strict=True))
+    whole = {name: [*value] if (name, 0) in values else value for name, value in data.items()}
+    for (name, place), value in values.items():
+        if place is None:
+            whole[name] = value
+        else:
+            whole[name][place] = value
+    return whole
+
+
+Place = tuple[str, int | None]
+
+
+def _lazy(data: Mapping[str, Any]) -> Iterator[tuple[Place, Any]]:
+    """The collections among the data, by name, and place where there is a list of them."""
+    for name, value in data.items():
+        if is_dask(value):
+            yield (name, None), value
+        elif isinstance(value, list) and value and all(map(is_dask, value)):
+            yield from (((name, place), each) for place, each in enumerate(value))
 
 
 def _known_size(value: Any) -> int | None:
@@ -71,14 +93,14 @@ def _known_size(value: Any) -> int | None:
     return int(nbytes)
 
 
-def _measured_sizes(collections: Mapping[str, Any]) -> dict[str, int | None]:
+def _measured_sizes(collections: Mapping[Place, Any]) -> dict[Place, int | None]:
     """Bytes of collections, measured where their partitions are."""
     import dask
     from dask.delayed import delayed
 
     measure = delayed(_bytes, pure=True)
-    sizes = {name: [measure(piece) for piece in _pieces(value)] for name, value in collections.items()}
-    return {name: sum(pieces) for name, pieces in dask.compute(sizes)[0].items()}
+    sizes = [[measure(piece) for piece in _pieces(value)] for value in collections.values()]
+    return {place: sum(pieces) for place, pieces in zip(collections, dask.compute(sizes)[0], strict=True)}
 
 
 def _bytes(piece: Any) -> int:
@@ -96,17 +118,17 @@ def _pieces(value: Any) -> list[Any]:
     return list(pieces.ravel()) if hasattr(pieces, "ravel") else list(pieces)
 
 
-def _refuse_too_large(sizes: Mapping[str, int], available: int) -> None:
-    nbytes = sum(sizes.values())
-    if fits(nbytes, available):
+def _refuse_too_large(sizes: Mapping[Place, int | None], available: int, purpose: str, todo: str) -> None:
+    known = {place: size or 0 for place, size in sizes.items()}
+    if fits(sum(known.values()), available):
         return
     from dask.utils import format_bytes
 
-    each = ", ".join(f"{name} {format_bytes(size)}" for name, size in sizes.items())
+    names = dict.fromkeys(name for name, _ in known)
+    total = {name: sum(size for (owner, _), size in known.items() if owner == name) for name in names}
+    each = ", ".join(f"{name} {format_bytes(size)}" for name, size in total.items())
     raise DataTooLargeError(
-        "A search needs its data whole on the client, and these Dask collections do not fit its memory.",
+        purpose,
         f"{each}; bringing them takes {JOINING} times their size, {format_bytes(available)} is available",
-        "a sample, such as X.sample(frac=0.1) of a dataframe or X[:100_000] of an array; or, for all of the data, one "
-        "model without a search: daskhpc.Incremental(estimator).fit(X, y) fits it block by block, "
-        "daskhpc.ParallelPostFit(estimator) predicts on all of X after a fit to a sample",
+        todo,
     )

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import joblib
+import pytest
+from background import Ended, Started
 from sklearn.utils.fixes import parse_version
 
 LEAST = 200
+OUTCOMES = "outcomes.json"
 KNOWN = parse_version(joblib.__version__) >= parse_version("1.6")
 """Whether the tables are of this joblib: an older one lacks some of the tests."""
 
@@ -70,35 +70,22 @@ def excluded(test: str) -> bool:
     return any(test.startswith(name) for name in EXCLUDED)
 
 
-def test_the_tests_of_joblib(tmp_path: Path) -> None:
-    (tmp_path / "test_swapped.py").write_text(swapped())
-    outcomes = tmp_path / "outcomes.json"
-    here = Path(__file__).parent
-    paths = [tmp_path, here, here.parent, os.environ.get("PYTHONPATH")]
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "pytest", "-c", os.devnull, "-p", "joblib_plugin", "-p", "no:cacheprovider"),
-            # Tracebacks that pytest writes itself need the syntax tree of each module, too deep for some here.
-            *("-p", "no:warnings", "-q", "--tb=native", "--timeout=40", "test_swapped.py"),
-        ],
-        cwd=tmp_path,
-        env={
-            **os.environ,
-            "JOBLIB_OUTCOMES": str(outcomes),
-            "PYTHONPATH": os.pathsep.join(str(path) for path in paths if path),
-            **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
-        },
-        capture_output=True,
-        text=True,
-        timeout=280,
-    )
-    said = done.stdout[-20_000:] + done.stderr[-2_000:]
-    assert outcomes.exists(), said
-    ended: dict[str, str] = json.loads(outcomes.read_text())
-    failed = [test for test, outcome in ended.items() if outcome == "failed" and not excluded(test)]
-    assert not failed, f"{failed}\n{said}"
-    passed = [test for test, outcome in ended.items() if outcome == "passed"]
-    assert len(passed) >= LEAST or not KNOWN, said
+def suite(folder: Path) -> Started:
+    """How joblib's tests are run."""
+    (folder / "test_swapped.py").write_text(swapped())
+    outcomes = {"JOBLIB_OUTCOMES": str(folder / OUTCOMES)}
+    return Started(["-p", "joblib_plugin", "--timeout=40", "test_swapped.py"], outcomes, folder)
+
+
+@pytest.mark.timeout(900)
+def test_the_tests_of_joblib(ended: Ended) -> None:
+    outcomes = ended.folder / OUTCOMES
+    assert outcomes.exists(), ended.said
+    tests: dict[str, str] = json.loads(outcomes.read_text())
+    failed = [test for test, outcome in tests.items() if outcome == "failed" and not excluded(test)]
+    assert not failed, f"{failed}\n{ended.said}"
+    passed = [test for test, outcome in tests.items() if outcome == "passed"]
+    assert len(passed) >= LEAST or not KNOWN, ended.said
     for name in EXCLUDED if KNOWN else ():
-        still = [test for test in ended if test.startswith(name) and ended[test] == "failed"]
+        still = [test for test in tests if test.startswith(name) and tests[test] == "failed"]
         assert still, f"{name} is excluded, but joblib has no such test or it passes"
