@@ -108,6 +108,7 @@ class CappedNanny(Nanny):  # type: ignore[misc]
         self._failures = 0
         self._private_memory_only()
         self._missed = 0
+        self._asked = False
         self.periodic_callbacks["daskhpc-alive"] = PeriodicCallback(self._see_that_it_lives, _ALIVE_MS)
         if self.pre_spawn_env.get("MALLOC_TRIM_THRESHOLD_") == _DASKS_TRIM_THRESHOLD:
             self.pre_spawn_env.update(allocator(self.memory_manager.memory_limit, self.nthreads))
@@ -152,12 +153,13 @@ class CappedNanny(Nanny):  # type: ignore[misc]
                 await self.instantiate()
 
     async def _on_worker_exit(self, exitcode: int) -> None:
-        """Say how the worker process ended before another is started."""
+        """Say how the worker process ended before another is started, unless it was to end."""
+        asked, self._asked = self._asked, False
         limit = self.memory_manager.memory_limit if self._over_limit else None
         self._over_limit = False
         host, cause = gethostname(), cause_of_exit(exitcode, limit)
         message = {"worker": self.worker_address, "host": host, "cause": cause}
-        if self.status not in (Status.closing, Status.closed):
+        if not asked and self.status not in (Status.closing, Status.closed):
             logger.warning("Worker process %s on %s: %s", self.worker_address or self.name, host, cause)
             with contextlib.suppress(Exception):
                 self.log_event(WORKER_EXIT_TOPIC, message)
@@ -176,6 +178,7 @@ class CappedNanny(Nanny):  # type: ignore[misc]
     async def kill(self, timeout: float = 5, reason: str = "nanny-kill") -> None:
         """Stop the worker process without waiting for its running tasks."""
         if self.process is not None:
+            self._asked = self.process.is_alive()
             await self.process.kill(timeout=timeout, executor_wait=False, reason=reason)
 
 

@@ -118,7 +118,9 @@ def collection_name(key: Any) -> str:
 def shuffles_of(collections: Sequence[Any], graph: Graph) -> list[str]:
     """What moves rows between partitions: ``"set_index"``, ``"sort_values"``, ``"merge"``, ``"groupby.apply"`` ..."""
     kinds = {type(node).__name__ for node in graph.expressions}
-    found = ["bag.groupby"] if any(key_name(key).startswith("groupby-collect") for key in graph.tasks) else []
+    # Of a bag, through files or from task to task; those of dataframes have other names.
+    bags = ("groupby-collect", "shuffle-join")
+    found = ["bag.groupby"] if any(key_name(key).startswith(bags) for key in graph.tasks) else []
     if not any("Shuffle" in kind or kind == "HashJoinP2P" for kind in kinds):
         return found
     asked = set()

@@ -76,7 +76,8 @@ def made(task: Any, arguments: Sequence[Guess], literals: Sequence[Any]) -> Gues
     be as large as the largest of what it takes.
     """
     name = function_name(task.func)
-    result = _reduced(task, arguments) or _RULES.get(name, _largest)(arguments, literals)
+    reduced = _reduced(task, arguments)
+    result = reduced or _RULES.get(name, _largest)(arguments, literals)
     lazy = any(argument.lazy for argument in arguments)
     if name == "read_block_from_file" and len(literals) > 2 and isinstance(literals[2], int):
         result = Guess(float(literals[2]))
@@ -84,7 +85,7 @@ def made(task: Any, arguments: Sequence[Guess], literals: Sequence[Any]) -> Gues
     largest = max((argument.nbytes or 0.0 for argument in _flat(arguments)), default=0.0)
     spare = max((argument.spare for argument in arguments), default=0.0)
     spare = max(spare, COPIES.get(name, 0.0) * max(largest, result.nbytes or 0.0))
-    return replace(result, lazy=False, reads=reads, spare=spare)
+    return replace(result, lazy=False, reads=reads, spare=spare, reduced=reduced is not None)
 
 
 def function_name(function: Any) -> str:

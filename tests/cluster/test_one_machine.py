@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -67,3 +68,18 @@ def test_a_worker_that_is_away_when_looked_for_comes_back(after: Callable[[Any],
         for _ in range(2):
             after(cluster)
             comes_back(client, die(client))
+
+
+def test_a_worker_process_that_ends_is_named_unless_it_was_to_end(caplog: pytest.LogCaptureFixture) -> None:
+    logger = logging.getLogger("distributed.nanny")  # what Dask's loggers say goes no further
+    logger.addHandler(caplog.handler)
+    try:
+        with start_cluster(1) as cluster, Client(cluster, set_as_default=False) as client:
+            (pid,) = client.run(os.getpid).values()
+            client.restart()
+            comes_back(client, pid)
+            assert "Worker process" not in caplog.text
+            comes_back(client, die(client))
+            assert "SIGKILL" in caplog.text
+    finally:
+        logger.removeHandler(caplog.handler)

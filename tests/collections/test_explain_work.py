@@ -78,6 +78,7 @@ WORK: dict[str, Callable[[], Any]] = {
     "rechunk": lambda: normal(400, 400, chunks=(40, 400)).rechunk((400, 40)).max(axis=0),
     "stencil": lambda: normal(400, 400, chunks=100).map_overlap(np.abs, depth=1).mean(),
     "svd": lambda: da.linalg.svd(normal(400, 20, chunks=(100, 20)))[1],
+    "compressed svd": lambda: da.linalg.svd_compressed(normal(400, 200, chunks=(100, 200)), k=5, seed=0)[1],
     "percentile": lambda: da.percentile(normal(1000, chunks=100), [10, 90]),
     "group-by": lambda: dd.from_pandas(frame(), npartitions=4).groupby("key").x.mean(),
     "set_index": lambda: dd.from_pandas(frame(), npartitions=4).set_index("key", divisions=[0, 20, 49]).x.sum(),
@@ -95,6 +96,7 @@ def test_tasks_are_counted_exactly(name: str, client: Client) -> None:
     obj = WORK[name]()
     found = explain(obj)
     assert found.work.exact
+    assert name == "delayed tree" or found.work.work_memory.value
     assert found.work.tasks == tasks_run(client, obj)
     assert found.place.workers == 2
 
@@ -146,6 +148,13 @@ def test_peak_memory_is_within_a_factor_of_two(name: str, client: Client) -> Non
 
 def codes(found: Explanation) -> set[str]:
     return {each.code for each in found.advice}
+
+
+@pytest.mark.parametrize("shuffle", ["disk", "tasks"])
+def test_groups_of_a_bag_move_all_items(shuffle: str) -> None:
+    bag = db.from_sequence(range(100), npartitions=5)
+    assert "shuffle" in codes(explain(bag.groupby(lambda i: i % 3, shuffle=shuffle).map(len)))
+    assert "shuffle" not in codes(explain(bag.foldby(lambda i: i % 3, max)))
 
 
 def test_small_chunks_and_their_remedy(client: Client) -> None:
