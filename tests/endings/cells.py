@@ -12,12 +12,13 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
 
 import flavors
-from bed import SlurmBed
+from bed import ENDED, SlurmBed
 from ranks import Ranks
 
 HERE = Path(__file__).parent
@@ -25,6 +26,7 @@ PAGE = HERE.parents[1] / "docs" / "endings.md"
 LAUNCHERS = ("mpiexec of MPICH", "mpiexec of Open MPI", "srun pmi2", "srun pmix", "srun, no MPI", "LocalCluster")
 PMI = {"srun pmi2": "pmi2", "srun pmix": "pmix", "srun, no MPI": "none"}
 SECONDS = 15.0
+START_DEADLINE = 6
 MEMORY = 2500  # MB of the memory cgroup of a cell that uses its memory up
 WORKING = 15  # seconds before the time limit is near
 LONG = ("node lost", "time limit")
@@ -118,7 +120,7 @@ def run(cell: Cell, folder: Path, bed: SlurmBed | None) -> Ended:
         "PYTHONUNBUFFERED": "1",
     }
     if cell.phase == "starting" and cell.role in ("worker's rank", "early rank"):
-        env["DASK_DASKHPC__START_DEADLINE"] = "6"  # under srun it is alone on its node
+        env["DASK_DASKHPC__START_DEADLINE"] = str(START_DEADLINE)  # under srun it is alone on its node
     if cell.phase == "starting" and cell.role == "worker process":
         env["DASK_DISTRIBUTED__WORKER__PRELOAD"] = repr([str(HERE / "preload.py")])
     if cell.cause == "out of memory":
@@ -144,6 +146,10 @@ def _run(cell: Cell, folder: Path, bed: SlurmBed | None, env: dict[str, str], be
     return Ended(code, done.out, done.err, began + done.seconds - _cause(done.err, began), left)
 
 
+def _says(file: Path, text: str) -> bool:
+    return file.exists() and text in file.read_text()
+
+
 def _cause(err: str, began: float) -> float:
     """When the cause came; from the start on where nothing says so."""
     times = [float(text) for text in re.findall(r"the cause comes at ([\d.]+)", err)]
@@ -163,9 +169,11 @@ def _on_the_bed(cell: Cell, folder: Path, bed: SlurmBed, env: dict[str, str], pr
     job = bed.sbatch(script, *options, cwd=folder, env={**flavor.env, **env})
     out, err = folder / "job.out", folder / "job.err"
     if cell.cause == "node lost":
-        bed.until(lambda: out.exists() and "started" in out.read_text(), 60, "the job to start")
+        computes = partial(_says, out, "started")
+        bed.until(lambda: computes() or bed.show(job)["JobState"] in ENDED, 60, "the job to start")
         began = time.time()
-        bed.stop(NODES[cell.role])
+        if computes():
+            bed.stop(NODES[cell.role])
     fields = bed.wait(job, 90)
     ended = time.time()
     bed.until(lambda: not bed.processes(job) or time.time() > ended + 5, 10, "the job's processes")
