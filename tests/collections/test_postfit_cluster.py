@@ -14,13 +14,14 @@ import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import pytest
+from dask._task_spec import Alias
 from distributed import Client, Future
 from distributed.client import wait
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import SGDRegressor
 
 from daskhpc import Incremental, ParallelPostFit
-from daskhpc.postfit.placing import IN_GRAPH_BYTES
+from daskhpc.postfit.placing import CARRIED_BYTES, IN_GRAPH_BYTES
 
 
 class Heavy(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -116,3 +117,14 @@ def test_training_goes_on_with_a_copy_of_what_the_workers_have(client: Client, m
     made.partial_fit(data, data[:, 1])
     np.testing.assert_array_equal(before.compute(), expected)
     assert not np.allclose(made.estimator_.predict(X), expected)
+
+
+@pytest.mark.parametrize(("carried", "fused"), [(CARRIED_BYTES, True), (0, False)])
+def test_a_block_is_made_and_predicted_in_one_task(carried: int, fused: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the tasks carry the model."""
+    monkeypatch.setattr("daskhpc.postfit.placing.CARRIED_BYTES", carried)
+    X = np.random.default_rng(0).normal(size=(40, 3))
+    made = da.random.default_rng(0).normal(size=(40, 3), chunks=(10, 3))
+    (found,) = dask.optimize(ParallelPostFit(SGDRegressor()).fit(X, X[:, 0]).predict(made))
+    tasks = [task for task in dict(found.__dask_graph__()).values() if not isinstance(task, Alias)]
+    assert len(tasks) == (4 if fused else 9)
