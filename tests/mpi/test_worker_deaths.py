@@ -50,12 +50,17 @@ HOLDS = f"""
     import daskhpc
 
     def hold():
+        open(f"begun-{{os.getpid()}}", "w").close()
         ctypes.PyDLL(None).sleep({SECONDS})  # keeps the GIL, as a long call into C may
         return os.getpid()
 
     client = daskhpc.start()
     before = set(client.run(os.getpid).values())
     held = client.submit(hold)
+    deadline = time.monotonic() + 30
+    while not any(os.path.exists(f"begun-{{pid}}") for pid in before):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
     busy = client.map(lambda number: number**2, range(100))
     hold()
     print(held.result(timeout=60) in before, sum(client.gather(busy)))
@@ -63,6 +68,7 @@ HOLDS = f"""
 """
 
 
+@pytest.mark.timeout(SECONDS + 200)
 @pytest.mark.parametrize("launcher", ["mpiexec", "none"] if ALL else ["mpiexec"])
 def test_who_holds_the_gil_for_long_is_not_dead(ranks: Ranks, launcher: str) -> None:
     """A worker and the client at once."""

@@ -198,6 +198,8 @@ class SlurmBed:
     def settle(self, timeout: float = 30) -> None:
         """Cancel every job, boot or plug in the nodes that were taken away, and wait until every node is idle."""
         self._slurm("scancel", "--user=root")
+        if self._unplugged:
+            timeout += 90  # until slurmctld has asked the node again
         for node in self._unplugged:
             self._link(node, "up")
         self._unplugged.clear()
