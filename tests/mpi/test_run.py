@@ -145,8 +145,8 @@ def test_a_program_with_a_cluster_of_its_own_uses_the_one_that_runs(
 DASK_ML = Path(__file__).parent / "dask_ml_tutorial.py"
 
 
-def test_the_dask_ml_tutorial_runs_unmodified(flavored_ranks: Ranks) -> None:
-    done = flavored_ranks.daskhpc("run", "-n", "2", str(DASK_ML), timeout=120)
+def test_the_dask_ml_tutorial_runs_unmodified(ranks: Ranks) -> None:
+    done = ranks.daskhpc("run", "-n", "2", str(DASK_ML), timeout=120)
     assert done.code == 0, done.err
     assert done.out.startswith("{'C': ")
 

@@ -106,15 +106,6 @@ def test_run_ends_at_the_timeout_and_takes_the_step_along(slurm: SlurmBed) -> No
     assert slurm.processes(job) == []
 
 
-def test_a_node_is_lost_and_comes_back(slurm: SlurmBed, tmp_path: Path) -> None:
-    job = slurm.sbatch(script(tmp_path, "sleep 60"), "--nodelist=node3", "--no-requeue", cwd=tmp_path)
-    slurm.wait_running(job)
-    slurm.stop("node3")
-    assert slurm.wait(job, 60)["JobState"] == "NODE_FAIL"
-    slurm.start("node3")
-    assert slurm.states() == dict.fromkeys(slurm.nodes, "idle")
-
-
 @pytest.mark.mpi
 def test_mpi_across_nodes(slurm: SlurmBed, flavor: Flavor) -> None:
     done = slurm.run([*STEP, f"--mpi={flavor.pmi}", sys.executable, str(HELLO)], 60, env=flavor.env)

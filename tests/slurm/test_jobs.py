@@ -155,7 +155,7 @@ def test_data_goes_to_each_node_once(submit: Submit) -> None:
     """Three nodes with two worker processes each: the client's own node gets it from memory, the others once."""
     program = submit.program(
         """
-        import os, socket
+        import os, socket, time
         import joblib, numpy, daskhpc
         from daskhpc.parallel import store
 
@@ -163,6 +163,7 @@ def test_data_goes_to_each_node_once(submit: Submit) -> None:
         X = numpy.arange(6_000_000.0)
 
         def read(x, i):
+            time.sleep(0.02)  # so long that no process makes the calls of another
             return socket.gethostname(), os.getpid(), float(x[i::100].sum())
 
         def received():
@@ -406,7 +407,7 @@ def test_plain_python_uses_one_node_and_says_so(submit: Submit) -> None:
 
 def test_the_dask_ml_tutorial(submit: Submit) -> None:
     """Unmodified under ``daskhpc run``; under srun alone it is dask-mpi's own."""
-    flavor = flavors.mpich()
+    flavor = flavors.openmpi()
     shutil.copy(REPOSITORY / "tests/mpi/dask_ml_tutorial.py", submit.folder / "tutorial.py")
     lines = f"{PYTHON} -m daskhpc run tutorial.py\n{SRUN} --ntasks=4 --mpi={flavor.pmi} {PYTHON} tutorial.py\n"
     job = submit.batch(lines, *TWO, env=flavor.env, timeout=150)

@@ -1,4 +1,4 @@
-"""The tests of other packages, each suite in a process of its own, two at a time: much of their time they wait."""
+"""The tests of other packages, each suite in a process of its own, a few at a time: much of their time they wait."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-LIMIT = 400
+LIMIT = 500
+AT_ONCE = 3
 
 
 class Started(NamedTuple):
@@ -30,10 +31,10 @@ class Ended(NamedTuple):
 
 
 class Suites:
-    """Runs suites, two at a time, in the order in which they come; what still runs at the end is killed."""
+    """Runs suites, a few at a time, in the order in which they come; what still runs at the end is killed."""
 
     def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(2)
+        self._pool = ThreadPoolExecutor(AT_ONCE)
         self._running: set[subprocess.Popen[str]] = set()
 
     def start(self, suite: Started) -> Future[Ended]:

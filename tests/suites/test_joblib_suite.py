@@ -74,7 +74,7 @@ def suite(folder: Path) -> Started:
     """How joblib's tests are run."""
     (folder / "test_swapped.py").write_text(swapped())
     outcomes = {"JOBLIB_OUTCOMES": str(folder / OUTCOMES)}
-    return Started(["-p", "joblib_plugin", "--timeout=40", "test_swapped.py"], outcomes, folder)
+    return Started(["-p", "joblib_plugin", "--timeout=120", "test_swapped.py"], outcomes, folder)
 
 
 @pytest.mark.timeout(900)

@@ -112,7 +112,7 @@ def suite(folder: Path, name: str) -> Started:
     there = Path(sklearn.__file__).parent
     present = [m for m in modules if there.joinpath(*m.split(".")).with_suffix(".py").exists()]
     return Started(
-        ["-p", "swapped", "--timeout=60", "--pyargs", *(f"sklearn.{module}" for module in present)],
+        ["-p", "swapped", "--timeout=120", "--pyargs", *(f"sklearn.{module}" for module in present)],
         {
             **{f"SEARCH_{switch}": "1" for switch in switches},
             "SEARCH_EXCLUDED": json.dumps(excluded),
