@@ -28,7 +28,7 @@ GROWTH = 4
 
 _WORTH_SPREADING = 32 * 2**20
 _LINES = {
-    "set_index": "df = df.set_index(column, divisions=limits)   # where the limits are known, nobody has to look for them",
+    "set_index": "df = df.set_index(column, divisions=limits)   # limits that are known: nobody looks for them",
     "sort_values": "df.nlargest(n, column)   # where the first n are enough",
     "merge": "left.merge(right.repartition(npartitions=1), on=column)   # where right fits a worker",
     "groupby.apply": "df.groupby(column).agg({'value': 'mean'})   # Dask's own aggregations move no rows",
