@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from numbers import Integral
 from typing import Any
 
@@ -49,7 +49,8 @@ def brought(data: Mapping[str, Any], client: Any, purpose: str, todo: str) -> di
         Where they do not fit the memory that this process may still take. Nothing is computed where their metadata say
         so; otherwise the workers compute them, and tell how large they are.
     """
-    lazy = dict(_lazy(data))
+    names = [name for name, value in data.items() for _ in _collections(value)]
+    lazy = [each for value in data.values() for each in _collections(value)]
     if not lazy:
         return dict(data)
     import dask
@@ -57,32 +58,27 @@ def brought(data: Mapping[str, Any], client: Any, purpose: str, todo: str) -> di
     with dask.config.set({} if client is None else {"scheduler": client}), warnings.catch_warnings():
         # Dask warns about arrays and frames in one call, which is what computes what they share once
         warnings.filterwarnings("ignore", "Computing mixed collections", UserWarning)
-        sizes = {place: _known_size(value) for place, value in lazy.items()}
-        if None in sizes.values():
+        sizes = [_known_size(value) for value in lazy]
+        if None in sizes:
             if client is not None:  # the workers keep them, so that they are computed once
-                lazy = dict(zip(lazy, in_order(dask.persist, [*lazy.values()], traverse=False), strict=True))
+                lazy = in_order(dask.persist, lazy, traverse=False)
             sizes = _measured_sizes(lazy)
-        _refuse_too_large(sizes, spare_memory(), purpose, todo)
-        values = dict(zip(lazy, in_order(dask.compute, [*lazy.values()], traverse=False), strict=True))
-    whole = {name: [*value] if (name, 0) in values else value for name, value in data.items()}
-    for (name, place), value in values.items():
-        if place is None:
-            whole[name] = value
-        else:
-            whole[name][place] = value
-    return whole
+        _refuse_too_large(names, [size or 0 for size in sizes], spare_memory(), purpose, todo)
+        found = iter(in_order(dask.compute, lazy, traverse=False))
+    return {name: _with(value, found) for name, value in data.items()}
 
 
-Place = tuple[str, int | None]
+def _collections(value: Any) -> list[Any]:
+    """A collection, or those of a list of nothing else; of anything else none."""
+    several = value if isinstance(value, list) else [value]
+    return several if all(map(is_dask, several)) else []
 
 
-def _lazy(data: Mapping[str, Any]) -> Iterator[tuple[Place, Any]]:
-    """The collections among the data, by name, and place where there is a list of them."""
-    for name, value in data.items():
-        if is_dask(value):
-            yield (name, None), value
-        elif isinstance(value, list) and value and all(map(is_dask, value)):
-            yield from (((name, place), each) for place, each in enumerate(value))
+def _with(value: Any, found: Iterator[Any]) -> Any:
+    """A value, with the next results in place of its collections."""
+    if not _collections(value):
+        return value
+    return [next(found) for _ in value] if isinstance(value, list) else next(found)
 
 
 def _known_size(value: Any) -> int | None:
@@ -93,14 +89,14 @@ def _known_size(value: Any) -> int | None:
     return int(nbytes)
 
 
-def _measured_sizes(collections: Mapping[Place, Any]) -> dict[Place, int | None]:
+def _measured_sizes(collections: Sequence[Any]) -> list[int | None]:
     """Bytes of collections, measured where their partitions are."""
     import dask
     from dask.delayed import delayed
 
     measure = delayed(_bytes, pure=True)
-    sizes = [[measure(piece) for piece in _pieces(value)] for value in collections.values()]
-    return {place: sum(pieces) for place, pieces in zip(collections, dask.compute(sizes)[0], strict=True)}
+    sizes = [[measure(piece) for piece in _pieces(value)] for value in collections]
+    return [sum(pieces) for pieces in dask.compute(sizes)[0]]
 
 
 def _bytes(piece: Any) -> int:
@@ -118,15 +114,12 @@ def _pieces(value: Any) -> list[Any]:
     return list(pieces.ravel()) if hasattr(pieces, "ravel") else list(pieces)
 
 
-def _refuse_too_large(sizes: Mapping[Place, int | None], available: int, purpose: str, todo: str) -> None:
-    known = {place: size or 0 for place, size in sizes.items()}
-    if fits(sum(known.values()), available):
+def _refuse_too_large(names: Sequence[str], sizes: Sequence[int], available: int, purpose: str, todo: str) -> None:
+    if fits(sum(sizes), available):
         return
     from dask.utils import format_bytes
 
-    names = dict.fromkeys(name for name, _ in known)
-    total = {name: sum(size for (owner, _), size in known.items() if owner == name) for name in names}
-    each = ", ".join(f"{name} {format_bytes(size)}" for name, size in total.items())
+    each = ", ".join(f"{name} {format_bytes(size)}" for name, size in zip(names, sizes, strict=True))
     raise DataTooLargeError(
         purpose,
         f"{each}; bringing them takes {JOINING} times their size, {format_bytes(available)} is available",

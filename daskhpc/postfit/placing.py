@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import pickle
 import threading
 from dataclasses import dataclass, field
@@ -36,18 +37,16 @@ class Packed:
 
     def model(self) -> Any:
         """The model, unpickled once in each process."""
-        with _unpacking:
-            model = _unpacked.pop(self.key, None)
-            if model is None:
-                model = pickle.loads(self.payload)
-            _unpacked[self.key] = model
-            if len(_unpacked) > KEPT:
-                del _unpacked[next(iter(_unpacked))]
-        return model
+        with _unpacking:  # by one thread: the others would do it at the same time
+            return _unpacked(self)
 
 
-_unpacked: dict[str, Any] = {}
 _unpacking = threading.Lock()
+
+
+@functools.lru_cache(maxsize=KEPT)
+def _unpacked(packed: Packed) -> Any:
+    return pickle.loads(packed.payload)
 
 
 def handed(model: Any, blocks: int, client: Any, before: Any = None) -> Packed | Delayed:

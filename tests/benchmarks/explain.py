@@ -127,17 +127,15 @@ def table(rows: int) -> pd.DataFrame:
 
 def files(folder: Path, kind: str, count: int = 8, rows: int = 1_000_000) -> str:
     """Files of a table in a folder."""
-    target = folder / kind
+    target = folder / f"{kind}-{rows}"
     if target.exists():
         return str(target / "*")
     target.mkdir()
     for number in range(count):
         part = table(rows)
-        if kind == "ordered":
-            part["time"] = np.arange(number * rows, (number + 1) * rows)
         if kind == "csv":
             pyarrow.csv.write_csv(pyarrow.Table.from_pandas(part), target / f"{number:03}.csv")
-        elif kind in ("parquet", "ordered"):
+        elif kind == "parquet":
             part.to_parquet(target / f"{number:03}.parquet")
         else:
             (target / f"{number:03}.txt").write_text("\n".join(map(str, part["x"][: rows // 2])))
@@ -316,18 +314,18 @@ def shuffled_merge(folder: Path) -> tuple[Any, Any]:
 
 
 def known_limits(folder: Path) -> tuple[Any, Any]:
-    frame = dd.read_parquet(files(folder, "ordered", 8, 500_000))
+    frame = dd.read_parquet(files(folder, "parquet", 8, 500_000))
     limits = [*range(0, 999, 125), 999]
     return frame.set_index("key").x.cumsum().sum(), frame.set_index("key", divisions=limits).x.cumsum().sum()
 
 
 def first_of_sorted(folder: Path) -> tuple[Any, Any]:
-    frame = dd.read_parquet(files(folder, "ordered", 8, 500_000))
+    frame = dd.read_parquet(files(folder, "parquet", 8, 500_000))
     return frame.sort_values("x", ascending=False), frame.nlargest(10, "x")
 
 
 def applied_groups(folder: Path) -> tuple[Any, Any]:
-    groups = dd.read_parquet(files(folder, "ordered", 8, 500_000)).groupby("group")
+    groups = dd.read_parquet(files(folder, "parquet", 8, 500_000)).groupby("group")
     return groups.apply(lambda group: group.x.mean(), meta=("x", float)), groups.x.mean()
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -43,7 +45,7 @@ class Suites:
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
         for process in list(self._running):
-            process.kill()
+            _kill(process)
         self._pool.shutdown()
 
     def _run(self, suite: Started) -> Ended:
@@ -65,13 +67,20 @@ class Suites:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            start_new_session=True,
         )
         self._running.add(process)
         try:
             out, errors = process.communicate(timeout=LIMIT)
         except subprocess.TimeoutExpired:
-            process.kill()
+            _kill(process)
             out, errors = process.communicate()
         finally:
             self._running.discard(process)
         return Ended(process.returncode, out, out[-20_000:] + errors[-2_000:], suite.folder)
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    """With all that it has started."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
