@@ -92,27 +92,34 @@ def alike(a: Any, b: Any, budget: list[int] | None = None, depth: int = 0) -> bo
     if kind in _PLAIN:
         return _same_atom(a, b)
 
-    def all_alike(these: Any, those: Any) -> bool:
-        budget[0] -= 1 + len(these)
-        return (
-            len(these) == len(those)
-            and budget[0] >= 0
-            and all(alike(this, that, budget, depth + 1) for this, that in zip(these, those, strict=True))
-        )
-
-    if kind in (tuple, list):
-        return all_alike(a, b)
+    if kind is tuple or kind is list:
+        return _all_alike(a, b, budget, depth)
     if kind is dict:
-        return all_alike(list(a), list(b)) and all_alike(list(a.values()), list(b.values()))
+        return _same_entries(a, b, budget, depth)
     if kind is types.MethodType:
         return a.__func__ is b.__func__ and a.__self__ is b.__self__
     if kind is functools.partial:
-        return all_alike((a.func, a.args, a.keywords, vars(a)), (b.func, b.args, b.keywords, vars(b)))
+        return _all_alike((a.func, a.args, a.keywords, vars(a)), (b.func, b.args, b.keywords, vars(b)), budget, depth)
     if isinstance(a, np.ndarray):
         return kind is np.ndarray and _same_array(a, b)
     if _is_open(kind):  # type: ignore[arg-type]
-        return alike(vars(a), vars(b), budget, depth + 1)
+        return _same_entries(vars(a), vars(b), budget, depth)
     return False
+
+
+def _same_entries(a: dict[Any, Any], b: dict[Any, Any], budget: list[int], depth: int) -> bool:
+    """Whether two dictionaries are alike, the order of their keys included."""
+    return _all_alike(list(a), list(b), budget, depth) and _all_alike(list(a.values()), list(b.values()), budget, depth)
+
+
+def _all_alike(these: Sequence[Any], those: Sequence[Any], budget: list[int], depth: int) -> bool:
+    budget[0] -= 1 + len(these)
+    if len(these) != len(those) or budget[0] < 0:
+        return False
+    for this, that in zip(these, those, strict=True):
+        if this is not that and not alike(this, that, budget, depth + 1):
+            return False
+    return True
 
 
 def _same_atom(a: Any, b: Any) -> bool:
