@@ -91,10 +91,10 @@ class OnCluster:
         self._result = sizeof(results)
         return results
 
-    def persist(self, collections: Sequence[Any], **options: Any) -> Any:
-        """Dask asks a scheduler that has this method for what stays on the cluster; this waits until it is there."""
+    def persist(self, collections: Sequence[Any]) -> Any:
+        """What stays on the cluster; waits until it is there."""
         with dask.annotate(**{MARK: self._run}):
-            persisted = self.client.persist(collections, **options)
+            persisted = self.client.persist(collections)
         futures = futures_of(persisted, client=self.client)
         try:
             with _out_of_the_way():

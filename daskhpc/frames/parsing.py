@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import dask
+import numpy as np
 import pandas
 from pandas.tseries.api import guess_datetime_format
 
@@ -47,6 +48,9 @@ def parsed(block: Block, data: bytes, names: Sequence[Any], reading: Reading, **
     begins: dict[str, Any] = {"header": reading.header, "skiprows": reading.skiprows} if block.first else {}
     engine = {} if reading.options.get("engine") == "python" else {"low_memory": False}
     options = {"header": None, **begins, "names": list(names), **engine, **reading.options, **more}
+    narrow = _narrow(options.get("dtype"))
+    if narrow:
+        options["dtype"] = {**options["dtype"], **dict.fromkeys(narrow, "int64")}
     try:
         frame = pandas.read_csv(io.BytesIO(data), **options)
     except pandas.errors.EmptyDataError:
@@ -60,7 +64,24 @@ def parsed(block: Block, data: bytes, names: Sequence[Any], reading: Reading, **
         return frame[[name for name in names if name in more["usecols"]]]
     if not isinstance(frame.index, pandas.RangeIndex):
         raise LongRows(f"{frame.index.nlevels + len(frame.columns)} values, {len(names)} columns")
+    for column, dtype in narrow.items():
+        if column in frame:
+            frame[column] = _narrowed(frame[column], dtype)
     return frame
+
+
+def _narrow(dtypes: Any) -> dict[Any, Any]:
+    """The columns of integers below 64 bits: pandas 2 cuts off what is too large for them, and says nothing."""
+    if not isinstance(dtypes, Mapping):
+        return {}
+    return {c: t for c, t in dtypes.items() if isinstance(t, np.dtype) and t.kind in "iu" and t.itemsize < 8}
+
+
+def _narrowed(values: pandas.Series, dtype: Any) -> pandas.Series:
+    limits = np.iinfo(dtype)
+    if len(values) and not limits.min <= values.min() <= values.max() <= limits.max:
+        raise OverflowError(f"{values.name!r} does not fit {dtype}")
+    return values.astype(dtype)
 
 
 def column_names(path: str, data: bytes, reading: Reading) -> tuple[Any, ...]:

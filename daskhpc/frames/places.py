@@ -162,7 +162,9 @@ def unreadable(block: Block, data: bytes, names: Sequence[Any], error: Exception
 
 def _undecodable(block: Block, data: bytes, names: Sequence[Any], reading: Reading) -> InputFileError:
     encoding = reading.options.get("encoding") or "utf-8"
-    for line, record in _records(block, data, reading):
+    for number, (line, record) in enumerate(_records(block, data, reading)):
+        if not names and number == reading.header:
+            names = record
         for name, value in zip(names, record, strict=False):
             if "\N{REPLACEMENT CHARACTER}" in value:
                 return InputFileError(

@@ -245,9 +245,9 @@ def test_names_within_a_file(tmp_path: Path) -> None:
 
     with h5py.File(tmp_path / "x.h5", "w") as file:
         file["a"], file["group/b"] = np.arange(3), np.arange(4)
-    group = zarr.open_group(str(tmp_path / "x.zarr"), mode="w")
+    zarr.open_group(str(tmp_path / "x.zarr"), mode="w")
     for name in ("a", "b"):
-        group.create_array(name, shape=(4,), dtype="f4")
+        zarr.open_array(str(tmp_path / "x.zarr" / name), mode="w", shape=(4,), dtype="f4")
     assert arrays.open_array(tmp_path / "x.h5", "group/b").compute().tolist() == [0, 1, 2, 3]
     assert arrays.open_array(tmp_path / "x.zarr", "b").shape == (4,)
     for suffix, names in ((".h5", "a, group/b"), (".zarr", "a, b")):

@@ -125,6 +125,8 @@ def test_different_things_have_different_tokens(one: Any, other: Any) -> None:
 
 @pytest.mark.parametrize("value", [v for pair in DIFFERENT for v in pair if not hasattr(v, "rvs")])
 def test_a_copy_has_the_same_token(value: Any) -> None:
+    if isinstance(value, np.random.Generator) and np.lib.NumpyVersion(np.__version__) < "2.0.0":
+        pytest.skip("copies lose the seeds that they spawn from before NumPy 2")
     assert token(value) == token(copy.deepcopy(value)) == token(pickle.loads(pickle.dumps(value)))
 
 

@@ -62,8 +62,10 @@ def lines(folder: Path) -> int:
     return sum(good and b" + " in line for path in segments(folder) for _, line, good in scan(path))
 
 
-def test_no_thread_and_no_file_before_the_first_record(tmp_path: Path, writer: Writer) -> None:
-    assert not any(thread.name == "daskhpc-journal" for thread in threading.enumerate())
+def test_no_thread_and_no_file_before_the_first_record(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    before = {thread.ident for thread in threading.enumerate()}
+    request.getfixturevalue("writer")
+    assert {thread.ident for thread in threading.enumerate()} <= before
     assert segments(tmp_path) == []
     assert writer.sync(0)
 

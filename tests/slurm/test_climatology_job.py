@@ -16,13 +16,17 @@ pytestmark = pytest.mark.slurm
 FOLDER = Path(__file__).parents[2] / "slurm/climatology"
 
 
-def test_the_climatology(slurm: SlurmBed, tmp_path: Path) -> None:
+@pytest.mark.parametrize("system", ["Slurm", "PBS"])
+def test_the_climatology(slurm: SlurmBed, tmp_path: Path, system: str) -> None:
     submit = Submit(slurm, tmp_path)
     here = submit.folder / "climatology"
     shutil.copytree(FOLDER, here, ignore=shutil.ignore_patterns("data", "*.nc", "*.png"))
     program = here / "climatology.py"
     program.write_text(program.read_text().replace("range(1991, 2001)", "range(1999, 2001)"))
-    job = submit.file("climatology/job.sbatch", *TWO, "--cpus-per-task=2", timeout=150)
+    if system == "PBS":
+        job = submit.pbs("climatology/job.pbs", timeout=150)
+    else:
+        job = submit.file("climatology/job.sbatch", *TWO, "--cpus-per-task=2", timeout=150)
     assert (job.state, job.code) == ("COMPLETED", "0:0"), job.err
     assert job.rows["worker"][1:3] == ["2-3", "node1,node2"]
     assert job.out.startswith("24 files: time 2924, lat 73, lon 144; 0.11 GiB\nJanuary "), job.out

@@ -79,6 +79,13 @@ class Submit:
         crashed = not job.out and CRASH_IN_INIT in job.err
         return self._once(script, *options, env=env, timeout=timeout) if crashed else job
 
+    def pbs(self, script: str, timeout: float = 90) -> Job:
+        """One for PBS, which is not to be had: sbatch reads its lines, and a node file stands in for that of PBS."""
+        nodes = self.folder / "nodes"
+        nodes.write_text("node1\n" * 4 + "node2\n" * 4)
+        env = {"PBS_NODEFILE": str(nodes), "PBS_O_WORKDIR": str((self.folder / script).parent)}
+        return self.file(script, *TWO, "--output=job.out", "--error=job.err", "--mem=2G", env=env, timeout=timeout)
+
     def _once(self, script: Path | str, *options: str, env: Mapping[str, str] | None, timeout: float) -> Job:
         began = time.monotonic()
         job = self.bed.sbatch(script, *options, cwd=self.folder, env=env)
@@ -190,12 +197,9 @@ def test_data_goes_to_each_node_once(submit: Submit) -> None:
     assert len(job.err.splitlines()) <= 10, job.err
 
 
-def test_the_pbs_script(submit: Submit) -> None:
-    """PBS is not to be had: sbatch reads the #PBS lines, and a node file stands in for the one that PBS writes."""
+def test_the_digits_search_by_pbs(submit: Submit) -> None:
     shutil.copytree(REPOSITORY / "slurm/digits_search", submit.folder / "digits", ignore=CHECKPOINTS)
-    (submit.folder / "nodes").write_text("node1\n" * 4 + "node2\n" * 4)
-    env = {"PBS_NODEFILE": str(submit.folder / "nodes"), "PBS_O_WORKDIR": str(submit.folder / "digits")}
-    job = submit.file("digits/job.pbs", *TWO, "--output=job.out", "--error=job.err", "--mem=2G", env=env, timeout=120)
+    job = submit.pbs("digits/job.pbs", timeout=120)
     assert (job.state, job.code) == ("COMPLETED", "0:0"), job.err
     assert job.out.count("Best parameters") == 2
     assert job.rows["worker"][1:3] == ["2-3", "node1,node2"]

@@ -55,9 +55,13 @@ def test_a_notebook_as_a_script_runs_on_all_nodes(submit: Submit) -> None:
     assert job.messages == []
 
 
-def test_the_kmeans_program(submit: Submit) -> None:
+@pytest.mark.parametrize("system", ["Slurm", "PBS"])
+def test_the_kmeans_program(submit: Submit, system: str) -> None:
     shutil.copytree(REPOSITORY / "slurm/kmeans", submit.folder / "kmeans", ignore=CHECKPOINTS)
-    job = submit.file("kmeans/job.sbatch", *TWO, timeout=120)
+    if system == "PBS":
+        job = submit.pbs("kmeans/job.pbs", timeout=120)
+    else:
+        job = submit.file("kmeans/job.sbatch", *TWO, timeout=120)
     assert (job.state, job.code) == ("COMPLETED", "0:0"), job.err
     assert job.rows["worker"][1:3] == ["2-3", "node1,node2"]
     assert "Best number of clusters: 6" in job.out

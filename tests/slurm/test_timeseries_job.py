@@ -15,11 +15,15 @@ pytestmark = pytest.mark.slurm
 FOLDER = Path(__file__).parents[2] / "slurm/timeseries"
 
 
-def test_the_time_series(slurm: SlurmBed, tmp_path: Path) -> None:
+@pytest.mark.parametrize("system", ["Slurm", "PBS"])
+def test_the_time_series(slurm: SlurmBed, tmp_path: Path, system: str) -> None:
     submit = Submit(slurm, tmp_path)
     here = submit.folder / "timeseries"
     shutil.copytree(FOLDER, here, ignore=shutil.ignore_patterns("data*", "results"))
-    job = submit.file("timeseries/job.sbatch", *TWO, timeout=150)
+    if system == "PBS":
+        job = submit.pbs("timeseries/job.pbs", timeout=150)
+    else:
+        job = submit.file("timeseries/job.sbatch", *TWO, timeout=150)
     assert (job.state, job.code) == ("COMPLETED", "0:0"), job.err
     assert job.rows["worker"][1:3] == ["2-3", "node1,node2"]
     assert ["id", "float64", "2000-09.csv:1236"] in [line.split() for line in job.out.splitlines()]
