@@ -24,7 +24,7 @@ check: $(VENV)/installed-test
 test-oldest:
 	$(PYTHON) -m venv .venv-oldest
 	.venv-oldest/bin/python -m pip install --quiet --constraint tests/oldest.txt --editable '.[mpi,files,plots]' \
-	    hypothesis nbclient nbconvert pytest pytest-timeout
+	    hypothesis ipykernel nbclient nbconvert pytest pytest-timeout
 	PATH="$(CURDIR)/.venv-oldest/bin:$$PATH" .venv-oldest/bin/python -m pytest tests/mpi tests/collections tests/parallel tests/search \
 	    tests/journal tests/report -k 'not openmpi and not dask_ml_table and not sklearn_suites and not test_kills'
 

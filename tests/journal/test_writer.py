@@ -64,7 +64,7 @@ def lines(folder: Path) -> int:
 
 def test_no_thread_and_no_file_before_the_first_record(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     before = {thread.ident for thread in threading.enumerate()}
-    request.getfixturevalue("writer")
+    writer: Writer = request.getfixturevalue("writer")
     assert {thread.ident for thread in threading.enumerate()} <= before
     assert segments(tmp_path) == []
     assert writer.sync(0)
