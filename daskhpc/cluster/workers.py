@@ -177,17 +177,8 @@ class CappedNanny(Nanny):  # type: ignore[misc]
 
     async def kill(self, timeout: float = 5, reason: str = "nanny-kill") -> None:
         """Stop the worker process without waiting for its running tasks."""
-        if self.process is None:
-            return
-        self._asked = self.process.is_alive()
-        if self.process.status == Status.starting:  # which Dask's own refuses to kill
-            started = self.process.process
-            with contextlib.suppress(
-                ValueError, AssertionError, TimeoutError
-            ):  # it has ended meanwhile, or never begun
-                await started.kill()
-                await started.join(timeout)
-        else:
+        if self.process is not None:
+            self._asked = self.process.is_alive()
             await self.process.kill(timeout=timeout, executor_wait=False, reason=reason)
 
 
@@ -217,7 +208,7 @@ class Nannies:
     def __init__(self, *, name: int | str, processes: int = 1, **options: Any) -> None:
         self.names = [name] if processes == 1 else [f"{name}-{i}" for i in range(processes)]
         self.options = options
-        self._nannies: dict[int | str, CappedNanny] = {}
+        self.nannies: list[CappedNanny] = []
         self._closing = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         if session.member is not None and session.member.line is not None and session.member.line.ending:
@@ -225,29 +216,20 @@ class Nannies:
 
     async def __aenter__(self) -> Nannies:
         session.workers = self
-        starts: asyncio.Future[Any] = asyncio.gather(*map(self._start, self.names))
-        closing: asyncio.Future[Any] = asyncio.create_task(self._closing.wait())
-        await asyncio.wait({starts, closing}, return_when=asyncio.FIRST_COMPLETED)
-        closing.cancel()
-        if starts.done():
-            await starts
-        else:  # the program has ended before a worker came up, or came up again: its start would never end
-            starts.cancel()
-            await asyncio.gather(starts, return_exceptions=True)
+        self.nannies = await asyncio.gather(*(self._start(name) for name in self.names))
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await asyncio.gather(*(nanny.close() for nanny in self._nannies.values()))
+        await asyncio.gather(*(nanny.close() for nanny in self.nannies))
 
-    async def _start(self, name: int | str) -> None:
+    async def _start(self, name: int | str) -> CappedNanny:
         """Start one; a worker may already be killed by its first task, before its Nanny has seen it come up."""
-        for attempt in range(_ATTEMPTS):
-            self._nannies[name] = CappedNanny(name=name, **self.options)
-            with contextlib.suppress(*([Exception] if attempt < _ATTEMPTS - 1 else [])):
-                await self._nannies[name]
-                return
+        for _ in range(_ATTEMPTS - 1):
+            with contextlib.suppress(Exception):
+                return await _started(CappedNanny(name=name, **self.options))
+        return await _started(CappedNanny(name=name, **self.options))
 
     def close_soon(self) -> None:
         """From any thread: the cluster closes, and these workers before their scheduler."""
@@ -255,9 +237,7 @@ class Nannies:
 
     async def finished(self) -> None:
         """Wait until every Nanny has closed, or the cluster is being closed."""
-        if self._closing.is_set():
-            return
-        waits = [asyncio.create_task(nanny.finished()) for nanny in self._nannies.values()]
+        waits = [asyncio.create_task(nanny.finished()) for nanny in self.nannies]
         closing = asyncio.create_task(self._closing.wait())
         await asyncio.wait({asyncio.create_task(_all(waits)), closing}, return_when=asyncio.FIRST_COMPLETED)
         for task in (*waits, closing):
@@ -286,6 +266,11 @@ class SteadyCluster(LocalCluster):  # type: ignore[misc]
     def _update_worker_status(self, op: str, message: Any) -> None:
         if op != "remove" or message in self.scheduler_info["workers"]:
             Cluster._update_worker_status(self, op, message)
+
+
+async def _started(nanny: CappedNanny) -> CappedNanny:
+    await nanny
+    return nanny
 
 
 async def _all(tasks: list[asyncio.Task[None]]) -> None:

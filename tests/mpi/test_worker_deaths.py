@@ -37,37 +37,6 @@ def test_a_task_that_ended_its_worker_thrice_fails(ranks: Ranks, launcher: str) 
     assert (done.code, done.out) == (0, "KilledWorker True\n3 6\n"), done
 
 
-ENDS_MEANWHILE = """
-    import os, time
-    slow = os.path.abspath(f"slow{os.getpid()}.py")
-    with open(slow, "w") as file:
-        print("import os, time", "open(f'started-{os.getpid()}', 'a').close()", sep="\\n", file=file)
-        print("time.sleep(60 * (sum(n.startswith('started') for n in os.listdir()) > 2))", file=file)
-    os.environ["DASK_DISTRIBUTED__WORKER__PRELOAD"] = repr([slow])
-    import daskhpc
-
-    def fatal():
-        os._exit(1)
-
-    client = daskhpc.start(**WORKERS)
-    fatal = client.submit(fatal)
-    deadline = time.monotonic() + 30
-    while sum(name.startswith("started") for name in os.listdir()) < 3:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    print("done")
-"""
-
-
-@pytest.mark.parametrize("launcher", ["mpiexec", "none"])
-def test_a_program_ends_while_a_worker_process_starts_again(ranks: Ranks, launcher: str) -> None:
-    """The process would need a minute for that."""
-    workers = "" if launcher == "mpiexec" else "workers=2, nthreads=1"
-    done = run(ranks, ENDS_MEANWHILE.replace("**WORKERS", workers), launcher)
-    assert (done.code, done.out) == (0, "done\n"), done
-    assert done.seconds < 20
-
-
 def run(ranks: Ranks, program: str, launcher: str, timeout: float = 90) -> Done:
     if launcher == "mpiexec":
         return ranks.mpiexec(4, program, timeout=timeout)
