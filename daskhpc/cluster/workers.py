@@ -106,6 +106,7 @@ class CappedNanny(Nanny):  # type: ignore[misc]
         leave_no_warning()
         self._over_limit = False
         self._failures = 0
+        self._one_start = asyncio.Lock()
         self._private_memory_only()
         self._missed = 0
         self._asked = False
@@ -116,7 +117,15 @@ class CappedNanny(Nanny):  # type: ignore[misc]
         self.env.update({**self.pre_spawn_env, **worker_environment(self.name)})
 
     async def instantiate(self) -> Any:
-        """Start the worker process, once more where it dies in its own start; its caps do not stay in this process."""
+        """Start the worker process, once more where it dies in its own start; its caps do not stay in this process.
+
+        One start after the other: the end of a process that this Nanny has not seen come up begins another, and in
+        older Dasks the first start then takes the word of the second, which waits for it for ever.
+        """
+        async with self._one_start:
+            return await self._instantiate()
+
+    async def _instantiate(self) -> Any:
         starting = self.status in (Status.init, Status.starting)
         with _borrowed.environment(self.pre_spawn_env):
             for attempt in range(_ATTEMPTS if starting else 1):
