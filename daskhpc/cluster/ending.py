@@ -36,6 +36,7 @@ CLOSE_SECONDS = 15.0
 _POLL_SECONDS = 0.02
 _GRACE = 5.0
 _SAVE_SECONDS = 1.0
+_CLIENT_SPEAKS_SECONDS = 1.0
 _exit = os._exit
 _names = {SCHEDULER: "scheduler", CLIENT: "client", WORKER: "worker's rank"}
 
@@ -232,6 +233,8 @@ def lost_scheduler(world: World, host: str, told: bool, words: Sequence[str]) ->
         limit = memory_used_up() if host == socket.gethostname() else 0
         found = f"rank 0 on {host}: {cause_of(words, limit)}"
         say(DaskhpcError("The scheduler ended, so the job ends.", found, where))
+    elif not told:  # a launcher may end the client with this rank, before it has spoken
+        time.sleep(_CLIENT_SPEAKS_SECONDS)
     sys.stdout.flush()
     _exit(EXIT_FAILED)
 

@@ -17,6 +17,7 @@ def dask_setup(worker: Any) -> None:
     worker.monitor.get_process_memory = private_memory
     # It warns of each task that still ran when the worker was told to close.
     logging.getLogger("distributed.worker.state_machine").setLevel(logging.ERROR)
+    logging.getLogger("distributed.worker").addFilter(LastHeartbeat(worker))
     keep_worker_log()
 
 
@@ -24,3 +25,16 @@ def ignore_interrupts() -> None:
     """Ignore SIGINT in this process, as far as this thread may."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+class LastHeartbeat(logging.Filter):
+    """Drops the error that Dask logs for a heartbeat which was under way when its worker began to close."""
+
+    def __init__(self, worker: Any) -> None:
+        super().__init__()
+        self._worker = worker
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record is to be seen."""
+        missed = str(record.msg).startswith("Failed to communicate with scheduler during heartbeat")
+        return not missed or self._worker.status.name not in ("closing", "closed")

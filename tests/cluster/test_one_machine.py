@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import signal
+import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,6 +15,9 @@ import dask
 import pytest
 from clusters import start_cluster
 from distributed import Client
+from distributed.comm import CommClosedError
+
+FAILED = "Failed to communicate with scheduler during heartbeat"
 
 
 @pytest.fixture(autouse=True)
@@ -83,3 +89,33 @@ def test_a_worker_process_that_ends_is_named_unless_it_was_to_end(caplog: pytest
             assert "SIGKILL" in caplog.text
     finally:
         logger.removeHandler(caplog.handler)
+
+
+def beat(dask_worker: Any) -> None:
+    dask_worker.loop.add_callback(dask_worker.heartbeat)
+
+
+def test_a_heartbeat_that_is_under_way_at_the_end_is_no_error(capfd: pytest.CaptureFixture[str]) -> None:
+    """But one that fails before is."""
+    begun = threading.Event()
+
+    async def unanswered(**_: Any) -> None:
+        begun.set()
+        await asyncio.sleep(30)
+
+    async def lost(**_: Any) -> None:
+        raise CommClosedError
+
+    with start_cluster(1) as cluster, Client(cluster, set_as_default=False) as client:
+        handlers = cluster.scheduler.handlers
+        handlers["heartbeat_worker"] = lost
+        client.run(beat)
+        deadline = time.monotonic() + 30
+        said = ""
+        while FAILED not in said:
+            assert time.monotonic() < deadline
+            said += capfd.readouterr().err
+        handlers["heartbeat_worker"] = unanswered
+        client.run(beat)
+        assert begun.wait(30)
+    assert FAILED not in capfd.readouterr().err
