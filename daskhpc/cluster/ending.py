@@ -52,17 +52,29 @@ def end_with_program(member: Member, own_world: bool) -> None:
 
 def catch_exit(end: Callable[[], None]) -> None:
     """Let ``os._exit`` of this process, not of those it forks, call the first `end` first: the job ends in order."""
-    if os._exit is not _exit:
-        return
-    client = os.getpid()
+    if os._exit is _exit:
+        os._exit = _ExitInOrder(end)
 
-    def exit_in_order(status: int) -> NoReturn:
-        if os.getpid() == client:
+
+class _ExitInOrder:
+    """``os._exit`` of the client; where a task brings it to, it is that process's own."""
+
+    def __init__(self, end: Callable[[], None]) -> None:
+        functools.update_wrapper(self, _exit)
+        self._end, self._client = end, os.getpid()
+
+    def __call__(self, status: int) -> NoReturn:
+        if os.getpid() == self._client:
             with contextlib.suppress(Exception):
-                end()
+                self._end()
         _exit(status)
 
-    os._exit = functools.update_wrapper(exit_in_order, _exit)
+    def __reduce__(self) -> Any:
+        return _exit_there, ()
+
+
+def _exit_there() -> Any:
+    return os._exit
 
 
 class _Ending:

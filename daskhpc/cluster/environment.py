@@ -19,7 +19,7 @@ from .workers import caps
 _CALMER = {
     # Whether an event loop is late, looked at 50 times a second
     "distributed.admin.tick.interval": ("20ms", "500ms"),
-    # Samples of what a worker's threads do, each of which stops them: a tenth of fits of 1 ms, 4 % of long ones
+    # Samples of what a worker's threads do, each of which stops them: 4 % to 6 % of the time of a search
     "distributed.worker.profile.interval": ("10ms", "100ms"),
 }
 """Dask's own interval, and the one that leaves the processors to the tasks."""

@@ -11,6 +11,7 @@ from ranks import Ranks
 
 pytestmark = pytest.mark.mpi
 
+PROFILE = "DASK_DISTRIBUTED__WORKER__PROFILE__INTERVAL"
 TUTORIAL = """
     import os
     from daskhpc import initialize
@@ -116,6 +117,28 @@ def test_several_processes_per_rank_share_its_cpus_and_caps(ranks: Ranks) -> Non
         " ".join(["({2}, '2')"] * 4),
         "['2-0', '2-1', '3-0', '3-1'] " + str([10**9] * 4),
     ]
+
+
+@pytest.mark.parametrize("launcher", ["mpiexec", "none"])
+@pytest.mark.parametrize(("own", "found"), [({}, "500ms 100ms"), ({PROFILE: "20ms"}, "500ms 20ms")])
+def test_dask_looks_less_often_at_busy_processes(ranks: Ranks, launcher: str, own: dict[str, str], found: str) -> None:
+    """Unless its own settings were changed."""
+    program = """
+        import dask
+        import daskhpc
+
+        def intervals():
+            names = "distributed.admin.tick.interval", "distributed.worker.profile.interval"
+            return " ".join(dask.config.get(name) for name in names)
+
+        client = daskhpc.start()
+        print(*{intervals(), client.run_on_scheduler(intervals), *client.run(intervals).values()})
+        """
+    if launcher == "mpiexec":
+        done = ranks.mpiexec(3, program, **own)
+    else:
+        done = ranks.run([sys.executable, str(ranks.script(program))], 60, own)
+    assert (done.code, done.out) == (0, f"{found}\n"), done.err
 
 
 def test_the_clients_numpy_is_capped_though_it_was_imported_before(ranks: Ranks) -> None:

@@ -37,6 +37,24 @@ def test_a_task_that_ended_its_worker_thrice_fails(ranks: Ranks, launcher: str) 
     assert (done.code, done.out) == (0, "KilledWorker True\n3 6\n"), done
 
 
+OF_OS = """
+    import os
+    import daskhpc
+
+    try:
+        daskhpc.start().submit(os._exit, 1).result(timeout=60)
+    except Exception as error:
+        print(type(error).__name__, flush=True)
+    os._exit(5)
+"""
+
+
+@pytest.mark.parametrize("launcher", ["mpiexec", "none"])
+def test_a_task_may_be_the_exit_that_a_client_ends_in_order_by(ranks: Ranks, launcher: str) -> None:
+    done = run(ranks, OF_OS, launcher)
+    assert (done.code, done.out) == (5, "KilledWorker\n"), done
+
+
 def run(ranks: Ranks, program: str, launcher: str, timeout: float = 90) -> Done:
     if launcher == "mpiexec":
         return ranks.mpiexec(4, program, timeout=timeout)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from bed import SlurmBed
-from test_jobs import TWO, Submit
+from test_jobs import Submit
 
 pytestmark = pytest.mark.slurm
 
@@ -23,12 +23,7 @@ def test_the_climatology(slurm: SlurmBed, tmp_path: Path, system: str) -> None:
     shutil.copytree(FOLDER, here, ignore=shutil.ignore_patterns("data", "*.nc", "*.png"))
     program = here / "climatology.py"
     program.write_text(program.read_text().replace("range(1991, 2001)", "range(1999, 2001)"))
-    if system == "PBS":
-        job = submit.pbs("climatology/job.pbs", timeout=150)
-    else:
-        job = submit.file("climatology/job.sbatch", *TWO, "--cpus-per-task=2", timeout=150)
-    assert (job.state, job.code) == ("COMPLETED", "0:0"), job.err
-    assert job.rows["worker"][1:3] == ["2-3", "node1,node2"]
+    job = submit.of_folder("climatology", system, "--cpus-per-task=2")
     assert job.out.startswith("24 files: time 2924, lat 73, lon 144; 0.11 GiB\nJanuary "), job.out
     with xr.open_mfdataset(sorted(map(str, here.glob("data/*.nc")))) as plain:
         part = plain.air.isel(lat=slice(0, None, 12), lon=slice(0, None, 12)).compute()

@@ -86,6 +86,16 @@ class Submit:
         env = {"PBS_NODEFILE": str(nodes), "PBS_O_WORKDIR": str((self.folder / script).parent)}
         return self.file(script, *TWO, "--output=job.out", "--error=job.err", "--mem=2G", env=env, timeout=timeout)
 
+    def of_folder(self, folder: str, system: str, *options: str, timeout: float = 150) -> Job:
+        """The job of a folder of slurm/, for Slurm or for PBS, that has to complete on two nodes."""
+        if system == "PBS":
+            job = self.pbs(f"{folder}/job.pbs", timeout=timeout)
+        else:
+            job = self.file(f"{folder}/job.sbatch", *TWO, *options, timeout=timeout)
+        assert (job.state, job.code) == ("COMPLETED", "0:0"), job.err
+        assert job.rows["worker"][1:3] == ["2-3", "node1,node2"]
+        return job
+
     def _once(self, script: Path | str, *options: str, env: Mapping[str, str] | None, timeout: float) -> Job:
         began = time.monotonic()
         job = self.bed.sbatch(script, *options, cwd=self.folder, env=env)
@@ -199,10 +209,8 @@ def test_data_goes_to_each_node_once(submit: Submit) -> None:
 
 def test_the_digits_search_by_pbs(submit: Submit) -> None:
     shutil.copytree(REPOSITORY / "slurm/digits_search", submit.folder / "digits", ignore=CHECKPOINTS)
-    job = submit.pbs("digits/job.pbs", timeout=120)
-    assert (job.state, job.code) == ("COMPLETED", "0:0"), job.err
+    job = submit.of_folder("digits", "PBS")
     assert job.out.count("Best parameters") == 2
-    assert job.rows["worker"][1:3] == ["2-3", "node1,node2"]
 
 
 def test_the_tutorial_form(submit: Submit, flavor: Flavor) -> None:

@@ -58,12 +58,7 @@ def test_a_notebook_as_a_script_runs_on_all_nodes(submit: Submit) -> None:
 @pytest.mark.parametrize("system", ["Slurm", "PBS"])
 def test_the_kmeans_program(submit: Submit, system: str) -> None:
     shutil.copytree(REPOSITORY / "slurm/kmeans", submit.folder / "kmeans", ignore=CHECKPOINTS)
-    if system == "PBS":
-        job = submit.pbs("kmeans/job.pbs", timeout=120)
-    else:
-        job = submit.file("kmeans/job.sbatch", *TWO, timeout=120)
-    assert (job.state, job.code) == ("COMPLETED", "0:0"), job.err
-    assert job.rows["worker"][1:3] == ["2-3", "node1,node2"]
+    job = submit.of_folder("kmeans", system)
     assert "Best number of clusters: 6" in job.out
     made = submit.folder / "kmeans/checkpoint"
     table = pd.read_csv(made / "scores.csv")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from bed import SlurmBed
-from test_jobs import TWO, Submit
+from test_jobs import Submit
 
 pytestmark = pytest.mark.slurm
 
@@ -20,12 +20,7 @@ def test_the_time_series(slurm: SlurmBed, tmp_path: Path, system: str) -> None:
     submit = Submit(slurm, tmp_path)
     here = submit.folder / "timeseries"
     shutil.copytree(FOLDER, here, ignore=shutil.ignore_patterns("data*", "results"))
-    if system == "PBS":
-        job = submit.pbs("timeseries/job.pbs", timeout=150)
-    else:
-        job = submit.file("timeseries/job.sbatch", *TWO, timeout=150)
-    assert (job.state, job.code) == ("COMPLETED", "0:0"), job.err
-    assert job.rows["worker"][1:3] == ["2-3", "node1,node2"]
+    job = submit.of_folder("timeseries", system)
     assert ["id", "float64", "2000-09.csv:1236"] in [line.split() for line in job.out.splitlines()]
 
     parts = [pd.read_csv(path, parse_dates=["time"]) for path in sorted((here / "data").glob("*.csv"))]
