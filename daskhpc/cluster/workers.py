@@ -123,7 +123,7 @@ class CappedNanny(Nanny):  # type: ignore[misc]
         older Dasks the first start then takes the word of the second, which waits for it for ever.
         """
         async with self._one_start:
-            return await self._instantiate()
+            return self.status if self.status in (Status.closing, Status.closed) else await self._instantiate()
 
     async def _instantiate(self) -> Any:
         starting = self.status in (Status.init, Status.starting)
