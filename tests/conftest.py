@@ -1,14 +1,16 @@
-"""Fixtures for all tests: the MPI libraries, programs run as real ranks, and a real Slurm."""
+"""Fixtures for all tests: the MPI libraries, programs run as real ranks, a real Slurm, a cluster on this machine."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import flavors
 import pytest
 from bed import BedUnavailable, SlurmBed
+from clusters import start_cluster
 from flavors import Flavor
 from machine import unavailable
 from ranks import Ranks
@@ -63,3 +65,20 @@ def _settled(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     if "slurm" in request.fixturenames:
         request.getfixturevalue("slurm").settle()
+
+
+@pytest.fixture(scope="session")
+def _two_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    from distributed import Client
+
+    folder = str(tmp_path_factory.mktemp("workers"))
+    with start_cluster(2, local_directory=folder) as cluster, Client(cluster, set_as_default=False) as client:
+        yield client
+
+
+@pytest.fixture
+def client(_two_workers: Any) -> Iterator[Any]:
+    """The current client of two single-threaded worker processes of 2 GiB each."""
+    _two_workers.wait_for_workers(2, timeout=30)
+    with _two_workers.as_current():
+        yield _two_workers

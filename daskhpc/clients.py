@@ -1,0 +1,41 @@
+"""The Dask client that a call would use, and whether the call runs inside a Dask task."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from .compat.distributed import runs_in_this_process
+
+
+def inside_task() -> bool:
+    """Whether this thread runs a task of a Dask worker; imports nothing."""
+    if "distributed.worker" not in sys.modules:
+        return False
+    from distributed import get_worker
+
+    try:
+        get_worker()
+    except ValueError:
+        return False
+    return True
+
+
+def current_client() -> Any:
+    """The current client, if Dask could compute with it now.
+
+    Returns
+    -------
+    distributed.Client or None
+        None if there is no client, if it is closed or asynchronous, and in a process that was forked from the client's
+        own. Nothing is imported to find this out.
+    """
+    if "distributed" not in sys.modules:
+        return None
+    from distributed import Client
+
+    try:
+        client = Client.current(allow_global=True)
+    except ValueError:
+        return None
+    return client if client.status == "running" and not client.asynchronous and runs_in_this_process(client) else None

@@ -1,0 +1,1 @@
+"""What daskhpc needs of Dask's collections beyond their public names."""

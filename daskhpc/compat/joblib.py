@@ -1,0 +1,1 @@
+"""What daskhpc needs of joblib beyond its public names."""

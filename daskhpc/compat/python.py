@@ -1,0 +1,1 @@
+"""What daskhpc needs of Python's standard library beyond its public names."""

@@ -1,0 +1,1 @@
+"""What daskhpc needs of scikit-learn beyond its public names."""

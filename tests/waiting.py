@@ -1,0 +1,14 @@
+"""Waiting in tests: for a condition, with a deadline."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+
+def until(condition: Callable[[], object], timeout: float = 30, what: str = "what was waited for") -> None:
+    """Return when `condition()` is true; fail when it is not within `timeout` seconds."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, f"{what} did not happen within {timeout:g} s"
+        time.sleep(0.01)
