@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..capacity import capacity, chunk_bytes
+from ..chunk_size import array_chunk_size, piece_size, resources
 from ..errors import SettingsError
 
 Chunks = tuple[tuple[int, ...], ...]
@@ -57,7 +57,7 @@ def auto_chunks(
     itemsize = np.dtype(dtype).itemsize
     unit = _unit(shape, whole, previous)
     total = math.prod(shape) * itemsize
-    return blocks(shape, unit, chunk_bytes(total, capacity(client)) // max(1, itemsize))
+    return blocks(shape, unit, piece_size(total, resources(client), array_chunk_size.chosen()) // max(1, itemsize))
 
 
 def blocks(shape: Sequence[int], unit: Sequence[int], most: int) -> Chunks:

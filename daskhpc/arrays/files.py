@@ -11,7 +11,7 @@ from typing import Any
 import dask.array as da
 import numpy as np
 
-from ..capacity import current_client
+from ..clients import current_client
 from ..errors import InputFileError
 from . import hdf5, stacks, zarrs
 from .chunking import auto_chunks

@@ -13,7 +13,7 @@ import pandas
 from dask.base import tokenize
 from dask.delayed import delayed
 
-from ..capacity import capacity
+from ..chunk_size import resources
 from ..errors import SettingsError
 from ..files import Paths
 from . import persons
@@ -158,7 +158,7 @@ def people(n: int, partitions: int | None = None, seed: int = 0) -> Any:
         ``city``) and ``credit-card`` (``number`` and ``expiration-date``). The cards are of no bank, the telephones of
         no one.
     """
-    count = max(1, min(n, partitions or capacity().threads))
+    count = max(1, min(n, partitions or resources().threads))
     edges = [n * i // count for i in range(count + 1)]
     return _bag(persons.people, [(edges[i], edges[i + 1]) for i in range(count)], "people", seed)
 

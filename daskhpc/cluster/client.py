@@ -19,7 +19,7 @@ from ..runtime import Runtime, discover
 from ..runtime.ask import with_end_time
 from .bootstrap import initialize, tell_ignored
 from .ending import catch_exit, close_clients, close_local
-from .environment import calm, cap, check_directory, interactive, quiet
+from .environment import calm, cap, check_directory, interactive, quiet, suit_chunks
 from .local import plan_local, start_local
 from .logs import keep_log, run_name
 from .network import check_interface, with_usable_interface
@@ -152,6 +152,7 @@ def _local_client(arguments: dict[str, Any]) -> Any:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Port .* is already in use")
         session.local = start_local(plan, settings)
+    suit_chunks((plan,))
     client = Client(session.local)
     dask.config.set(scheduler_address=session.local.scheduler_address)
     atexit.register(close_clients)

@@ -23,6 +23,7 @@ from collections.abc import Callable, Sequence, Set
 from pathlib import Path
 from typing import Any, NoReturn
 
+from ..chunk_size import array_chunk_size
 from ..errors import EXIT_FAILED, DaskhpcError
 from .lastwords import cause_of, memory_used_up
 from .lifeline import Loss
@@ -125,6 +126,7 @@ def close(member: Member | None) -> None:
     if member is None:
         raise DaskhpcError("There is no cluster to close.", "initialize() was not called in this process")
     close_clients()
+    array_chunk_size.restore()
     if member.line is not None:
         member.line.end()
 

@@ -6,13 +6,15 @@ import logging
 import os
 import sys
 import tempfile
+from collections.abc import Sequence
 from typing import Any
 
 import dask
 
+from ..chunk_size import array_chunk_size
 from ..errors import StartError
 from .interrupts import ignore_interrupts
-from .plan import CLIENT, SCHEDULER, WORKER
+from .plan import CLIENT, SCHEDULER, WORKER, RankPlan
 from .session import Member
 from .workers import caps
 
@@ -30,7 +32,9 @@ def prepare(member: Member) -> None:
     """Set up this process for its role."""
     calm()
     plan = member.plan
-    if plan.role != CLIENT:
+    if plan.role == CLIENT:
+        suit_chunks(member.plans)
+    else:
         ignore_interrupts()
     if plan.role == CLIENT or (plan.role == WORKER and not member.own_workers):
         cap(plan.blas_threads.value)
@@ -45,6 +49,13 @@ def calm() -> None:
     for name, (dasks, ours) in _CALMER.items():
         if dask.config.get(name) == dasks:
             dask.config.set({name: ours})
+
+
+def suit_chunks(plans: Sequence[RankPlan]) -> None:
+    """Let every ``chunks="auto"`` of Dask fit the smallest worker, unless the user set ``array.chunk-size``."""
+    limited = [plan for plan in plans if plan.role == WORKER and plan.memory_limit.value]
+    if limited:
+        array_chunk_size.suit(min(plan.memory_limit.value // plan.nthreads.value for plan in limited))
 
 
 def interactive() -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from ..chunk_size import array_chunk_size
 from ..config import Settings
 from ..runtime import Runtime, Sourced
 from .plan import WORKER, RankPlan, directory_of, interface_of, setting, worker_blas, worker_memory
@@ -69,8 +70,16 @@ def start_local(plan: RankPlan, settings: Settings) -> Any:
     -------
     distributed.LocalCluster
     """
+    from distributed.diagnostics.plugin import SchedulerPlugin
+
     from .preload import thrice_at_most
     from .workers import SteadyCluster
+
+    class RestoreChunkSize(SchedulerPlugin):  # type: ignore[misc]
+        """Give Dask its own chunks back when the cluster closes, by whichever of the ways to close it."""
+
+        async def close(self) -> None:
+            array_chunk_size.restore()
 
     where = {"interface": settings.interface} if settings.interface else {"host": "127.0.0.1"}
     cluster = SteadyCluster(
@@ -84,4 +93,5 @@ def start_local(plan: RankPlan, settings: Settings) -> Any:
         **where,
     )
     thrice_at_most(cluster.scheduler)
+    cluster.scheduler.add_plugin(RestoreChunkSize())
     return cluster

@@ -15,7 +15,8 @@ from dask.array.core import normalize_chunks
 from dask.base import tokenize
 from xarray.core import indexing
 
-from ..capacity import Capacity, capacity, chunk_bytes, current_client
+from ..chunk_size import Resources, array_chunk_size, piece_size, resources
+from ..clients import current_client
 from ..errors import InputFileError, SettingsError, one_line
 from .engines import engine_for
 from .heads import Layer, Piece, Source, read_pieces, read_source
@@ -80,7 +81,7 @@ def open_dataset(
     files = expand(paths)
     engine = engine or engine_for(Path(files[0]))
     client = client or current_client()
-    there = capacity(client)
+    there = resources(client)
     source = _first(files[0], engine, along, options)
     if len(files) > 1 and not any(along in layer.dims for layer in source.layers):
         raise InputFileError(
@@ -136,7 +137,7 @@ def _dimensions(source: Source) -> list[Any]:
     return sorted({dim for layer in source.layers for dim in layer.dims} | set(source.fixed.sizes), key=str)
 
 
-def _read_all(files: list[str], source: Source, there: Capacity, client: Any) -> list[Any]:
+def _read_all(files: list[str], source: Source, there: Resources, client: Any) -> list[Any]:
     """What every file adds, or its fault, found by the workers."""
     if len(files) == 1:
         return read_pieces(files, source)
@@ -147,7 +148,7 @@ def _read_all(files: list[str], source: Source, there: Capacity, client: Any) ->
     return [piece for part in dask.compute(*tasks, scheduler=client) for piece in part]
 
 
-def _build(source: Source, pieces: list[Piece], there: Capacity, given: Mapping[Any, Any]) -> xr.Dataset:
+def _build(source: Source, pieces: list[Piece], there: Resources, given: Mapping[Any, Any]) -> xr.Dataset:
     """One dataset of what the first file holds and what all add."""
     stacks = {layer.name: FileStack(source, layer, pieces) for layer in source.layers}
     chunks = _chunks(source, stacks, pieces, there, given)
@@ -172,14 +173,14 @@ def _build(source: Source, pieces: list[Piece], there: Capacity, given: Mapping[
 
 
 def _chunks(
-    source: Source, stacks: Mapping[Any, FileStack], pieces: list[Piece], there: Capacity, given: Mapping[Any, Any]
+    source: Source, stacks: Mapping[Any, FileStack], pieces: list[Piece], there: Resources, given: Mapping[Any, Any]
 ) -> dict[Any, tuple[int, ...]]:
     """The chunks of all variables: those of the largest, as they have to agree."""
     if not source.layers:
         return {}
     total = {layer.name: _bytes(stacks[layer.name]) for layer in source.layers}
     largest: Layer = max(source.layers, key=lambda layer: total[layer.name])
-    most = chunk_bytes(total[largest.name], there) // stacks[largest.name].dtype.itemsize
+    most = piece_size(total[largest.name], there, array_chunk_size.chosen()) // stacks[largest.name].dtype.itemsize
     all_sizes = {dim: n for layer in source.layers for dim, n in zip(layer.dims, stacks[layer.name].shape, strict=True)}
     unknown = sorted(map(str, set(given) - set(all_sizes)))
     if unknown:

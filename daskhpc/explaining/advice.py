@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..capacity import Capacity
+from ..chunk_size import Resources
 from .model import Advice, Part, Work, bytes_text, counted
 from .sizes import Blocks
 
@@ -36,14 +36,14 @@ _LINES = {
 }
 
 
-def advice_for(parts: tuple[Part, ...], work: Work, place: Capacity, blocks: Mapping[str, Blocks]) -> list[Advice]:
+def advice_for(parts: tuple[Part, ...], work: Work, place: Resources, blocks: Mapping[str, Blocks]) -> list[Advice]:
     """Everything that is unwise.
 
     Parameters
     ----------
     parts : tuple of Part
     work : Work
-    place : Capacity
+    place : Resources
     blocks : mapping of str to Blocks
         The arrays that the work is made of.
     """
@@ -60,7 +60,7 @@ def advice_for(parts: tuple[Part, ...], work: Work, place: Capacity, blocks: Map
     ]
 
 
-def _pieces(work: Work, place: Capacity, again: str) -> Iterator[Advice]:
+def _pieces(work: Work, place: Resources, again: str) -> Iterator[Advice]:
     sources = work.sources
     size = sources.largest.value
     if size is not None and size < SMALL_PIECE and sources.tasks > max(MANY_PIECES, 8 * place.threads):
@@ -89,7 +89,7 @@ def _pieces(work: Work, place: Capacity, again: str) -> Iterator[Advice]:
         )
 
 
-def _result(work: Work, place: Capacity, frame: bool) -> Iterator[Advice]:
+def _result(work: Work, place: Resources, frame: bool) -> Iterator[Advice]:
     size = work.result.value or 0
     instead = "df.to_parquet(folder)" if frame else 'x.to_zarr("result.zarr")'
     todo = f"{instead}   # or keep it on the workers: daskhpc.persist(...)"
@@ -152,7 +152,7 @@ def _graph(work: Work, again: str) -> Iterator[Advice]:
         )
 
 
-def _other_pieces(widest: Blocks | None, frame: Part | None, place: Capacity) -> str:
+def _other_pieces(widest: Blocks | None, frame: Part | None, place: Resources) -> str:
     """The line that makes chunks which fit this cluster."""
     if frame is not None:
         size = frame.nbytes.value or 0
@@ -164,7 +164,7 @@ def _other_pieces(widest: Blocks | None, frame: Part | None, place: Capacity) ->
     return f"chunks={chunks}   # where the array is made"
 
 
-def good_chunks(blocks: Blocks, place: Capacity) -> tuple[int, ...]:
+def good_chunks(blocks: Blocks, place: Resources) -> tuple[int, ...]:
     """A shape of chunks that fits the cluster: 16 to 128 MiB, two for each thread at least."""
     import numpy as np
     from dask.array.core import normalize_chunks
@@ -175,6 +175,6 @@ def good_chunks(blocks: Blocks, place: Capacity) -> tuple[int, ...]:
     return tuple(int(sizes[0]) for sizes in chunks)
 
 
-def _piece_bytes(whole: float, place: Capacity) -> float:
+def _piece_bytes(whole: float, place: Resources) -> float:
     most = min(128 * 2**20, place.memory_per_thread / (4 * COPIES))
     return max(2**20, min(most, whole / (2 * place.threads)))

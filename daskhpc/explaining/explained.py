@@ -7,7 +7,8 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
-from ..capacity import capacity, current_client
+from ..chunk_size import resources
+from ..clients import current_client
 from ..errors import DaskhpcError
 from .advice import advice_for
 from .describe import lazy_parts, parts_of
@@ -60,7 +61,7 @@ def explain(obj: Any, client: Any = None) -> Explanation:
     client = client or current_client()
     with _as_current(client):
         held = _held(client)
-        place = capacity(client)
+        place = resources(client)
         parts = tuple(part for each in found for part in parts_of(each, held))
         graph = graph_of(found, held)
         blocks = blocks_of(found)

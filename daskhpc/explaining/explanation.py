@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..capacity import Capacity
+from ..chunk_size import Resources
 from .html import as_html
 from .model import Advice, Part, Size, Work, total
 from .text import as_text
@@ -20,7 +20,7 @@ class Explanation:
         The lazy objects.
     work : Work
         What computing them together takes.
-    place : Capacity
+    place : Resources
         On what.
     advice : tuple of Advice
         What is unwise.
@@ -28,7 +28,7 @@ class Explanation:
 
     parts: tuple[Part, ...]
     work: Work
-    place: Capacity
+    place: Resources
     advice: tuple[Advice, ...]
 
     @property

@@ -16,7 +16,7 @@ from dask.delayed import delayed
 from dask.utils import parse_bytes
 
 from .. import files
-from ..capacity import capacity
+from ..chunk_size import resources
 from ..errors import InputFileError, SettingsError
 from ..files import Paths
 from .inference import holds_all, with_texts
@@ -203,7 +203,7 @@ def blocksize_for(asked: int | str | None, names: Sequence[str]) -> int | None:
     """Bytes of text per partition: what was asked for, or what suits the cluster; None: a partition per file."""
     if asked != "auto":
         return parse_bytes(asked) if asked is not None else None
-    has = capacity()
+    has = resources()
     total = sum(map(os.path.getsize, names))
     return min(LARGEST, max(SMALLEST, min(has.memory_per_thread // EXPANSION, -(-total // has.threads))))
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas
 from dask.delayed import delayed
 
-from ..capacity import capacity
+from ..chunk_size import resources
 
 LARGEST = 128 << 20
 PART_OF_MEMORY = 10
@@ -32,7 +32,7 @@ def fit_partitions(frame: Any, client: Any = None) -> Any:
     dask.dataframe.DataFrame or Series
         The same rows in the same order; divisions that are known stay known.
     """
-    has = capacity(client)
+    has = resources(client)
     limit = min(LARGEST, has.memory_per_thread // PART_OF_MEMORY)
     scheduler = {} if client is None else {"scheduler": client}
     parts = frame.to_delayed()

@@ -19,7 +19,7 @@ from sklearn.base import clone, is_classifier
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from ..capacity import current_client
+from ..clients import current_client
 from ..errors import SettingsError
 from .blocks import whole_rows
 from .cubes import bare

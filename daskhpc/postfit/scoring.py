@@ -13,7 +13,7 @@ from sklearn.metrics import check_scoring
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 
-from ..capacity import current_client
+from ..clients import current_client
 from ..errors import SettingsError
 from ..gather import brought
 from .sums import SUMS, summed

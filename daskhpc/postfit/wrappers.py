@@ -16,7 +16,7 @@ from sklearn.base import clone
 from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted
 
-from ..capacity import current_client
+from ..clients import current_client
 from ..gather import brought
 from .blocks import Call, is_frame, over_blocks, whole_rows
 from .cubes import bare, is_cube, labelled

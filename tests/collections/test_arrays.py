@@ -21,31 +21,11 @@ from hypothesis import strategies as st
 from daskhpc import arrays
 from daskhpc.arrays.chunking import blocks
 from daskhpc.arrays.lazy import Lazy
-from daskhpc.capacity import LEAST_BYTES, Capacity, chunk_bytes
+from daskhpc.chunk_size import SMALLEST
 from daskhpc.errors import DaskhpcError, InputFileError, SettingsError
 from daskhpc.files import without_locks
 
-MIB, GIB = 2**20, 2**30
-
-
-def there(threads: int, memory_per_thread: int) -> Capacity:
-    return Capacity(threads, threads, memory_per_thread, 1, memory_per_thread, cluster=True)
-
-
-@pytest.mark.parametrize(
-    ("total", "threads", "memory", "bytes_"),
-    [
-        (100, 4, 4 * GIB, MIB),  # never below what a task costs
-        (160 * MIB, 4, 4 * GIB, 10 * MIB),  # four chunks per thread
-        (100 * GIB, 4, 4 * GIB, 128 * MIB),  # Dask's own limit
-        (100 * GIB, 4, GIB, 64 * MIB),  # a sixteenth of the memory of a thread
-        (100_000 * GIB, 4, 16 * GIB, GIB),  # about 100,000 chunks
-        (100_000 * GIB, 4, GIB, 256 * MIB),  # a quarter of the memory, whatever their number
-        (100, 4, 8 * MIB, MIB // 2),
-    ],
-)
-def test_the_size_of_a_chunk_follows_the_cluster(total: int, threads: int, memory: int, bytes_: int) -> None:
-    assert chunk_bytes(total, there(threads, memory)) == bytes_
+MIB = 2**20
 
 
 @pytest.mark.parametrize(
@@ -264,7 +244,7 @@ def test_chunks_are_multiples_of_the_blocks_in_the_file(tmp_path: Path) -> None:
         file.create_dataset("a", (10_000, 1_000), "f8", chunks=(900, 70))
     chunks = arrays.open_array(tmp_path / "x.h5").chunks
     assert {size % 900 for size in chunks[0][:-1]} | {size % 70 for size in chunks[1][:-1]} == {0}
-    assert max(chunks[0]) * max(chunks[1]) * 8 > LEAST_BYTES
+    assert max(chunks[0]) * max(chunks[1]) * 8 > SMALLEST
 
 
 def test_files_that_are_not_what_they_are_called(tmp_path: Path) -> None:
