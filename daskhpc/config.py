@@ -1,4 +1,4 @@
-"""Every choice that daskhpc makes has a setting here.
+"""The settings: each is declared once, with its type, default, meaning, parser and command-line option.
 
 A setting comes from, first found first: the argument of the call, ``DASK_DASKHPC__<NAME>`` in the environment,
 ``daskhpc:`` in any YAML file of dask.config's places (``~/.config/dask/daskhpc.yaml`` is one), the default.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -103,8 +104,44 @@ def _text(value: Any) -> str:
     return str(value)
 
 
-def _setting(default: Any, parse: Callable[[Any], Any]) -> Any:
-    return field(default=default, metadata={"parse": parse})
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting as it is declared.
+
+    Attributes
+    ----------
+    parse : Callable[[Any], Any]
+        Makes the value of what was given; its ValueError says in words what the setting takes.
+    meaning : str
+        What it sets, with its unit: one sentence.
+    otherwise : str
+        What holds if it is not set.
+    option : str
+        Its names on the command line of ``daskhpc run``, separated by spaces; empty if it has none there.
+    metavar : str
+        What the help of that command calls the value.
+    """
+
+    parse: Callable[[Any], Any]
+    meaning: str
+    otherwise: str
+    option: str = ""
+    metavar: str = ""
+
+    @property
+    def text(self) -> str:
+        """What help and docstrings say of it."""
+        return f"{self.meaning} Default: {self.otherwise}."
+
+
+def _setting(
+    default: Any, parse: Callable[[Any], Any], meaning: str, otherwise: str = "", option: str = "", metavar: str = ""
+) -> Any:
+    if not otherwise:
+        otherwise = (
+            str(default).lower() if isinstance(default, bool) else f"{default:g}" if parse is _seconds else str(default)
+        )
+    return field(default=default, metadata={"setting": Setting(parse, meaning, otherwise, option, metavar)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,123 +150,193 @@ class Settings:
 
     Attributes
     ----------
-    nthreads : int or None
-        Threads per worker process; None: the CPUs granted to the rank, divided by its processes.
-    processes : int
-        Worker processes per worker rank.
-    memory_limit : int, float or "auto"
-        Bytes per worker process (a text such as "4GB" is read); a float up to 1 is a fraction of the memory granted
-        to the rank, "auto" an equal share of it per process. 0 sets no limit.
-    interface : str or None
-        Network interface; None: the fastest usable one.
-    local_directory : str or None
-        Directory for spilled data; None: the local scratch.
-    blas_threads : int or None
-        BLAS and OpenMP threads inside a worker process; None: its CPUs divided by its threads.
-    protocol : str or None
-        Protocol of Dask's communication, as in dask_mpi.initialize.
-    dashboard : bool
-        Whether the scheduler serves Dask's dashboard.
-    dashboard_address : str
-        Where it serves it; another free port is taken when this one is in use.
-    headroom : float
-        Fraction of a node's memory that is left to the scheduler, the client and the system.
-    start_deadline : float
-        Seconds within which every rank must have arrived.
-    worker_deadline : float
-        Seconds within which `start` wants every worker.
-    time_margin : float
-        Seconds before the end of the job at which a program with a checkpoint ends, to be run again.
-    log_level : str
-        Level of Dask's loggers: debug, info, warning, error or critical.
-    logs : str or None
-        Folder in which every process writes its full log to a file of its own; None: memory keeps the end of it.
-    bootstrap : str
-        How ranks meet: "mpi", "slurm" (by what srun says, without MPI), or "auto": by MPI, under srun without it where
-        there is no MPI library or it does not talk to srun.
-    workers : int or None
-        Workers that ``daskhpc run`` starts; None: one per task of the allocation, or what fits this machine.
-    mpi : str or None
-        ``srun --mpi=``; None: what fits the MPI library.
-    checkpoint : str or None
-        Folder in which ``daskhpc run`` keeps the results of every Parallel call of the program.
-    retry_failed : bool
-        Whether fits that failed are made again when they are in that folder.
-    mpiexec : str or None
-        The MPI launcher outside Slurm; None: the one that belongs to the MPI library.
     sources : Mapping[str, str]
-        Where each setting came from.
+        Where each setting came from: ``"argument"``, the variable's name, ``"dask.config"`` or ``"default"``.
+
+    Examples
+    --------
+    >>> settings = Settings.resolve({"nthreads": 2, "memory_limit": "4GB"}, config={})
+    >>> settings.nthreads, settings.memory_limit, settings.processes
+    (2, 4000000000, 1)
+    >>> settings.sources["nthreads"], settings.sources["processes"]
+    ('argument', 'default')
     """
 
-    nthreads: int | None = _setting(None, _count)
-    processes: int = _setting(1, _count)
-    memory_limit: int | float | str = _setting("auto", _memory)
-    interface: str | None = _setting(None, _text)
-    local_directory: str | None = _setting(None, _text)
-    blas_threads: int | None = _setting(None, _count)
-    protocol: str | None = _setting(None, _text)
-    dashboard: bool = _setting(True, _flag)
-    dashboard_address: str = _setting(":8787", _text)
-    headroom: float = _setting(0.1, _fraction)
-    start_deadline: float = _setting(60.0, _seconds)
-    worker_deadline: float = _setting(60.0, _seconds)
-    time_margin: float = _setting(90.0, _seconds)
-    log_level: str = _setting("warning", _level)
-    logs: str | None = _setting(None, _text)
-    bootstrap: str = _setting("auto", _bootstrap)
-    workers: int | None = _setting(None, _count)
-    mpi: str | None = _setting(None, _text)
-    mpiexec: str | None = _setting(None, _text)
-    checkpoint: str | None = _setting(None, _text)
-    retry_failed: bool = _setting(False, _flag)
+    workers: int | None = _setting(
+        None,
+        _count,
+        "Worker ranks that `daskhpc run` starts; worker processes of `start` without MPI.",
+        "one per task of the allocation, or what fits this machine",
+        "-n --workers",
+    )
+    nthreads: int | None = _setting(
+        None,
+        _count,
+        "Threads per worker process.",
+        "the CPUs granted to the rank, divided by its processes",
+        "--nthreads",
+    )
+    processes: int = _setting(1, _count, "Worker processes per worker rank.", option="--processes")
+    memory_limit: int | float | str = _setting(
+        "auto",
+        _memory,
+        "Bytes per worker process, or a text such as '4GB'; a fraction such as 0.5 is a part of the memory granted to "
+        "the rank, 0 sets no limit.",
+        "auto, an equal share of the memory granted to the rank",
+        "--memory-limit",
+    )
+    interface: str | None = _setting(
+        None,
+        _text,
+        "Network interface, such as 'ib0'.",
+        "InfiniBand, Slingshot or Omni-Path, or else the interface that reaches the other nodes",
+        "--interface",
+    )
+    local_directory: str | None = _setting(
+        None,
+        _text,
+        "Folder on a local disk in which workers spill data.",
+        "the first of SLURM_TMPDIR, TMPDIR and /tmp that is writable",
+        "--local-directory",
+        "DIR",
+    )
+    blas_threads: int | None = _setting(
+        None, _count, "BLAS and OpenMP threads in a worker process.", "the CPUs of the process, divided by its threads"
+    )
+    protocol: str | None = _setting(
+        None, _text, "Protocol of Dask's communication, such as 'tcp' or 'tls'.", "Dask's own default, tcp"
+    )
+    dashboard: bool = _setting(True, _flag, "Whether the scheduler serves Dask's dashboard.")
+    dashboard_address: str = _setting(
+        ":8787", _text, "Address of the dashboard; if its port is in use, another port is taken."
+    )
+    headroom: float = _setting(
+        0.1,
+        _fraction,
+        "Fraction of a node's memory that no worker gets; the scheduler, the client and the system use it.",
+    )
+    start_deadline: float = _setting(60.0, _seconds, "Seconds within which every rank must have arrived.")
+    worker_deadline: float = _setting(60.0, _seconds, "Seconds within which `start` must have every worker.")
+    time_margin: float = _setting(
+        90.0,
+        _seconds,
+        "Seconds before the end of the job at which a program with a checkpoint ends with code 75, to be run again.",
+        option="--time-margin",
+        metavar="TIME",
+    )
+    log_level: str = _setting("warning", _level, "Level of Dask's loggers: debug, info, warning, error or critical.")
+    logs: str | None = _setting(
+        None,
+        _text,
+        "Folder in which every process writes its full log to a file of its own.",
+        "no files; each process keeps the end of its log in memory",
+        "--logs",
+        "DIR",
+    )
+    bootstrap: str = _setting(
+        "auto",
+        _bootstrap,
+        "How the ranks meet: 'mpi'; 'slurm', by what srun says, without MPI, which survives lost nodes; 'auto' is "
+        "'mpi', but 'slurm' under srun if no MPI library talks to it.",
+        option="--bootstrap",
+    )
+    mpi: str | None = _setting(None, _text, "Type for `srun --mpi=`.", "what fits the MPI library", "--mpi")
+    mpiexec: str | None = _setting(
+        None, _text, "MPI launcher outside Slurm.", "the launcher that belongs to the MPI library"
+    )
+    checkpoint: str | None = _setting(
+        None,
+        _text,
+        "Folder in which `daskhpc run` keeps the results of every Parallel call; none is computed twice.",
+        "no results are kept",
+        "--checkpoint",
+        "DIR",
+    )
+    retry_failed: bool = _setting(
+        False,
+        _flag,
+        "Whether `daskhpc run` makes fits that failed again if they are in the checkpoint.",
+        option="--retry-failed",
+    )
     sources: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def declared(cls) -> Mapping[str, Setting]:
+        """How every setting is declared, by its name."""
+        return {f.name: f.metadata["setting"] for f in fields(cls) if "setting" in f.metadata}
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
         """The names of all settings."""
-        return tuple(f.name for f in fields(cls) if "parse" in f.metadata)
+        return tuple(cls.declared())
 
     @classmethod
     def resolve(cls, arguments: Mapping[str, Any] | None = None, config: Mapping[str, Any] | None = None) -> Settings:
-        """Settle every setting.
+        """Find the value of every setting.
 
         Parameters
         ----------
         arguments : Mapping[str, Any], optional
-            What the caller was given; None means that it was not given.
+            The settings that the caller was given, by name. A value of None counts as not given.
         config : Mapping[str, Any], optional
-            What stands under ``daskhpc:`` in dask.config, which knows the environment and the YAML files; read from
-            there by default.
+            The settings under ``daskhpc:`` in dask.config, which reads the environment and the YAML files. By default
+            they are read from there.
 
         Returns
         -------
         Settings
+            Each value parsed to its type, with its source.
 
         Raises
         ------
         SettingsError
-            For an unknown name, with the valid ones, and for a value that the setting does not take.
+            If a name is no setting; the message lists the valid names. If a setting does not take its value.
+
+        Examples
+        --------
+        An argument comes before the configuration:
+
+        >>> Settings.resolve({"processes": 2}, config={"processes": 4, "headroom": 0.2}).processes
+        2
+        >>> Settings.resolve({"nthread": 2}, config={})
+        Traceback (most recent call last):
+        ...
+        daskhpc.errors.SettingsError: There is no setting 'nthread'.
+          found: argument; the settings are workers, nthreads, ...
+          try:   nthreads
         """
         given = {k: v for k, v in (arguments or {}).items() if v is not None}
-        found = {k.replace("-", "_"): v for k, v in (_dask_config() if config is None else config).items()}
-        for name in (*given, *found):
+        configured = {k.replace("-", "_"): v for k, v in (_dask_config() if config is None else config).items()}
+        for name in (*given, *configured):
             if name not in cls.names():
                 raise _unknown(name, "argument" if name in given else _source(name))
         values: dict[str, Any] = {}
         sources: dict[str, str] = {}
-        for f in fields(cls):
-            if "parse" not in f.metadata:
-                continue
-            if f.name in given:
-                value, source = given[f.name], "argument"
-            elif found.get(f.name) is not None:
-                value, source = found[f.name], _source(f.name)
+        for name, setting in cls.declared().items():
+            if name in given:
+                value, source = given[name], "argument"
+            elif configured.get(name) is not None:
+                value, source = configured[name], _source(name)
             else:
-                sources[f.name] = "default"
+                sources[name] = "default"
                 continue
-            values[f.name] = _parse(f.name, f.metadata["parse"], value, source)
-            sources[f.name] = source
+            values[name] = _parse(name, setting.parse, value, source)
+            sources[name] = source
         return cls(**values, sources=sources)
+
+
+def _attributes() -> str:
+    """The attributes of `Settings` for its docstring, from the declarations."""
+    types = {f.name: str(f.type).replace(" | ", " or ") for f in fields(Settings)}
+    lines = []
+    for name, setting in Settings.declared().items():
+        lines += [f"    {name} : {types[name]}", textwrap.indent(textwrap.fill(setting.text, 110), " " * 8)]
+    return "\n".join(lines) + "\n"
+
+
+# A setting is declared once, so the class's docstring is completed here. Python drops docstrings with -OO.
+if Settings.__doc__ is not None:
+    Settings.__doc__ = Settings.__doc__.replace("    sources : Mapping", _attributes() + "    sources : Mapping", 1)
 
 
 def _dask_config() -> Mapping[str, Any]:

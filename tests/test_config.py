@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 import os
 import pickle
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from daskhpc.cluster import bootstrap, initialize, start
 from daskhpc.config import PREFIX, Settings
 from daskhpc.errors import SettingsError
 
+STARTING = Path(__file__).parents[1] / "docs" / "starting.md"
 HOSTILE = 'it\'s "a" folder; echo no\n$(false)'
 
 SHOW = """
@@ -175,6 +178,62 @@ def test_the_defaults(config: dict[str, Any]) -> None:
 def test_every_default_is_a_value_that_the_setting_takes() -> None:
     defaults = {name: value for name in Settings.names() if (value := getattr(Settings(), name)) is not None}
     assert resolve(defaults) == Settings()
+
+
+def test_the_table_in_the_docs_is_the_declarations() -> None:
+    rows = [f"| `{name}` | {s.otherwise} | {s.meaning} |" for name, s in Settings.declared().items()]
+    head = ["| name | default | meaning |", "|---|---|---|"]
+    assert "\n".join([*head, *rows]) + "\n\n" in STARTING.read_text()
+
+
+def parameter_texts(function: Callable[..., Any]) -> dict[str, str]:
+    """What a docstring says of each parameter, in one line."""
+    section = re.search(r"Parameters\n-+\n(.*?)\n\n\w+\n-+\n", inspect.getdoc(function) or "", re.DOTALL)
+    assert section is not None
+    parts = re.split(r"^(\w+) : .*\n", section[1], flags=re.MULTILINE)[1:]
+    return {name: " ".join(text.split()) for name, text in zip(parts[::2], parts[1::2], strict=True)}
+
+
+@pytest.mark.parametrize("function", [initialize, start])
+def test_what_starts_a_cluster_takes_settings_as_they_are_declared(function: Callable[..., Any]) -> None:
+    declared, types = Settings.declared(), {f.name: str(f.type) for f in dataclasses.fields(Settings)}
+    texts = parameter_texts(function)
+    parameters = inspect.signature(function).parameters
+    not_settings = {"nanny", "worker_class", "worker_options", "comm", "exit"}
+    assert set(parameters) - set(declared) == (not_settings if function is initialize else set())
+    for name in set(parameters) & set(declared):
+        assert texts[name] == declared[name].text
+        assert parameters[name].default is None, "None means that the setting comes from elsewhere"
+        assert parameters[name].annotation == f"{types[name].removesuffix(' | None')} | None"
+
+
+def test_every_setting_of_a_running_cluster_is_an_argument_of_start() -> None:
+    of_the_command = {"mpi", "mpiexec", "checkpoint", "retry_failed"}
+    assert set(inspect.signature(start).parameters) == set(Settings.names()) - of_the_command
+    only_later = {"worker_deadline", "workers"}
+    assert set(inspect.signature(start).parameters) - set(inspect.signature(initialize).parameters) == only_later
+
+
+@pytest.mark.parametrize("name", list(inspect.signature(start).parameters))
+def test_every_argument_of_start_becomes_its_setting(name: str) -> None:
+    with pytest.raises(SettingsError, match=f"The setting {name} does not take ''"):
+        start(**{name: ""})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", sorted(set(inspect.signature(initialize).parameters) & set(Settings.names())))
+def test_every_argument_of_initialize_becomes_its_setting(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, object] = {}
+    monkeypatch.setattr(bootstrap, "start_ranks", lambda arguments, *rest: given.update(arguments))
+    value = object()
+    initialize(**{name: value})  # type: ignore[arg-type]
+    assert {n: v for n, v in given.items() if v is not None} == {name: value}
+
+
+def test_help_lists_every_setting() -> None:
+    text = " ".join((Settings.__doc__ or "").split())
+    for name, setting in Settings.declared().items():
+        assert f" {name} : " in text
+        assert setting.text in text
 
 
 def test_frozen() -> None:

@@ -6,7 +6,8 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -24,23 +25,27 @@ _KEEPING = ("checkpoint", "retry_failed")
 _INSIDE = "DASKHPC_INSIDE_RUN"
 
 
+def _setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options that `Settings` declares."""
+    types = {f.name: f.type for f in fields(Settings)}
+    # click shows options in the reverse order of their decorators
+    for name, setting in reversed(list(Settings.declared().items())):
+        if not setting.option:
+            continue
+        how: dict[str, Any] = {"type": int if types[name] in ("int", "int | None") else str}
+        if types[name] == "bool":
+            how = {"is_flag": True, "default": None}
+        option = click.option(*setting.option.split(), name, metavar=setting.metavar or None, help=setting.text, **how)
+        command = option(command)
+    return command
+
+
 @click.command(
     context_settings={"allow_interspersed_args": False, "help_option_names": ["-h", "--help"]},
     options_metavar="[OPTIONS]",
 )
-@click.option("-n", "--workers", type=int, help="Worker ranks; one per task of the allocation by default.")
+@_setting_options
 @click.option("-m", "--module", is_flag=True, help="SCRIPT is a module's name, as with python -m.")
-@click.option("--nthreads", type=int, help="Threads per worker process.")
-@click.option("--processes", type=int, help="Worker processes per rank.")
-@click.option("--memory-limit", help="Memory per worker process, such as 4GB.")
-@click.option("--interface", help="Network interface.")
-@click.option("--local-directory", help="Where workers spill to.")
-@click.option("--logs", metavar="DIR", help="Write the full log of every process to a file of its own in DIR.")
-@click.option("--checkpoint", metavar="DIR", help="Keep the results of all Parallel calls in DIR; none is made twice.")
-@click.option("--retry-failed", is_flag=True, default=None, help="Make fits that failed, and are in DIR, again.")
-@click.option("--time-margin", metavar="TIME", help="End so long before the time limit, where DIR has what was done.")
-@click.option("--bootstrap", help="How ranks meet: auto, mpi, or slurm, which survives lost nodes.")
-@click.option("--mpi", help="srun's --mpi; what fits the MPI library by default.")
 @click.option("--dry-run", is_flag=True, help="Print the command and do not run it.")
 @click.option(_AS_RANK, "as_rank", is_flag=True, hidden=True)
 @click.argument("script")

@@ -58,22 +58,24 @@ def initialize(
     Parameters
     ----------
     interface : str, optional
-        Network interface such as ``"ib0"``; the fastest usable one by default.
+        Network interface, such as 'ib0'. Default: InfiniBand, Slingshot or Omni-Path, or else the interface that
+        reaches the other nodes.
     nthreads : int, optional
-        Threads per worker process; by default the CPUs granted to the rank over its processes.
+        Threads per worker process. Default: the CPUs granted to the rank, divided by its processes.
     local_directory : str, optional
-        Where workers spill to; the local scratch by default.
+        Folder on a local disk in which workers spill data. Default: the first of SLURM_TMPDIR, TMPDIR and /tmp that is
+        writable.
     memory_limit : int, float or str, optional
-        Bytes per worker process, or a text such as "4GB"; a float up to 1 is a fraction of the memory granted to the
-        rank. By default an equal share of that memory.
+        Bytes per worker process, or a text such as '4GB'; a fraction such as 0.5 is a part of the memory granted to the
+        rank, 0 sets no limit. Default: auto, an equal share of the memory granted to the rank.
     nanny : bool, optional
         False runs the worker inside the rank's own process, without a Nanny to restart it.
     dashboard : bool, optional
-        Serve Dask's dashboard; True by default.
+        Whether the scheduler serves Dask's dashboard. Default: true.
     dashboard_address : str, optional
-        Default ":8787"; another port is taken when it is in use.
+        Address of the dashboard; if its port is in use, another port is taken. Default: :8787.
     protocol : str, optional
-        Protocol of Dask's communication, such as ``"tcp"`` or ``"tls"``.
+        Protocol of Dask's communication, such as 'tcp' or 'tls'. Default: Dask's own default, tcp.
     worker_class : str, optional
         As in dask_mpi; given one, ``processes`` and ``blas_threads`` do not apply.
     worker_options : dict, optional
@@ -84,21 +86,24 @@ def initialize(
         Whether the scheduler's and the workers' ranks end here. False makes them return False when the cluster has
         closed, which the client then has to ask for with `send_close_signal`.
     processes : int, optional
-        Worker processes per rank; 1 by default.
+        Worker processes per worker rank. Default: 1.
     blas_threads : int, optional
-        BLAS and OpenMP threads per worker process; by default its CPUs over its threads.
+        BLAS and OpenMP threads in a worker process. Default: the CPUs of the process, divided by its threads.
     headroom : float, optional
-        Fraction of a node's memory kept free; 0.1 by default.
+        Fraction of a node's memory that no worker gets; the scheduler, the client and the system use it. Default: 0.1.
     start_deadline : float, optional
-        Seconds within which every rank must have arrived; 60 by default.
+        Seconds within which every rank must have arrived. Default: 60.
     time_margin : float, optional
-        Of `start`: seconds before the end of the job at which a program with a checkpoint ends; 90 by default.
+        Seconds before the end of the job at which a program with a checkpoint ends with code 75, to be run again.
+        Default: 90.
     log_level : str, optional
-        Level of Dask's loggers; "warning" by default.
+        Level of Dask's loggers: debug, info, warning, error or critical. Default: warning.
     logs : str, optional
-        Folder in which every process writes its full log to a file of its own.
+        Folder in which every process writes its full log to a file of its own. Default: no files; each process keeps
+        the end of its log in memory.
     bootstrap : {"auto", "mpi", "slurm"}, optional
-        How the ranks meet; "slurm" does without MPI, as "auto" does under srun where MPI cannot.
+        How the ranks meet: 'mpi'; 'slurm', by what srun says, without MPI, which survives lost nodes; 'auto' is 'mpi',
+        but 'slurm' under srun if no MPI library talks to it. Default: auto.
 
     Returns
     -------
@@ -116,7 +121,7 @@ def initialize(
     A program without an ``if __name__ == "__main__"`` guard works: worker processes never import it.
     A second call finds the cluster of the first one and returns True.
     """
-    arguments = {
+    arguments: dict[str, object] = {
         "interface": interface,
         "nthreads": nthreads,
         "local_directory": local_directory,
@@ -133,6 +138,18 @@ def initialize(
         "logs": logs,
         "bootstrap": bootstrap,
     }
+    return start_ranks(arguments, nanny, worker_class, worker_options, comm, exit)
+
+
+def start_ranks(
+    arguments: dict[str, object],
+    nanny: bool | None = None,
+    worker_class: str | None = None,
+    worker_options: dict[str, Any] | None = None,
+    comm: Any = None,
+    exit: bool = True,
+) -> bool:
+    """What `initialize` does; `arguments` are the settings that it or `start` was given, by name."""
     if session.member is not None:
         tell_ignored("initialize", arguments)
         return True
@@ -157,7 +174,7 @@ def send_close_signal() -> None:
     ending.close(session.member)
 
 
-def tell_ignored(call: str, arguments: dict[str, Any]) -> None:
+def tell_ignored(call: str, arguments: dict[str, object]) -> None:
     """Say that a running cluster does not change with the arguments of a second call."""
     given = [f"{name}={value!r}" for name, value in arguments.items() if value is not None]
     if given:
@@ -165,7 +182,7 @@ def tell_ignored(call: str, arguments: dict[str, Any]) -> None:
         say(f"{call}({', '.join(given)}): the cluster already runs and is used as it is; set {names} before its start.")
 
 
-def _meet(arguments: dict[str, Any], comm: Any, own_workers: bool) -> Member:
+def _meet(arguments: dict[str, object], comm: Any, own_workers: bool) -> Member:
     """All ranks agree that the cluster can start, or all of them end here."""
     settings, problem = _resolve(arguments, own_workers)
     runtime = with_usable_interface(discover(headroom=settings.headroom))
@@ -183,7 +200,7 @@ def _meet(arguments: dict[str, Any], comm: Any, own_workers: bool) -> Member:
         raise SystemExit(EXIT_FAILED) from None
 
 
-def _resolve(arguments: dict[str, Any], own_workers: bool) -> tuple[Settings, SettingsError | None]:
+def _resolve(arguments: dict[str, object], own_workers: bool) -> tuple[Settings, SettingsError | None]:
     try:
         settings = Settings.resolve(arguments)
     except SettingsError as error:

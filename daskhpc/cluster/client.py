@@ -17,7 +17,7 @@ from ..config import Settings
 from ..errors import EXIT_FAILED, StartError
 from ..runtime import Runtime, discover
 from ..runtime.ask import with_end_time
-from .bootstrap import initialize, tell_ignored
+from .bootstrap import start_ranks, tell_ignored
 from .ending import catch_exit, close_clients, close_local
 from .environment import calm, cap, check_directory, interactive, quiet, suit_chunks
 from .local import plan_local, start_local
@@ -62,17 +62,47 @@ def start(
 
     Parameters
     ----------
-    interface, nthreads, processes, memory_limit, local_directory, blas_threads
-        As in `initialize`.
-    dashboard, dashboard_address, protocol, headroom, start_deadline, log_level, logs, bootstrap
-        As in `initialize`.
+    interface : str, optional
+        Network interface, such as 'ib0'. Default: InfiniBand, Slingshot or Omni-Path, or else the interface that
+        reaches the other nodes.
+    nthreads : int, optional
+        Threads per worker process. Default: the CPUs granted to the rank, divided by its processes.
+    processes : int, optional
+        Worker processes per worker rank. Default: 1.
+    memory_limit : int, float or str, optional
+        Bytes per worker process, or a text such as '4GB'; a fraction such as 0.5 is a part of the memory granted to the
+        rank, 0 sets no limit. Default: auto, an equal share of the memory granted to the rank.
+    local_directory : str, optional
+        Folder on a local disk in which workers spill data. Default: the first of SLURM_TMPDIR, TMPDIR and /tmp that is
+        writable.
+    blas_threads : int, optional
+        BLAS and OpenMP threads in a worker process. Default: the CPUs of the process, divided by its threads.
+    dashboard : bool, optional
+        Whether the scheduler serves Dask's dashboard. Default: true.
+    dashboard_address : str, optional
+        Address of the dashboard; if its port is in use, another port is taken. Default: :8787.
+    protocol : str, optional
+        Protocol of Dask's communication, such as 'tcp' or 'tls'. Default: Dask's own default, tcp.
+    headroom : float, optional
+        Fraction of a node's memory that no worker gets; the scheduler, the client and the system use it. Default: 0.1.
+    start_deadline : float, optional
+        Seconds within which every rank must have arrived. Default: 60.
     worker_deadline : float, optional
-        Seconds to wait for the workers; 60 by default.
+        Seconds within which `start` must have every worker. Default: 60.
     time_margin : float, optional
-        Seconds before the end of the job at which the program ends with code 75, where a checkpoint has what it did;
-        90 by default.
+        Seconds before the end of the job at which a program with a checkpoint ends with code 75, to be run again.
+        Default: 90.
+    log_level : str, optional
+        Level of Dask's loggers: debug, info, warning, error or critical. Default: warning.
+    logs : str, optional
+        Folder in which every process writes its full log to a file of its own. Default: no files; each process keeps
+        the end of its log in memory.
+    bootstrap : {"auto", "mpi", "slurm"}, optional
+        How the ranks meet: 'mpi'; 'slurm', by what srun says, without MPI, which survives lost nodes; 'auto' is 'mpi',
+        but 'slurm' under srun if no MPI library talks to it. Default: auto.
     workers : int, optional
-        Worker processes on one machine without MPI; over MPI the launcher says how many ranks there are.
+        Worker ranks that `daskhpc run` starts; worker processes of `start` without MPI. Default: one per task of the
+        allocation, or what fits this machine.
 
     Returns
     -------
@@ -85,16 +115,33 @@ def start(
         When workers are missing after `worker_deadline`, naming their ranks and hosts. Over MPI ranks it is printed and
         the program ends with code 70, unless a person types at it; see `initialize` for what ends before that.
     """
-    arguments: dict[str, Any] = dict(locals())
+    arguments: dict[str, object] = {
+        "interface": interface,
+        "nthreads": nthreads,
+        "processes": processes,
+        "memory_limit": memory_limit,
+        "local_directory": local_directory,
+        "blas_threads": blas_threads,
+        "dashboard": dashboard,
+        "dashboard_address": dashboard_address,
+        "protocol": protocol,
+        "headroom": headroom,
+        "start_deadline": start_deadline,
+        "worker_deadline": worker_deadline,
+        "time_margin": time_margin,
+        "log_level": log_level,
+        "logs": logs,
+        "bootstrap": bootstrap,
+        "workers": workers,
+    }
     client = session.client
     if client is not None and client.status == "running":
         tell_ignored("start", arguments)
         return client
     if session.member is None and _is_rank():
-        here = {k: v for k, v in arguments.items() if k not in ("worker_deadline", "workers")}
-        initialize(**here)
+        start_ranks(arguments)
     if session.member is not None and session.member.world is not None:
-        session.client = _client_of_ranks(session.member, arguments)
+        session.client = _client_of_ranks(session.member, workers, worker_deadline, time_margin)
     else:
         session.client = _local_client(arguments)
     return session.client
@@ -106,14 +153,17 @@ def _is_rank() -> bool:
     return runtime.world_size.value > 1 or (runtime.mpi_size.value or 1) > 1
 
 
-def _client_of_ranks(member: Member, arguments: dict[str, Any]) -> Any:
+def _client_of_ranks(
+    member: Member, workers: int | None, worker_deadline: float | None, time_margin: float | None
+) -> Any:
+    """The client, once all workers are there; the program may have called `initialize` itself before `start`."""
     from distributed import Client
 
-    given = {name: arguments[name] for name in ("worker_deadline", "time_margin") if arguments[name] is not None}
-    settings = Settings.resolve({"time_margin": member.settings.time_margin, **given})
+    margin = member.settings.time_margin if time_margin is None else time_margin
+    settings = Settings.resolve({"worker_deadline": worker_deadline, "time_margin": margin})
     started = sum(plan.role == WORKER for plan in member.plans)
-    if arguments["workers"] not in (None, started):
-        say(f"start(workers={arguments['workers']}): the launcher started {started} worker ranks, which are used.")
+    if workers not in (None, started):
+        say(f"start(workers={workers}): the launcher started {started} worker ranks, which are used.")
     client = Client()
     try:
         wait_for_workers(client, member.plans, settings.worker_deadline)
@@ -130,7 +180,7 @@ def _client_of_ranks(member: Member, arguments: dict[str, Any]) -> Any:
     return client
 
 
-def _local_client(arguments: dict[str, Any]) -> Any:
+def _local_client(arguments: dict[str, object]) -> Any:
     from distributed import Client
     from distributed.core import Status
 
