@@ -105,8 +105,8 @@ def _text(value: Any) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
-    """One setting as it is declared.
+class Declaration:
+    """One setting, as `Settings` declares it.
 
     Attributes
     ----------
@@ -141,7 +141,7 @@ def _setting(
         otherwise = (
             str(default).lower() if isinstance(default, bool) else f"{default:g}" if parse is _seconds else str(default)
         )
-    return field(default=default, metadata={"setting": Setting(parse, meaning, otherwise, option, metavar)})
+    return field(default=default, metadata={"setting": Declaration(parse, meaning, otherwise, option, metavar)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +261,7 @@ class Settings:
     sources: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
-    def declared(cls) -> Mapping[str, Setting]:
+    def declared(cls) -> Mapping[str, Declaration]:
         """How every setting is declared, by its name."""
         return {f.name: f.metadata["setting"] for f in fields(cls) if "setting" in f.metadata}
 
