@@ -22,7 +22,7 @@ ROOT = Path(daskhpc.__file__).parent
 MODULE_LINES, FUNCTION_LINES = 400, 60
 
 BOTTOM = frozenset({"errors", "config", "text", "atomic", "compat"})
-BELOW = BOTTOM | {"clients", "runtime", "launch", "journal", "chunk_size", "files", "gather", "mixed"}
+BELOW = BOTTOM | {"clients", "runtime", "launch", "journal", "chunk_size", "files", "gather", "mixed", "sweep_table"}
 COLLECTIONS = ("arrays", "frames", "bags", "cubes", "explaining", "computing", "postfit")
 LAYER_3 = ("parallel", "search", *COLLECTIONS, "ddp", "report", "plots")
 EVERYTHING = frozenset({*BELOW, "cluster", "cli", *LAYER_3})
@@ -42,6 +42,7 @@ MAY: dict[str, frozenset[str]] = {
     "files": BOTTOM,
     "gather": BOTTOM | {"mixed", "runtime", "clients"},
     "mixed": frozenset(),
+    "sweep_table": frozenset(),
     "cluster": BOTTOM | {"runtime", "journal", "clients", "chunk_size"},
     **dict.fromkeys(LAYER_3, BELOW),
     "search": BELOW | {"parallel"},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from .failing import telling
+from .errors import exit_on_error
 
 _PAGE = {"help_option_names": ["-h", "--help"]}
 _UNITS = ("bytes", "kB", "MB", "GB", "TB")
@@ -22,7 +22,7 @@ def check(folder: str) -> None:
     """Read all of the journal DIR and say what is damaged; the exit code is 1 if anything is."""
     from ..journal.upkeep import check
 
-    with telling():
+    with exit_on_error():
         report = check(folder)
     parts = [counted(report.records, "result"), counted(report.segments, "segment"), size_text(report.bytes)]
     parts += [counted(report.failures, "failed call")] if report.failures else []
@@ -45,7 +45,7 @@ def compact(folder: str, force: bool) -> None:
     """Make one segment of all finished ones of the journal DIR, and remove payloads that nothing refers to."""
     from ..journal.upkeep import compact
 
-    with telling():
+    with exit_on_error():
         done = compact(folder, force)
     what = f"made one of {done.segments} segments" if done.segments > 1 else "there was nothing to put together"
     click.echo(f"{folder}: {what}, {counted(done.payloads, 'unused file')} removed")
@@ -61,7 +61,7 @@ def merge(target: str, sources: tuple[str, ...]) -> None:
     """Take the results of each SOURCE, a journal of the same work, into the journal TARGET, made if there is none."""
     from ..journal.upkeep import merge
 
-    with telling():
+    with exit_on_error():
         taken = merge(target, *sources)
     click.echo(f"{target}: {counted(taken, 'result')} taken from {counted(len(sources), 'journal')}")
 

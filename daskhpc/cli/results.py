@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import DaskhpcError
-from .failing import telling
+from .errors import exit_on_error
 
 if TYPE_CHECKING:
     from ..report.tables import Results
@@ -30,7 +30,7 @@ _MOST_OTHERS = 10
 @click.argument("folder", metavar="DIR")
 def results(folder: str, csv: str | None, parquet: str | None, plot: str | None, score: str | None, top: int) -> None:
     """Print or save the results in DIR, the folder that was given as `checkpoint`; also while they are computed."""
-    with telling():
+    with exit_on_error():
         from ..report.tables import flat, read
 
         found = read(folder)

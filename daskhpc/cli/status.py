@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .failing import telling
+from .errors import exit_on_error
 
 if TYPE_CHECKING:
     from ..report.standing import Standing
@@ -53,7 +53,7 @@ def status(folder: str, as_json: bool, failures: bool, watch: float | None) -> N
 
     Also while it runs, from any machine that sees the folder. Nothing is written to it.
     """
-    with telling():
+    with exit_on_error():
         while True:
             began = time.monotonic()
             state = _show(folder, as_json, failures, clear=watch is not None and sys.stdout.isatty())

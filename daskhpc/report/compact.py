@@ -23,7 +23,7 @@ def search_lines(title: str, frame: pd.DataFrame, by: str, top: int, width: int)
     figures = [by, *extra, *(["splits_done"] if short else [])]
     head = f"{title}: {len(frame):,} candidates{unfinished}; {_shown(len(frame), top)} by {by}"
     rows = best_first(frame, by).head(top)
-    return [head, *grid(rows, [*params, *figures], [*params, *extra], width)]
+    return [head, *grid(rows, [*params, *figures], [*params, *extra], width, "param_")]
 
 
 def sweep_lines(title: str, frame: pd.DataFrame, by: str | None, top: int, width: int) -> list[str]:
@@ -48,9 +48,9 @@ def _shown(rows: int, top: int) -> str:
     return "all" if rows <= top else f"the first {top}"
 
 
-def grid(frame: pd.DataFrame, names: list[str], droppable: list[str], width: int) -> list[str]:
-    """Columns side by side, without the last ones of `droppable` as far as they do not fit."""
-    cells = {name: [_header(name), *map(_cell, frame[name])] for name in names}
+def grid(frame: pd.DataFrame, names: list[str], droppable: list[str], width: int, prefix: str = "") -> list[str]:
+    """Columns side by side, named without `prefix`, and without the last ones of `droppable` if they do not fit."""
+    cells = {name: [_short(name.removeprefix(prefix)), *map(_cell, frame[name])] for name in names}
     wide = {name: max(map(len, column)) for name, column in cells.items()}
     dropped = 0
     while sum(wide.values()) + len(_GAP) * len(wide) > width and droppable[dropped:] and len(wide) > 1:
@@ -60,10 +60,6 @@ def grid(frame: pd.DataFrame, names: list[str], droppable: list[str], width: int
         "".join(f"{_GAP}{cells[name][row]:>{size}}" for name, size in wide.items()) for row in range(len(frame) + 1)
     ]
     return [*lines, *([f"{_GAP}(columns that do not fit: {dropped}; the saved table has all)"] if dropped else [])]
-
-
-def _header(name: str) -> str:
-    return _short(name.removeprefix("param_"))
 
 
 def _cell(value: Any) -> str:

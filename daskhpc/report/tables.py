@@ -6,9 +6,10 @@ import json
 import os
 import warnings
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from ..errors import DaskhpcError
 from ..journal import payloads
 from ..journal.codec import TAG, decode
 from ..journal.folder import Folder, existing
+from ..sweep_table import LAST_COLUMNS, SweepCall, parameter_columns, sweep_table
 from .candidates import Fit, search_table
 from .records import Entry, Note, Record, distinct, entries
 
@@ -39,7 +41,7 @@ class Results:
     others : dict of str to int
         Of "calls": other calls than those of searches, by place.
     parameters : tuple of str
-        Of a sweep, in its order.
+        Of a sweep the columns of its parameters, in its order.
     """
 
     kind: str
@@ -85,7 +87,8 @@ def read(folder: str | os.PathLike[str]) -> Results:
     kept = [value for _, value in found.records.values()]
     if manifest.kind == "sweep":
         parameters = tuple(found.plan.get("parameters", ()))
-        return Results(manifest.kind, {"": _sweep_table(kept, parameters)}, parameters=parameters)
+        columns = tuple(parameter_columns(parameters).values())
+        return Results(manifest.kind, {"": _sweep_table(kept, parameters)}, parameters=columns)
     if manifest.kind == "calls":
         return _of_program(kept, found.places)
     if found.results is not None and found.results.time >= found.last:
@@ -196,38 +199,17 @@ def _of_program(kept: list[Any], places: Mapping[str, str]) -> Results:
     return Results("calls", {place: search_table(own) for place, own in fits.items()}, dict(others))
 
 
-def _row(record: Record, load: Load) -> dict[str, Any]:
-    """A call of a sweep: its place in the table, and what it shows."""
+def _row(record: Record, load: Load) -> tuple[int, SweepCall]:
+    """A call of a sweep, and its place in the table."""
     about = decode(record.fields["about"], load)
     value = decode(record.fields["value"], load) if record.ok else None
-    shown = {name: record.fields.get(name) for name in ("seconds", "host", "error")}
-    shown["seconds"] = decode(shown["seconds"], load)
-    return {"index": about.get("index", 0), "params": about.get("params", {}), "ok": record.ok, "value": value, **shown}
+    seconds, host, error = (decode(record.fields.get(name), load) for name in LAST_COLUMNS)
+    return int(about.get("index", 0)), SweepCall(about.get("params", {}), value, seconds, host, error)
 
 
-def _sweep_table(rows: list[dict[str, Any]], parameters: tuple[str, ...]) -> pd.DataFrame:
-    """Parameters, results, seconds, host, error; a result that is a dict in columns of its own."""
-    rows = sorted(rows, key=lambda row: int(row["index"]))
-    names = list(dict.fromkeys([*parameters, *(name for row in rows for name in row["params"])]))
-    taken = {*names, "seconds", "host", "error"}
-    whole = not any(isinstance(row["value"], dict) for row in rows)
-    lines = []
-    for row in rows:
-        line = {name: row["params"].get(name, np.nan) for name in names}
-        if whole or (row["ok"] and not isinstance(row["value"], dict)):
-            line[_free("value", taken)] = row["value"] if row["ok"] else np.nan
-        elif row["ok"]:
-            line.update({_free(str(name), taken): part for name, part in row["value"].items()})
-        lines.append(line)
-    table = pd.DataFrame(lines, columns=None if lines else names)
-    for name in ("seconds", "host", "error"):
-        table[name] = [row[name] for row in rows]
-    return table
-
-
-def _free(name: str, taken: set[str]) -> str:
-    """A result's name, other than any parameter's."""
-    return f"result_{name}" if name in taken else name
+def _sweep_table(rows: list[tuple[int, SweepCall]], parameters: Iterable[str]) -> pd.DataFrame:
+    """The calls in the order of the sweep, whichever ended first."""
+    return sweep_table([call for _, call in sorted(rows, key=itemgetter(0))], parameters)
 
 
 def flat(frame: pd.DataFrame) -> pd.DataFrame:

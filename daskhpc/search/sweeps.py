@@ -8,21 +8,21 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import joblib
-import pandas as pd
 
 from ..errors import SettingsError
 from ..journal.describe import describe
 from ..journal.tokens import token
 from ..parallel.keeping import SYNC_SECONDS, SearchKeeper, opened
-from ..parallel.measured import Measured, Outcome
+from ..parallel.measured import Measured
+from ..sweep_table import SweepCall, sweep_table
 from .choice import chosen_client
 
 if TYPE_CHECKING:
     import os
 
+    import pandas as pd
     from distributed import Client
 
-_LAST = ("seconds", "host", "error")
 Space = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 
 
@@ -66,8 +66,8 @@ def sweep(
     -------
     pandas.DataFrame
         A row per call: its parameters, ``value`` or the entries of the dict that was returned, ``seconds``, ``host``,
-        and ``error``, which is None where there was none. A parameter of such a name has ``param_`` before it, an
-        entry of the name of another column ``result_``.
+        and ``error``, which is None if the call returned. A parameter that is called ``seconds``, ``host`` or ``error``
+        has ``param_`` before its name, and an entry that is called like another column ``result_``.
 
     Raises
     ------
@@ -101,7 +101,12 @@ def sweep(
         )
     if keeper is not None:
         keeper.journal.sync(SYNC_SECONDS)
-    return table(calls, outcomes)
+    return sweep_table(
+        [
+            SweepCall(parameters, outcome.value, outcome.seconds, outcome.host, outcome.error)
+            for parameters, outcome in zip(calls, outcomes, strict=True)
+        ]
+    )
 
 
 def calls_of(space: Space, n: int | None, seed: int | None) -> list[dict[str, Any]]:
@@ -178,18 +183,3 @@ def _finite(values: Any) -> bool:
     return (
         hasattr(values, "__len__") and hasattr(values, "__getitem__") and not isinstance(values, str | bytes | Mapping)
     )
-
-
-def table(calls: Sequence[Mapping[str, Any]], outcomes: Sequence[Outcome]) -> pd.DataFrame:
-    """The table of a sweep, a row per call."""
-    rows = []
-    for parameters, outcome in zip(calls, outcomes, strict=True):
-        row = {f"param_{name}" if name in _LAST else name: value for name, value in parameters.items()}
-        found = outcome.value if isinstance(outcome.value, Mapping) else {"value": outcome.value}
-        if outcome.error is None:
-            taken = {*parameters, *_LAST}
-            row.update({f"result_{name}" if name in taken else name: value for name, value in found.items()})
-        rows.append({**row, "seconds": outcome.seconds, "host": outcome.host, "error": outcome.error})
-    frame = pd.DataFrame(rows)
-    frame["error"] = pd.Series([outcome.error for outcome in outcomes], dtype=object)
-    return frame[[*(name for name in frame.columns if name not in _LAST), *_LAST]]

@@ -1,4 +1,4 @@
-"""How commands end where daskhpc refuses: the error's text, and its exit code."""
+"""How a command ends when daskhpc refuses something: it prints the error, and its exit code is 70."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from ..errors import EXIT_FAILED, DaskhpcError
 
 
 @contextmanager
-def telling() -> Iterator[None]:
-    """Within: an error of daskhpc's ends the command with what it says."""
+def exit_on_error() -> Iterator[None]:
+    """End the command with an error's three parts, without a traceback, if daskhpc raises one inside the block."""
     try:
         yield
     except DaskhpcError as error:
