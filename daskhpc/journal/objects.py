@@ -11,14 +11,10 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ..compat.sklearn import NOT_OF_RESULTS, is_scorer
 from .node import Attributes, Node, UnkeyableError, Unordered, digest
 from .origins import origin
 
-WITHOUT = frozenset({"n_jobs", "verbose"})
-"""Attributes of scikit-learn's estimators that no result depends on."""
-
-_OF_CALLBACKS = frozenset({"_skl_callbacks", "_skl_callbacks_to_teardown", "_callback_fit_ctx", "_parent_callback_ctx"})
-_LEFT_OUT = WITHOUT | _OF_CALLBACKS | {"_sklearn_version"}
 _WORDS = {
     "_thread.lock": "a thread lock",
     "_thread.RLock": "a thread lock",
@@ -38,7 +34,7 @@ def handler(kind: type) -> Callable[[Any], Node]:
     base = getattr(sys.modules.get("sklearn.base"), "BaseEstimator", None)
     if base is not None and issubclass(kind, base):
         return _estimator if _plain(kind, base) else _estimator_by_pickle
-    return _scorer if kind.__module__ == "sklearn.metrics._scorer" else by_pickle
+    return _scorer if is_scorer(kind) else by_pickle
 
 
 def by_pickle(obj: Any) -> Node:
@@ -105,7 +101,7 @@ def _estimator_by_pickle(estimator: Any) -> Node:
 
 
 def _state_of(state: Mapping[str, Any]) -> Attributes:
-    kept = {k: v for k, v in state.items() if k not in _LEFT_OUT}
+    kept = {k: v for k, v in state.items() if k not in NOT_OF_RESULTS}
     if "param_distributions" in kept:
         kept["param_distributions"] = _drawn_from(kept["param_distributions"])
     return Attributes(kept)

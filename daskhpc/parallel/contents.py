@@ -14,6 +14,8 @@ import cloudpickle
 import numpy as np
 import xxhash
 
+from ..compat.sklearn import CALLBACKS
+
 _UNSURE = (np.random.RandomState, np.random.Generator, np.random.BitGenerator, random.Random, Iterator)
 
 Span = tuple[int, int]
@@ -60,7 +62,7 @@ class Walk(pickle.Pickler):
             sink = io.BytesIO()
             _ByValue(sink).dump(obj)
             return bytes, (sink.getvalue(),)
-        if isinstance(obj, _UNSURE) or getattr(obj, "_skl_callbacks", None):
+        if isinstance(obj, _UNSURE) or getattr(obj, CALLBACKS, None):
             raise Unsure
         if kind.__module__.startswith("scipy.sparse"):  # without what it found out about itself meanwhile
             return kind, ({k: v for k, v in vars(obj).items() if not k.startswith("_has_")},)

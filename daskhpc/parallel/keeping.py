@@ -19,11 +19,11 @@ from typing import Any
 
 import xxhash
 
+from ..compat.sklearn import fit_arguments, fit_error, fit_summary, is_fit
 from ..journal.calls import call_key
 from ..journal.folder import same_work
 from ..journal.journal import Journal
 from ..journal.tokens import Tokens
-from . import fitting
 from .measured import Measured, Outcome
 from .pool import Call
 
@@ -118,9 +118,9 @@ class Keeper:
         if type(value) is Outcome:
             about.update(params=call.args[0], index=call.args[1])
             value, error, seconds, host = value.value, value.error, value.seconds, value.host
-        elif fitting.is_fit(call.function):
-            about.update(fitting.told(fitting.bind(call.args, call.kwargs), value))
-            error = fitting.error_of(value)
+        elif is_fit(call.function):
+            about.update(fit_summary(fit_arguments(call.args, call.kwargs), value))
+            error = fit_error(value)
             # scikit-learn puts other scores into the results of failed fits.
             value = dict(value) if type(value) is dict else value
         self.journal.append(call.key, error is None, value, seconds, host or self._host, about, error=error)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..compat.sklearn import candidate_number, fit_arguments, has_callbacks, is_fit, without_callbacks
 from . import fitting
 from .flight import Flight
 from .members import Member
@@ -70,11 +71,11 @@ class Builder:
             self._call_number = call_number
             self.factory.new_call()
             self._prefixes.clear()
-        if fitting.is_fit(call.function):
-            call.kwargs = fitting.simplify(call.kwargs)
-            self.callbacks = self.callbacks or fitting.callbacks(call.kwargs)
+        if is_fit(call.function):
+            call.kwargs = without_callbacks(call.kwargs)
+            self.callbacks = self.callbacks or has_callbacks(call.kwargs)
         call.template, call.differences, call.parcels = self.factory.factor(
-            call.function, call.args, call.kwargs, fitting.is_fit
+            call.function, call.args, call.kwargs, is_fit
         )
         if call.template.fit:
             self._classify(call, call_number)
@@ -83,8 +84,8 @@ class Builder:
 
     def _classify(self, call: Call, call_number: int) -> None:
         """Tell the pool who costs alike and who shares what is fitted first."""
-        arguments = fitting.bind(call.args, call.kwargs)
-        call.kind = (call_number, fitting.candidate(arguments))
+        arguments = fit_arguments(call.args, call.kwargs)
+        call.kind = (call_number, candidate_number(arguments))
         template = call.template.number
         if template not in self._prefixes:
             self._prefixes[template] = fitting.prefix_names(arguments["estimator"])

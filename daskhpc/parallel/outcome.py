@@ -8,8 +8,8 @@ from typing import Any
 
 from dask.utils import funcname
 
+from ..compat.sklearn import failed_fit, fit_arguments
 from ..errors import DaskhpcError, WorkerDiedError
-from . import fitting
 from .measured import Measured, Outcome
 from .pool import Call
 
@@ -91,8 +91,8 @@ def failed_alone(call: Call, host: str, cause: str) -> tuple[bool, Any]:
         "less data or memory per call, fewer processes per node (--processes), or more memory (--mem)",
     )
     if call.template is not None and call.template.fit:
-        arguments = fitting.bind(call.args, call.kwargs)
-        result = fitting.failed(arguments, f"{type(error).__name__}: {error.happened} {error.found}")
+        arguments = fit_arguments(call.args, call.kwargs)
+        result = failed_fit(arguments, f"{type(error).__name__}: {error.happened} {error.found}")
         if result is not None:
             return True, result
     if isinstance(call.function, Measured) and call.function.record:

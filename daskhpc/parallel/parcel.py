@@ -15,6 +15,7 @@ from typing import Any
 import cloudpickle
 import numpy as np
 
+from ..compat.sklearn import is_wrapper, same_wrapped
 from .segment import Layout, layout_of
 
 SMALL_BYTES = 256 << 10
@@ -26,7 +27,6 @@ _PLAIN = frozenset({int, float, str, bytes, bool, type(None), complex})
 _PLAIN_DEPTH = 3
 _COMPARED_ITEMS = 1000
 _DEEPEST = 50
-_WRAPPED = ("function", "config", "warning_filters")  # what scikit-learn's delayed puts around a function
 Position = int | str
 FUNCTION: Position = -1
 
@@ -143,7 +143,7 @@ def _same_array(a: Any, b: Any) -> bool:
 @functools.cache
 def _is_open(kind: Any) -> bool:
     """Whether all that instances of a class are lies in their ``__dict__``: scikit-learn's estimators and wrappers."""
-    if kind.__module__ == "sklearn.utils.parallel" and kind.__name__ == "_FuncWrapper":
+    if is_wrapper(kind):
         return True
     own = {"__reduce__", "__reduce_ex__", "__getnewargs__", "__getnewargs_ex__", "__slots__"}
     bases = {base.__name__: base for base in kind.__mro__ if base.__module__ == "sklearn.base"}
@@ -327,7 +327,7 @@ class Factory:
             first = template.values[at]
             if value is first:
                 continue
-            same = _same_function(value, first) if at == FUNCTION else None
+            same = same_wrapped(value, first) if at == FUNCTION else None
             if same is None:
                 same = id(value) not in self._by_id and alike(value, first)
             if same and (template.fit or at == FUNCTION or _immutable(value)):
@@ -369,13 +369,6 @@ class Factory:
                     self.parcels.pop(parcel.number, None)
                     self._by_id.pop(id(parcel.value), None)
         return gone
-
-
-def _same_function(a: Any, b: Any) -> bool | None:
-    """Whether two of scikit-learn's wrappers are alike; None where they are none."""
-    if type(a) is not type(b) or type(a).__name__ != "_FuncWrapper":
-        return None
-    return all(getattr(a, name, None) is getattr(b, name, None) for name in _WRAPPED)
 
 
 def _name(function: Any) -> tuple[Any, ...]:

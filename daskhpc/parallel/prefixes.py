@@ -22,13 +22,12 @@ from typing import Any
 
 import numpy as np
 
+from ..compat.sklearn import STEP_MESSAGES, has_callbacks, is_step_fit
 from .contents import Content, Unsure, Walk
 from .paying import Ledger, kind_of, size_of
 from .snapshots import Entry
 from .watching import Watch
 
-_NAMES = frozenset({"_fit_transform_one", "_fit_transform_one_with_callbacks"})
-_MESSAGES = frozenset({"message", "message_clsname"})
 _DATA = frozenset({"builtins", "numpy", "scipy", "pandas"})
 _LEAVES = frozenset({str, int, float, bool, type(None), np.float64, np.int64, np.bool_, FunctionType})
 
@@ -219,10 +218,9 @@ class _Memory:
         return functools.partial(_call, self, func, frozenset(ignore or ()))
 
     def begin(self, func: Any, ignore: frozenset[str], args: Any, kwargs: dict[str, Any]) -> _Fit | None:
-        watched = getattr(kwargs.get("callback_ctx"), "_callbacks", None)
-        if self._store is None or watched or len(args) != 3 or getattr(func, "__name__", "") not in _NAMES:
+        if self._store is None or has_callbacks(kwargs) or len(args) != 3 or not is_step_fit(func):
             return None
-        rest = {k: v for k, v in kwargs.items() if k not in ignore and k not in _MESSAGES}
+        rest = {k: v for k, v in kwargs.items() if k not in ignore and k not in STEP_MESSAGES}
         transformer, X, y = args
         return self._store.begin(self._saved, transformer, X, y, rest)
 

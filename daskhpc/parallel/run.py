@@ -15,6 +15,7 @@ from typing import Any
 
 from dask.utils import funcname
 
+from ..compat.sklearn import deliver_callback_messages
 from .flight import Flight, overdue, unless_gone
 from .keeping import Keeper, Part
 from .local import LocalThreads
@@ -24,7 +25,6 @@ from .outcome import Batch, deserted, failed_alone, read, unpicklable
 from .placing import Placer
 from .pool import Call, Pool
 from .progress import Progress
-from .relay import deliver
 from .store import drop, free, recall
 from .tally import Tally
 from .task import Reply, run_task
@@ -273,7 +273,7 @@ class Run:
         """What came back: results, costs, and calls that were not begun."""
         self.placer.opened(member, reply.opened)
         self.builder.acknowledged(member, reply)
-        deliver(reply.messages)
+        deliver_callback_messages(reply.messages)
         self._take_results(member, flight, reply.outcomes, reply.costs)
         self._give_back(flight.give_back())
         self.tally.show(len(self.members.alive))

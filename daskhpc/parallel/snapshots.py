@@ -13,7 +13,7 @@ import numpy as np
 from .contents import Content, Span, Unsure, bounds, same
 from .watching import Warned
 
-_GLOBAL = np.random.mtrand._rand
+_GLOBAL = np.random.get_state.__self__  # type: ignore[attr-defined]  # the RandomState behind numpy's own functions
 
 
 def _strided(store: Any, dtype: Any, shape: Any, strides: Any, offset: int) -> Any:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from . import fitting
+from ..compat.sklearn import fit_error, fit_score, is_fit
 from .keeping import Keeper, Part
 from .outcome import Batch
 from .pool import Call
@@ -84,8 +84,8 @@ class Tally:
         self._ended(call, ok, value)
 
     def _ended(self, call: Call, ok: bool, value: Any) -> None:
-        fit = ok and fitting.is_fit(call.function)
-        error, score = (fitting.error_of(value), fitting.best_of(value)) if fit else (None, None)
+        fit = ok and is_fit(call.function)
+        error, score = (fit_error(value), fit_score(value)) if fit else (None, None)
         with self._room:
             self.done += 1
             self.failed += bool(error)

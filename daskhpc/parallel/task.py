@@ -13,9 +13,9 @@ from typing import Any
 
 import cloudpickle
 
+from ..compat.sklearn import POSITIONAL, READ_ONLY, CallbackMessages, has_callbacks
 from . import fitting
 from .parcel import FUNCTION, Anew, Position, Ref, plain
-from .relay import Relay
 from .store import CancelledCallError, Kept, Ticket, admit, calling, kept, load, prefixes, see_to_it
 from .threads import threads_of
 
@@ -109,7 +109,7 @@ def run_task(payload: bytes) -> Reply:
     with (
         contextlib.suppress(CancelledCallError),
         threads_of(worker, order.inner_threads),
-        Relay(order.callbacks) as relay,
+        CallbackMessages(order.callbacks) as collected,
         calling(mine),
     ):
         for number, differences in order.calls:
@@ -121,7 +121,7 @@ def run_task(payload: bytes) -> Reply:
             reply.costs.append((time.perf_counter() - began, saved))
             if not ok:
                 break  # the caller is to know at once
-        reply.messages = relay.messages
+        reply.messages = collected.messages
     mine.tasks[order.name] = None
     return reply
 
@@ -168,16 +168,15 @@ def _arguments(
     """Put one call together again."""
     plain_values, parcels, order, count, is_fit = template
     values: dict[Position, Any] = {}
-    names = {0: "estimator", 1: "X", 2: "y"}
     for at in order:
         value = differences.get(at, Ref(parcels[at]) if at in parcels else plain_values.get(at))
         if type(value) is Anew:
             value = loader.fresh(parcels[at])
         elif type(value) is Ref:
-            name = names.get(at, at) if is_fit and isinstance(at, int) else at
+            name = POSITIONAL[at] if is_fit and isinstance(at, int) and at < len(POSITIONAL) else at
             if not is_fit or at == FUNCTION:
                 value = loader.shared(value.number)
-            elif name in fitting.READ_ONLY:
+            elif name in READ_ONLY:
                 value = loader.read_only(value.number)
             else:
                 value = loader.fresh(value.number)
@@ -191,7 +190,7 @@ def _call(loader: _Loader, template: tuple[Any, ...], differences: Mapping[Posit
     saved = 0.0
     try:
         function, args, kwargs = _arguments(loader, template, differences)
-        if template[4] == fitting.SHARING and not fitting.callbacks(kwargs):
+        if template[4] == fitting.SHARING and not has_callbacks(kwargs):
             value, saved = fitting.fit(function, args, kwargs, prefixes(loader.mine, _worker()))
         else:
             value = function(*args, **kwargs)

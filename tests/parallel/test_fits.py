@@ -25,7 +25,7 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import Pipeline
 
 import daskhpc
-from daskhpc.parallel import fitting, relay
+from daskhpc.compat.sklearn import callback_transport
 from daskhpc.parallel.outcome import WorkerDiedError
 
 IRIS = load_iris(return_X_y=True)
@@ -133,7 +133,7 @@ def test_fits_run_on_all_workers(client: Any) -> None:
 
 def test_scikit_learns_progress_bar(client: Any, capsys: pytest.CaptureFixture[str]) -> None:
     """Its messages come back from workers that cannot reach its socket, in full."""
-    if relay.transport() is None:
+    if callback_transport() is None:
         pytest.skip("this scikit-learn has no callbacks")
     from sklearn.callback import ProgressBar
 
@@ -148,7 +148,7 @@ def test_scikit_learns_progress_bar(client: Any, capsys: pytest.CaptureFixture[s
 
 def test_messages_of_callbacks_do_not_need_the_socket(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers could not connect: the address leads nowhere."""
-    module = relay.transport()
+    module = callback_transport()
     if module is None:
         pytest.skip("this scikit-learn has no callbacks")
     from sklearn.callback import ScoringMonitor
@@ -169,13 +169,6 @@ def test_messages_of_callbacks_do_not_need_the_socket(client: Any, monkeypatch: 
 def test_scores_are_scikit_learns() -> None:
     expected = cross_val_score(GaussianNB(), *IRIS, cv=5, n_jobs=1)
     assert np.array_equal(cross_val_score(GaussianNB(), *IRIS, cv=5), expected)
-
-
-def test_the_signature_of_fit_and_score_is_the_one_known() -> None:
-    assert fitting.understood(), (
-        "scikit-learn's _fit_and_score has changed its parameters: compare them with daskhpc/parallel/fitting.py, "
-        "which says which are data, split, candidate and progress; until then its fits are treated as any calls"
-    )
 
 
 def proportional(pid: int) -> int:
