@@ -1,10 +1,11 @@
-"""Files that are complete or not there: written under a temporary name, then renamed."""
+"""Files and folders that are complete or not there: written under a temporary name, then renamed."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +17,7 @@ def replacing(path: str | os.PathLike[str], *, sync: bool = False) -> Iterator[P
     Parameters
     ----------
     path : str or path
-        The file. One that is there already stays until the new one is complete.
+        The file or the folder. One that is there already stays until the new one is complete.
     sync : bool
         Whether file and folder are on the disk before the block's end returns (``fsync``), as what must survive a crash
         of the node has to be.
@@ -29,8 +30,8 @@ def replacing(path: str | os.PathLike[str], *, sync: bool = False) -> Iterator[P
     Raises
     ------
     OSError
-        The one of writing or renaming. On this and on any other exception the temporary file is removed, and the file
-        at `path` is as it was.
+        The one of writing or renaming. On this and on any other exception what is at the temporary path is removed,
+        and what is at `path` is as it was.
 
     Examples
     --------
@@ -48,12 +49,26 @@ def replacing(path: str | os.PathLike[str], *, sync: bool = False) -> Iterator[P
         yield draft
         if sync:
             sync_path(draft)
-        os.replace(draft, target)
+        if target.is_dir():
+            # A folder cannot take the place of another one in one step.
+            old = target.with_name(f"{draft.name}-old")
+            os.replace(target, old)
+            os.replace(draft, target)
+            _remove(old)
+        else:
+            os.replace(draft, target)
         if sync:
             sync_path(target.parent)
     finally:
+        _remove(draft)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
         with contextlib.suppress(OSError):
-            draft.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
 
 
 def sync_path(path: str | os.PathLike[str]) -> None:

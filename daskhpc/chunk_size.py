@@ -159,6 +159,20 @@ def piece_size(total: int, available: Resources, limit: int | None = None) -> in
     return max(1, min(limit, max(SMALLEST, even)), few)
 
 
+def even_chunks(n: int, unit: int, most: int) -> tuple[int, ...]:
+    """Cut `n` into the fewest chunks of at most `most` (or one unit), all about equal multiples of `unit`.
+
+    Examples
+    --------
+    >>> even_chunks(11, 1, 5), even_chunks(11, 2, 5), even_chunks(11, 4, 1)
+    ((4, 4, 3), (4, 4, 3), (4, 4, 3))
+    """
+    units = -(-n // unit)
+    chunks = max(1, -(-units // max(1, most // unit)))
+    size = max(1, -(-units // chunks)) * unit
+    return tuple(min(size, n - start) for start in range(0, n, size)) or (0,)
+
+
 class _Setting:
     """Dask's ``array.chunk-size`` in this process, by which Dask makes the chunks of every ``chunks="auto"``."""
 

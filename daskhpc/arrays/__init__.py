@@ -5,8 +5,8 @@ Zarr and HDF5 come with ``pip install 'daskhpc[files]'``.
 
 from __future__ import annotations
 
-from .chunking import auto_chunks
+from .chunks import auto_chunks
 from .files import open_array, save_array
-from .randoms import random
+from .random_numbers import random
 
 __all__ = ["auto_chunks", "open_array", "random", "save_array"]

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import os
-import secrets
-import shutil
 from pathlib import Path
 from typing import Any
 
 import dask.array as da
 import numpy as np
 
+from ..atomic import replacing
 from ..clients import current_client
 from ..errors import InputFileError
-from . import hdf5, stacks, zarrs
-from .chunking import auto_chunks
+from .chunks import auto_chunks
+from .formats import HDF5, HDF5Dataset, NpyStack, save_hdf5, save_npy_stack, save_zarr, zarr_array
 
-KNOWN = ".zarr, .h5, .hdf5, or a folder of npy files (no suffix)"
+KINDS = ".zarr, .h5, .hdf5, or a folder of npy files (no suffix)"
 
 
 def open_array(
@@ -30,36 +29,49 @@ def open_array(
         A Zarr store ``*.zarr``, an HDF5 file ``*.h5`` or ``*.hdf5``, or a folder that `dask.array.to_npy_stack` or
         `save_array` made. All workers have to see it.
     name : str, optional
-        The array within a Zarr store or an HDF5 file; not needed where there is one only.
+        The array within a Zarr store or an HDF5 file; not needed if there is only one.
     chunks : "auto" or chunks
         By default multiples of the file's own blocks that suit the cluster; otherwise as Dask takes them.
     client : distributed.Client, optional
         The cluster that the chunks suit; the current client by default.
 
+    Returns
+    -------
+    dask.array.Array
+        With the shape and dtype of the array in the files.
+
     Raises
     ------
     InputFileError
-        For a path that is not there or is none of these, or an array that is not in it.
+        If the path is not there or is none of these, or if the array is not in it.
 
     Notes
     -----
     A task opens an HDF5 file, reads its part and closes it, so that any number of processes may read, and files can
-    be replaced in between. ``info`` in an npy stack is a pickle: open only stacks from those whom you trust.
+    be replaced in between.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> save_array(da.arange(6, chunks=2), "numbers")
+    >>> open_array("numbers").sum().compute().item()
+    15
     """
     path = Path(path).absolute()
     if not path.exists():
         raise InputFileError(f"{path} is not there.")
     if path.suffix == ".zarr":
-        array = zarrs.opened(path, name)
+        array = zarr_array(path, name)
         if chunks == "auto":
-            chunks = auto_chunks(array.shape, array.dtype, previous=zarrs.blocks(array), client=client)
+            blocks = getattr(array, "shards", None) or array.chunks  # what is read or written as one
+            chunks = auto_chunks(array.shape, array.dtype, previous=blocks, client=client)
         return da.from_zarr(array, chunks=chunks)
-    if path.suffix in hdf5.SUFFIXES:
-        source: hdf5.Dataset | stacks.Stack = hdf5.Dataset(path, name)
+    if path.suffix in HDF5:
+        source: HDF5Dataset | NpyStack = HDF5Dataset(path, name)
     elif path.is_dir():
-        source = stacks.Stack(path)
+        source = NpyStack(path)
     else:
-        raise InputFileError(f"{path} is of no known kind.", "", KNOWN)
+        raise InputFileError(f"{path} is of no known kind.", "", KINDS)
     if chunks == "auto":
         chunks = auto_chunks(source.shape, source.dtype, previous=source.blocks, client=client)
     return source.to_dask(chunks, "open-array")
@@ -92,52 +104,36 @@ def save_array(
     Raises
     ------
     InputFileError
-        For a path that is taken or of no known kind, or an array whose chunk sizes are not known.
+        If the path is taken or of no known kind, or if the sizes of the array's chunks are not known.
+    Exception
+        That of the task that failed; what was at `path` stays.
 
     Notes
     -----
     It is written beside `path` under a temporary name and renamed at the end. What a killed job leaves is called
-    ``.NAME.partial-...`` and can be removed.
+    ``.<16 digits>.tmp`` and can be removed.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> save_array(da.ones((4, 3)), "ones")
+    >>> save_array(da.zeros((4, 3)), "ones", overwrite=True)
+    >>> open_array("ones").compute().max().item()
+    0.0
     """
     path = Path(path).absolute()
     client = client or current_client()
     if path.exists() and not overwrite:
         raise InputFileError(f"{path} is there already.", "", "save_array(..., overwrite=True), or another path")
-    if path.suffix not in (".zarr", *hdf5.SUFFIXES, ""):
-        raise InputFileError(f"{path} is of no known kind.", "", KNOWN)
+    if path.suffix not in (".zarr", *HDF5, ""):
+        raise InputFileError(f"{path} is of no known kind.", "", KINDS)
     if np.isnan(array.shape).any():
         raise InputFileError("The sizes of the array's chunks are not known.", "", "array.compute_chunk_sizes() before")
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial-{secrets.token_hex(4)}")
-    try:
-        _write(array, partial, path.suffix, name, client)
-        _put(partial, path)
-    finally:
-        _remove(partial)
-
-
-def _write(array: da.Array, path: Path, suffix: str, name: str | None, client: Any) -> None:
-    if suffix == ".zarr":
-        zarrs.save(array, path, name, client)
-    elif suffix:
-        hdf5.save(array, path, name, client)
-    else:
-        stacks.save(array, path, client)
-
-
-def _put(partial: Path, path: Path) -> None:
-    """Give what is complete its name; what had it before goes."""
-    if path.exists():
-        old = path.with_name(f"{partial.name}-old")
-        path.rename(old)
-        partial.rename(path)
-        _remove(old)
-    else:
-        partial.rename(path)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
+    with replacing(path) as draft:
+        if path.suffix == ".zarr":
+            save_zarr(array, draft, name, client)
+        elif path.suffix:
+            save_hdf5(array, draft, name, client)
+        else:
+            save_npy_stack(array, draft, client)

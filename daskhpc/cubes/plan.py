@@ -8,6 +8,8 @@ from typing import Any
 
 from dask.array.core import normalize_chunks
 
+from ..chunk_size import even_chunks
+
 
 def plan(
     sizes: Mapping[Hashable, int],
@@ -47,17 +49,9 @@ def plan(
         if dim in fixed
         else pack(lengths, units[dim], block[dim])
         if dim == along
-        else even(n, units[dim], block[dim])
+        else even_chunks(n, units[dim], block[dim])
         for dim, n in sizes.items()
     }
-
-
-def even(n: int, unit: int, most: int) -> tuple[int, ...]:
-    """Cut `n` into the fewest parts of at most `most` (or one unit), about equal multiples of `unit`."""
-    units = math.ceil(n / unit)
-    parts = math.ceil(units / max(1, most // unit))
-    size = max(1, math.ceil(units / max(1, parts)) * unit)
-    return tuple(min(size, n - start) for start in range(0, n, size)) or (0,)
 
 
 def pack(lengths: Sequence[int], unit: int, most: int) -> tuple[int, ...]:
@@ -69,7 +63,7 @@ def pack(lengths: Sequence[int], unit: int, most: int) -> tuple[int, ...]:
             chunks[-1] += length
             room -= length
         elif length:
-            parts = even(length, min(unit, length), most)
+            parts = even_chunks(length, min(unit, length), most)
             chunks.extend(parts)
             room = most - length if len(parts) == 1 else 0
     return tuple(chunks) or (0,)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import os
+import pickle
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import dask
 import dask.array as da
 import numpy as np
 import pytest
@@ -19,8 +21,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daskhpc import arrays
-from daskhpc.arrays.chunking import blocks
-from daskhpc.arrays.lazy import Lazy
+from daskhpc.arrays.chunks import cut
+from daskhpc.arrays.window import WindowedArray
 from daskhpc.chunk_size import SMALLEST
 from daskhpc.errors import DaskhpcError, InputFileError, SettingsError
 from daskhpc.files import without_locks
@@ -42,12 +44,12 @@ MIB = 2**20
         ((), (), 10, ()),
     ],
 )
-def test_how_blocks_are_cut(shape: Any, unit: Any, most: int, expected: Any) -> None:
-    assert blocks(shape, unit, most) == expected
+def test_how_arrays_are_cut(shape: Any, unit: Any, most: int, expected: Any) -> None:
+    assert cut(shape, unit, most) == expected
 
 
 @st.composite
-def cuts(draw: st.DrawFn) -> tuple[tuple[int, ...], tuple[int, ...], int]:
+def shapes_units_and_limits(draw: st.DrawFn) -> tuple[tuple[int, ...], tuple[int, ...], int]:
     shape = draw(st.lists(st.integers(0, 10**6), max_size=4))
     unit = [draw(st.integers(1, max(1, min(n, 10**4)))) for n in shape]
     # Small enough that the test can hold the answer.
@@ -55,11 +57,11 @@ def cuts(draw: st.DrawFn) -> tuple[tuple[int, ...], tuple[int, ...], int]:
     return tuple(shape), tuple(unit), draw(st.integers(max(1, least), max(10**8, 2 * least)))
 
 
-@given(cuts())
+@given(shapes_units_and_limits())
 @settings(deadline=None, max_examples=200)
-def test_blocks_cover_the_array_in_whole_units_within_the_limit(cut: Any) -> None:
-    shape, unit, most = cut
-    found = blocks(shape, unit, most)
+def test_chunks_cover_the_array_in_whole_units_within_the_limit(drawn: Any) -> None:
+    shape, unit, most = drawn
+    found = cut(shape, unit, most)
     assert tuple(map(sum, found)) == shape
     for sizes, u in zip(found, unit, strict=True):
         assert all(size % u == 0 for size in sizes[:-1])
@@ -115,7 +117,7 @@ def test_random_numbers_of_other_kinds() -> None:
     assert arrays.random(5).name == arrays.random(5).name != arrays.random(5, seed=1).name
 
 
-class Held(Lazy):
+class Held(WindowedArray):
     """An array of numbers of which only windows are read."""
 
     def __init__(self, values: Any) -> None:
@@ -139,9 +141,24 @@ class Held(Lazy):
         (np.array([], int), slice(None)),
     ],
 )
-def test_a_lazy_array_indexes_as_numpy_does(index: Any) -> None:
+def test_a_windowed_array_indexes_as_numpy_does(index: Any) -> None:
     values = np.arange(60).reshape(10, 6)
     np.testing.assert_array_equal(Held(values)[index], values[index])
+    np.testing.assert_array_equal(Held(values).to_dask((4, 5), "held")[index].compute(), values[index])
+
+
+def test_no_more_is_read_than_a_slice_needs() -> None:
+    read = []
+
+    class Watched(Held):
+        def read(self, window: Any) -> Any:
+            read.append(window)
+            return super().read(window)
+
+    array = Watched(np.arange(60).reshape(10, 6)).to_dask((10, 6), "watched")
+    with dask.config.set(scheduler="synchronous"):
+        assert array[2:9:3, 4].compute().tolist() == [16, 34, 52]
+    assert read == [(slice(2, 9), slice(4, 5))]
 
 
 @pytest.fixture(params=["x.zarr", "x.h5", "x.hdf5", "stack"])
@@ -263,6 +280,22 @@ def test_files_that_are_not_what_they_are_called(tmp_path: Path) -> None:
     (tmp_path / "stack/2.npy").unlink()
     with pytest.raises(InputFileError, match=r"lacks 1 of its 4 files.\n.*2\.npy"):
         arrays.open_array(tmp_path / "stack")
+
+
+def test_the_pickle_of_an_npy_stack_runs_no_code(tmp_path: Path) -> None:
+    """The file ``info`` may be another user's."""
+
+    class Evil:
+        def __reduce__(self) -> Any:
+            return os.mkdir, (str(tmp_path / "made"),)
+
+    arrays.save_array(da.ones(20, chunks=5).astype([("a", "f4"), ("b", "S3")]), tmp_path / "stack")
+    assert arrays.open_array(tmp_path / "stack").dtype.names == ("a", "b")
+    for bad in (Evil(), {"chunks": ((5,) * 4,), "axis": 0, "dtype": Evil()}, np.int64, b"", 3):
+        (tmp_path / "stack/info").write_bytes(bad if isinstance(bad, bytes) else pickle.dumps(bad))
+        with pytest.raises(InputFileError, match="no npy stack"):
+            arrays.open_array(tmp_path / "stack")
+    assert not (tmp_path / "made").exists()
 
 
 @pytest.mark.parametrize(("package", "path"), [("h5py", "x.h5"), ("zarr", "x.zarr")])

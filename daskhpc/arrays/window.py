@@ -1,4 +1,4 @@
-"""Arrays whose elements are read or made when they are asked for."""
+"""Arrays of which one window is read or made at a time."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from dask.base import tokenize
 Window = tuple[slice, ...]
 
 
-class Lazy:
-    """What Dask needs of an array: a shape, a dtype and indexing; subclasses say how to read a window of it.
+class WindowedArray:
+    """What Dask needs of an array (a shape, a dtype, indexing); a subclass says how to read a window of it.
 
     Parameters
     ----------
@@ -36,33 +36,38 @@ class Lazy:
 
     def __getitem__(self, index: Any) -> Any:
         index = index if isinstance(index, tuple) else (index,)
-        pairs = [_covering(one, n) for one, n in zip(index, self.shape, strict=True)]
+        pairs = [_covering(part, n) for part, n in zip(index, self.shape, strict=True)]
         out = np.asarray(self.read(tuple(window for window, _ in pairs)))
-        for axis, (_, picked) in enumerate(pairs):
-            if not isinstance(picked, int):
-                out = out[(slice(None),) * axis + (picked,)]
-        return out[tuple(0 if isinstance(picked, int) else slice(None) for _, picked in pairs)]
+        # One axis after the other: lists along two axes would else be taken as pairs.
+        for axis, (_, inner) in enumerate(pairs):
+            if not isinstance(inner, int):
+                out = out[(slice(None),) * axis + (inner,)]
+        return out[tuple(0 if isinstance(inner, int) else slice(None) for _, inner in pairs)]
 
     def __dask_tokenize__(self) -> Any:
         return type(self).__name__, sorted(vars(self).items())
 
     def to_dask(self, chunks: Any, prefix: str) -> da.Array:
-        """This as a Dask array whose tasks are named after `prefix`."""
+        """This as a Dask array whose tasks are named after `prefix`.
+
+        Dask passes what is asked of a chunk on to `__getitem__`, so that ``x[7:300:9, 3]`` reads no more than it needs.
+        """
         name = f"{prefix}-{tokenize(self, chunks)}"
-        return da.from_array(self, chunks=chunks, name=name, meta=np.empty((0,) * self.ndim, self.dtype))
+        meta = np.empty((0,) * self.ndim, self.dtype)
+        return da.from_array(self, chunks=chunks, name=name, meta=meta)
 
 
 def _covering(index: Any, n: int) -> tuple[slice, Any]:
     """The smallest window that has all that an index names, and the index within it."""
     if isinstance(index, int | np.integer):
-        at = range(n)[index]
-        return slice(at, at + 1), 0
+        position = range(n)[index]
+        return slice(position, position + 1), 0
     if isinstance(index, slice):
         picked = range(n)[index]
         if not picked:
             return slice(0, 0), slice(None)
         return slice(min(picked[0], picked[-1]), max(picked[0], picked[-1]) + 1), slice(None, None, picked.step)
-    places = np.arange(n)[np.asarray(index)]
-    if not places.size:
-        return slice(0, 0), places
-    return slice(int(places.min()), int(places.max()) + 1), places - places.min()
+    positions = np.arange(n)[np.asarray(index)]
+    if not positions.size:
+        return slice(0, 0), positions
+    return slice(int(positions.min()), int(positions.max()) + 1), positions - positions.min()

@@ -1,4 +1,4 @@
-"""Random arrays that are the same on every cluster."""
+"""Random numbers that do not depend on the chunks of their array: the same on a laptop and on every cluster."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import dask.array as da
 import numpy as np
 
 from ..errors import SettingsError
-from .chunking import auto_chunks, blocks
-from .lazy import Lazy, Window
+from .chunks import auto_chunks, cut
+from .window import Window, WindowedArray
 
-TILE = 2**17  # elements
+TILE = 2**17
+"""Elements of a tile. A part of the promise: another size would change all numbers."""
 DISTRIBUTIONS = (
     "beta",
     "binomial",
@@ -54,7 +55,7 @@ def random(
     distribution : str
         A method of `numpy.random.Generator` that draws single numbers: ``"normal"``, ``"uniform"``, ``"integers"``, ...
     seed : int
-        Another seed gives other numbers.
+        Other seeds give other numbers.
     chunks : "auto" or chunks
         By default `auto_chunks`; otherwise as Dask takes them.
     client : distributed.Client, optional
@@ -62,15 +63,27 @@ def random(
     **parameters
         Of the distribution, by NumPy's names: ``loc=0, scale=1``; ``low=0, high=10``.
 
+    Returns
+    -------
+    dask.array.Array
+        Of that shape and dtype.
+
     Raises
     ------
     SettingsError
-        For a distribution that is not one of NumPy's, or parameters that it does not take.
+        If the distribution is not one of NumPy's, or does not take the parameters.
 
     Notes
     -----
     The array is made of tiles of at most 131,072 elements, each drawn from its own stream: NumPy's PCG64 with
     ``SeedSequence(seed, spawn_key=place of the tile)``. A chunk that cuts a tile draws all of it.
+
+    Examples
+    --------
+    >>> whole = random((700, 600), seed=3).compute()
+    >>> part = random((700, 600), seed=3, chunks=(100, 333))[200:300, 7]
+    >>> bool((part.compute() == whole[200:300, 7]).all())
+    True
     """
     shape = (shape,) if isinstance(shape, int) else tuple(int(n) for n in shape)
     tiles = Tiles(shape, dtype, distribution, int(seed), parameters)
@@ -79,7 +92,7 @@ def random(
     return tiles.to_dask(chunks, f"random-{distribution}")
 
 
-class Tiles(Lazy):
+class Tiles(WindowedArray):
     """Random numbers, drawn tile by tile."""
 
     from_files = False
@@ -91,7 +104,7 @@ class Tiles(Lazy):
         self.distribution = distribution
         self.seed = seed
         self.parameters = parameters
-        self.tile = tuple(max(1, sizes[0]) for sizes in blocks(shape, (1,) * len(shape), TILE))
+        self.tile = tuple(max(1, sizes[0]) for sizes in cut(shape, (1,) * len(shape), TILE))
         _check(distribution, parameters)
 
     def read(self, window: Window) -> Any:
