@@ -12,9 +12,9 @@ from pathlib import Path
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
+from .bytecode import instructions, module_source, reads
 from .node import Attributes, Lenient, Node
 from .origins import file_of, named, origin
-from .source import module_source, reads, source
 
 _DESCRIPTORS = (types.MemberDescriptorType, types.GetSetDescriptorType)
 _OF_PYTHON = frozenset(
@@ -114,16 +114,6 @@ def _globals(function: FunctionType) -> dict[str, Any]:
     return values
 
 
-def _code(code: CodeType) -> Node:
-    text = source(code)
-    if text is not None:
-        return Node("source", [text])
-    constants = code.co_consts[1:] if code.co_consts and isinstance(code.co_consts[0], str) else code.co_consts
-    numbers = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags)
-    names = (code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars)
-    return Node("bytecode", [code.co_code, constants, *names, *numbers, code.co_exceptiontable])
-
-
 def _class(kind: type) -> Node:
     """A library's by name; else what its body left: methods, attributes, bases.
 
@@ -167,12 +157,12 @@ def _generated(kind: type, name: str, value: Any) -> bool:
 
 
 def _written(value: Any) -> bool:
-    """Whether a method is the user's own, not made by a library."""
-    return (
-        isinstance(value, FunctionType)
-        and origin(value.__globals__.get("__name__")).own
-        and not (value.__code__.co_filename == "<string>" and source(value.__code__) is None)
-    )
+    """Whether a method is the user's own, not made by a library: by names, which a pickler keeps."""
+    if not isinstance(value, FunctionType):
+        return False
+    module = value.__globals__.get("__name__")
+    by_dataclass = value.__code__.co_qualname.startswith("__create_fn__.")
+    return origin(module).own and not by_dataclass and not str(module).startswith("namedtuple_")
 
 
 def _module(module: ModuleType) -> Node:
@@ -244,7 +234,7 @@ def _kinds() -> Iterator[tuple[type, Callable[[Any], Node]]]:
     yield FunctionType, _function
     yield enum.Enum, _member
     yield type, _class
-    yield CodeType, _code
+    yield CodeType, instructions
     yield ModuleType, _module
     yield MethodType, _method
     yield BuiltinFunctionType, _builtin
