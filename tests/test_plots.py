@@ -24,8 +24,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from daskhpc import plots
 from daskhpc.errors import DaskhpcError
-from daskhpc.plots.columns import columns_of, number_text, short_names
-from daskhpc.plots.reading import read_search, read_sweep
+from daskhpc.plots.data import as_column, number_text, read_search, read_sweep, short_names
 from daskhpc.plots.scales import cells, is_log, limits
 
 C, GAMMA = np.logspace(-2, 2, 5), np.logspace(-4, -1, 4)
@@ -91,8 +90,8 @@ def test_failed_and_absent_cells_are_hatched_and_counted() -> None:
     table = {name: values[:-1] for name, values in table.items()}
     table["mean_test_score"][[0, 7]] = np.nan
     figure = plots.search(table)
-    hatched = [patch for patch in figure.axes[0].patches if patch.get_hatch()]
-    assert len(hatched) == 3
+    assert np.ma.count_masked(mesh(figure).get_array()) == 3
+    assert figure.axes[0].patch.get_hatch() == "////"
     assert "19 candidates · 2 of 19 failed · hatched: failed or not tried" in said(figure)
 
 
@@ -130,12 +129,12 @@ def test_random_draws_are_points_and_failed_ones_crosses() -> None:
 
 def test_a_few_terrible_candidates_do_not_wash_out_the_good_ones() -> None:
     good = np.linspace(0.9, 0.95, 50)
-    span = limits(np.append(good, [0.1, np.nan]), directed=True)
-    assert (span.low, span.high, span.extend) == (0.9, 0.95, "min")
-    assert limits(good, directed=True).extend == "neither"
-    assert limits(np.append(good, [0.1, 9]), directed=False).extend == "both"
-    equal = limits(np.full(3, 0.5), directed=True)
-    assert equal.low < 0.5 < equal.high
+    assert limits(np.append(good, [0.1, np.nan]), directed=True) == (0.9, 0.95, "min")
+    assert limits(good, directed=True) == (0.9, 0.95, "neither")
+    assert limits(np.append(good, [0.1, 9]), directed=False) == (0.9, 0.95, "both")
+    low, high, extend = limits(np.full(3, 0.5), directed=True)
+    assert low < 0.5 < high
+    assert extend == "neither"
 
 
 def test_the_colour_bar_says_that_there_are_lower_scores() -> None:
@@ -177,7 +176,7 @@ def test_axes_are_logarithmic_where_that_belongs(values: list[float], log: bool)
     ],
 )
 def test_cells_end_between_the_values(values: list[Any], kind: str, edges: list[float]) -> None:
-    made = cells(columns_of({"p": values})[0])
+    made = cells(as_column(values))
     assert made.kind == kind
     assert made.edges == pytest.approx(edges)
 
@@ -288,19 +287,33 @@ def test_a_fitted_search_its_results_and_their_table_are_the_same() -> None:
         plots.search(search)
     search.fit(X, X[:, 0] % 4 > 1)
     read = [read_search(made) for made in (search, search.cv_results_, pd.DataFrame(search.cv_results_))]
-    for trials in read:
-        assert trials.score == pytest.approx(search.cv_results_["mean_test_score"])
-        assert trials.best == search.best_index_
-        assert trials.columns[0].labels == ("1", "2", "None")
+    for data in read:
+        assert list(data.outcome["score"]) == pytest.approx(search.cv_results_["mean_test_score"])
+        assert data.best == search.best_index_
+        assert list(data.parameters["max_depth"].cat.categories) == ["1", "2", "None"]
     assert (read[0].label, read[1].label) == ("mean test accuracy", "mean test score")
+
+
+def test_the_star_marks_what_the_search_chose() -> None:
+    X = np.arange(40.0).reshape(-1, 1)
+    options: dict[str, Any] = {"param_grid": {"max_depth": [1, 2, 3]}, "scoring": "accuracy", "cv": 2}
+    search = GridSearchCV(DecisionTreeClassifier(), **options, refit=lambda results: 1).fit(X, X[:, 0] > 20)
+    figure = plots.search(search)
+    assert star(figure)[0] == 2
+    assert said(figure).startswith("★ chosen ")
+    tied = GridSearchCV(DecisionTreeClassifier(), **options).fit(X, X[:, 0] > 20)
+    assert len(set(tied.cv_results_["mean_test_score"])) == 1
+    for made in (tied, tied.cv_results_, pd.DataFrame(tied.cv_results_)):
+        assert read_search(made).best == tied.best_index_
+        assert star(plots.search(made))[0] == tied.best_params_["max_depth"]
 
 
 def test_the_best_of_a_halving_search_had_all_resources() -> None:
     table = results([0.99, 0.5, 0.6, 0.7], C=[1, 2, 3, 3])
     table["iter"] = [0, 0, 0, 1]
-    trials = read_search(table)
-    assert list(trials.score) == [0.99, 0.5, 0.7]
-    assert trials.best == 2
+    data = read_search(table)
+    assert list(data.outcome["score"]) == [0.99, 0.5, 0.7]
+    assert data.best == 2
     assert "each as last tried" in said(plots.search(table))
 
 
@@ -316,8 +329,8 @@ def test_a_sweep_shows_the_mean_and_has_no_best() -> None:
 
 
 def test_the_last_column_is_the_value_of_a_sweep_and_those_before_it_its_parameters() -> None:
-    trials = read_sweep(pd.DataFrame({"a": [1, 2], "b": [3, 4], "y": [5.0, 6.0], "seconds": [1, 1]}))
-    assert (trials.label, [column.full for column in trials.columns]) == ("y", ["a", "b"])
+    data = read_sweep(pd.DataFrame({"a": [1, 2], "b": [3, 4], "y": [5.0, 6.0], "seconds": [1, 1]}))
+    assert (data.label, list(data.parameters)) == ("y", ["a", "b"])
 
 
 @pytest.mark.parametrize(

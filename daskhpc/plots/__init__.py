@@ -7,9 +7,7 @@ matplotlib comes with ``pip install 'daskhpc[plots]'``.
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +16,6 @@ from ..errors import DaskhpcError
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-    from .trials import Trials
 
 __all__ = ["curve", "heatmap", "parallel_coordinates", "save", "search", "sweep"]
 
@@ -30,10 +26,11 @@ MOST_LINES = 8
 def search(
     results: Any, score: str | None = None, params: Sequence[str] | None = None, ax: Axes | None = None
 ) -> Figure:
-    """The picture that suits a search.
+    """Draw the picture that suits a search.
 
-    Two numeric parameters make a heat map, or a scatter plot if they are no grid; one a curve, with a line for each of
-    at most eight values of a categorical one; more parallel coordinates; none a dot for each of the best candidates.
+    Two numeric parameters make a heat map, or points if they are no grid. One makes a curve, with a line for each of at
+    most eight values of a categorical parameter. More make parallel coordinates, and none a dot for each of the
+    best candidates. A star marks the best candidate.
 
     Parameters
     ----------
@@ -43,7 +40,7 @@ def search(
         ``accuracy`` for ``mean_test_accuracy``. By default the score that the search refits on, otherwise the first.
     params : sequence of str, optional
         The parameters to show, ``svc__C`` or ``C``; by default all that vary. Over the others, each place of the
-        picture shows the best candidate, and says so.
+        picture shows the best candidate, and the text below the title says so.
     ax : matplotlib.axes.Axes, optional
         Where to draw; by default a new figure.
 
@@ -54,44 +51,87 @@ def search(
     Raises
     ------
     DaskhpcError
-        Where there is nothing to draw, no such score or parameter, or no matplotlib.
+        If there is nothing to draw, no such score or parameter, or no matplotlib.
+
+    Examples
+    --------
+    >>> import daskhpc
+    >>> results = {"param_svc__C": [1, 10, 100], "mean_test_score": [0.8, 0.9, 0.7]}
+    >>> figure = daskhpc.plots.search(results)
+    >>> figure.axes[0].get_xlabel(), figure.axes[0].get_xscale(), figure.axes[0].get_ylabel()
+    ('C', 'log', 'mean test score')
     """
-    return _suitable(_trials(results, score, params), ax)
+    from .data import read_search
+
+    return _suitable(read_search(results, score, params), ax)
 
 
 def heatmap(
     results: Any, score: str | None = None, params: Sequence[str] | None = None, ax: Axes | None = None
 ) -> Figure:
-    """The score over two parameters: cells for a grid, points for random draws.
+    """Draw the score over two parameters: cells for a grid, points for random draws.
 
     Parameters, errors and result are those of :func:`search`; `params` are the horizontal and the vertical one.
+
+    Examples
+    --------
+    >>> import daskhpc
+    >>> results = {
+    ...     "param_C": [1, 1, 10, 10],
+    ...     "param_kernel": ["rbf", "poly", "rbf", "poly"],
+    ...     "mean_test_score": [0.8, 0.6, 0.9, 0.7],
+    ... }
+    >>> figure = daskhpc.plots.heatmap(results)
+    >>> [axes.get_ylabel() for axes in figure.axes]
+    ['kernel', 'mean test score']
     """
-    return _draw("maps", _trials(results, score, params), ax)
+    from .data import read_search
+
+    return _draw("heat_map", read_search(results, score, params), ax)
 
 
 def curve(
     results: Any, score: str | None = None, params: Sequence[str] | None = None, ax: Axes | None = None
 ) -> Figure:
-    """The score along one numeric parameter, with its standard deviation over the splits.
+    """Draw the score along one numeric parameter, with its standard deviation over the splits.
 
     Parameters, errors and result are those of :func:`search`; `params` are the horizontal one and, optionally, one with
     at most eight values, each of which gets a line.
+
+    Examples
+    --------
+    >>> import daskhpc
+    >>> results = {"param_depth": [1, 2, 3], "mean_test_score": [0.8, 0.9, 0.7], "std_test_score": [0.1, 0.1, 0.2]}
+    >>> daskhpc.plots.curve(results).axes[0].get_xlabel()
+    'depth'
     """
-    return _draw("curves", _trials(results, score, params), ax)
+    from .data import read_search
+
+    return _draw("curve", read_search(results, score, params), ax)
 
 
 def parallel_coordinates(
     results: Any, score: str | None = None, params: Sequence[str] | None = None, ax: Axes | None = None
 ) -> Figure:
-    """A line for each candidate through an upright axis for each parameter, coloured by the score.
+    """Draw a line for each candidate through an upright axis for each parameter, coloured by the score.
 
     Parameters, errors and result are those of :func:`search`.
+
+    Examples
+    --------
+    >>> import daskhpc
+    >>> results = {"param_a": [1, 2, 3], "param_b": ["x", "y", "x"], "mean_test_score": [0.8, 0.9, 0.7]}
+    >>> figure = daskhpc.plots.parallel_coordinates(results)
+    >>> [label.get_text() for label in figure.axes[0].get_xticklabels()][:2]
+    ['a', 'b']
     """
-    return _draw("parallels", _trials(results, score, params), ax)
+    from .data import read_search
+
+    return _draw("parallel_coordinates", read_search(results, score, params), ax)
 
 
 def sweep(table: Any, value: str | None = None, params: Sequence[str] | None = None) -> Figure:
-    """The picture that suits a sweep, chosen as in :func:`search`.
+    """Draw the picture that suits a sweep, chosen as in :func:`search`.
 
     Parameters
     ----------
@@ -101,7 +141,7 @@ def sweep(table: Any, value: str | None = None, params: Sequence[str] | None = N
         The result to show; by default the last column but those three.
     params : sequence of str, optional
         The parameters to show; by default all columns on the left of `value`. Over the others the picture shows the
-        mean, and says so.
+        mean, and the text below the title says so.
 
     Returns
     -------
@@ -110,15 +150,22 @@ def sweep(table: Any, value: str | None = None, params: Sequence[str] | None = N
     Raises
     ------
     DaskhpcError
-        Where there is nothing to draw, no such column, or no matplotlib.
+        If there is nothing to draw, no such column, or no matplotlib.
+
+    Examples
+    --------
+    >>> import daskhpc, pandas
+    >>> table = pandas.DataFrame({"g": [0.1, 0.2, 0.3], "energy": [3.0, 1.0, 2.0]})
+    >>> daskhpc.plots.sweep(table).axes[0].get_ylabel()
+    'energy'
     """
-    from .reading import read_sweep
+    from .data import read_sweep
 
     return _suitable(read_sweep(table, value, params), None)
 
 
 def save(figure: Figure, path: str | os.PathLike[str]) -> Path:
-    """Write a picture as PNG, PDF or SVG, as the end of its name says; the file is there whole or not at all.
+    """Write a picture as PNG, PDF or SVG, as the end of its name says; the file is complete or not there.
 
     Parameters
     ----------
@@ -135,61 +182,53 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> Path:
     Raises
     ------
     DaskhpcError
-        Where the name ends otherwise, or the file cannot be written.
+        If the name ends otherwise, or the file cannot be written.
+
+    Examples
+    --------
+    >>> import daskhpc
+    >>> figure = daskhpc.plots.search({"param_C": [1, 2], "mean_test_score": [0.8, 0.9]})
+    >>> daskhpc.plots.save(figure, "search.svg").name
+    'search.svg'
     """
+    from ..atomic import replacing
+
     target = Path(path)
     if target.suffix.lower() not in SUFFIXES:
-        raise DaskhpcError(
-            "A picture is saved as PNG, PDF or SVG.",
-            str(target),
-            str(target.with_suffix(".png")) if target.name else "",
-        )
-    import matplotlib
+        todo = str(target.with_suffix(".png")) if target.name else ""
+        raise DaskhpcError("A picture is saved as PNG, PDF or SVG.", str(target), todo)
+    from matplotlib.style import context
 
-    from .page import DPI, STYLE
+    from .draw import DPI, STYLE
 
-    draft = target.parent / f".{secrets.token_hex(8)}.tmp"
     try:
-        with matplotlib.rc_context(STYLE):
+        with replacing(target) as draft, context(STYLE):
             figure.savefig(draft, format=target.suffix[1:].lower(), dpi=DPI)
-        draft.replace(target)
     except OSError as error:
-        raise DaskhpcError(
-            "The picture could not be written.",
-            f"{target}: {error.strerror or error}",
-            "a folder that you can write to",
-        ) from error
-    finally:
-        draft.unlink(missing_ok=True)
+        found = f"{target}: {error.strerror or error}"
+        raise DaskhpcError("The picture could not be written.", found, "a folder that you can write to") from error
     return target
 
 
-def _trials(results: Any, score: str | None, params: Sequence[str] | None) -> Trials:
-    from .reading import read_search
-
-    return read_search(results, score, params)
-
-
-def _suitable(trials: Trials, ax: Axes | None) -> Figure:
+def _suitable(data: Any, ax: Axes | None) -> Figure:
     """Draw what suits the number of numeric parameters."""
-    numbers, labels = len(trials.numeric), trials.categorical
-    few = all(len(column.distinct) <= MOST_LINES for column in labels)
+    numbers, texts = len(data.of_kind(numeric=True)), data.of_kind(numeric=False)
     if numbers == 0:
-        return _draw("dots", trials, ax)
+        return _draw("dots", data, ax)
     if numbers == 2:
-        return _draw("maps", trials, ax)
-    if numbers == 1 and len(labels) <= 1 and few:
-        return _draw("curves", trials, ax)
-    return _draw("parallels", trials, ax)
+        return _draw("heat_map", data, ax)
+    if numbers == 1 and len(texts) <= 1 and all(data.parameters[name].nunique() <= MOST_LINES for name in texts):
+        return _draw("curve", data, ax)
+    return _draw("parallel_coordinates", data, ax)
 
 
-def _draw(module: str, trials: Trials, ax: Axes | None) -> Figure:
-    """Draw with one of this package's modules that import matplotlib."""
+def _draw(kind: str, data: Any, ax: Axes | None) -> Figure:
+    """Draw with the module that imports matplotlib."""
     try:
-        drawing = import_module(f".{module}", __name__)
+        from . import draw
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "matplotlib":
             raise
         raise DaskhpcError("Pictures need matplotlib.", "no such module", "pip install 'daskhpc[plots]'") from None
-    figure: Figure = drawing.draw(trials, ax)
+    figure: Figure = getattr(draw, kind)(data, ax)
     return figure

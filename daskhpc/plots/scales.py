@@ -1,19 +1,15 @@
-"""Which scale values belong on, where cells end, which scores the colours span."""
+"""Which scale values belong on, where the cells of a heat map end, which scores the colours span."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from .columns import Column, Floats
-
-LEAST_RATIO = 100.0
-MOST_UNEVEN = 2.0
-LEAST_CUT = 0.8
+from .data import distinct, is_numeric
 
 
-def is_log(values: Floats) -> bool:
+def is_log(values: Any) -> bool:
     """Whether different values in order belong on a logarithmic axis.
 
     Notes
@@ -21,99 +17,78 @@ def is_log(values: Floats) -> bool:
     They span two decades or more, and their logarithms lie more evenly than they do: the greatest distance between
     their distribution and a uniform one (Kolmogorov and Smirnov's statistic) is smaller.
     """
-    if len(values) < 2 or values[0] <= 0 or values[-1] / values[0] < LEAST_RATIO:
+    if len(values) < 2 or values[0] <= 0 or values[-1] / values[0] < 100:
         return False
-    return _unevenness(np.log(values)) <= _unevenness(values)
+
+    def unevenness(points: Any) -> Any:
+        places = (points - points[0]) / (points[-1] - points[0])
+        return np.abs(places - np.linspace(0, 1, len(points))).max()
+
+    return bool(unevenness(np.log(values)) <= unevenness(values))
 
 
-def _unevenness(values: Floats) -> float:
-    places = (values - values[0]) / (values[-1] - values[0])
-    return float(np.abs(places - np.linspace(0, 1, len(values))).max())
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Cells:
-    """One axis of a heat map.
-
-    Parameters
-    ----------
-    kind : str
-        "log", "linear", or "category": one place per value, whatever it is.
-    centres : numpy.ndarray of float
-        Where each different value lies.
-    edges : numpy.ndarray of float
-        Where the cells end, one more than `centres`.
-    """
+class Cells(NamedTuple):
+    """One axis of a heat map: "log", "linear" or "category"; where the values lie; where the cells end, one more."""
 
     kind: str
-    centres: Floats
-    edges: Floats
+    centres: Any
+    edges: Any
 
 
-def cells(column: Column) -> Cells:
-    """The cells of a parameter: on a real axis if its values are regular there, otherwise one place for each."""
-    values = column.distinct
-    if column.numeric and len(values) > 1:
+def cells(column: Any) -> Cells:
+    """The cells of a parameter: on a real axis if its values are regular there, otherwise one place for each value."""
+    values = distinct(column)
+    if is_numeric(column) and len(values) > 1:
         log = is_log(values)
-        scaled = np.log(values) if log else values
+        scaled = np.log10(values) if log else values
         gaps = np.diff(scaled)
-        if gaps.max() <= MOST_UNEVEN * gaps.min() * (1 + 1e-9):
-            middle = (scaled[1:] + scaled[:-1]) / 2
-            edges = np.concatenate([[scaled[0] - gaps[0] / 2], middle, [scaled[-1] + gaps[-1] / 2]])
-            return Cells("log", values, np.exp(edges)) if log else Cells("linear", values, edges)
-    places = np.arange(len(values), dtype=float)
-    return Cells("category", places, np.arange(len(values) + 1, dtype=float) - 0.5)
+        if gaps.max() <= 2 * gaps.min() * (1 + 1e-9):
+            edges = np.concatenate([[scaled[0] - gaps[0] / 2], scaled[:-1] + gaps / 2, [scaled[-1] + gaps[-1] / 2]])
+            return Cells("log", values, 10**edges) if log else Cells("linear", values, edges)
+    return Cells("category", np.arange(len(values), dtype=float), np.arange(len(values) + 1) - 0.5)
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """The scores that the colours span, and on which ends ("neither", "min", "max", "both") there are others."""
-
-    low: float
-    high: float
-    extend: str
-
-
-def limits(score: Floats, directed: bool) -> Limits:
-    """Limits that a few terrible candidates do not move.
+def limits(score: Any, directed: bool) -> tuple[float, float, str]:
+    """The scores that the colours span, so that a few terrible candidates do not make all others look equal.
 
     Parameters
     ----------
     score : numpy.ndarray of float
         Scores; NaN is left out.
     directed : bool
-        Whether higher is better, so that only low ones can be terrible; otherwise both ends are treated alike.
+        Whether higher is better, so that only low scores can be terrible; otherwise both ends are treated alike.
+
+    Returns
+    -------
+    float, float
+        The lowest and the highest score that have a colour of their own.
+    str
+        At which ends there are scores beyond: "neither", "min", "max" or "both", as matplotlib calls it.
 
     Notes
     -----
-    Where higher is better, the lower limit is no further below the median than three times the span of the better half;
-    otherwise both limits are Tukey's fences, 1.5 interquartile ranges beyond the quartiles. They count only where
+    If higher is better, the lower limit is no further below the median than three times the span of the better half;
+    otherwise both limits are Tukey's fences, 1.5 interquartile ranges beyond the quartiles. They count only if
     that spares a fifth of the whole span.
     """
     good = score[np.isfinite(score)]
-    low, high = float(good.min()), float(good.max())
-    quarter, middle, three_quarters = (float(value) for value in np.percentile(good, [25, 50, 75]))
-    box = three_quarters - quarter
-    fence_low = middle - 3 * (high - middle) if directed else quarter - 1.5 * box
-    fence_high = high if directed else three_quarters + 1.5 * box
-    inside = good[(good >= fence_low) & (good <= fence_high)]
-    if inside.max() - inside.min() < LEAST_CUT * (high - low) and inside.max() > inside.min():
-        cut_low, cut_high = inside.min() > low, inside.max() < high
-        extend = {(True, True): "both", (True, False): "min", (False, True): "max"}[bool(cut_low), bool(cut_high)]
-        return Limits(float(inside.min()), float(inside.max()), extend)
-    if low == high:
-        margin = abs(low) * 0.01 or 0.01
-        return Limits(low - margin, high + margin, "neither")
-    return Limits(low, high, "neither")
+    low, quarter, middle, three_quarters, high = np.percentile(good, [0, 25, 50, 75, 100])
+    box = 1.5 * (three_quarters - quarter)
+    fences = (middle - 3 * (high - middle), high) if directed else (quarter - box, three_quarters + box)
+    inside = good[(good >= fences[0]) & (good <= fences[1])]
+    bottom, top = float(inside.min()), float(inside.max())
+    if not 0 < top - bottom < 0.8 * (high - low):
+        bottom, top = float(low), float(high)
+    if bottom == top:
+        margin = abs(top) * 0.01 or 0.01
+        return bottom - margin, top + margin, "neither"
+    ends = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}
+    return bottom, top, ends[bool(bottom > low), bool(top < high)]
 
 
-def running(x: Floats, y: Floats) -> tuple[Floats, Floats, Floats, Floats]:
-    """Median and the middle 80 % of many points along x: places, medians, lower and upper ends.
-
-    Points are taken in order of x, in groups of about equal size, as many as the square root of their number.
-    """
-    order = np.argsort(x)
-    groups = np.array_split(order, min(40, max(4, round(len(x) ** 0.5))))
+def running(x: Any, y: Any) -> tuple[Any, Any, Any, Any]:
+    """Medians of x, and 10th, 50th and 90th percentiles of y, over equally large groups of points along x."""
+    groups = np.array_split(np.argsort(x), min(40, max(4, round(len(x) ** 0.5))))
     places = np.array([np.median(x[group]) for group in groups])
     low, middle, high = np.array([np.percentile(y[group], [10, 50, 90]) for group in groups]).T
-    return places, middle, low, high
+    return places, low, middle, high
