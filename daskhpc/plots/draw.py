@@ -133,7 +133,7 @@ def curve(data: PlotData, ax: Axes | None = None) -> Figure:
             (_draw_cloud if dense else _draw_line)(axes, part, colour, _plain(label))
         if data.best is not None:
             _star(axes, x[data.best], data.outcome["score"][data.best])
-        _legend(axes, data, lines)
+        _legend(axes, data, lines, dense)
         if dense:
             data = data.noted("line and band: running median and the middle 80 %")
         elif "spread" in data.outcome:
@@ -173,12 +173,12 @@ def _draw_cloud(ax: Axes, part: Any, colour: str, label: str) -> None:
     ax.plot(places, middle, "-", color=colour, lw=2.2, label=label, zorder=4)
 
 
-def _legend(ax: Axes, data: PlotData, lines: Sequence[str]) -> None:
+def _legend(ax: Axes, data: PlotData, lines: Sequence[str], dense: bool) -> None:
     """What the lines are, beside the axes, if there is more than one."""
     handles = [
         line for line in ax.get_lines() if not str(line.get_label()).startswith("_") and line.get_marker() != "*"
     ]
-    if any(line.get_label() == "_train" for line in ax.get_lines()):
+    if "train" in data.outcome and not dense:
         handles += ax.plot([], [], "--", color=GREY, lw=1.2, label="training data")
     if len(handles) > 1:
         title = _plain(data.names[lines[0]]) if lines else None
