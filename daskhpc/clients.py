@@ -8,17 +8,26 @@ from typing import Any
 from .compat.distributed import runs_in_this_process
 
 
-def inside_task() -> bool:
-    """Whether this thread runs a task of a Dask worker; imports nothing."""
+def current_worker() -> Any:
+    """The Dask worker whose task this thread runs, None outside of tasks; imports nothing."""
     if "distributed.worker" not in sys.modules:
-        return False
+        return None
     from distributed import get_worker
 
     try:
-        get_worker()
+        return get_worker()
     except ValueError:
-        return False
-    return True
+        return None
+
+
+def inside_task() -> bool:
+    """Whether this thread runs a task of a Dask worker."""
+    return current_worker() is not None
+
+
+def is_open(client: Any) -> bool:
+    """Whether a client is connected, and is this process's own rather than that of the process it was forked from."""
+    return client.status == "running" and runs_in_this_process(client)
 
 
 def current_client() -> Any:
@@ -38,4 +47,4 @@ def current_client() -> Any:
         client = Client.current(allow_global=True)
     except ValueError:
         return None
-    return client if client.status == "running" and not client.asynchronous and runs_in_this_process(client) else None
+    return client if is_open(client) and not client.asynchronous else None

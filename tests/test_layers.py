@@ -357,10 +357,9 @@ def foreign_names(source: ast.Module) -> set[str]:
         elif isinstance(node, ast.Attribute) and private(node.attr):
             holder = ast.unparse(node.value).rpartition(".")[2]
             names |= {node.attr} if node.attr not in own or holder in FOREIGN_OBJECTS else set()
-        elif (
-            isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and ast.unparse(node.value) in imported
-        ):
-            names.add(ast.unparse(node))
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            replaced = ast.unparse(node)
+            names |= {replaced} if top(replaced) in imported and "(" not in replaced else set()
     return names - REPLACEABLE
 
 
@@ -378,6 +377,7 @@ FOREIGN: dict[str, set[str]] = {
     "cluster.logs": {"warnings.showwarning"},
     "cluster.script": {"_run_module_as_main", "dask_mpi.execute", "dask_mpi.initialize", "dask_mpi.send_close_signal"},
     "cluster.timelimit": {"_SHUTTING_DOWN", "_run"},
+    "cluster.workers": {"multiprocessing.spawn.get_preparation_data"},
     "computing.places": {"_run_on_scheduler"},
     "cubes.opening": {"xarray.core.indexing"},
     "cubes.stack": {"xarray.core.indexing"},
@@ -449,30 +449,6 @@ FOREIGN: dict[str, set[str]] = {
     "journal.code": {"_abc_impl", "_tuplegetter"},
     "journal.data": {"_rand", "scipy._spbase"},
     "journal.frames": {"_metadata"},
-    "parallel.backend": {
-        "_aborting",
-        "_cached_effective_n_jobs",
-        "_jobs",
-        "_managed_backend",
-        "_running",
-        "_thread_id",
-        "joblib._parallel_backends.FallbackToBackend",
-        "joblib._parallel_backends.LokyBackend",
-        "joblib._parallel_backends.ParallelBackendBase",
-        "joblib._parallel_backends.SequentialBackend",
-        "joblib._parallel_backends.ThreadingBackend",
-    },
-    "parallel.here": {"joblib._parallel_backends.SequentialBackend"},
-    "parallel.local": {"joblib._parallel_backends.SequentialBackend"},
-    "parallel.members": {"_event_handlers", "_run"},
-    "parallel.placing": {"_run"},
-    "parallel.run": {"_gather", "_run", "_state"},
-    "parallel.threads": {
-        "_parallel_backends",
-        "joblib._parallel_backends.SequentialBackend",
-        "joblib._parallel_backends.ThreadingBackend",
-    },
-    "parallel.watching": {"_showwarnmsg", "_showwarnmsg_impl"},
     "postfit.blocks": {"_name", "dask._task_spec.Alias", "dask._task_spec.TaskRef"},
     "postfit.example": {"_meta"},
     "postfit.incremental": {"dask._task_spec.Task", "dask._task_spec.TaskRef"},
@@ -508,6 +484,7 @@ def test_foreign_private_names_stand_in_compat_alone() -> None:
         ("getattr(x, '_theirs', None)", {"_theirs"}),
         ("vars(x)['_theirs']", {"_theirs"}),
         ("'''Of _theirs.'''", set()),
+        ("import multiprocessing.spawn\nmultiprocessing.spawn.get = f", {"multiprocessing.spawn.get"}),
         ("import warnings\nwarnings.showwarning = f", {"warnings.showwarning"}),
         ("from dask import sizeof\nsizeof.random = f", {"sizeof.random"}),
         ("import sys\nsys.excepthook = f", set()),

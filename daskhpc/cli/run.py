@@ -228,8 +228,8 @@ def _keep(options: dict[str, Any]) -> None:
         settings = Settings.resolve({name: options[name] for name in _KEEPING})
         if settings.checkpoint is None:
             return
+        from ..compat.dask import isolate_dask_rng
         from ..parallel.keeping import keep_program
-        from ..parallel.watching import keep_draws_apart
 
         journal = keep_program(settings.checkpoint, settings.retry_failed).journal
     except DaskhpcError as error:
@@ -239,7 +239,7 @@ def _keep(options: dict[str, Any]) -> None:
 
     import numpy as np
 
-    keep_draws_apart()
+    isolate_dask_rng()
     random.seed(journal.seed)
     np.random.seed(journal.seed)
     click.echo(

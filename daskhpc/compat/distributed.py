@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import threading
 from typing import Any
 
@@ -16,3 +17,47 @@ def runs_in_this_process(client: Any) -> bool:
     loop = getattr(client.loop, "asyncio_loop", None)
     thread = getattr(loop, "_thread_id", None)
     return thread is None or thread in {t.ident for t in threading.enumerate()}
+
+
+def event_handler(client: Any, topic: str) -> Any:
+    """The function that a client calls with the events of a topic, None if it has none.
+
+    A client calls one function per topic, and has no public way to ask which. Whoever subscribes to a topic that others
+    may use ("all") passes the events on to the function that was there before.
+    """
+    return getattr(client, "_event_handlers", {}).get(topic)
+
+
+def unsubscribe(client: Any, topic: str, late: Any) -> None:
+    """End a client's subscription to a topic; `late` is called with the events that are still on their way.
+
+    A client that has no function for an event takes that for an error.
+    """
+    client.unsubscribe_topic(topic)
+    if hasattr(client, "_event_handlers"):
+        client._event_handlers[topic] = late
+
+
+async def call_on_scheduler(worker: Any, function: Any) -> Any:
+    """What a function returns that the scheduler of a worker calls, with itself as ``dask_scheduler``.
+
+    A worker has no client of its own until something asks for one, which would then be counted as a client.
+    """
+    empty = {"args": pickle.dumps(()), "kwargs": pickle.dumps({})}
+    reply = await worker.scheduler.run_function(function=pickle.dumps(function), wait=True, **empty)
+    return reply["result"]
+
+
+async def call_on_worker(worker: Any, address: str, function: Any, *args: Any) -> Any:
+    """What a function returns that another worker calls.
+
+    Raises
+    ------
+    OSError
+        When the function raised there, or the other worker does not answer.
+    """
+    arguments = {"args": pickle.dumps(args), "kwargs": pickle.dumps({})}
+    reply = await worker.rpc(address).run(function=pickle.dumps(function), **arguments)
+    if reply["status"] != "OK":
+        raise OSError(f"{function.__name__} failed on {address}: {reply.get('exception_text', reply)}")
+    return reply["result"]

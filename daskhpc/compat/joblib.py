@@ -1,1 +1,41 @@
 """What daskhpc needs of joblib beyond its public names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def keep_one_ahead(parallel: Any) -> None:
+    """Let a Parallel give each call away as soon as the caller has made it, rather than ``n_jobs`` of them at once.
+
+    It takes as many calls at once from the caller's iterator as it believes can run; a call that takes long to make
+    would keep those before it waiting. Parallel asks the backend for the number once and keeps it; with a release that
+    keeps it elsewhere, calls arrive ``n_jobs`` at a time.
+    """
+    parallel._cached_effective_n_jobs = 1
+
+
+def raise_early_error(parallel: Any) -> None:
+    """Raise the error of a batch that failed before the first call was dispatched.
+
+    With ``pre_dispatch="all"`` joblib forgets an error that the caller's own iterator raised before its first call.
+    """
+    if not getattr(parallel, "n_dispatched_tasks", 1):
+        from joblib.parallel import TASK_ERROR
+
+        for tracker in list(getattr(parallel, "_jobs", ())):
+            if tracker.status == TASK_ERROR:
+                tracker.get_result(None)
+
+
+def is_aborting(parallel: Any) -> bool:
+    """Whether a Parallel stops because a call failed or its caller went away.
+
+    One backend serves all Parallel objects of a ``parallel_config``, and joblib does not say which of them it aborts.
+    """
+    return bool(getattr(parallel, "_aborting", True))
+
+
+def has_ended(parallel: Any) -> bool:
+    """Whether a Parallel neither runs nor is held open by a ``with`` block."""
+    return not getattr(parallel, "_running", False) and not getattr(parallel, "_managed_backend", False)

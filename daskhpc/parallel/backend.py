@@ -5,22 +5,21 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import sys
-import threading
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import joblib.parallel
-from joblib._parallel_backends import (
+from joblib.parallel import (
     FallbackToBackend,
     LokyBackend,
     ParallelBackendBase,
     SequentialBackend,
     ThreadingBackend,
 )
-from joblib.parallel import TASK_ERROR
 
+from ..clients import current_client, inside_task, is_open
+from ..compat.joblib import has_ended, is_aborting, keep_one_ahead, raise_early_error
 from ..errors import SettingsError
 from . import keeping
 from .here import Here
@@ -151,11 +150,11 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
         keeper = self._given_keeper
         if isinstance(keeper, SearchKeeper):
             self._given_keeper = None
-        return None if prefer == "threads" or in_task() else keeper
+        return None if prefer == "threads" or inside_task() else keeper
 
     def _without_client(self) -> Any:
         """joblib's own processes; in a task the threads that it may use."""
-        if in_task():
+        if inside_task():
             active, _ = joblib.parallel.get_active_backend()
             own = isinstance(active, DaskhpcBackend)
             return SequentialBackend(nesting_level=self.nesting_level) if own else active
@@ -163,8 +162,8 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
 
     def _client(self) -> Any:
         if self.client is not None:
-            return self.client if self.client.status == "running" and _is_ours(self.client) else None
-        return current_client()
+            return self.client if is_open(self.client) else None
+        return None if inside_task() else current_client()
 
     def _elsewhere(self) -> bool:
         """Whether any worker is on another node than this process."""
@@ -184,8 +183,7 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
         if self._keeper is not None:
             self._part = self._keeper.begin(self.label or "Parallel")
         if self.parallel is not None:
-            # So that joblib gives away each call as soon as the caller has made it, rather than n_jobs at once.
-            self.parallel._cached_effective_n_jobs = 1
+            keep_one_ahead(self.parallel)
 
     def compute_batch_size(self) -> int:
         """Several calls at a time where the caller makes them faster than joblib books them."""
@@ -231,11 +229,8 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
     @contextlib.contextmanager
     def retrieval_context(self) -> Iterator[None]:
         """joblib waits for results: all calls are made, where it was to make all at once."""
-        if self.parallel is not None and not self.parallel.n_dispatched_tasks:
-            # joblib forgets an error of the caller's own before the first call, where it takes all calls at once.
-            for tracker in list(self.parallel._jobs):
-                if tracker.status == TASK_ERROR:
-                    tracker.get_result(None)
+        if self.parallel is not None:
+            raise_early_error(self.parallel)
         for parallel, run in self._runs.values():
             run.tally.complete = run.tally.complete or parallel.pre_dispatch == "all"
         if self._keeper is not None and self._part is not None and self.parallel.pre_dispatch == "all":
@@ -245,7 +240,7 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
     def abort_everything(self, ensure_ready: bool = True) -> None:
         """Stop at once."""
         for key, (parallel, run) in list(self._runs.items()):
-            if parallel._aborting:
+            if is_aborting(parallel):
                 run.abort()
                 del self._runs[key]
                 self._end_part(aborted=True)
@@ -253,7 +248,7 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
     def terminate(self) -> None:
         """A Parallel has ended: nothing of it stays on the workers."""
         for key, (parallel, run) in list(self._runs.items()):
-            if not parallel._running and not parallel._managed_backend:
+            if has_ended(parallel):
                 run.close()
                 del self._runs[key]
                 self._end_part(aborted=False)
@@ -282,35 +277,6 @@ def _keeper(checkpoint: Any, retry_failed: bool) -> Keeper | None:
     if checkpoint is None or checkpoint is True:
         return keeping.program
     return None if checkpoint is False else Keeper(keeping.opened(checkpoint, "calls"), retry_failed)
-
-
-def in_task() -> bool:
-    """Whether this thread runs a task of a worker."""
-    if "distributed.worker" not in sys.modules:
-        return False
-    from distributed.utils import thread_state
-    from distributed.worker import thread_state as worker_state
-
-    return hasattr(thread_state, "execution_state") or hasattr(worker_state, "execution_state")
-
-
-def current_client() -> Any:
-    """The current Dask client of this process, None where there is none or this is a worker's task."""
-    if "distributed" not in sys.modules or in_task():
-        return None
-    from distributed import Client
-
-    try:
-        client = Client.current(allow_global=True)
-    except ValueError:
-        return None
-    return client if client.status == "running" and not client.asynchronous and _is_ours(client) else None
-
-
-def _is_ours(client: Any) -> bool:
-    """Whether a client's event loop runs in this process, rather than in the one that this was forked from."""
-    thread = client.loop.asyncio_loop._thread_id if hasattr(client.loop.asyncio_loop, "_thread_id") else None
-    return thread is None or thread in {t.ident for t in threading.enumerate()}
 
 
 def _threads_here() -> int:

@@ -11,8 +11,8 @@ from typing import Any
 
 import cloudpickle
 import joblib
-from joblib._parallel_backends import SequentialBackend
 from joblib.executor import get_memmapping_executor
+from joblib.parallel import SequentialBackend
 
 from .keeping import Keeper, Part
 from .outcome import Batch, RemoteTracebackError

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import joblib
-from joblib._parallel_backends import SequentialBackend
+from joblib.parallel import SequentialBackend
 
 from .pool import Call
 

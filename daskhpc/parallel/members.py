@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..compat.distributed import event_handler, unsubscribe
 from ..errors import WORKER_EXIT_TOPIC
 from .store import cancel, describe, free
 
@@ -95,7 +96,7 @@ class Members:
         """Be told when a member is lost, and when others came; returns what ends that."""
         watcher = _Watcher(lost, changed)
         if not self._watchers:
-            others = self.client._event_handlers.get(_ALL)
+            others = event_handler(self.client, _ALL)
             self._others = None if others is _nothing else others
             self.client.subscribe_topic(_ALL, self._event)
             self.client.subscribe_topic(WORKER_EXIT_TOPIC, self._loss)
@@ -111,8 +112,7 @@ class Members:
     def _listen_no_more(self) -> None:
         """A client that still listened when it leaves would make the scheduler complain."""
         for topic in (WORKER_EXIT_TOPIC, _ALL):
-            self.client.unsubscribe_topic(topic)
-            self.client._event_handlers[topic] = _nothing
+            unsubscribe(self.client, topic, _nothing)
         if self._others is not None:
             self.client.subscribe_topic(_ALL, self._others)
 
@@ -135,7 +135,7 @@ class Members:
         if not new:
             self._checked = time.monotonic()
             return
-        told = await self.client._run(describe, workers=new, on_error="ignore")
+        told = await self.client.run(describe, workers=new, on_error="ignore")
         for address, (node, pid, threads) in told.items():
             if address not in self.alive:
                 ready = time.monotonic() + _COMING_UP_SECONDS if self._checked else 0.0
@@ -181,7 +181,7 @@ class Members:
             there = [member.address for member in members if member.address in self.alive]
             with contextlib.suppress(Exception):
                 if there:
-                    await self.client._run(function, run, workers=there, on_error="ignore")
+                    await self.client.run(function, run, workers=there, on_error="ignore")
         for member in members:
             member.ready = 0.0
         for watcher in list(self._watchers):

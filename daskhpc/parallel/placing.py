@@ -169,5 +169,5 @@ class Placer:
             self._freed.set()
 
     async def _ask(self, member: Member, function: Any, *args: Any) -> Any:
-        replies = await self.members.client._run(function, *args, workers=[member.address])
+        replies = await self.members.client.run(function, *args, workers=[member.address])
         return replies[member.address]

@@ -44,7 +44,12 @@ def _register(joblib: Any, default: bool) -> None:
 
 
 class _Finder:
-    """Waits on sys.meta_path for joblib."""
+    """Waits on ``sys.meta_path`` for joblib, and leaves when joblib is imported.
+
+    joblib looks up the name of a backend among those that are registered with it, and can be asked to register one only
+    once it is imported. ``import daskhpc`` imports nothing that takes long, and joblib does. So a program that
+    says ``import daskhpc`` and later ``parallel_config(backend="daskhpc")`` needs somebody to see joblib's import.
+    """
 
     def __init__(self, default: bool) -> None:
         self.default = default
@@ -57,20 +62,13 @@ class _Finder:
         sys.meta_path.remove(self)
         spec = PathFinder.find_spec(fullname, path)
         if spec is not None and spec.loader is not None:
-            spec.loader = _Loader(spec.loader, self.default)  # type: ignore[assignment]
+            loader, default = spec.loader, self.default
+            execute = loader.exec_module
+
+            def execute_and_register(module: ModuleType) -> None:
+                del vars(loader)["exec_module"]
+                execute(module)
+                _register(module, default)
+
+            vars(loader)["exec_module"] = execute_and_register
         return spec
-
-
-class _Loader:
-    def __init__(self, loader: Any, default: bool) -> None:
-        self.loader, self.default = loader, default
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        return self.loader.create_module(spec)  # type: ignore[no-any-return]
-
-    def exec_module(self, module: ModuleType) -> None:
-        module.__loader__ = self.loader
-        if module.__spec__ is not None:
-            module.__spec__.loader = self.loader
-        self.loader.exec_module(module)
-        _register(module, self.default)

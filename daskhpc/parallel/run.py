@@ -131,7 +131,7 @@ class Run:
             return
         with contextlib.suppress(Exception):
             if used:
-                await self.client._run(free, self.name, workers=used, on_error="ignore")
+                await self.client.run(free, self.name, workers=used, on_error="ignore")
 
     async def _drive(self) -> None:
         if self.closed:
@@ -294,7 +294,7 @@ class Run:
     async def _recall(self, member: Member, late: list[Flight]) -> None:
         """Fetch what late tasks have finished, and give the calls behind the one that runs to others."""
         names = [flight.name for flight in late]
-        told = await self.client._run(recall, self.name, names, workers=[member.address], on_error="ignore")
+        told = await self.client.run(recall, self.name, names, workers=[member.address], on_error="ignore")
         begun = told.get(member.address, dict.fromkeys(names))
         for flight in late:
             got = begun.get(flight.name, ((), ()))
@@ -336,12 +336,12 @@ class Run:
             future.release()
 
     async def _fetch(self, future: Any) -> Reply | None:
-        from distributed import KilledWorker
+        from distributed import KilledWorker, wait
 
-        await future._state.wait()
+        await wait([future])
         try:
             # Never cancelled: the client hands a gather that was cancelled before it began to all that come after it.
-            gather = asyncio.ensure_future(self.client._gather([future]))
+            gather = asyncio.ensure_future(self.client.gather([future]))
             gather.add_done_callback(lambda done: done.cancelled() or done.exception())
             (reply,) = await asyncio.shield(gather)
         except KilledWorker:
@@ -387,7 +387,7 @@ class Run:
             for number in gone:
                 self.placer.forget(number)
             used = [a for a in self.used if a in self.members.alive]
-            self._start(self.client._run(drop, self.name, gone, workers=used, on_error="ignore"))
+            self._start(self.client.run(drop, self.name, gone, workers=used, on_error="ignore"))
         self.tally.ended(call, ok, value, seconds, host)
 
     def _fail_all(self, error: Exception) -> None:

@@ -16,9 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..compat.dask import isolate_dask_rng
+from ..compat.distributed import call_on_scheduler, call_on_worker
 from .prefixes import PrefixCache
 from .segment import Layout, Segment
-from .watching import keep_draws_apart
 
 PIECE_BYTES = 32 << 20
 _WATCH_SECONDS = 5.0
@@ -95,7 +96,7 @@ def see_to_it(worker: Any) -> None:
     """From now on, drop what clients leave behind that are gone without a word; called with every task."""
     if worker is not None and not getattr(worker, "daskhpc_watch", False):
         worker.daskhpc_watch = True
-        keep_draws_apart()
+        isolate_dask_rng()
         worker.loop.add_callback(_watch, worker)
 
 
@@ -106,10 +107,7 @@ async def _watch(worker: Any) -> None:
             await asyncio.sleep(_WATCH_SECONDS)
             if not _kept:
                 break
-            reply = await worker.scheduler.run_function(
-                function=pickle.dumps(_clients), args=pickle.dumps(()), kwargs=pickle.dumps({}), wait=True
-            )
-            present = tuple(reply["result"])
+            present = tuple(await call_on_scheduler(worker, _clients))
             for run in [run for run in list(_kept) if not run.startswith(present)]:
                 free(run)
     worker.daskhpc_watch = False
@@ -305,8 +303,4 @@ async def pull(run: str, number: int, layout: Layout, source: str, dask_worker: 
     """Fetch a parcel from a worker of another node, piece by piece."""
     receive(run, number, layout, dask_worker)
     for offset in range(0, layout.size, PIECE_BYTES):
-        args = pickle.dumps((run, number, offset, PIECE_BYTES))
-        reply = await dask_worker.rpc(source).run(function=pickle.dumps(read), args=args, kwargs=pickle.dumps({}))
-        if reply["status"] != "OK":
-            raise OSError(f"{source} did not give parcel {number}: {reply.get('exception_text', reply)}")
-        fill(run, number, offset, reply["result"])
+        fill(run, number, offset, await call_on_worker(dask_worker, source, read, run, number, offset, PIECE_BYTES))

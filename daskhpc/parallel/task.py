@@ -13,6 +13,7 @@ from typing import Any
 
 import cloudpickle
 
+from ..clients import current_worker
 from ..compat.sklearn import POSITIONAL, READ_ONLY, CallbackMessages, has_callbacks
 from . import fitting
 from .parcel import FUNCTION, Anew, Position, Ref, plain
@@ -96,7 +97,7 @@ class Reply:
 def run_task(payload: bytes) -> Reply:
     """Make the calls of an order."""
     order: Order = pickle.loads(payload)
-    mine, worker = kept(order.run), _worker()
+    mine, worker = kept(order.run), current_worker()
     see_to_it(worker)
     reply = Reply(os.getpid(), opened=admit(mine, order.blobs, order.tickets), kept=list(order.blobs))
     here = mine.blobs.keys() | mine.segments.keys() | order.once.keys()
@@ -191,7 +192,7 @@ def _call(loader: _Loader, template: tuple[Any, ...], differences: Mapping[Posit
     try:
         function, args, kwargs = _arguments(loader, template, differences)
         if template[4] == fitting.SHARING and not has_callbacks(kwargs):
-            value, saved = fitting.fit(function, args, kwargs, prefixes(loader.mine, _worker()))
+            value, saved = fitting.fit(function, args, kwargs, prefixes(loader.mine, current_worker()))
         else:
             value = function(*args, **kwargs)
     except CancelledCallError:
@@ -217,12 +218,3 @@ def _failure(error: BaseException) -> bytes:
             if isinstance(pickle.loads(stream)[1], BaseException):
                 return bytes(stream)
     return pickle.dumps((False, RuntimeError(type(error).__name__), text))
-
-
-def _worker() -> Any:
-    from distributed import get_worker
-
-    try:
-        return get_worker()
-    except ValueError:
-        return None

@@ -9,7 +9,7 @@ from typing import Any
 
 import joblib
 import threadpoolctl
-from joblib._parallel_backends import SequentialBackend, ThreadingBackend
+from joblib.parallel import FallbackToBackend, SequentialBackend, ThreadingBackend
 
 
 class Threads:
@@ -78,7 +78,7 @@ class NestedBackend(ThreadingBackend):  # type: ignore[misc]
         wanted = self.effective_n_jobs(n_jobs)
         extra = self.threads.more(wanted - 1)
         if extra == 0:
-            raise joblib._parallel_backends.FallbackToBackend(SequentialBackend(nesting_level=self.nesting_level))
+            raise FallbackToBackend(SequentialBackend(nesting_level=self.nesting_level))
         self._taken.append(extra)
         return int(super().configure(extra + 1, parallel, **options))
 

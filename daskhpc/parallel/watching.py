@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import pickle
 import random
 import sys
@@ -13,15 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-_DRAW = ("dask.sizeof", "distributed.comm.core", "distributed.utils_comm")
-
-
-def keep_draws_apart() -> None:
-    """Give Dask's own draws, which its threads make at any moment, a generator other than the program's."""
-    for name in _DRAW:
-        module = importlib.import_module(name)
-        if vars(module).get("random") is random:
-            vars(module)["random"] = random.Random()
+from ..compat.python import set_warning_hook, warning_hook, warnings_reach
 
 
 class Warned(NamedTuple):
@@ -49,8 +40,8 @@ class Watch:
 
     def __init__(self) -> None:
         self.warned: list[Warned] = []
-        self.sure = "_showwarnmsg" in vars(warnings)
-        self._shown = vars(warnings).get("_showwarnmsg_impl"), warnings.showwarning
+        self.sure = warning_hook() is not None
+        self._shown = warnings_reach()
         self._state = self._generators()
 
     @staticmethod
@@ -60,8 +51,8 @@ class Watch:
     def __enter__(self) -> Watch:
         with self._lock:
             if not self._all and self.sure:
-                Watch._show = vars(warnings)["_showwarnmsg"]
-                vars(warnings)["_showwarnmsg"] = _showing
+                Watch._show = warning_hook()
+                set_warning_hook(_showing)
             self._all.setdefault(threading.get_ident(), []).append(self)
         return self
 
@@ -71,13 +62,13 @@ class Watch:
             mine.remove(self)
             if not mine:
                 del self._all[threading.get_ident()]
-            if not self._all and vars(warnings).get("_showwarnmsg") is _showing:
-                vars(warnings)["_showwarnmsg"] = Watch._show
+            if not self._all and warning_hook() is _showing:
+                set_warning_hook(Watch._show)
         self.sure = self.sure and self._state == self._generators()
 
     def note(self, shown: Any) -> None:
         """Note a warning; unsure where it may have been swallowed, or where its place is not known."""
-        if self._shown != (vars(warnings).get("_showwarnmsg_impl"), warnings.showwarning):
+        if self._shown != warnings_reach():
             self.sure = False
         for module in list(sys.modules.values()):
             if getattr(module, "__dict__", {}).get("__file__") == shown.filename:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from ..clients import current_client, inside_task
 from ..errors import SettingsError
 
 ENDED = ("closing", "closed")
@@ -30,9 +31,9 @@ def chosen_client(scheduler: Any = None) -> Any:
     """
     if scheduler is not None:
         _check(scheduler)
-    if "distributed" not in sys.modules or _inside_task():
+    if inside_task():
         return None
-    return scheduler if scheduler is not None else _current()
+    return scheduler if scheduler is not None else current_client()
 
 
 def _check(scheduler: Any) -> None:
@@ -61,23 +62,3 @@ def _refusal(scheduler: Any) -> tuple[str, str]:
             "distributed.Client(...) outside a coroutine",
         )
     return "", ""
-
-
-def _inside_task() -> bool:
-    from distributed import get_worker
-
-    try:
-        get_worker()
-    except ValueError:
-        return False
-    return True
-
-
-def _current() -> Any:
-    from distributed import Client
-
-    try:
-        client = Client.current()
-    except ValueError:
-        return None
-    return None if client.status in ENDED or client.asynchronous else client

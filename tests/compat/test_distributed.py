@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import pytest
+from waiting import until
+
 from daskhpc.compat import distributed as compat
 
 
@@ -14,3 +17,43 @@ def test_a_forked_process_does_not_have_the_clients_thread(client: Any) -> None:
     if child == 0:
         os._exit(int(compat.runs_in_this_process(client)))
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_the_handler_of_a_topic_is_known_and_a_late_event_is_no_error(client: Any) -> None:
+    first, late = list[Any](), list[Any]()
+    assert compat.event_handler(client, "topic-of-a-test") is None
+    client.subscribe_topic("topic-of-a-test", first.append)
+    assert compat.event_handler(client, "topic-of-a-test") == first.append
+    client.log_event("topic-of-a-test", 1)
+    until(lambda: len(first) == 1)
+    compat.unsubscribe(client, "topic-of-a-test", late.append)
+    assert compat.event_handler(client, "topic-of-a-test") == late.append
+
+
+def clients_of(dask_scheduler: Any) -> list[str]:
+    return list(dask_scheduler.clients)
+
+
+async def ask_scheduler(dask_worker: Any) -> Any:
+    return await compat.call_on_scheduler(dask_worker, clients_of)
+
+
+def test_a_worker_asks_the_scheduler_without_a_client_of_its_own(client: Any) -> None:
+    for present in client.run(ask_scheduler).values():
+        assert client.id in present
+    assert set(client.run_on_scheduler(clients_of)) == set(present)
+
+
+def divide(a: int, b: int) -> float:
+    return a / b
+
+
+async def ask_peer(other: str, a: int, b: int, dask_worker: Any) -> Any:
+    return await compat.call_on_worker(dask_worker, other, divide, a, b)
+
+
+def test_a_worker_asks_another_one(client: Any) -> None:
+    one, other = sorted(client.scheduler_info(-1)["workers"])
+    assert client.run(ask_peer, other, 1, 2, workers=[one]) == {one: 0.5}
+    with pytest.raises(OSError, match=r"divide failed on .*division by zero"):
+        client.run(ask_peer, other, 1, 0, workers=[one])

@@ -1,0 +1,114 @@
+"""What daskhpc needs of joblib beyond its public names is still there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from joblib import Parallel, delayed
+from joblib.parallel import ThreadingBackend, parallel_config
+
+from daskhpc.compat.joblib import has_ended, is_aborting, keep_one_ahead, raise_early_error
+
+
+class Watching(ThreadingBackend):  # type: ignore[misc]
+    """Notes what a Parallel is at each of the backend's calls."""
+
+    def __init__(self, one_ahead: bool = False, **options: Any) -> None:
+        super().__init__(**options)
+        self.one_ahead = one_ahead
+        self.seen: list[Any] = []
+
+    def configure(self, n_jobs: int = 1, parallel: Any = None, **options: Any) -> int:
+        self.watched = parallel
+        return int(super().configure(n_jobs, parallel, **options))
+
+    def start_call(self) -> None:
+        if self.one_ahead:
+            keep_one_ahead(self.watched)
+
+    def submit(self, func: Any, callback: Any = None) -> Any:
+        self.seen.append(("submit", len(self.drawn)))
+        return super().submit(func, callback)
+
+    apply_async = submit
+
+    def abort_everything(self, ensure_ready: bool = True) -> None:
+        self.seen.append(("abort", is_aborting(self.watched)))
+        super().abort_everything(ensure_ready)
+
+    def terminate(self) -> None:
+        self.seen.append(("terminate", has_ended(self.watched)))
+        super().terminate()
+
+    drawn: list[int] = []  # noqa: RUF012
+
+    def calls(self, n: int, function: Any = abs) -> Iterator[Any]:
+        self.drawn = []
+        for i in range(n):
+            self.drawn.append(i)
+            yield delayed(function)(i)
+
+
+@pytest.mark.parametrize("one_ahead", [False, True])
+def test_each_call_is_given_away_as_soon_as_it_is_made(one_ahead: bool) -> None:
+    """If this fails, see how Parallel.dispatch_one_batch decides how many calls it takes from the caller's iterator."""
+    backend = Watching(one_ahead)
+    with parallel_config(backend=backend, n_jobs=4):
+        Parallel(pre_dispatch="all", batch_size=1)(backend.calls(8))
+    drawn = [count for name, count in backend.seen if name == "submit"]
+    assert (drawn == [1, 2, 3, 4, 5, 6, 7, 8]) is one_ahead
+
+
+def fail(i: int) -> int:
+    raise ZeroDivisionError(i)
+
+
+def test_a_parallel_that_aborts_is_known() -> None:
+    backend = Watching()
+    with parallel_config(backend=backend, n_jobs=2), pytest.raises(ZeroDivisionError):
+        Parallel()(backend.calls(3, fail))
+    assert ("abort", True) in backend.seen
+    parallel = Parallel(n_jobs=2)
+    parallel(backend.calls(1))
+    assert not is_aborting(parallel)
+
+
+def test_a_parallel_that_has_ended_is_known() -> None:
+    backend = Watching()
+    with parallel_config(backend=backend, n_jobs=2):
+        with Parallel() as parallel:
+            parallel(backend.calls(3))
+            assert not has_ended(parallel)
+        assert backend.seen[-1] == ("terminate", True)
+        parallel = Parallel()
+        parallel(backend.calls(3))
+    assert backend.seen[-1] == ("terminate", True)
+    assert has_ended(parallel)
+
+
+def broken() -> Iterator[Any]:
+    raise LookupError("the caller's own")
+    yield
+
+
+class Raising(Watching):
+    def retrieval_context(self) -> Any:
+        raise_early_error(self.watched)
+        return super().retrieval_context()
+
+
+def test_an_error_of_the_callers_own_iterator_is_raised() -> None:
+    """If this passes without raise_early_error, joblib raises it itself, and the function can go."""
+    with parallel_config(backend=Raising(), n_jobs=2), pytest.raises(LookupError, match="the caller's own"):
+        Parallel(pre_dispatch="all")(broken())
+
+
+def test_without_these_names_nothing_breaks() -> None:
+    class Bare:
+        pass
+
+    raise_early_error(Bare())
+    assert is_aborting(Bare())
+    assert has_ended(Bare())
