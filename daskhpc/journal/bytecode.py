@@ -22,7 +22,7 @@ _ATTRIBUTES = {"LOAD_ATTR", "LOAD_METHOD"}
 _NAMED = frozenset([*dis.hasname, *dis.haslocal, *dis.hasfree])
 _CONSTANT = frozenset(dis.hasconst)
 _JUMPS = frozenset([*dis.hasjrel, *dis.hasjabs])
-_HAS_DOCSTRING = 0x4000000  # since Python 3.14
+_FLAGS = 0x3FF  # arguments, generator, coroutine; not whether there is a docstring, nor what is from __future__
 _OF_A_PLACE = {"__doc__", "__firstlineno__", "__static_attributes__"}
 
 
@@ -46,7 +46,7 @@ def instructions(code: CodeType) -> Node:
     the breaking of lines leave NOPs, which move what is jumped to. So names and constants stand with the instructions
     that use them, jumps go to an instruction by its number, and what nothing loads does not count.
     """
-    numbers = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags & ~_HAS_DOCSTRING)
+    numbers = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags & _FLAGS)
     names = (code.co_varnames, code.co_freevars, code.co_cellvars)
     steps = list(_steps(code))
     offsets = [step.offset for step in steps]

@@ -126,7 +126,7 @@ def _class(kind: type) -> Node:
     home = origin(kind.__module__)
     if not home.own and named(kind.__module__, kind.__qualname__) is kind:
         return Node("class", [kind.__module__, kind.__qualname__, home.version], keep=True)
-    children = [kind.__qualname__, type(kind), kind.__bases__, Attributes(dict(_members(kind)))]
+    children = [kind.__name__, type(kind), kind.__bases__, Attributes(dict(_members(kind)))]
     return Node("own class", children, ["", "", "", f" (class {kind.__qualname__})"], keep=True)
 
 
@@ -137,6 +137,8 @@ def _members(kind: type) -> Iterator[tuple[str, Any]]:
     for name, value in space.items():
         if name in _OF_PYTHON or name in members or isinstance(value, _DESCRIPTORS):
             continue
+        if members and isinstance(value, kind):
+            continue
         inner = value.__func__ if isinstance(value, classmethod | staticmethod) else value
         if made and _generated(kind, name, inner):
             continue
@@ -146,7 +148,15 @@ def _members(kind: type) -> Iterator[tuple[str, Any]]:
         parameters = space["__dataclass_params__"]
         yield "(fields)", [fields, [getattr(parameters, n) for n in _PARAMS]]
     if issubclass(kind, enum.Enum):
-        yield "(members)", [(name, member.value) for name, member in kind.__members__.items()]
+        yield "(members)", _enumerated(kind)
+
+
+def _enumerated(kind: type[enum.Enum]) -> list[tuple[str, Any]]:
+    """The members in their order, then other names of members, which a pickler makes plain attributes of the class."""
+    members = [(member.name, member.value) for member in kind]
+    known = {name for name, _ in members}
+    others: dict[str, Any] = {**vars(kind), **kind.__members__}
+    return members + sorted((n, m.value) for n, m in others.items() if isinstance(m, kind) and n not in known)
 
 
 def _generated(kind: type, name: str, value: Any) -> bool:
@@ -223,7 +233,8 @@ def _partial(found: functools.partial[Any]) -> Node:
 
 
 def _member(member: enum.Enum) -> Node:
-    return Node("enum", [type(member), member.name, member.value])
+    # a flag that is a combination has a name in the original's class alone
+    return Node("enum", [type(member), "" if isinstance(member, enum.Flag) else member.name, member.value])
 
 
 def _mapping(found: Any) -> Node:

@@ -15,6 +15,8 @@ from ..compat.sklearn import NOT_OF_RESULTS, is_scorer
 from .node import Attributes, Node, UnkeyableError, Unordered, digest
 from .origins import origin
 
+_OF_WRAPPERS = frozenset({"__module__", "__doc__", "__annotations__", "__annotate__", "__type_params__"})
+"""What `functools.update_wrapper` copies, beside names, from a function that is among the attributes as well."""
 _WORDS = {
     "_thread.lock": "a thread lock",
     "_thread.RLock": "a thread lock",
@@ -76,10 +78,11 @@ def _reduce(obj: Any) -> Any:
 
 
 def _state(state: Any) -> Any:
-    if type(state) is dict and all(type(k) is str for k in state):
-        return Attributes(state)
+    # attributes and slots; a class that a pickler made anew may have an attribute where the original has a slot
     if type(state) is tuple and len(state) == 2 and all(part is None or type(part) is dict for part in state):
-        return Node("slots", [_state(part) for part in state], ["", ""])
+        state = {**(state[0] or {}), **(state[1] or {})}
+    if type(state) is dict and all(type(k) is str for k in state):
+        return Attributes({k: v for k, v in state.items() if k not in _OF_WRAPPERS})
     return state
 
 
@@ -147,6 +150,11 @@ def _memorized(function: Any) -> Node:
     return Node("joblib.Memory", [function.func], [".func"])
 
 
+def _type_variable(found: Any) -> Node:
+    """By its name: a pickler that makes it anew says that it is of the pickler's module."""
+    return Node("type variable", [found.__name__])
+
+
 def _simple_namespace(found: types.SimpleNamespace) -> Node:
     return Node("namespace", [type(found), Attributes(vars(found))], ["", ""])
 
@@ -163,5 +171,6 @@ _KINDS: Mapping[str, Callable[[Any], Node]] = {
     "_pickle.PickleBuffer": _buffer,
     "joblib.memory.Memory": _memory,
     "joblib.memory.MemorizedFunc": _memorized,
+    **dict.fromkeys(("typing.TypeVar", "typing.ParamSpec", "typing.TypeVarTuple"), _type_variable),
     "types.SimpleNamespace": _simple_namespace,
 }
