@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import dask
 import dask.bag
 import pandas
-from dask.base import tokenize
 from dask.delayed import delayed
 
+from .. import files
+from ..atomic import replacing
 from ..chunk_size import resources
-from ..errors import SettingsError
+from ..errors import InputFileError, SettingsError
 from ..files import Paths
-from . import persons
-from .lines import bad, numbered, pieces, records, write
-from .tables import dtype, kinds, table
+from ..frames.column_types import types_as_they_are
+from ..frames.json_lines import line_number, lines_of, values_of
+from ..frames.partitions import text_block_bytes
+from ..frames.record_types import RecordTypes, checked_demands, empty_table, settled_types, table, types_of
+from ..frames.text_blocks import TextBlock, blocks_of_lines
+from ..text import shortened
+from .people import person
 
 __all__ = ["bad_lines", "people", "read_json_lines", "read_text", "to_frame", "write_json_lines"]
 
@@ -37,16 +43,25 @@ def read_json_lines(paths: Paths, errors: str = "raise") -> Any:
     Returns
     -------
     dask.bag.Bag
-        Of what the lines say, in the order of the files. Empty lines are left out.
+        Of the lines' values, in the order of the files. Empty lines are left out.
 
     Raises
     ------
     InputFileError
-        Where there is no file; when computed, for a line that is no JSON.
+        If there is no file; when computed, for a line that is no JSON.
+    SettingsError
+        For another value of `errors`.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> _ = Path("a.jsonl").write_text('{"n": 1}\\n{"n": 2}\\nn=3\\n')
+    >>> read_json_lines("a.jsonl", errors="skip").pluck("n").sum().compute(scheduler="synchronous")
+    3
     """
     if errors not in ("raise", "skip"):
         raise SettingsError("errors says what becomes of a bad line.", repr(errors), "errors='raise' or 'skip'")
-    return _bag(records, pieces(paths), "read-json-lines", errors)
+    return _blocks(paths).map_partitions(_values, errors)
 
 
 def bad_lines(paths: Paths) -> Any:
@@ -61,12 +76,24 @@ def bad_lines(paths: Paths) -> Any:
     -------
     dask.bag.Bag
         Of mappings with ``path``, ``line``, ``error`` and ``text``; ``bad_lines(paths).count().compute()`` counts them.
+
+    Raises
+    ------
+    InputFileError
+        If there is no file.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> _ = Path("a.jsonl").write_text('{"n": 1}\\nn=3\\n')
+    >>> [(bad["line"], bad["text"]) for bad in bad_lines("a.jsonl").compute(scheduler="synchronous")]
+    [(2, 'n=3')]
     """
-    return _bag(bad, pieces(paths), "bad-json-lines")
+    return _blocks(paths).map_partitions(_bad_lines)
 
 
 def read_text(paths: Paths) -> Any:
-    """Read records that say where they are from files of text.
+    """Read the lines of text files, each with its file and number.
 
     Parameters
     ----------
@@ -77,8 +104,21 @@ def read_text(paths: Paths) -> Any:
     -------
     dask.bag.Bag
         Of mappings with ``path``, ``line`` (its number, from 1) and ``text`` (without the end of the line).
+
+    Raises
+    ------
+    InputFileError
+        If there is no file; when computed, for a line that is not UTF-8.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> _ = Path("run.log").write_text("started\\nERROR: disk full\\n")
+    >>> lines = read_text("run.log").filter(lambda line: "ERROR" in line["text"])
+    >>> lines.pluck("line").compute(scheduler="synchronous")
+    [2]
     """
-    return _bag(numbered, pieces(paths), "read-text")
+    return _blocks(paths).map_partitions(_text_lines)
 
 
 def write_json_lines(bag: Any, folder: str | os.PathLike[str]) -> list[str]:
@@ -87,32 +127,42 @@ def write_json_lines(bag: Any, folder: str | os.PathLike[str]) -> list[str]:
     Parameters
     ----------
     bag : dask.bag.Bag
-        Of what JSON can say.
+        Of values that JSON has.
     folder : path
         It is made if it is not there; files ``0000.jsonl`` and so on in it are replaced.
 
     Returns
     -------
     list of str
-        The files. Each is written under another name and then renamed: no half a file is ever there.
+        The files. Each is written under another name and then renamed, so that no half-written file is ever there.
+
+    Raises
+    ------
+    SettingsError
+        If the folder has other files of JSON lines.
+
+    Examples
+    --------
+    >>> [os.path.basename(path) for path in write_json_lines(people(4, partitions=2), "out")]
+    ['0000.jsonl', '0001.jsonl']
     """
-    where = Path(folder).expanduser().absolute()
-    where.mkdir(parents=True, exist_ok=True)
+    target = Path(folder).expanduser().absolute()
+    target.mkdir(parents=True, exist_ok=True)
     digits = max(4, len(str(bag.npartitions - 1)))
-    targets = [str(where / f"{number:0{digits}}.jsonl") for number in range(bag.npartitions)]
-    others = {str(path) for path in where.glob("*.jsonl")} - set(targets)
+    paths = [str(target / f"{number:0{digits}}.jsonl") for number in range(bag.npartitions)]
+    others = {str(path) for path in target.glob("*.jsonl")} - set(paths)
     if others:
         raise SettingsError(
-            f"{where} has other JSON lines, which would be read together with these.",
+            f"{target} has other JSON lines, which would be read together with these.",
             ", ".join(sorted(os.path.basename(path) for path in others)[:3]),
-            f"an empty folder, or rm {where}/*.jsonl",
+            f"an empty folder, or rm {target}/*.jsonl",
         )
-    save = delayed(write, pure=False)
-    return list(dask.compute(*(save(part, path) for part, path in zip(bag.to_delayed(), targets, strict=True))))
+    save = delayed(_write, pure=False)
+    return list(dask.compute(*(save(part, path) for part, path in zip(bag.to_delayed(), paths, strict=True))))
 
 
-def to_frame(bag: Any, columns: Iterable[str] | None = None) -> Any:
-    """A bag of mappings as a dataframe, its types settled over all records.
+def to_frame(bag: Any, columns: Iterable[str] | None = None, dtype: Mapping[str, Any] | None = None) -> Any:
+    """A bag of mappings as a dataframe, its types settled over all records by the rule of `frames.read_json_lines`.
 
     Parameters
     ----------
@@ -120,23 +170,43 @@ def to_frame(bag: Any, columns: Iterable[str] | None = None) -> Any:
         Of mappings. It is computed once for the types, and once more with the frame; persist it if that takes long.
     columns : list of str, optional
         The columns; by default all keys, in the order in which they appear.
+    dtype : dict, optional
+        ``"str"`` or ``"object"`` for columns whose values are of several kinds.
 
     Returns
     -------
     dask.dataframe.DataFrame
         A key that a record lacks is a missing value. Whole numbers with gaps are ``float64``; true, false and gaps
-        ``boolean``; lists, mappings, and values of several kinds ``object``.
+        ``boolean``; lists, mappings and other objects ``object``.
+
+    Raises
+    ------
+    InputFileError
+        If a record is no mapping, or a column has values of several kinds that no type holds. Names partition, record
+        and column.
+    SettingsError
+        For another dtype.
+
+    Examples
+    --------
+    >>> import dask.bag
+    >>> bag = dask.bag.from_sequence([{"n": 1, "name": "Ada"}, {"n": 2.5}], npartitions=2)
+    >>> to_frame(bag).compute().reset_index(drop=True)
+         n  name
+    0  1.0   Ada
+    1  2.5  <NA>
     """
     import dask.dataframe
 
+    demands = checked_demands(dtype)
     wanted = None if columns is None else list(columns)
-    found = dask.compute(*(delayed(kinds, pure=False)(part, wanted) for part in bag.to_delayed()))
-    names = wanted or list(dict.fromkeys(name for one in found for name in one))
-    dtypes = {name: dtype([one.get(name, {"missing"}) for one in found if one]) for name in names}
-    meta = pandas.DataFrame({name: pandas.Series(dtype=dtype) for name, dtype in dtypes.items()})
-    parts = [delayed(table, pure=True)(part, dtypes) for part in bag.to_delayed()]
-    with dask.config.set({"dataframe.convert-string": False}):
-        return dask.dataframe.from_delayed(parts, meta=meta, verify_meta=False)
+    found = dask.compute(*(delayed(_partition_types, pure=False)(part, wanted) for part in bag.to_delayed()))
+    dtypes = settled_types(found, demands, lambda part, record: f"record {record} of partition {part}")
+    if wanted is not None:
+        dtypes = {name: dtypes.get(name, "float64") for name in wanted}
+    parts = [delayed(_table, pure=True)(part, dtypes) for part in bag.to_delayed()]
+    with types_as_they_are():
+        return dask.dataframe.from_delayed(parts, meta=empty_table(dtypes), verify_meta=False)
 
 
 def people(n: int, partitions: int | None = None, seed: int = 0) -> Any:
@@ -157,14 +227,89 @@ def people(n: int, partitions: int | None = None, seed: int = 0) -> Any:
         Of mappings with ``name`` (first and last), ``age``, ``occupation``, ``telephone``, ``address`` (``address`` and
         ``city``) and ``credit-card`` (``number`` and ``expiration-date``). The cards are of no bank, the telephones of
         no one.
+
+    Examples
+    --------
+    >>> people(1000, partitions=4).pluck("age").max().compute(scheduler="synchronous")
+    90
     """
     count = max(1, min(n, partitions or resources().threads))
-    edges = [n * i // count for i in range(count + 1)]
-    return _bag(persons.people, [(edges[i], edges[i + 1]) for i in range(count)], "people", seed)
+    numbers = [range(n * i // count, n * (i + 1) // count) for i in range(count)]
+    return dask.bag.from_sequence(numbers, partition_size=1).map_partitions(_people, seed)
 
 
-def _bag(function: Any, pieces: Iterable[Any], label: str, *rest: Any) -> Any:
-    """A bag with a partition for each piece."""
-    given = list(pieces)
-    name = f"{label}-{tokenize(given, *rest)}"
-    return dask.bag.Bag({(name, i): (function, piece, *rest) for i, piece in enumerate(given)}, name, len(given))
+def _people(ranges: Iterable[range], seed: int) -> list[dict[str, Any]]:
+    return [person(number, seed) for numbers in ranges for number in numbers]
+
+
+def _blocks(paths: Paths) -> Any:
+    """A bag with a partition for each block of the files."""
+    names = files.matching(paths, "data/*.jsonl")
+    return dask.bag.from_sequence(blocks_of_lines(names, text_block_bytes("auto", names)), partition_size=1)
+
+
+def _values(blocks: Iterable[TextBlock], errors: str) -> list[Any]:
+    values = []
+    for block in blocks:
+        for number, line, value, error in values_of(block):
+            if not error:
+                values.append(value)
+            elif errors == "raise":
+                raise InputFileError(
+                    f"{block.path}:{line_number(block, number)} is no JSON: {error}.",
+                    repr(shortened(line.decode(errors="replace"), 60)),
+                    "mend that line, or errors='skip'",
+                )
+    return values
+
+
+def _bad_lines(blocks: Iterable[TextBlock]) -> list[dict[str, Any]]:
+    return [
+        {
+            "path": block.path,
+            "line": line_number(block, number),
+            "error": error,
+            "text": line.decode(errors="replace"),
+        }
+        for block in blocks
+        for number, line, _, error in values_of(block)
+        if error
+    ]
+
+
+def _text_lines(blocks: Iterable[TextBlock]) -> list[dict[str, Any]]:
+    lines = []
+    for block in blocks:
+        first = block.first_line()
+        for number, line in lines_of(block):
+            try:
+                text = line.decode()
+            except UnicodeDecodeError as error:
+                place, todo = f"{block.path}:{first - 1 + number}", "iconv -f latin1 -t utf-8 FILE"
+                raise InputFileError(f"{place} is not UTF-8.", str(error), todo) from None
+            lines.append({"path": block.path, "line": first - 1 + number, "text": text})
+    return lines
+
+
+def _write(records: Iterable[Any], path: str) -> str:
+    with replacing(path) as draft, open(draft, "w", encoding="utf-8") as file:
+        for record in records:
+            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+    return path
+
+
+def _partition_types(records: Iterable[Any], columns: Sequence[str] | None) -> RecordTypes:
+    return types_of(_mappings(records), columns)
+
+
+def _mappings(records: Iterable[Any]) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    for number, record in enumerate(records, 1):
+        if not isinstance(record, Mapping):
+            raise InputFileError(
+                "Only mappings can be rows of a dataframe.", repr(record)[:60], "bag.map(lambda x: {'value': x})"
+            )
+        yield number, record
+
+
+def _table(records: Iterable[Mapping[str, Any]], dtypes: Mapping[str, Any]) -> pandas.DataFrame:
+    return table(list(records), dtypes)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from .csv_files import column_types, read_csv
+from .csv_reader import column_types, read_csv
 from .json_lines import read_json_lines
-from .parquet import read_parquet
+from .parquet_reader import read_parquet
 from .partitions import fit_partitions
 from .plotting import plot_time
 from .resampling import resample

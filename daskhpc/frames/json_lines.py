@@ -1,35 +1,22 @@
-"""JSON lines as a Dask dataframe whose column types are settled over all files."""
+"""Files of JSON lines: their records, and a Dask dataframe whose column types are settled over all files."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import dask
 import dask.dataframe
 import pandas
-from dask.delayed import delayed
 
 from .. import files
-from ..errors import InputFileError, SettingsError
+from ..errors import InputFileError
 from ..files import Paths
-from .csv_files import blocksize_for
-from .parsing import TEXT, types_as_they_are
-from .places import short
-from .sources import Block, blocks, compression_of, packed
-
-NUMBERS = {"whole numbers", "numbers"}
-GAP = "missing"
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What a block holds: for each column and each kind of value in it, the first line and its value."""
-
-    columns: Mapping[str, Mapping[str, tuple[int, str]]]
-    rows: int
+from ..text import shortened
+from .column_types import types_as_they_are
+from .partitions import text_block_bytes
+from .record_types import RecordTypes, checked_demands, empty_table, settled_types, table, types_of
+from .text_blocks import TextBlock, blocks_of_lines, packed
 
 
 def read_json_lines(
@@ -55,142 +42,75 @@ def read_json_lines(
     Raises
     ------
     InputFileError
-        Before anything is computed: where a line is no JSON mapping, or a column has values that no type holds. Names
+        Before anything is computed: if a line is no JSON mapping, or a column has values that no type holds. Names
         file, line and column.
+    SettingsError
+        For another dtype.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> _ = Path("a.jsonl").write_text('{"n": 1, "name": "Ada"}\\n')
+    >>> _ = Path("b.jsonl").write_text('{"n": 2.5}\\n')
+    >>> read_json_lines("*.jsonl").compute().reset_index(drop=True)
+         n  name
+    0  1.0   Ada
+    1  2.5  <NA>
     """
-    dtype = dict(dtype or {})
-    for column, wanted in dtype.items():
-        if wanted not in (str, object, "str", "object"):
-            raise SettingsError(
-                "JSON says what its values are.", f"dtype={{{column!r}: {wanted!r}}}", "frame.astype(...) afterwards"
-            )
-    names = files.found(paths, "data/*.jsonl")
-    size = blocksize_for(blocksize, names)
-    cut: list[Block] = []
-    for name in names:
-        packing = compression_of(name, "infer")
-        cut += blocks(name, size or (1 << 62), whole=bool(packing), compression=packing)
-    packs = packed(cut, size or 0)
-    found = [one for part in dask.compute(*(delayed(_found_in, pure=False)(pack) for pack in packs)) for one in part]
-    for one in found:
-        if isinstance(one, InputFileError):
-            raise one
-    meta = pandas.DataFrame({c: pandas.Series(dtype=d) for c, d in _dtypes(cut, found, dtype).items()})
-    texts = [column for column, wanted in dtype.items() if wanted in (str, "str")]
+    demands = checked_demands(dtype)
+    names = files.matching(paths, "data/*.jsonl")
+    size = text_block_bytes(blocksize, names)
+    blocks = blocks_of_lines(names, size)
+    packs = packed(blocks, size)
+    found = files.examined(_block_types, packs)
+    dtypes = settled_types(found, demands, lambda part, line: f"{blocks[part].path}:{line_number(blocks[part], line)}")
     with types_as_they_are():
         return dask.dataframe.from_map(
-            _partition, packs, dtypes=dict(meta.dtypes), texts=texts, meta=meta, label="read-json-lines"
+            _partition, packs, dtypes=dtypes, meta=empty_table(dtypes), label="read-json-lines"
         )
 
 
-def _records(block: Block) -> list[tuple[int, dict[str, Any]]]:
-    """The records of a block and their lines within it."""
-    records = []
-    for number, line in enumerate(block.content().split(b"\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-            if not isinstance(record, dict):
-                raise ValueError("no mapping of names to values")
-        except ValueError as error:
+def line_number(block: TextBlock, line: int) -> int:
+    """The number in its file of a line of a block; both count from 1."""
+    return block.first_line() - 1 + line
+
+
+def lines_of(block: TextBlock) -> Iterator[tuple[int, bytes]]:
+    """The lines of a block without their ends, with their numbers in it."""
+    lines = block.content().split(b"\n")
+    if not lines[-1]:  # after the last end of line there is no line
+        lines.pop()
+    for number, line in enumerate(lines, 1):
+        yield number, line.removesuffix(b"\r")
+
+
+def values_of(block: TextBlock) -> Iterator[tuple[int, bytes, Any, str]]:
+    """The number, text and JSON value of each line that is not blank, and why it is no JSON, if so."""
+    for number, line in lines_of(block):
+        if line.strip():
+            try:
+                yield number, line, json.loads(line), ""
+            except ValueError as error:
+                yield number, line, None, str(error)
+
+
+def _records(block: TextBlock) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, line, value, error in values_of(block):
+        if error or not isinstance(value, dict):
             raise InputFileError(
-                f"{block.path}:{block.first_line() - 1 + number} is no record: {error}.",
-                short(line.decode(errors="replace")),
+                f"{block.path}:{line_number(block, number)} is no record: {error or 'no mapping of names to values'}.",
+                shortened(line.decode(errors="replace"), 60),
                 "mend that line; bags.read_json_lines(..., errors='skip') leaves such lines out",
-            ) from None
-        records.append((number, record))
-    return records
+            )
+        yield number, value
 
 
-def _found_in(pack: Sequence[Block]) -> list[Found | InputFileError]:
-    found: list[Found | InputFileError] = []
-    for block in pack:
-        try:
-            found.append(_found(_records(block)))
-        except InputFileError as error:
-            found.append(error)
-    return found
-
-
-def _found(records: Sequence[tuple[int, dict[str, Any]]]) -> Found:
-    columns: dict[str, dict[str, tuple[int, str]]] = {}
-    present: dict[str, int] = {}
-    for line, record in records:
-        for name, value in record.items():
-            kinds = columns.setdefault(name, {})
-            kind = _kind(value)
-            if kind not in kinds:
-                kinds[kind] = line, repr(value)
-            present[name] = present.get(name, 0) + 1
-    for name, kinds in columns.items():
-        if present[name] < len(records) and GAP not in kinds:
-            kinds[GAP] = next(line for line, record in records if name not in record), ""
-    return Found(columns, len(records))
-
-
-def _kind(value: Any) -> str:
-    if value is None:
-        return GAP
-    if isinstance(value, bool):
-        return "true and false"
-    if isinstance(value, int):
-        return "whole numbers" if -(2**63) <= value < 2**63 else "whole numbers beyond 64 bits"
-    if isinstance(value, float):
-        return "numbers"
-    return "text" if isinstance(value, str) else "lists and mappings"
-
-
-def _dtypes(cut: Sequence[Block], found: Sequence[Found], given: Mapping[str, Any]) -> dict[str, Any]:
-    """The dtype of each column over all blocks."""
-    names = list(dict.fromkeys(name for one in found for name in one.columns))
-    return {
-        name: TEXT if given.get(name) in (str, "str") else given.get(name) or _dtype(name, cut, found) for name in names
-    }
-
-
-def _dtype(name: str, cut: Sequence[Block], found: Sequence[Found]) -> Any:
-    kinds: dict[str, tuple[Block, int, str]] = {}
-    gaps = False
-    for block, one in zip(cut, found, strict=True):
-        here = one.columns.get(name, {})
-        gaps = gaps or GAP in here or (not here and one.rows > 0)
-        for kind in here:
-            if kind != GAP:
-                kinds.setdefault(kind, (block, *here[kind]))
-    held = set(kinds)
-    if held == {"text"}:
-        return TEXT
-    if held == {"lists and mappings"}:
-        return object
-    if held == {"true and false"}:
-        return "boolean" if gaps else "bool"
-    if held <= NUMBERS:
-        return "int64" if held == {"whole numbers"} and not gaps else "float64"
-    if len(held) == 1:
-        raise _irreconcilable(name, list(kinds.items()), "no dtype of 64 bits holds it")
-    raise _irreconcilable(name, list(kinds.items()), "no dtype holds both")
-
-
-def _irreconcilable(name: str, kinds: Sequence[tuple[str, tuple[Block, int, str]]], why: str) -> InputFileError:
-    places = [f"{b.path}:{b.first_line() - 1 + line} has {short(value)} ({kind})" for kind, (b, line, value) in kinds]
-    return InputFileError(
-        f"Column {name!r} cannot be reconciled: {places[-1]}.",
-        "; ".join([*places[:-1], why]),
-        f"dtype={{{name!r}: 'str'}} for text, or dtype={{{name!r}: 'object'}} for the values as they are",
-    )
+def _block_types(block: TextBlock) -> RecordTypes:
+    return types_of(_records(block))
 
 
 def _partition(
-    pack: Sequence[Block], dtypes: Mapping[str, Any], texts: Sequence[str], columns: Sequence[str] | None = None
+    pack: Sequence[TextBlock], dtypes: Mapping[str, Any], columns: Sequence[str] | None = None
 ) -> pandas.DataFrame:
     records = [record for block in pack for _, record in _records(block)]
-    wanted = list(dtypes) if columns is None else list(columns)
-    return pandas.DataFrame({name: _series(records, name, dtypes[name], name in texts) for name in wanted})
-
-
-def _series(records: Sequence[Mapping[str, Any]], name: str, dtype: Any, text: bool) -> pandas.Series:
-    values = [record.get(name) for record in records]
-    if text:
-        values = [value if value is None or isinstance(value, str) else json.dumps(value) for value in values]
-    return pandas.Series(values, dtype=object).astype(dtype)
+    return table(records, dtypes if columns is None else {name: dtypes[name] for name in columns})

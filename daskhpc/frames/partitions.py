@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
 import dask
 import numpy as np
 import pandas
+from dask.dataframe.dispatch import make_meta
 from dask.delayed import delayed
+from dask.utils import parse_bytes
 
-from ..chunk_size import resources
+from ..chunk_size import piece_size, resources
 
-LARGEST = 128 << 20
-PART_OF_MEMORY = 10
-"""A partition takes at most this part of a thread's memory: an operation holds several at a time."""
+EXPANSION = 2
+"""Bytes of memory that a byte of text is taken to need when it has been parsed."""
+
+
+def text_block_bytes(blocksize: int | str | None, paths: Sequence[str]) -> int | None:
+    """Bytes of text per partition: what was asked for, or what suits the cluster; None: a partition per file."""
+    if blocksize != "auto":
+        return None if blocksize is None else int(parse_bytes(blocksize))
+    total = EXPANSION * sum(map(os.path.getsize, paths))
+    return max(1, piece_size(total, resources()) // EXPANSION)
 
 
 def fit_partitions(frame: Any, client: Any = None) -> Any:
-    """A frame in partitions that suit the cluster: 128 MiB or a tenth of a thread's memory, one per thread or more.
+    """A frame in partitions that suit the cluster: of the bytes that a chunk of an array has, one per thread or more.
 
     Parameters
     ----------
@@ -31,13 +41,26 @@ def fit_partitions(frame: Any, client: Any = None) -> Any:
     -------
     dask.dataframe.DataFrame or Series
         The same rows in the same order; divisions that are known stay known.
+
+    Notes
+    -----
+    A partition has at most a sixteenth of a thread's memory, and 128 MiB (`daskhpc.chunk_size`). Dask's own
+    ``repartition(partition_size=...)`` forgets the divisions when it cuts a partition.
+
+    Examples
+    --------
+    >>> import dask.dataframe
+    >>> days = pandas.DataFrame({"x": range(1000)}, index=pandas.date_range("2020-01-01", periods=1000))
+    >>> fitted = fit_partitions(dask.dataframe.from_pandas(days, npartitions=1000))
+    >>> fitted.npartitions < 1000, fitted.known_divisions
+    (True, True)
     """
-    has = resources(client)
-    limit = min(LARGEST, has.memory_per_thread // PART_OF_MEMORY)
+    available = resources(client)
     scheduler = {} if client is None else {"scheduler": client}
     parts = frame.to_delayed()
     sizes = [size for (size,) in dask.compute(*(delayed(_bytes, pure=False)(p) for p in parts), **scheduler)]
-    target = max(1, min(limit, -(-sum(sizes) // has.threads)))
+    total = sum(sizes)
+    target = max(1, min(piece_size(total, available), -(-total // available.threads)))
     pieces = [max(1, -(-size // target)) for size in sizes]
     if not frame.known_divisions:
         return _by_rows(frame, sizes, pieces, target)
@@ -92,7 +115,7 @@ def _by_rows(frame: Any, sizes: Sequence[int], pieces: Sequence[int], target: in
             held = size if count == 1 else target + 1
     together = delayed(pandas.concat, pure=True)
     parts = [group[0] if len(group) == 1 else together(group) for group in joined]
-    return dask.dataframe.from_delayed(parts, meta=frame._meta, verify_meta=False)
+    return dask.dataframe.from_delayed(parts, meta=make_meta(frame), verify_meta=False)
 
 
 def _slice(part: Any, place: int, pieces: int) -> Any:

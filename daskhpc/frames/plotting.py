@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import pandas
@@ -14,7 +15,7 @@ POINTS = 200_000
 
 
 def plot_time(frame: Any, rule: str | None = None, how: str = "mean", time: str | None = None, ax: Any = None) -> Any:
-    """A picture of a time series, resampled where a rule is given.
+    """A picture of a time series, resampled if a rule is given.
 
     Parameters
     ----------
@@ -23,7 +24,7 @@ def plot_time(frame: Any, rule: str | None = None, how: str = "mean", time: str 
     rule, how, time
         As in `resample`.
     ax : matplotlib.axes.Axes, optional
-        Where to draw; by default a new figure; ``plot_time(...).figure`` shows it in a notebook.
+        The axes to draw in; by default a new figure; ``plot_time(...).figure`` shows it in a notebook.
 
     Returns
     -------
@@ -32,23 +33,28 @@ def plot_time(frame: Any, rule: str | None = None, how: str = "mean", time: str 
     Raises
     ------
     SettingsError
-        Where there are more than 200,000 points, or no column of numbers.
-    """
-    from .picture import Picture
+        If there are more than 200,000 points, or no column of numbers.
 
+    Examples
+    --------
+    >>> import pandas
+    >>> days = pandas.date_range("2020-01-01", periods=48, freq="h")
+    >>> ax = plot_time(pandas.DataFrame({"x": range(48)}, index=days), rule="D")
+    >>> ax.lines[0].get_ydata().tolist()
+    [11.5, 35.5]
+    """
     numbers = frame if frame.ndim == 1 else _numbers(frame, time)
     if rule is not None:
         numbers, time = resample(_lazy(numbers), rule, how, time), None
-    if rule is None and len(numbers) > POINTS:
+    elif len(numbers) > POINTS:
         raise SettingsError(f"A picture has at most {POINTS:,} points.", f"{len(numbers):,} rows", "rule='h', or 'D'")
     drawn = numbers.compute() if hasattr(numbers, "compute") else numbers
-    drawn = drawn.to_frame() if drawn.ndim == 1 else drawn
-    drawn = timed(drawn, time)
-    if ax is None:
-        ax = Picture(figsize=(8, 3.5), layout="constrained").add_subplot()
-    for name in drawn:
-        ax.plot(drawn.index, drawn[name], lw=1.2, label=str(name))
-    if len(drawn.columns) == 1:
+    drawn = timed(drawn.to_frame() if drawn.ndim == 1 else drawn, time)
+    alone = len(drawn.columns) == 1
+    ax = _new_axes() if ax is None else ax
+    # Not pandas' own plot: it imports pyplot, and draws regular times on another axis than irregular ones.
+    ax.plot(drawn.index, drawn.to_numpy(), lw=1.2, label=[str(name) for name in drawn])
+    if alone:
         ax.set_ylabel(str(drawn.columns[0]))
     else:
         ax.legend()
@@ -57,6 +63,19 @@ def plot_time(frame: Any, rule: str | None = None, how: str = "mean", time: str 
     if rule is not None:
         ax.set_title(f"{how} per {rule}", loc="left", fontsize=10)
     return ax
+
+
+def _new_axes() -> Any:
+    """Axes in a figure that needs no display and no pyplot, and that a notebook shows."""
+    from matplotlib.figure import Figure
+
+    class NotebookFigure(Figure):
+        def _repr_png_(self) -> bytes:
+            buffer = io.BytesIO()
+            self.savefig(buffer, format="png", dpi=72)
+            return buffer.getvalue()
+
+    return NotebookFigure(figsize=(8, 3.5), layout="constrained").add_subplot()
 
 
 def _numbers(frame: Any, time: str | None) -> Any:

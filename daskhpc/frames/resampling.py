@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import pandas
-from dask.base import tokenize
-from dask.delayed import Delayed
-from dask.highlevelgraph import HighLevelGraph
+from dask.dataframe.dispatch import make_meta, meta_nonempty
 
 from ..errors import SettingsError
 
-FINAL: dict[str, tuple[str, ...]] = {
+SUMMARIES: dict[str, tuple[str, ...]] = {
     "count": ("count",),
     "size": ("size",),
     "sum": ("sum",),
@@ -25,10 +22,7 @@ FINAL: dict[str, tuple[str, ...]] = {
     "std": ("count", "sum", "squares"),
     "var": ("count", "sum", "squares"),
 }
-"""What is kept of each partition for each way to summarize."""
-
-TOGETHER = 8
-"""Partitions whose summaries one task puts together."""
+"""What a summary of a partition has, for each way to summarize; squares are those of deviations from the mean."""
 
 
 def resample(frame: Any, rule: str, how: str = "mean", time: str | None = None) -> Any:
@@ -53,35 +47,47 @@ def resample(frame: Any, rule: str, how: str = "mean", time: str | None = None) 
     Raises
     ------
     SettingsError
-        Where there is no such way to summarize, or a column is not of times or numbers.
+        If there is no such way to summarize, or a column is not of times or numbers.
 
     Notes
     -----
-    Each partition is summarized where it is, and the summaries are put together as a tree. Rules that depend on
-    where the data begin (``"7h"``, ``"2D"``, times with a zone) need the first and the last time before: unless
-    divisions say them, the times are read once for that. Variances are put together as in
-    Chan, Golub, LeVeque, *Algorithms for computing the sample variance* (1983).
+    Each partition is summarized where it is, and the summaries are put together as a tree. For some rules the times
+    depend on the first and the last row (``"7h"``, ``"2D"``, times with a zone); these are then computed before.
+    Variances are put together as in Chan, Golub, LeVeque, *Algorithms for computing the sample variance* (1983).
+
+    Examples
+    --------
+    >>> import dask.dataframe
+    >>> hours = pandas.DataFrame({"x": range(48)}, index=pandas.date_range("2020-01-01", periods=48, freq="h"))
+    >>> resample(dask.dataframe.from_pandas(hours, npartitions=5), "D").compute()
+                   x
+    2020-01-01  11.5
+    2020-01-02  35.5
     """
-    if how not in FINAL:
-        raise SettingsError(f"resample cannot summarize by {how!r}.", "", f"how= one of {', '.join(FINAL)}")
-    series = frame.ndim == 1
-    table = frame.to_frame(name="value" if frame.name is None else frame.name) if series else frame
+    if how not in SUMMARIES:
+        raise SettingsError(f"resample cannot summarize by {how!r}.", "", f"how= one of {', '.join(SUMMARIES)}")
+    table = frame if frame.ndim == 2 else frame.to_frame(name="value" if frame.name is None else frame.name)
     meta = _meta(table, rule, how, time)
-    result = _frame(_graph(table, rule, how, time, meta), meta)
-    if series and how != "size":
-        return result[meta.columns[0]].rename(frame.name)
-    return result
+    ends = _ends(table, rule, time, meta)
+    part: dict[str, Any] = {"rule": rule, "how": how, "time": time}
+    summaries = table.map_partitions(
+        _summary, *ends, **part, meta=_summary(make_meta(table), None, None, **part), enforce_metadata=False
+    )
+    merge = partial(_merged, how=how)
+    merged = summaries.reduction(merge, aggregate=merge, combine=merge, meta=make_meta(summaries), split_every=8)
+    result = merged.map_partitions(_finished, *ends, rule=rule, how=how, empty=meta, meta=meta, enforce_metadata=False)
+    return result if frame.ndim == 2 or how == "size" else result[meta.columns[0]].rename(frame.name)
 
 
 def timed(frame: Any, time: str | None) -> Any:
-    """The rows with a time, indexed by it, in its order."""
+    """The rows that have a time, indexed by it, in its order."""
     frame = frame if time is None else frame.set_index(time)
     return frame[frame.index.notna()].sort_index(kind="stable")
 
 
 def _meta(table: Any, rule: str, how: str, time: str | None) -> Any:
     """An empty result."""
-    sample = table._meta_nonempty
+    sample = meta_nonempty(make_meta(table))
     try:
         some = timed(sample, time)
         if not isinstance(some.index, pandas.DatetimeIndex):
@@ -96,53 +102,18 @@ def _meta(table: Any, rule: str, how: str, time: str | None) -> Any:
         ) from None
 
 
-def _graph(table: Any, rule: str, how: str, time: str | None, meta: Any) -> Delayed:
-    """The tasks, made by hand: of thousands of Delayed objects each would copy the graph of all others."""
-    parts = table.to_delayed()
-    name = f"resample-{tokenize(table, rule, how, time)}"
-    options: dict[str, Any] = {"rule": rule, "how": how, "ends": None, "time": time}
-    needs: list[Any] = parts[:1]
-    tasks: dict[Any, Any] = {}
-    ends: list[Any] = []
-    if not _aligned(rule, meta.index):
-        if time is None and table.known_divisions:
-            options["ends"] = table.divisions[0], table.divisions[-1]
-        else:
-            times = (table.index.to_series() if time is None else table[time]).to_delayed()
-            needs = [*needs, *times[:1]]
-            tasks |= {(name, "extremes", i): (_extremes, part.key) for i, part in enumerate(times)}
-            tasks[name, "ends"] = _extremes_of_all, list(tasks)
-            ends = [(name, "ends")]
-    here = [(name, "summary", i) for i in range(len(parts))]
-    tasks |= {key: (partial(_summary, **options), part.key, *ends) for key, part in zip(here, parts, strict=True)}
-    level = 0
-    while len(here) > 1:
-        groups = [here[i : i + TOGETHER] for i in range(0, len(here), TOGETHER)]
-        here = [(name, f"level {level}", i) for i in range(len(groups))]
-        tasks |= {key: (_together, group) for key, group in zip(here, groups, strict=True)}
-        level += 1
-    del options["time"]
-    tasks[name] = partial(_finished, meta=meta, **options), here[0], *ends
-    return Delayed(name, HighLevelGraph.from_collections(name, tasks, dependencies=needs))
-
-
-def _frame(result: Delayed, meta: Any) -> Any:
-    import dask.dataframe
-
-    return dask.dataframe.from_delayed([result], meta=meta, verify_meta=False)
-
-
-def _extremes(times: pandas.Series) -> tuple[Any, Any]:
+def _ends(table: Any, rule: str, time: str | None, meta: Any) -> tuple[Any, Any]:
+    """The first and the last time; None for each if they make no difference."""
+    if _aligned(rule, meta.index):
+        return None, None
+    if time is None and table.known_divisions:
+        return table.divisions[0], table.divisions[-1]
+    times = table.index.to_series() if time is None else table[time]
     return times.min(), times.max()
 
 
-def _extremes_of_all(some: list[tuple[Any, Any]]) -> tuple[Any, Any]:
-    lows, highs = (pandas.Series([pair[i] for pair in some]).dropna() for i in (0, 1))
-    return (lows.min(), highs.max()) if len(lows) else (None, None)
-
-
 def _aligned(rule: str, times: pandas.DatetimeIndex) -> bool:
-    """Whether the times that rows are put together over are the same wherever the data begin."""
+    """Whether pandas' times are the same wherever the data begin."""
     offset = pandas.tseries.frequencies.to_offset(rule)
     if times.tz is not None:
         return False
@@ -152,62 +123,49 @@ def _aligned(rule: str, times: pandas.DatetimeIndex) -> bool:
 
 
 def _bins(times: pandas.DatetimeIndex, ends: tuple[Any, Any], rule: str) -> tuple[pandas.DatetimeIndex, Any]:
-    """All times over which rows are put together between the ends, and for each of sorted rows which one is its own."""
+    """The labels of all times between two ends, and the position among them of each row; rows are in order of time.
+
+    pandas itself is asked, with one row more at each end, so that labels, closed sides and months are pandas' own.
+    """
     between = pandas.DatetimeIndex(ends, name=times.name).as_unit(times.unit)
     every = pandas.Series(0, index=between).resample(rule).count().index
     rows = pandas.Series(0, index=between[:1].append([times, between[1:]]))
     return every, rows.groupby(pandas.Grouper(freq=rule)).ngroup().to_numpy()[1:-1]
 
 
-Summary = dict[str, Any] | None
-Ends = tuple[Any, Any] | None
-
-
-def _summary(
-    part: pandas.DataFrame, found: Ends = None, *, rule: str, how: str, time: str | None, ends: Ends
-) -> Summary:
-    """What is kept of a partition; None of an empty one."""
+def _summary(part: pandas.DataFrame, low: Any, high: Any, *, rule: str, how: str, time: str | None) -> pandas.DataFrame:
+    """What is known of each time in a partition: a table with a group of columns for each of `SUMMARIES`."""
     frame = timed(part, time)
-    if not len(frame):
-        return None
-    times = frame.index
-    every, own = _bins(times, found or ends or (times[0], times[-1]), rule)
-    groups = frame.groupby(every[own])
-    kept = FINAL[how]
-    if kept[0] in ("first", "last"):
+    times = labels = frame.index
+    if len(frame):
+        every, positions = _bins(times, (times[0], times[-1]) if low is None else (low, high), rule)
+        labels = every[positions]
+    groups = frame.groupby(labels)
+    summary = {name: getattr(groups, name)() for name in SUMMARIES[how] if name != "squares"}
+    if "squares" in SUMMARIES[how]:
+        summary["squares"] = groups.var(ddof=0) * summary["count"]
+    if how in ("first", "last"):
         stamps = pandas.Series(times, index=times)
         when = pandas.DataFrame({c: stamps.where(frame[c].notna().to_numpy()) for c in frame}, index=times)
-        return {"values": getattr(groups, how)(), "times": getattr(when.groupby(every[own]), how)()}
-    summary = {name: getattr(groups, name)() for name in kept if name != "squares"}
-    if "squares" in kept:
-        summary["squares"] = groups.var(ddof=0) * summary["count"]
-    return summary
+        summary["time"] = getattr(when.groupby(labels), how)()
+    return pandas.concat(summary, axis=1)
 
 
-def _together(some: list[Summary]) -> Summary:
-    """Summaries put together, in the order of the partitions."""
-    there = [summary for summary in some if summary is not None]
-    if len(there) <= 1:
-        return there[0] if there else None
-    stacked = {name: pandas.concat([summary[name] for summary in there]) for name in there[0]}
-    groups = {name: table.groupby(level=0) for name, table in stacked.items()}
-    if "times" in stacked:
-        return stacked
-    summary = {name: _MERGE[name](group) for name, group in groups.items() if name != "squares"}
-    if "squares" in stacked:
-        mean = (summary["sum"] / summary["count"]).reindex(stacked["sum"].index)
-        apart = stacked["sum"] / stacked["count"] - mean
-        summary["squares"] = (stacked["squares"] + stacked["count"] * apart**2).groupby(level=0).sum()
-    return summary
+_MERGE = {"count": "sum", "size": "sum", "sum": "sum", "min": "min", "max": "max"}
 
 
-_MERGE: dict[str, Callable[[Any], Any]] = {
-    "count": lambda groups: groups.sum(),
-    "size": lambda groups: groups.sum(),
-    "sum": lambda groups: groups.sum(),
-    "min": lambda groups: groups.min(),
-    "max": lambda groups: groups.max(),
-}
+def _merged(summaries: pandas.DataFrame, *, how: str) -> pandas.DataFrame:
+    """Summaries of several partitions, one below the other, as one."""
+    if how in ("first", "last"):
+        values = _by_time(summaries[how], summaries["time"], how)
+        times = summaries["time"].groupby(level=0)
+        return pandas.concat({how: values, "time": times.min() if how == "first" else times.max()}, axis=1)
+    parts = {name: summaries[name].groupby(level=0).agg(_MERGE[name]) for name in SUMMARIES[how] if name in _MERGE}
+    if "squares" in SUMMARIES[how]:
+        mean = (parts["sum"] / parts["count"]).reindex(summaries.index)
+        apart = summaries["sum"] / summaries["count"] - mean
+        parts["squares"] = (summaries["squares"] + summaries["count"] * apart**2).groupby(level=0).sum()
+    return pandas.concat(parts, axis=1)
 
 
 def _by_time(values: pandas.DataFrame, times: pandas.DataFrame, how: str) -> pandas.DataFrame:
@@ -219,22 +177,17 @@ def _by_time(values: pandas.DataFrame, times: pandas.DataFrame, how: str) -> pan
     return pandas.DataFrame(columns)
 
 
-def _finished(summary: Summary, found: Ends = None, *, meta: Any, rule: str, how: str, ends: Ends) -> Any:
-    """The result: a row for each time, in pandas' way for those without data."""
-    if summary is None:
-        return meta
+def _finished(summary: pandas.DataFrame, low: Any, high: Any, *, rule: str, how: str, empty: Any) -> Any:
+    """The result: a row for each time; those without data are as pandas has them."""
+    if not len(summary):
+        return empty
     if how in ("std", "var"):
         freedom = summary["count"] - 1
         result = (summary["squares"] / freedom).where(freedom > 0)
         result = result**0.5 if how == "std" else result
-    elif how == "mean":
-        result = summary["sum"] / summary["count"]
-    elif how in ("first", "last"):
-        result = _by_time(summary["values"], summary["times"], how)
     else:
-        result = summary[how]
-    labels = pandas.DatetimeIndex(result.index, name=meta.index.name)
-    every, _ = _bins(labels, found or ends or (labels.min(), labels.max()), rule)
-    fill = {"fill_value": 0} if how in ("count", "size", "sum") else {}
-    result = result.reindex(every, **fill)
-    return result if how == "size" else result[list(meta.columns)]
+        result = summary["sum"] / summary["count"] if how == "mean" else summary[how]
+    labels = pandas.DatetimeIndex(result.index, name=empty.index.name)
+    every, _ = _bins(labels, (labels.min(), labels.max()) if low is None else (low, high), rule)
+    result = result.reindex(every, **({"fill_value": 0} if how in ("count", "size", "sum") else {}))
+    return result.rename(empty.name) if how == "size" else result[list(empty.columns)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import gzip
 import json
 import os
@@ -10,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import dask
+import dask.bag
+import numpy as np
 import pandas
 import pytest
 from distributed import Client
 
 from daskhpc import bags
-from daskhpc.bags import lines
 from daskhpc.errors import DaskhpcError, InputFileError, SettingsError
 
 
@@ -44,13 +46,14 @@ def test_records_come_in_the_order_of_the_files_with_numbers_in_their_order(fold
     assert bags.read_json_lines(f"{folder}/*.jsonl").compute() == [{"i": n} for n in (1, -1, 2, -2, 10, -10)]
 
 
-def test_a_file_in_pieces_gives_each_line_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_in_blocks_gives_each_line_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [{"text": "x" * (i * 7 % 50)} for i in range(60)]
     path = written(folder / "a.jsonl", *rows, "oops")
-    for block in (1, 7, 64, 500):
-        monkeypatch.setattr(lines, "BLOCK", block)
+    for size in (1, 7, 64, 500, 10_000):
+        monkeypatch.setattr(bags, "text_block_bytes", lambda *_, size=size: size)
         bag = bags.read_json_lines(path, errors="skip")
-        assert bag.npartitions == -(-os.path.getsize(path) // block)
+        assert bag.npartitions <= min(61, -(-os.path.getsize(path) // size))
+        assert bag.npartitions > 5 or size > 300
         assert bag.compute() == rows
         assert [bad["line"] for bad in bags.bad_lines(path)] == [61]
         assert [line["line"] for line in bags.read_text(path)] == list(range(1, 62))
@@ -123,7 +126,7 @@ def test_a_dataframe_has_types_that_hold_all_records(folder: Path) -> None:
     first = [{"n": 1, "x": 1, "b": True, "c": "t", "m": 1, "l": [1]}] * 3
     second = [{"n": 2, "x": 0.5, "b": None, "d": 7, "m": "t", "l": None}]
     bag = bags.read_json_lines([written(folder / "a.jsonl", *first), written(folder / "b.jsonl", *second)])
-    frame = bags.to_frame(bag)
+    frame = bags.to_frame(bag, dtype={"m": "object"})
     computed = frame.compute()
     assert computed.dtypes.astype(str).to_dict() == {
         "n": "int64", "x": "float64", "b": "boolean", "c": "string", "m": "object", "l": "object", "d": "float64",
@@ -132,6 +135,24 @@ def test_a_dataframe_has_types_that_hold_all_records(folder: Path) -> None:
     assert computed["m"].tolist() == [1, 1, 1, "t"]
     assert computed["c"].isna().tolist() == [False, False, False, True]
     assert bags.to_frame(bag, columns=["d", "n"]).compute().columns.tolist() == ["d", "n"]
+    assert bags.to_frame(bag, columns=["m"], dtype={"m": "str"})["m"].compute().tolist() == ["1", "1", "1", "t"]
+
+
+def test_values_of_several_kinds_are_named_with_their_records() -> None:
+    bag = dask.bag.from_sequence([{"m": 1}, {}, {"m": 2}, {"m": "t"}], partition_size=2)
+    with pytest.raises(InputFileError) as raised:
+        bags.to_frame(bag)
+    for word in ["'m'", "record 2 of partition 1 has 't' (text)", "record 1 of partition 0 has 1 (whole numbers)"]:
+        assert word in str(raised.value)
+    assert "dtype={'m': 'object'}" in raised.value.todo
+
+
+def test_python_objects_stay_objects() -> None:
+    days = [datetime.date(2020, 1, 1), None]
+    bag = dask.bag.from_sequence([{"d": day, "n": np.int64(1)} for day in days], npartitions=2)
+    frame = bags.to_frame(bag).compute()
+    assert frame.dtypes.astype(str).to_dict() == {"d": "object", "n": "int64"}
+    assert frame["d"].tolist() == days
 
 
 def test_only_mappings_become_rows() -> None:

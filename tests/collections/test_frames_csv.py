@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from daskhpc import frames
 from daskhpc.errors import InputFileError, SettingsError
-from daskhpc.frames import sources
+from daskhpc.frames import text_blocks
 
 
 @pytest.fixture(autouse=True)
@@ -148,7 +148,7 @@ def test_a_large_file_is_cut_where_records_end(folder: Folder, monkeypatch: pyte
     (path,) = folder.files("x,y\n" + "\n".join(rows) + "\n")
     want = pandas.read_csv(path)
     for piece in (13, 64, 1000):
-        monkeypatch.setattr(sources, "PIECE", piece)
+        monkeypatch.setattr(text_blocks, "PIECE", piece)
         frame = quiet(path, blocksize=200)
         assert frame.npartitions > 10
         assert_equal(frame.compute(), want)

@@ -45,7 +45,7 @@ def table(rows: int) -> pandas.DataFrame:
 def test_partitions_of_the_right_size_hold_the_same_rows(
     monkeypatch: pytest.MonkeyPatch, parts: int, known: bool
 ) -> None:
-    monkeypatch.setattr(partitions, "LARGEST", 50_000)
+    monkeypatch.setattr(partitions, "piece_size", lambda *_: 50_000)
     frame = dask.dataframe.from_pandas(table(20_000), npartitions=parts)
     frame = frame if known else frame.clear_divisions()
     fitted = frames.fit_partitions(frame)

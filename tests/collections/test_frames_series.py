@@ -16,7 +16,7 @@ from pandas.testing import assert_frame_equal, assert_series_equal
 
 from daskhpc import frames
 from daskhpc.errors import SettingsError
-from daskhpc.frames.resampling import FINAL
+from daskhpc.frames.resampling import SUMMARIES
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +45,7 @@ def series(zone: str | None = None, rows: int = 400) -> pandas.DataFrame:
 def test_it_is_what_pandas_gives(rule: str, ordered: bool, zone: str | None) -> None:
     frame = series(zone).sort_index() if ordered else series(zone)
     lazy = dask.dataframe.from_pandas(frame, npartitions=4, sort=ordered)
-    results = dask.compute({how: frames.resample(lazy, rule, how) for how in FINAL})[0]
+    results = dask.compute({how: frames.resample(lazy, rule, how) for how in SUMMARIES})[0]
     for how, got in results.items():
         want = getattr(frame.resample(rule), how)()
         (assert_series_equal if how == "size" else assert_frame_equal)(got, want, rtol=1e-11)

@@ -5,16 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import dask
 import dask.dataframe
-from dask.delayed import delayed
 
 from .. import files
 from ..errors import InputFileError
 from ..files import Paths
-from .parsing import TEXT, types_as_they_are
-
-AT_ONCE = 50
+from .column_types import TEXT, types_as_they_are
 
 
 def read_parquet(paths: Paths, columns: Sequence[str] | None = None, **options: Any) -> Any:
@@ -43,12 +39,8 @@ def read_parquet(paths: Paths, columns: Sequence[str] | None = None, **options: 
     """
     import pyarrow
 
-    names = files.found(paths, "data/*.parquet")
-    some = [names[i : i + AT_ONCE] for i in range(0, len(names), AT_ONCE)]
-    found = [one for part in dask.compute(*(delayed(_schemas, pure=False)(part) for part in some)) for one in part]
-    for one in found:
-        if isinstance(one, InputFileError):
-            raise one
+    names = files.matching(paths, "data/*.parquet")
+    found = files.examined(_schema, files.groups_of(names))
     chosen = list(columns) if columns is not None else found[0].names
     schema = pyarrow.schema([_settled(column, dict(zip(names, found, strict=True))) for column in chosen])
     if all(one.field(column).type == schema.field(column).type for one in found for column in chosen):
@@ -58,17 +50,14 @@ def read_parquet(paths: Paths, columns: Sequence[str] | None = None, **options: 
         return dask.dataframe.from_map(_read, names, schema=schema, meta=meta, label="read-parquet")
 
 
-def _schemas(names: Sequence[str]) -> list[Any]:
+def _schema(path: str) -> Any:
     import pyarrow
     from pyarrow import parquet
 
-    found: list[Any] = []
-    for name in names:
-        try:
-            found.append(parquet.read_schema(name))
-        except pyarrow.ArrowException as error:
-            found.append(InputFileError(f"{name} is not a Parquet file.", str(error), "remove it, or write it again"))
-    return found
+    try:
+        return parquet.read_schema(path)
+    except pyarrow.ArrowException as error:
+        raise InputFileError(f"{path} is not a Parquet file.", str(error), "remove it, or write it again") from None
 
 
 def _settled(column: str, schemas: Mapping[str, Any]) -> Any:

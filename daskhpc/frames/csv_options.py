@@ -22,30 +22,22 @@ INSTEAD = {
     "dtype_backend": "dtype={column: 'Int64'} for each column that wants another type",
     "storage_options": "dask.dataframe.read_csv for files that are not on a file system of the cluster",
 }
-"""Options that do not make sense for files in blocks, and what to type instead."""
+"""Options that make no sense for files in blocks, and what to type instead."""
 
-CUT_AT_NEWLINES = frozenset(
-    {
-        "sep",
-        "delimiter",
-        "quotechar",
-        "doublequote",
-        "na_values",
-        "keep_default_na",
-        "encoding",
-        "engine",
-        "date_format",
-    }
-    | {"dayfirst", "cache_dates", "float_precision", "quoting", "true_values", "false_values", "na_filter", "thousands"}
-    | {"decimal", "skip_blank_lines", "skipinitialspace", "encoding_errors"}
-)
-"""Options under which a record ends where a line does, quoted ones apart."""
+# fmt: off
+CUT_AT_NEWLINES = frozenset({
+    "cache_dates", "date_format", "dayfirst", "decimal", "delimiter", "doublequote", "encoding", "encoding_errors",
+    "engine", "false_values", "float_precision", "keep_default_na", "na_filter", "na_values", "quotechar", "quoting",
+    "sep", "skip_blank_lines", "skipinitialspace", "thousands", "true_values",
+})
+# fmt: on
+"""Options under which a record ends with a line, unless the end of the line is quoted."""
 
 ASCII_LIKE = ("utf-8", "utf8", "utf-8-sig", "ascii", "latin-1", "latin1", "iso-8859-1", "iso-8859-15", "cp1252")
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class CsvOptions:
     """How the text of the files is read.
 
     Parameters
@@ -73,13 +65,13 @@ class Reading:
 
     @property
     def separator(self) -> str | None:
-        """What is between values; None: pandas finds out, or it is a regular expression."""
+        """The character between values; None: pandas finds it out, or it is a regular expression."""
         sep = self.options.get("sep", self.options.get("delimiter", ","))
         return sep if isinstance(sep, str) and len(sep) == 1 else None
 
     @property
     def quote(self) -> str | None:
-        """What quotes, if anything does."""
+        """The quote character, if there is one."""
         return None if self.options.get("quoting", 0) == 3 else self.options.get("quotechar", '"')
 
     @property
@@ -89,21 +81,27 @@ class Reading:
             isinstance(self.skiprows, int)
             and self.separator is not None
             and set(self.options) <= CUT_AT_NEWLINES
-            and self._encoding in ASCII_LIKE
+            and self.encoding.lower().replace("_", "-") in ASCII_LIKE
         )
 
     @property
-    def _encoding(self) -> str:
-        return str(self.options.get("encoding") or "utf-8").lower().replace("_", "-")
+    def encoding(self) -> str:
+        """The encoding of the text."""
+        return str(self.options.get("encoding") or "utf-8")
+
+    @property
+    def lines_to_skip(self) -> int:
+        """Lines before the header; 0 if they are not the first ones."""
+        return self.skiprows if isinstance(self.skiprows, int) else 0
 
 
-def reading(options: Mapping[str, Any]) -> Reading:
+def checked_options(options: Mapping[str, Any]) -> CsvOptions:
     """The options of a call, checked.
 
     Raises
     ------
     SettingsError
-        For one that pandas does not have, or that does not make sense for a set of files.
+        For one that pandas does not have, or that makes no sense for a set of files.
     """
     known = set(inspect.signature(pandas.read_csv).parameters)
     for name, value in options.items():
@@ -120,7 +118,7 @@ def reading(options: Mapping[str, Any]) -> Reading:
     if header is not None and (isinstance(header, bool) or not isinstance(header, int)):
         raise SettingsError("A set of files has one line of column names, or none.", f"header={header!r}", "header=0")
     rest = {n: v for n, v in options.items() if n not in INSTEAD and n not in _APART and v is not _default(n)}
-    return Reading(
+    return CsvOptions(
         header=header,
         names=None if names is None else tuple(names),
         skiprows=0 if options.get("skiprows") is None else options["skiprows"],
