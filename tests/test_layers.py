@@ -48,6 +48,7 @@ MAY: dict[str, frozenset[str]] = {
     "search": BELOW | {"parallel"},
     "postfit": BELOW | {"parallel"},
     "computing": BELOW | {"parallel"},
+    "frames": BELOW | {"plots"},
     "bags": BELOW | {"frames"},
     "cli": EVERYTHING,
     "__main__": frozenset({"cli"}),
@@ -509,9 +510,7 @@ def test_every_function_of_compat_has_a_test() -> None:
 # Class names that still stand for several things; the list only gets shorter.
 REPEATED = {
     "Call",
-    "File",
     "Fit",
-    "Found",
     "Here",
     "Kept",
     "Layer",
@@ -519,7 +518,6 @@ REPEATED = {
     "Loader",
     "Member",
     "Part",
-    "Picture",
     "Place",
 }
 REPEATED |= {"Ranks", "Reader", "Saved", "Segment", "Standing", "Tally", "Threads", "Walk", "Watch"}

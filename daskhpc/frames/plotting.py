@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
 import pandas
@@ -51,7 +50,10 @@ def plot_time(frame: Any, rule: str | None = None, how: str = "mean", time: str 
     drawn = numbers.compute() if hasattr(numbers, "compute") else numbers
     drawn = timed(drawn.to_frame() if drawn.ndim == 1 else drawn, time)
     alone = len(drawn.columns) == 1
-    ax = _new_axes() if ax is None else ax
+    if ax is None:
+        from ..plots.draw import NotebookFigure
+
+        ax = NotebookFigure(figsize=(8, 3.5), layout="constrained").add_subplot()
     # Not pandas' own plot: it imports pyplot, and draws regular times on another axis than irregular ones.
     ax.plot(drawn.index, drawn.to_numpy(), lw=1.2, label=[str(name) for name in drawn])
     if alone:
@@ -63,19 +65,6 @@ def plot_time(frame: Any, rule: str | None = None, how: str = "mean", time: str 
     if rule is not None:
         ax.set_title(f"{how} per {rule}", loc="left", fontsize=10)
     return ax
-
-
-def _new_axes() -> Any:
-    """Axes in a figure that needs no display and no pyplot, and that a notebook shows."""
-    from matplotlib.figure import Figure
-
-    class NotebookFigure(Figure):
-        def _repr_png_(self) -> bytes:
-            buffer = io.BytesIO()
-            self.savefig(buffer, format="png", dpi=72)
-            return buffer.getvalue()
-
-    return NotebookFigure(figsize=(8, 3.5), layout="constrained").add_subplot()
 
 
 def _numbers(frame: Any, time: str | None) -> Any:
