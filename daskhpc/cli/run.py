@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shlex
 import shutil
@@ -17,7 +18,9 @@ from ..config import Settings
 from ..errors import EXIT_FAILED, DaskhpcError, LaunchError
 from ..launch import STDIN, Allocation, Command, mpiexec_line, replace_process, srun_line
 from ..runtime import Runtime, discover
-from ..runtime.ask import installed_library, launcher_library, offered_mpi_types, srun_mpi
+from ..runtime.commands import installed_library, launcher_library, offered_mpi_types
+from ..runtime.mpi import srun_mpi
+from ..runtime.schedulers import scheduler_named
 
 _AS_RANK = "--as-rank"
 _LAUNCHING = ("workers", "mpi")
@@ -100,7 +103,7 @@ def _check(script: str, module: bool) -> None:
 def launch_command(runtime: Runtime, settings: Settings, program: Sequence[str]) -> Command | None:
     """What starts the ranks here, None where there is no MPI to start them with."""
     library = installed_library()
-    if runtime.scheduler.value == "slurm" and shutil.which("srun"):
+    if scheduler_named(runtime.scheduler.value).launcher == "srun" and shutil.which("srun"):
         mpi = settings.mpi or _srun_mpi(library, settings.bootstrap)
         survive = settings.bootstrap == "slurm"
         return srun_line(allocation_of(runtime), program, settings.workers, mpi, survive)
@@ -111,26 +114,19 @@ def launch_command(runtime: Runtime, settings: Settings, program: Sequence[str])
     if mpiexec is None:
         _say_local(f"no mpiexec of {library.name} is on the path")
         return None
-    nodes = runtime.nodes.value if runtime.scheduler.value != "none" else ()
+    nodes = runtime.nodes.value if runtime.job.value is not None else ()
     workers = settings.workers or (len(nodes) if nodes else _local_workers(runtime))
     spread = nodes if len(nodes) > 1 else ()
     return mpiexec_line(mpiexec, library.name, program, workers, spread, root=os.geteuid() == 0)
 
 
 def allocation_of(runtime: Runtime) -> Allocation:
-    """The Slurm allocation of this process."""
+    """The allocation of this process, for srun; a task per node if the job asked for no number of them."""
     nodes = runtime.nodes.value
-    inside_step = runtime.step.value is not None
-    # Inside a step SLURM_NTASKS is the step's.
-    tasks = (None if inside_step else _number("SLURM_NTASKS")) or len(nodes)
-    per_node = -(-tasks // len(nodes))
-    cpus = _number("SLURM_CPUS_PER_TASK") or max(1, runtime.grant.node_cpus.value // per_node)
-    return Allocation(nodes, tasks, cpus, inside_step)
-
-
-def _number(variable: str) -> int | None:
-    text = os.environ.get(variable, "")
-    return int(text) if text.isdigit() and int(text) else None
+    tasks = runtime.tasks.value or len(nodes)
+    per_node = math.ceil(tasks / len(nodes))
+    cpus = runtime.grant.cpus_per_rank.value or max(1, runtime.grant.node_cpus.value // per_node)
+    return Allocation(nodes, tasks, cpus, inside_step=runtime.step.value is not None)
 
 
 def _srun_mpi(library: Any, bootstrap: str) -> str:

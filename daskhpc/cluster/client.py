@@ -16,7 +16,7 @@ import dask
 from ..config import Settings
 from ..errors import EXIT_FAILED, StartError
 from ..runtime import Runtime, discover
-from ..runtime.ask import with_end_time
+from ..runtime.commands import with_end_time
 from .bootstrap import start_ranks, tell_ignored
 from .ending import catch_exit, close_clients, close_local
 from .environment import calm, cap, check_directory, interactive, quiet, suit_chunks

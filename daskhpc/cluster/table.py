@@ -88,7 +88,8 @@ class StartTable:
         """The lines below the table."""
         lines = [self.remark] if self.remark else []
         if self.dashboard:
-            lines.append(f"dashboard {self.dashboard}{tunnel(self.dashboard, self.runtime.host.value)}")
+            way = tunnel(self.dashboard, self.runtime.host.value, self.runtime.submit_host.value)
+            lines.append(f"dashboard {self.dashboard}{way}")
         return lines
 
     def __str__(self) -> str:
@@ -156,7 +157,7 @@ def hosts(names: Iterable[str]) -> str:
     return ",".join(unique) if len(unique) <= 4 else f"{','.join(unique[:3])} and {len(unique) - 3} more"
 
 
-def tunnel(dashboard: str, host: str) -> str:
+def tunnel(dashboard: str, host: str, submit_host: str | None) -> str:
     """The ssh line that brings the dashboard to the user's own machine; empty on that machine.
 
     Parameters
@@ -165,13 +166,14 @@ def tunnel(dashboard: str, host: str) -> str:
         Its address.
     host : str
         The node that it is on, where the address is that of the node's own loopback.
+    submit_host : str or None
+        The login node through which the user's own machine reaches the node.
     """
     url = urlsplit(dashboard)
-    login = os.environ.get("SLURM_SUBMIT_HOST") or os.environ.get("PBS_O_HOST")
-    if login is None or url.port is None:
+    if submit_host is None or url.port is None:
         return ""
     there = host if url.hostname in ("127.0.0.1", "localhost") else url.hostname
-    return f"  (from your machine: ssh -L {url.port}:{there}:{url.port} {_user()}@{login})"
+    return f"  (from your machine: ssh -L {url.port}:{there}:{url.port} {_user()}@{submit_host})"
 
 
 def _user() -> str:

@@ -12,7 +12,8 @@ from typing import Any
 
 from ..errors import DaskhpcError, StartError
 from ..runtime import MPILibrary, Runtime, parse_library_version, process_manager
-from ..runtime.ask import offered_mpi_types, srun_mpi
+from ..runtime.commands import offered_mpi_types
+from ..runtime.mpi import srun_mpi
 from .network import address_of
 from .rendezvous import meet, meeting_of
 from .watch import StartWatch

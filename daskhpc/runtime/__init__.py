@@ -1,10 +1,9 @@
-"""Reads the machine and changes nothing: scheduler, ranks, CPUs, memory, network, scratch, GPUs."""
+"""Reads the machine and changes nothing: scheduler, ranks, CPUs, memory, network, scratch."""
 
 from .discover import discover
 from .memory import spare_memory
-from .model import Grant, Runtime, Sourced
+from .model import Grant, Runtime, Sourced, shared_cpus, shared_memory
 from .mpi import MPILibrary, parse_library_version, process_manager
-from .shares import shared_cpus, shared_memory
 
 __all__ = [
     "Grant",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from .hostlist import expand_numbers
 from .model import Sourced
-from .reading import Reader
+from .node import NodeView
 from .scratch import unescape
 
 # Version 1 writes "no limit" as the largest multiple of a page below 2**63.
@@ -33,59 +33,59 @@ class Mount:
     point: str
 
 
-def memory_limit(reader: Reader) -> Sourced[int] | None:
+def memory_limit(node: NodeView) -> Sourced[int] | None:
     """The least memory limit on the way from this process's own group to the root, in bytes."""
     limits = [
-        *_limits(reader, "memory", True, "memory.max", _bytes),
-        *_limits(reader, "memory", True, "memory.high", _bytes),
-        *_limits(reader, "memory", False, "memory.limit_in_bytes", _bytes),
+        *_limits(node, "memory", True, "memory.max", _bytes),
+        *_limits(node, "memory", True, "memory.high", _bytes),
+        *_limits(node, "memory", False, "memory.limit_in_bytes", _bytes),
     ]
     return min(limits, key=lambda limit: limit.value, default=None)
 
 
-def cpu_quota(reader: Reader) -> Sourced[int] | None:
+def cpu_quota(node: NodeView) -> Sourced[int] | None:
     """The least CPU quota on the way to the root, in whole CPUs, at least 1."""
     quotas = [
         Sourced(max(1, int(quota.value)), quota.source)
         for quota in (
-            *_limits(reader, "cpu", True, "cpu.max", _quota),
-            *_limits(reader, "cpu", False, "cpu.cfs_quota_us", _quota, "cpu.cfs_period_us"),
+            *_limits(node, "cpu", True, "cpu.max", _quota),
+            *_limits(node, "cpu", False, "cpu.cfs_quota_us", _quota, "cpu.cfs_period_us"),
         )
     ]
     return min(quotas, key=lambda quota: quota.value, default=None)
 
 
-def cpuset(reader: Reader) -> frozenset[int] | None:
+def cpuset(node: NodeView) -> frozenset[int] | None:
     """The CPUs of the innermost group that names any."""
     for unified, names in (
         (True, ("cpuset.cpus.effective",)),
         (False, ("cpuset.effective_cpus", "cpuset.cpus")),
     ):
-        for folder in folders(reader, "cpuset", unified):
+        for folder in folders(node, "cpuset", unified):
             for name in names:
                 try:
-                    return frozenset(expand_numbers(reader.text(f"{folder}/{name}") or ""))
+                    return frozenset(expand_numbers(node.text(f"{folder}/{name}") or ""))
                 except ValueError:
                     continue
     return None
 
 
-def folders(reader: Reader, controller: str, unified: bool) -> Iterator[str]:
+def folders(node: NodeView, controller: str, unified: bool) -> Iterator[str]:
     """The folders of this process's groups, innermost first.
 
     Parameters
     ----------
-    reader : Reader
+    node : NodeView
         The node.
     controller : str
         ``"memory"``, ``"cpu"`` or ``"cpuset"``.
     unified : bool
         Whether to walk version 2's hierarchy rather than version 1's.
     """
-    own = _own_group(reader, controller, unified)
+    own = _own_group(node, controller, unified)
     if own is None:
         return
-    for mount in _mounts(reader, controller):
+    for mount in _mounts(node, controller):
         if bool(mount.controllers) == unified or (mount.controllers and controller not in mount.controllers):
             continue
         parts = _below(own, mount.root)
@@ -94,13 +94,13 @@ def folders(reader: Reader, controller: str, unified: bool) -> Iterator[str]:
 
 
 def _limits(
-    reader: Reader, controller: str, unified: bool, name: str, parse: Callable[[str], float | None], beside: str = ""
+    node: NodeView, controller: str, unified: bool, name: str, parse: Callable[[str], float | None], beside: str = ""
 ) -> Iterator[Sourced[int]]:
     """What one file says in each group on the way; `beside` names a second file whose text is appended."""
-    for folder in folders(reader, controller, unified):
-        text = reader.text(f"{folder}/{name}")
+    for folder in folders(node, controller, unified):
+        text = node.text(f"{folder}/{name}")
         if text is not None and beside:
-            text = f"{text} {reader.text(f'{folder}/{beside}') or ''}"
+            text = f"{text} {node.text(f'{folder}/{beside}') or ''}"
         value = parse(text) if text is not None else None
         if value is not None:
             yield Sourced(int(value), f"cgroup {name}")
@@ -119,9 +119,9 @@ def _quota(text: str) -> float | None:
     return int(words[0]) / period if period and int(words[0]) else None
 
 
-def _own_group(reader: Reader, controller: str, unified: bool) -> str | None:
+def _own_group(node: NodeView, controller: str, unified: bool) -> str | None:
     """The path of this process's group in one hierarchy, as /proc/self/cgroup gives it."""
-    for line in reader.lines("/proc/self/cgroup"):
+    for line in node.lines("/proc/self/cgroup"):
         number, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
         if (unified and number == "0" and not controllers) or (not unified and controller in controllers.split(",")):
@@ -137,22 +137,22 @@ def _below(group: str, top: str) -> list[str]:
     return [part for part in parts[len(above) :] if part]
 
 
-def _mounts(reader: Reader, controller: str) -> list[Mount]:
+def _mounts(node: NodeView, controller: str) -> list[Mount]:
     """The mounted hierarchies; the usual places where mountinfo names none."""
     mounts = []
-    for line in reader.lines("/proc/self/mountinfo"):
+    for line in node.lines("/proc/self/mountinfo"):
         before, _, after = line.partition(" - ")
         fields, kind = before.split(), after.split()
         if len(fields) < 5 or len(kind) < 3 or kind[0] not in ("cgroup", "cgroup2"):
             continue
         controllers = frozenset(kind[2].split(",")) if kind[0] == "cgroup" else frozenset()
         mounts.append(Mount(controllers, unescape(fields[3]), unescape(fields[4])))
-    return mounts or _usual_mounts(reader, controller)
+    return mounts or _usual_mounts(node, controller)
 
 
-def _usual_mounts(reader: Reader, controller: str) -> list[Mount]:
+def _usual_mounts(node: NodeView, controller: str) -> list[Mount]:
     base = "/sys/fs/cgroup"
-    names = reader.names(base)
+    names = node.names(base)
     found = [
         Mount(frozenset(name.split(",")), "/", f"{base}/{name}") for name in names if controller in name.split(",")
     ]

@@ -3,84 +3,63 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from collections.abc import Sequence
 
 from .cgroups import folders, memory_limit
 from .model import Sourced
-from .reading import Reader
+from .node import NodeView
 
 
-def read_node_memory(reader: Reader, scheduler: str, node_cpus: Sourced[int]) -> Sourced[int]:
-    """Bytes of the job on this node: the least of what Slurm, the control groups and the RAM say.
+def read_node_memory(node: NodeView, ram: Sourced[int] | None, granted: Sequence[Sourced[int]]) -> Sourced[int]:
+    """Bytes of the job on this node: the least of what the scheduler, the control groups and the RAM say.
 
     Parameters
     ----------
-    reader : Reader
+    node : NodeView
         The node.
-    scheduler : str
-        ``"slurm"``, ``"pbspro"``, ``"torque"`` or ``"none"``.
-    node_cpus : Sourced[int]
-        CPUs of the job on this node, which ``SLURM_MEM_PER_CPU`` multiplies.
+    ram : Sourced[int] or None
+        As `read_ram` gives it.
+    granted : Sequence[Sourced[int]]
+        The limits that the scheduler sets.
 
     Returns
     -------
     Sourced[int]
-        0 where nobody says.
-
-    Notes
-    -----
-    Neither PBS Pro nor Torque puts the memory of a job into its environment; where they enforce it they do so by
-    control groups.
+        0 if nothing says it.
     """
-    limits: list[Sourced[int]] = []
-    whole = ""
-    if scheduler == "slurm":
-        per_node = reader.megabytes("SLURM_MEM_PER_NODE")
-        per_cpu = reader.megabytes("SLURM_MEM_PER_CPU")
-        if per_node:
-            limits.append(Sourced(per_node, "SLURM_MEM_PER_NODE"))
-        if per_cpu:
-            limits.append(Sourced(per_cpu * node_cpus.value, f"SLURM_MEM_PER_CPU x {node_cpus.source}"))
-        if per_node == 0:
-            whole = " (SLURM_MEM_PER_NODE=0)"
-    group = memory_limit(reader)
-    if group is not None:
-        limits.append(group)
-    ram = read_ram(reader)
-    if ram is not None:
-        limits.append(Sourced(ram.value, ram.source + whole))
+    limits = [*granted, *(limit for limit in (memory_limit(node), ram) if limit is not None)]
     return min(limits, key=lambda limit: limit.value, default=Sourced(0, "nobody says"))
 
 
-def read_ram(reader: Reader) -> Sourced[int] | None:
+def read_ram(node: NodeView) -> Sourced[int] | None:
     """Bytes of memory in this node."""
-    for line in reader.lines("/proc/meminfo"):
+    for line in node.lines("/proc/meminfo"):
         words = line.split()
         if len(words) >= 2 and words[0] == "MemTotal:" and words[1].isdecimal():
             return Sourced(int(words[1]) * 1024, "/proc/meminfo")
-    if reader.real and "SC_PHYS_PAGES" in os.sysconf_names:
+    if node.real and "SC_PHYS_PAGES" in os.sysconf_names:
         return Sourced(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), "sysconf")
     return None
 
 
-def spare_memory(reader: Reader | None = None) -> int:
+def spare_memory(node: NodeView | None = None) -> int:
     """Bytes that this process may still take: the least of what the node has available and its control groups leave.
 
     Parameters
     ----------
-    reader : Reader, optional
+    node : NodeView, optional
         The node; this one by default.
     """
-    reader = reader or Reader(os.environ, Path("/"))
-    left = [int(words[1]) * 1024 for words in map(str.split, reader.lines("/proc/meminfo")) if _available(words)]
+    node = node or NodeView.here()
+    left = [int(words[1]) * 1024 for words in map(str.split, node.lines("/proc/meminfo")) if _available(words)]
     for unified, limit, used, cache in (
         (True, "memory.max", "memory.current", "inactive_file"),
         (False, "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
     ):
-        for folder in folders(reader, "memory", unified):
-            most, now = reader.text(f"{folder}/{limit}") or "", reader.text(f"{folder}/{used}") or ""
+        for folder in folders(node, "memory", unified):
+            most, now = node.text(f"{folder}/{limit}") or "", node.text(f"{folder}/{used}") or ""
             if most.isdecimal() and now.isdecimal():
-                stat = dict(line.split()[:2] for line in reader.lines(f"{folder}/memory.stat") if " " in line)
+                stat = dict(line.split()[:2] for line in node.lines(f"{folder}/memory.stat") if " " in line)
                 left.append(int(most) - int(now) + int(stat.get(cache, 0)))
     return max(0, min(left, default=0))
 

@@ -73,6 +73,10 @@ class Runtime:
         As MPI says; None where MPI is not started in this process.
     nodes : Sourced[tuple[str, ...]]
         The nodes of the job, this one alone outside a job.
+    tasks : Sourced[int | None]
+        Tasks that the job asked for; None if that is not known.
+    submit_host : Sourced[str | None]
+        Login node from which the job was submitted; None if that is not known.
     grant : Grant
         What this node gives the job.
     cpus : Sourced[int]
@@ -87,8 +91,6 @@ class Runtime:
         The usable interfaces of this node (up, with an IPv4 network), the chosen one first.
     scratch : Sourced[str]
         Directory on a local disk.
-    gpus : Sourced[tuple[str, ...]]
-        GPUs granted to this process.
     warnings : tuple[str, ...]
         What is unwise here, each with what to type instead.
     """
@@ -105,6 +107,8 @@ class Runtime:
     mpi_rank: Sourced[int | None]
     mpi_size: Sourced[int | None]
     nodes: Sourced[tuple[str, ...]]
+    tasks: Sourced[int | None]
+    submit_host: Sourced[str | None]
     grant: Grant
     cpus: Sourced[int]
     memory: Sourced[int]
@@ -112,7 +116,6 @@ class Runtime:
     interface: Sourced[str | None]
     interfaces: tuple[str, ...]
     scratch: Sourced[str]
-    gpus: Sourced[tuple[str, ...]]
     warnings: tuple[str, ...]
 
     def __str__(self) -> str:
@@ -126,3 +129,60 @@ class Runtime:
             else:
                 lines.append(f"{f.name}: {value}")
         return "\n".join(lines)
+
+
+def shared_cpus(grant: Grant, worker_ranks: int) -> Sourced[int]:
+    """CPUs of one worker rank.
+
+    Parameters
+    ----------
+    grant : Grant
+        What the node gives.
+    worker_ranks : int
+        Worker ranks on the node; fewer than 1 count as 1.
+
+    Returns
+    -------
+    Sourced[int]
+        What the launcher grants each rank, else the node's CPUs divided and rounded down, at least 1; never more
+        than the CPUs that this rank is bound to.
+    """
+    share = granted_cpus(grant, worker_ranks)
+    if grant.bound_cpus.value is not None and grant.bound_cpus.value < share.value:
+        return Sourced(grant.bound_cpus.value, grant.bound_cpus.source)
+    return share
+
+
+def granted_cpus(grant: Grant, worker_ranks: int) -> Sourced[int]:
+    """CPUs of one worker rank if nothing bound it; see `shared_cpus`."""
+    if grant.cpus_per_rank.value is not None:
+        return Sourced(grant.cpus_per_rank.value, grant.cpus_per_rank.source)
+    ranks = max(1, worker_ranks)
+    return Sourced(max(1, grant.node_cpus.value // ranks), grant.node_cpus.source + _among(ranks))
+
+
+def shared_memory(grant: Grant, worker_ranks: int, headroom: float) -> Sourced[int]:
+    """Bytes of one worker rank.
+
+    Parameters
+    ----------
+    grant : Grant
+        What the node gives.
+    worker_ranks : int
+        Worker ranks on the node; fewer than 1 count as 1.
+    headroom : float
+        Part of the node's memory, from 0 up to but not including 1, that no worker gets: the scheduler, the
+        client and the system live there.
+
+    Returns
+    -------
+    Sourced[int]
+        0 where nobody says how much memory there is.
+    """
+    ranks = max(1, worker_ranks)
+    left = int(grant.node_memory.value * (1 - headroom)) // ranks
+    return Sourced(left, f"{grant.node_memory.source}{_among(ranks)}, {headroom:.0%} headroom")
+
+
+def _among(ranks: int) -> str:
+    return f" / {ranks} worker ranks" if ranks > 1 else ""

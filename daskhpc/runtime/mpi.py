@@ -1,10 +1,10 @@
-"""What is known about an MPI library from its own words and from the launcher's variables; nothing is imported."""
+"""MPI libraries: their names, their process managers, and the types of srun that fit; nothing is started."""
 
 from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 # (name, pattern of the version); the first match wins, so derivatives stand before what they derive from.
@@ -72,8 +72,36 @@ def process_manager(env: Mapping[str, str]) -> str | None:
 
 
 def said_by_mpi() -> tuple[int, int] | None:
-    """The rank and the size of MPI's world, None where this process has not started MPI. Starts nothing."""
+    """The rank and the size of MPI's world, None if this process has not started MPI. Starts nothing."""
     mpi = sys.modules.get("mpi4py.MPI")
     if mpi is None or not mpi.Is_initialized() or mpi.Is_finalized():
         return None
     return mpi.COMM_WORLD.Get_rank(), mpi.COMM_WORLD.Get_size()
+
+
+def parse_mpi_list(text: str) -> tuple[str, ...]:
+    """The plug-in names in the output of ``srun --mpi=list``.
+
+    Slurm 22.05 prints them after a heading, one a line; later releases add a line of PMIx versions.
+    """
+    names: list[str] = []
+    for line in text.splitlines():
+        line = line.strip().removeprefix("srun: ")
+        _, colon, listed = line.partition(":")
+        words = re.split(r"[,\s]+", listed) if colon else [line]
+        names += [w for w in words if re.fullmatch(r"\w+", w) and w not in names]
+    return tuple(names)
+
+
+def srun_mpi(library: MPILibrary, offered: Sequence[str]) -> str | None:
+    """The ``--mpi`` type of srun that fits a library, None if srun offers none.
+
+    Open MPI talks PMIx. MPICH, MVAPICH and Intel MPI talk PMI-2; Cray MPICH has a type of its own on its machines.
+    """
+    if library.name == "Open MPI":
+        wanted = ["pmix", *sorted((o for o in offered if o.startswith("pmix_v")), reverse=True)]
+    elif library.name.startswith("Cray"):
+        wanted = ["cray_shasta", "pmi2"]
+    else:
+        wanted = ["pmi2", "cray_shasta"]
+    return next((kind for kind in wanted if kind in offered), None)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from .model import Sourced
-from .reading import Reader
+from .node import NodeView
 
 Resolve = Callable[[str], str | None]
 
@@ -41,12 +41,12 @@ class Network:
     interfaces: tuple[str, ...]
 
 
-def read_network(reader: Reader, resolve: Resolve, others: tuple[str, ...] | None, scheduled: bool) -> Network:
+def read_network(node: NodeView, resolve: Resolve, others: tuple[str, ...] | None, scheduled: bool) -> Network:
     """Choose the interface: the fastest usable, else the one that reaches the other ranks.
 
     Parameters
     ----------
-    reader : Reader
+    node : NodeView
         The node.
     resolve : Callable[[str], str | None]
         Gives a host's IPv4 address, or None.
@@ -55,10 +55,10 @@ def read_network(reader: Reader, resolve: Resolve, others: tuple[str, ...] | Non
     scheduled : bool
         Whether a scheduler runs this job.
     """
-    routes = read_routes(reader)
-    usable = _usable(reader, routes)
+    routes = read_routes(node)
+    usable = _usable(node, routes)
     chosen = (
-        _fastest(reader, usable)
+        _fastest(node, usable)
         or (_to_others(routes, usable, resolve, others) if others is not None else None)
         or (_alone(routes, usable, scheduled) if others is None else _default(routes, usable))
         or _any(usable, lonely=others is None)
@@ -67,10 +67,10 @@ def read_network(reader: Reader, resolve: Resolve, others: tuple[str, ...] | Non
     return Network(chosen, (chosen.value, *rest) if chosen.value else tuple(rest))
 
 
-def read_routes(reader: Reader) -> tuple[Route, ...]:
+def read_routes(node: NodeView) -> tuple[Route, ...]:
     """The usable lines of /proc/net/route."""
     routes = []
-    for line in reader.lines("/proc/net/route")[1:]:
+    for line in node.lines("/proc/net/route")[1:]:
         words = line.split()
         try:
             flags, metric = int(words[3], 16), int(words[6])
@@ -82,46 +82,46 @@ def read_routes(reader: Reader) -> tuple[Route, ...]:
     return tuple(routes)
 
 
-def interface_kind(reader: Reader, name: str) -> str:
+def interface_kind(node: NodeView, name: str) -> str:
     """``"InfiniBand"``, ``"Slingshot"``, ``"Omni-Path"``, or empty for anything else."""
-    hardware = reader.text(f"/sys/class/net/{name}/type")
-    if name.startswith("opa") or (hardware == _ARPHRD_INFINIBAND and _driver(reader, name).startswith("hfi1")):
+    hardware = node.text(f"/sys/class/net/{name}/type")
+    if name.startswith("opa") or (hardware == _ARPHRD_INFINIBAND and _driver(node, name).startswith("hfi1")):
         return "Omni-Path"
     if hardware == _ARPHRD_INFINIBAND or re.match(r"ib(\d|p|s|$)", name):
         return "InfiniBand"
     return "Slingshot" if name.startswith("hsn") else ""
 
 
-def _usable(reader: Reader, routes: Iterable[Route]) -> tuple[str, ...]:
+def _usable(node: NodeView, routes: Iterable[Route]) -> tuple[str, ...]:
     """The interfaces that are up and have an IPv4 network; ``lo``, which has no route, where it is up."""
     routed = {route.interface for route in routes}
-    names = reader.names("/sys/class/net")
-    return tuple(name for name in names if _up(reader, name) and (name in routed or name == "lo"))
+    names = node.names("/sys/class/net")
+    return tuple(name for name in names if _up(node, name) and (name in routed or name == "lo"))
 
 
-def _up(reader: Reader, name: str) -> bool:
-    state = reader.text(f"/sys/class/net/{name}/operstate")
+def _up(node: NodeView, name: str) -> bool:
+    state = node.text(f"/sys/class/net/{name}/operstate")
     if state == "up":
         return True
     try:
-        flags = int(reader.text(f"/sys/class/net/{name}/flags") or "0", 16)
+        flags = int(node.text(f"/sys/class/net/{name}/flags") or "0", 16)
     except ValueError:
         return False
     return state == "unknown" and bool(flags & _IFF_UP)
 
 
-def _driver(reader: Reader, name: str) -> str:
+def _driver(node: NodeView, name: str) -> str:
     device = f"/sys/class/net/{name}/device"
     try:
-        return os.path.basename(os.readlink(reader.path(f"{device}/driver")))
+        return os.path.basename(os.readlink(node.path(f"{device}/driver")))
     except OSError:
-        uevent = "\n".join(reader.lines(f"{device}/uevent"))
+        uevent = "\n".join(node.lines(f"{device}/uevent"))
         match = re.search(r"^DRIVER=(\S+)", uevent, re.MULTILINE)
         return match[1] if match else ""
 
 
-def _fastest(reader: Reader, usable: Iterable[str]) -> Sourced[str | None] | None:
-    kinds = {name: interface_kind(reader, name) for name in usable}
+def _fastest(node: NodeView, usable: Iterable[str]) -> Sourced[str | None] | None:
+    kinds = {name: interface_kind(node, name) for name in usable}
     for kind in _FAST:
         names = sorted((name for name in kinds if kinds[name] == kind), key=_order)
         if names:
@@ -133,9 +133,9 @@ def _to_others(
     routes: Iterable[Route], usable: Iterable[str], resolve: Resolve, others: Iterable[str]
 ) -> Sourced[str | None] | None:
     """The interface of the longest route to another node of the job."""
-    for node in list(others)[:_NAMES]:
+    for host in list(others)[:_NAMES]:
         try:
-            address = IPv4Address(resolve(node) or "0.0.0.0")
+            address = IPv4Address(resolve(host) or "0.0.0.0")
         except ValueError:
             continue
         if address.is_loopback or address.is_unspecified:

@@ -4,42 +4,71 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .hostlist import expand_numbers
 from .model import Sourced
-from .reading import Reader
+from .node import NodeView
 
-# launcher: variables of the rank, the world size, and the first given of the local rank and of the ranks on the node
-_LAUNCHERS = {
-    "openmpi": (
+
+@dataclass(frozen=True, slots=True)
+class MPILauncher:
+    """The ``mpiexec`` of one MPI library: what it tells its ranks.
+
+    Attributes
+    ----------
+    name : str
+    rank, size : str
+        The variables of the rank and of the world size.
+    local_rank, ranks_on_node : tuple[str, ...]
+        The variables of the rank on its node and of the number of ranks there; the first that is set counts.
+    unbind : str
+        What to type so that it does not bind a rank to some of its CPUs.
+    """
+
+    name: str
+    rank: str
+    size: str
+    local_rank: tuple[str, ...]
+    ranks_on_node: tuple[str, ...]
+    unbind: str
+
+
+# The order matters: MVAPICH's launcher is a hydra, which sets PMI_RANK too.
+MPI_LAUNCHERS = (
+    MPILauncher(
+        "openmpi",
         "OMPI_COMM_WORLD_RANK",
         "OMPI_COMM_WORLD_SIZE",
         ("OMPI_COMM_WORLD_LOCAL_RANK",),
         ("OMPI_COMM_WORLD_LOCAL_SIZE",),
+        "add --bind-to none to mpiexec",
     ),
-    "mvapich": (
+    MPILauncher(
+        "mvapich",
         "MV2_COMM_WORLD_RANK",
         "MV2_COMM_WORLD_SIZE",
         ("MV2_COMM_WORLD_LOCAL_RANK",),
         ("MV2_COMM_WORLD_LOCAL_SIZE",),
+        "export MV2_ENABLE_AFFINITY=0",
     ),
-    # MPICH's and Intel's hydra; HPE's PALS sets the latter of each pair.
-    "hydra": (
+    # The hydra of MPICH and Intel MPI sets the first name of each pair, PALS of HPE the second.
+    MPILauncher(
+        "hydra",
         "PMI_RANK",
         "PMI_SIZE",
         ("MPI_LOCALRANKID", "PMI_LOCAL_RANK"),
         ("MPI_LOCALNRANKS", "PMI_LOCAL_SIZE"),
+        "add -bind-to none to mpiexec (Intel MPI: export I_MPI_PIN=off)",
     ),
-}
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Ranks:
-    """Where this process stands among the ranks.
+class LaunchedRank:
+    """This process as one of the ranks that a launcher started.
 
     Attributes
     ----------
     launcher : str
-        ``"srun"``, ``"hydra"``, ``"openmpi"``, ``"mvapich"``, ``"pmix"``, or empty where nothing launched ranks.
+        ``"srun"``, ``"hydra"``, ``"openmpi"``, ``"mvapich"``, ``"pmix"``, or empty if nothing launched ranks.
     rank, local_rank, world_size, ranks_on_node, worker_ranks_on_node : Sourced[int]
         As in `daskhpc.runtime.model.Runtime`.
     """
@@ -52,118 +81,71 @@ class Ranks:
     worker_ranks_on_node: Sourced[int]
 
 
-def read_ranks(reader: Reader, step: str | None) -> Ranks:
-    """Read the launcher's variables.
+def read_rank(node: NodeView, by_scheduler: LaunchedRank | None, own_launcher: bool) -> LaunchedRank:
+    """Read the variables of the MPI launchers.
 
     Parameters
     ----------
-    reader : Reader
+    node : NodeView
         The node.
-    step : str | None
-        The Slurm step of this process, None in a batch shell: its ``SLURM_PROCID`` is no rank.
+    by_scheduler : LaunchedRank or None
+        The rank as the scheduler's own launcher numbers it.
+    own_launcher : bool
+        Whether the scheduler has a launcher of its own, which numbers ranks without MPI.
 
     Returns
     -------
-    Ranks
-        A step's own where an MPI launcher's variables agree with them, as with ``srun --mpi=pmi2``. Where they
-        do not, the step is the one of hydra's or Open MPI's proxies, and the MPI launcher's win.
+    LaunchedRank
+
+    Notes
+    -----
+    Both may have numbered this process. If the numbers agree, as with ``srun --mpi=pmi2``, the scheduler's launcher
+    started the rank, and it tells more. If they do not, its tasks are the proxies with which mpiexec starts ranks on
+    other nodes, and mpiexec's numbers are the ranks.
     """
-    slurm = _slurm_ranks(reader) if step is not None else None
-    for launcher in _LAUNCHERS:
-        ranks = _mpi_ranks(reader, launcher)
-        if ranks is not None:
-            agree = slurm and (slurm.rank.value, slurm.world_size.value) == (ranks.rank.value, ranks.world_size.value)
-            return slurm if slurm and agree else ranks
-    if slurm is not None:
-        return slurm
-    return _pmix_rank(reader) or _alone()
+    for launcher in MPI_LAUNCHERS:
+        rank = _mpi_rank(node, launcher)
+        if rank is not None:
+            numbers = (rank.rank.value, rank.world_size.value)
+            agree = by_scheduler and (by_scheduler.rank.value, by_scheduler.world_size.value) == numbers
+            return by_scheduler if by_scheduler and agree else rank
+    return by_scheduler or (None if own_launcher else _pmix_rank(node)) or _alone()
 
 
-def _slurm_ranks(reader: Reader) -> Ranks | None:
-    """The ranks of a step of more than one task."""
-    rank = reader.integer("SLURM_PROCID")
-    for name in ("SLURM_STEP_NUM_TASKS", "SLURM_NTASKS"):
-        size = reader.integer(name, least=1)
-        if size is not None:
-            break
-    if rank is None or size is None or size < 2:
-        return None
-    if rank >= size:
-        reader.ignored("SLURM_PROCID", f"the step has {size} tasks")
-        return None
-    local = reader.integer("SLURM_LOCALID")
-    tasks = _tasks_here(reader)
-    if tasks is not None:
-        here = Sourced(len(tasks), "SLURM_GTIDS")
-        workers = Sourced(max(1, len(tasks - {0, 1})), "SLURM_GTIDS")
-    else:
-        here = _slurm_count(reader, size)
-        workers = worker_ranks(here, size)
-    return Ranks(
-        launcher="srun",
-        rank=Sourced(rank, "SLURM_PROCID"),
-        local_rank=Sourced(local or 0, "SLURM_LOCALID" if local is not None else "nobody says"),
-        world_size=Sourced(size, name),
-        ranks_on_node=here,
-        worker_ranks_on_node=workers,
-    )
-
-
-def _tasks_here(reader: Reader) -> frozenset[int] | None:
-    """The ranks of this node, by number."""
-    value = reader.variable("SLURM_GTIDS")
-    if value is None:
-        return None
-    try:
-        return frozenset(expand_numbers(value))
-    except ValueError as error:
-        reader.ignored("SLURM_GTIDS", str(error))
-        return None
-
-
-def _slurm_count(reader: Reader, size: int) -> Sourced[int]:
-    """The tasks of this node where Slurm does not number them: the most that may be."""
-    nodes = reader.integer("SLURM_STEP_NUM_NODES", least=1) or reader.integer("SLURM_NNODES", least=1)
-    if nodes is None or nodes == 1:
-        return Sourced(size, "SLURM_STEP_NUM_TASKS")
-    return Sourced(max(1, size - nodes + 1), "SLURM_STEP_NUM_TASKS, at most", exact=False)
-
-
-def _mpi_ranks(reader: Reader, launcher: str) -> Ranks | None:
-    """The ranks as an MPI launcher numbers them; None where it did not start this process."""
-    rank_name, size_name, local_names, here_names = _LAUNCHERS[launcher]
-    rank, size = reader.integer(rank_name), reader.integer(size_name, least=1)
+def _mpi_rank(node: NodeView, launcher: MPILauncher) -> LaunchedRank | None:
+    """The rank as an MPI launcher numbers it; None if it did not start this process."""
+    rank, size = node.integer(launcher.rank), node.integer(launcher.size, least=1)
     if rank is None or size is None:
         return None
     if rank >= size:
-        reader.ignored(rank_name, f"{size_name} is {size}")
+        node.ignored(launcher.rank, f"{launcher.size} is {size}")
         return None
-    local = _first(reader, local_names)
-    here = _first(reader, here_names) or Sourced(size, f"{size_name}, at most", exact=False)
-    return Ranks(
-        launcher=launcher,
-        rank=Sourced(rank, rank_name),
+    local = _first(node, launcher.local_rank)
+    on_node = _first(node, launcher.ranks_on_node) or Sourced(size, f"{launcher.size}, at most", exact=False)
+    return LaunchedRank(
+        launcher=launcher.name,
+        rank=Sourced(rank, launcher.rank),
         local_rank=local or Sourced(0, "nobody says"),
-        world_size=Sourced(size, size_name),
-        ranks_on_node=Sourced(max(1, here.value), here.source, here.exact),
-        worker_ranks_on_node=worker_ranks(here, size),
+        world_size=Sourced(size, launcher.size),
+        ranks_on_node=Sourced(max(1, on_node.value), on_node.source, on_node.exact),
+        worker_ranks_on_node=worker_ranks(on_node, size),
     )
 
 
-def _first(reader: Reader, names: tuple[str, ...]) -> Sourced[int] | None:
+def _first(node: NodeView, names: tuple[str, ...]) -> Sourced[int] | None:
     for name in names:
-        value = reader.integer(name)
+        value = node.integer(name)
         if value is not None:
             return Sourced(value, name)
     return None
 
 
-def worker_ranks(here: Sourced[int], size: int) -> Sourced[int]:
+def worker_ranks(on_node: Sourced[int], size: int) -> Sourced[int]:
     """The worker ranks of a node of which only the number of ranks is known.
 
     Parameters
     ----------
-    here : Sourced[int]
+    on_node : Sourced[int]
         Ranks on the node.
     size : int
         Ranks in all.
@@ -174,20 +156,20 @@ def worker_ranks(here: Sourced[int], size: int) -> Sourced[int]:
         Exact on a single node; else all ranks of the node, which is at most two too many: too little is then
         taken, never too much.
     """
-    source = here.source.removesuffix(", at most")
-    if here.value < size:
-        return Sourced(max(1, here.value), f"{source}, at most")
+    source = on_node.source.removesuffix(", at most")
+    if on_node.value < size:
+        return Sourced(max(1, on_node.value), f"{source}, at most")
     if size < 3:
         return Sourced(1, source)
     return Sourced(size - 2, f"{source} less scheduler and client")
 
 
-def _pmix_rank(reader: Reader) -> Ranks | None:
-    """The rank where a PMIx launcher gives nothing else: PMIx tells the size to MPI alone."""
-    rank = reader.integer("PMIX_RANK")
-    if rank is None or reader.variable("SLURM_JOB_ID"):
+def _pmix_rank(node: NodeView) -> LaunchedRank | None:
+    """The rank if a PMIx launcher gives nothing else: PMIx tells the size to MPI alone."""
+    rank = node.integer("PMIX_RANK")
+    if rank is None:
         return None
-    return Ranks(
+    return LaunchedRank(
         launcher="pmix",
         rank=Sourced(rank, "PMIX_RANK"),
         local_rank=Sourced(0, "nobody says"),
@@ -197,7 +179,7 @@ def _pmix_rank(reader: Reader) -> Ranks | None:
     )
 
 
-def _alone() -> Ranks:
+def _alone() -> LaunchedRank:
     source = "no launcher"
     one, zero = Sourced(1, source), Sourced(0, source)
-    return Ranks("", zero, zero, one, one, one)
+    return LaunchedRank("", zero, zero, one, one, one)

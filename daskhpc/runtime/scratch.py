@@ -6,15 +6,22 @@ import os
 import re
 
 from .model import Sourced
-from .reading import Reader
+from .node import NodeView
 
 _SHARED = ("nfs", "lustre", "gpfs", "beegfs", "ceph", "panfs", "cifs", "smb")
 _MEMORY = ("tmpfs", "ramfs")
 _INSTEAD = "set local_directory (or DASK_DASKHPC__LOCAL_DIRECTORY) to a directory on a local disk"
 
 
-def read_scratch(reader: Reader) -> Sourced[str]:
-    """The first of ``SLURM_TMPDIR``, ``TMPDIR`` and /tmp that is a writable directory.
+def read_scratch(node: NodeView, variables: tuple[str, ...] = ()) -> Sourced[str]:
+    """The first of the scheduler's directories, ``TMPDIR`` and /tmp that is a writable directory.
+
+    Parameters
+    ----------
+    node : NodeView
+        The node.
+    variables : tuple[str, ...]
+        The variables with which the scheduler names a directory of the job.
 
     Returns
     -------
@@ -22,51 +29,49 @@ def read_scratch(reader: Reader) -> Sourced[str]:
         With a warning where it lies on a network file system or in memory.
     """
     found = None
-    for name in ("SLURM_TMPDIR", "TMPDIR"):
-        value = reader.variable(name)
+    for name in (*variables, "TMPDIR"):
+        value = node.variable(name)
         if value is None:
             continue
-        if found is None and value.startswith("/") and _writable(reader, value):
+        if found is None and value.startswith("/") and _writable(node, value):
             found = Sourced(value, name)
         elif found is None:
-            reader.ignored(name, "not a writable directory")
-    if found is None and _writable(reader, "/tmp"):
+            node.ignored(name, "not a writable directory")
+    if found is None and _writable(node, "/tmp"):
         found = Sourced("/tmp", "/tmp")
     if found is None:
-        reader.warn(f"no writable scratch directory, not even /tmp: {_INSTEAD}")
+        node.warn(f"no writable scratch directory, not even /tmp: {_INSTEAD}")
         return Sourced("/tmp", "nothing else")
-    _warn_of_file_system(reader, found)
+    _warn_of_file_system(node, found)
     return found
 
 
-def _writable(reader: Reader, directory: str) -> bool:
+def _writable(node: NodeView, directory: str) -> bool:
     try:
-        path = reader.path(directory)
+        path = node.path(directory)
         return path.is_dir() and os.access(path, os.W_OK | os.X_OK)
     except (OSError, ValueError):
         return False
 
 
-def _warn_of_file_system(reader: Reader, scratch: Sourced[str]) -> None:
-    kind = file_system(reader, scratch.value)
+def _warn_of_file_system(node: NodeView, scratch: Sourced[str]) -> None:
+    kind = file_system(node, scratch.value)
     # FUSE file systems are written fuse.NAME.
     name = kind.removeprefix("fuse.").lower()
     if name.startswith(_SHARED):
-        reader.warn(
-            f"scratch {scratch.value} ({scratch.source}) is on {kind}, shared between nodes and slow: {_INSTEAD}"
-        )
+        node.warn(f"scratch {scratch.value} ({scratch.source}) is on {kind}, shared between nodes and slow: {_INSTEAD}")
     elif name in _MEMORY:
-        reader.warn(
+        node.warn(
             f"scratch {scratch.value} ({scratch.source}) is {kind}, which is memory: data spilled there saves none; "
             f"{_INSTEAD}"
         )
 
 
-def file_system(reader: Reader, directory: str) -> str:
+def file_system(node: NodeView, directory: str) -> str:
     """The type of the file system that holds a directory; empty where /proc/self/mounts does not say."""
-    path = _real(reader, directory)
+    path = _real(node, directory)
     best, kind = "", ""
-    for line in reader.lines("/proc/self/mounts"):
+    for line in node.lines("/proc/self/mounts"):
         fields = line.split()
         if len(fields) < 3:
             continue
@@ -78,9 +83,9 @@ def file_system(reader: Reader, directory: str) -> str:
     return kind
 
 
-def _real(reader: Reader, directory: str) -> str:
+def _real(node: NodeView, directory: str) -> str:
     """The directory with symbolic links followed, as seen from the root."""
-    real, top = os.path.realpath(reader.path(directory)), os.path.realpath(reader.root)
+    real, top = os.path.realpath(node.path(directory)), os.path.realpath(node.root)
     if top == "/":
         return real
     return real.removeprefix(top) or "/" if (real + "/").startswith(top + "/") else directory

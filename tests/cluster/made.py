@@ -38,6 +38,8 @@ def runtime(host: str = "n1", given: Grant | None = None, **changes: Any) -> Run
         "mpi_rank": Sourced(None, "MPI is not started"),
         "mpi_size": Sourced(None, "MPI is not started"),
         "nodes": Sourced(("n1", "n2"), "SLURM_JOB_NODELIST"),
+        "tasks": Sourced(2, "SLURM_NTASKS"),
+        "submit_host": Sourced(None, "SLURM_SUBMIT_HOST"),
         "grant": given,
         "cpus": Sourced(given.node_cpus.value, given.node_cpus.source),
         "memory": Sourced(given.node_memory.value, given.node_memory.source),
@@ -45,7 +47,6 @@ def runtime(host: str = "n1", given: Grant | None = None, **changes: Any) -> Run
         "interface": Sourced("ib0", "InfiniBand"),
         "interfaces": ("ib0", "eth0", "lo"),
         "scratch": Sourced("/local/12", "SLURM_TMPDIR"),
-        "gpus": Sourced((), "none granted"),
         "warnings": (),
     }
     for name, value in changes.items():

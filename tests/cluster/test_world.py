@@ -15,7 +15,8 @@ from made import runtime
 from daskhpc.cluster.world import World, agree, joint_error, mismatch
 from daskhpc.errors import DaskhpcError, SettingsError, StartError
 from daskhpc.runtime import MPILibrary
-from daskhpc.runtime.ask import offered_mpi_types, parse_mpi_list, srun_mpi
+from daskhpc.runtime.commands import offered_mpi_types
+from daskhpc.runtime.mpi import parse_mpi_list, srun_mpi
 
 SLURM_22 = (
     "MPI plugin types are...\n\tnone\n\tpmi2\n\tpmix\n\tcray_shasta\nspecific pmix plugin versions available: pmix_v4\n"

@@ -23,7 +23,7 @@ from daskhpc.parallel.segment import Segment, layout_of, pieces
 from daskhpc.parallel.store import Ticket, admit, kept, load
 from daskhpc.parallel.task import Order, run_task
 from daskhpc.runtime import spare_memory
-from daskhpc.runtime.reading import Reader
+from daskhpc.runtime.node import NodeView
 
 
 @pytest.fixture
@@ -345,7 +345,7 @@ def tree(tmp_path: Path) -> Tree:
 
 
 def spare(tree: Tree) -> int:
-    return spare_memory(Reader({}, tree.root))
+    return spare_memory(NodeView({}, tree.root))
 
 
 def available(tree: Tree, size: int) -> Tree:

@@ -22,6 +22,7 @@ def slurm_batch(**more: str) -> dict[str, str]:
         "SLURM_JOB_CPUS_PER_NODE": "8(x3)",
         "SLURM_TASKS_PER_NODE": "2(x2),1",
         "SLURMD_NODENAME": "n1",
+        "SLURM_SUBMIT_HOST": "login",
         **more,
     }
 
@@ -74,6 +75,7 @@ def pbspro(**more: str) -> dict[str, str]:
     return {
         "PBS_JOBID": "77.server",
         "PBS_JOBNAME": "search",
+        "PBS_O_HOST": "login",
         "PBS_NODEFILE": "/var/spool/pbs/aux/77.server",
         "PBS_NODENUM": "0",
         "PBS_TASKNUM": "1",
@@ -92,6 +94,7 @@ def torque(**more: str) -> dict[str, str]:
     return {
         "PBS_JOBID": "78.server",
         "PBS_VERSION": "TORQUE-6.1.2",
+        "PBS_O_HOST": "login",
         "PBS_NODEFILE": "/var/spool/torque/aux/78.server",
         "PBS_NUM_NODES": "2",
         "PBS_NUM_PPN": "4",

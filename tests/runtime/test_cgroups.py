@@ -6,7 +6,7 @@ import pytest
 
 from daskhpc.runtime import Sourced
 from daskhpc.runtime.cgroups import cpu_quota, cpuset, memory_limit
-from daskhpc.runtime.reading import Reader
+from daskhpc.runtime.node import NodeView
 
 from .tree import GIB
 
@@ -17,7 +17,7 @@ V1 = "cgroup memory.limit_in_bytes"
 
 
 def reader(tree):
-    return Reader({}, tree.root)
+    return NodeView({}, tree.root)
 
 
 def v1_limits(job, step, task):

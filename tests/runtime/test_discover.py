@@ -62,6 +62,8 @@ def test_slurm(tree, version, limit, release):
         mpi_rank=Sourced(None, "MPI is not started"),
         mpi_size=Sourced(None, "MPI is not started"),
         nodes=Sourced(("n1", "n2", "n3"), "SLURM_JOB_NODELIST"),
+        tasks=Sourced(None, "nobody says: SLURM_NTASKS is the step's"),
+        submit_host=Sourced("login", "SLURM_SUBMIT_HOST"),
         grant=runtime.grant,
         cpus=cpus,
         memory=Sourced(int(16 * GIB * 0.9), f"{limit}, 10% headroom"),
@@ -69,7 +71,6 @@ def test_slurm(tree, version, limit, release):
         interface=Sourced("ib0", "InfiniBand"),
         interfaces=("ib0", "eth0", "lo"),
         scratch=Sourced("/local/12", "SLURM_TMPDIR"),
-        gpus=Sourced((), "none granted"),
         warnings=(),
     )
     assert runtime.grant.node_cpus == Sourced(8, "SLURM_CPUS_ON_NODE")

@@ -5,15 +5,17 @@ from __future__ import annotations
 import pytest
 
 from daskhpc.runtime import Sourced
-from daskhpc.runtime.reading import Reader
+from daskhpc.runtime.node import NodeView
 from daskhpc.runtime.scratch import file_system
+
+from .environments import slurm_batch
 
 SET = "set local_directory (or DASK_DASKHPC__LOCAL_DIRECTORY) to a directory on a local disk"
 
 
 def test_slurm_tmpdir_first(tree):
     tree.folder("/local/job").folder("/other")
-    runtime = tree.discover({"SLURM_TMPDIR": "/local/job", "TMPDIR": "/other"})
+    runtime = tree.discover(slurm_batch(SLURM_TMPDIR="/local/job", **{"TMPDIR": "/other"}))
     assert (runtime.scratch, runtime.warnings) == (Sourced("/local/job", "SLURM_TMPDIR"), ())
 
 
@@ -72,7 +74,7 @@ def test_local(tree, kind):
 def test_file_system(tree, directory, kind):
     tree.mount("/tmp", "xfs").mount(r"/my\040disk", "lustre").mount("/auto", "autofs").mount("/auto", "nfs4")
     tree.mount("/deep/er", "zfs").mount("/deep", "tmpfs")
-    assert file_system(Reader({}, tree.root), directory) == kind
+    assert file_system(NodeView({}, tree.root), directory) == kind
 
 
 def test_symbolic_link(tree):

@@ -31,7 +31,7 @@ from sklearn.datasets import load_iris
 from sklearn.naive_bayes import GaussianNB
 
 import daskhpc
-from daskhpc.runtime.ask import with_end_time
+from daskhpc.runtime.commands import with_end_time
 
 
 class Slow(GaussianNB):

@@ -1,4 +1,4 @@
-"""Reads environment variables and files of one node, and remembers what was unreadable."""
+"""The variables and files of one node as one process sees them, and what of them could not be used."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _UNITS = {"K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 
 
 @dataclass(frozen=True, slots=True)
-class Reader:
+class NodeView:
     """One process's view of its node: variables, files, and the warnings met while reading them.
 
     Attributes
@@ -34,6 +34,11 @@ class Reader:
     root: Path
     warnings: list[str] = field(default_factory=list)
 
+    @classmethod
+    def here(cls) -> NodeView:
+        """The node that this process runs on."""
+        return cls(os.environ, Path("/"))
+
     @property
     def real(self) -> bool:
         """Whether this is the machine itself rather than a tree that looks like one."""
@@ -47,6 +52,11 @@ class Reader:
     def ignored(self, name: str, why: str) -> None:
         """Remember that a variable's value was not used."""
         self.warn(f"{name}={self.env.get(name, '')!r} ignored: {why}")
+
+    def hostname(self) -> str | None:
+        """The name that the kernel has for this node."""
+        name = self.text("/proc/sys/kernel/hostname")
+        return name or (os.uname().nodename if self.real else None)
 
     def path(self, absolute: str) -> Path:
         """Where the absolute path `absolute` lies under the root."""

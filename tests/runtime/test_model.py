@@ -1,4 +1,4 @@
-"""Sharing a node's grant among its worker ranks."""
+"""Values with their sources, and the share of a worker rank in what its node was granted."""
 
 from __future__ import annotations
 

@@ -1,0 +1,64 @@
+"""Runs programs to learn what no variable and no file tells: the MPI library, srun's MPI types, the end of a job."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from .model import Runtime
+from .mpi import MPILibrary, parse_library_version, parse_mpi_list
+from .schedulers import scheduler_named
+
+_SECONDS = 20.0
+_LIBRARY = "import mpi4py; mpi4py.rc.initialize = False; from mpi4py import MPI; print(MPI.Get_library_version())"
+
+
+def _output(argv: Sequence[str]) -> str | None:
+    """Standard output and error of a command, None if it fails or is missing."""
+    if shutil.which(argv[0]) is None:
+        return None
+    try:
+        done = subprocess.run(
+            argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_SECONDS, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout + done.stderr
+
+
+def installed_library() -> MPILibrary | None:
+    """The MPI library that mpi4py finds, asked in a process of its own; None if there is none."""
+    printed = _output([sys.executable, "-c", _LIBRARY])
+    return parse_library_version(printed) if printed else None
+
+
+def launcher_library(mpiexec: str) -> str | None:
+    """The name of the MPI library that an ``mpiexec`` belongs to, None if it does not say."""
+    printed = _output([mpiexec, "--version"]) or ""
+    for name, pattern in (
+        ("Open MPI", r"Open ?MPI|OpenRTE|PRRTE|prte"),
+        ("Intel MPI", r"Intel\(R\) MPI"),
+        ("MPICH", r"HYDRA|MPICH"),
+    ):
+        if re.search(pattern, printed, re.IGNORECASE):
+            return name
+    return None
+
+
+def offered_mpi_types() -> tuple[str, ...]:
+    """What ``srun --mpi=list`` offers; empty if there is no srun."""
+    return parse_mpi_list(_output(["srun", "--mpi=list"]) or "")
+
+
+def with_end_time(runtime: Runtime) -> Runtime:
+    """`runtime` with the end of its job as the scheduler's own command prints it, if no variable tells it."""
+    scheduler, job = scheduler_named(runtime.scheduler.value), runtime.job.value
+    if runtime.end_time.value is not None or job is None or not scheduler.end_command(job):
+        return runtime
+    end = scheduler.parse_end(_output(scheduler.end_command(job)) or "", time.time())
+    return runtime if end is None else replace(runtime, end_time=end)
