@@ -22,7 +22,8 @@ ROOT = Path(daskhpc.__file__).parent
 MODULE_LINES, FUNCTION_LINES = 400, 60
 
 BOTTOM = frozenset({"errors", "config", "text", "atomic", "compat"})
-BELOW = BOTTOM | {"clients", "runtime", "launch", "journal", "chunk_size", "files", "gather", "mixed", "sweep_table"}
+BELOW = BOTTOM | {"clients", "runtime", "launch", "journal", "files", "gather", "mixed", "sweep_table"}
+BELOW |= {"chunk_size", "windowed_array"}
 COLLECTIONS = ("arrays", "frames", "bags", "cubes", "explaining", "computing", "postfit")
 LAYER_3 = ("parallel", "search", *COLLECTIONS, "ddp", "report", "plots")
 EVERYTHING = frozenset({*BELOW, "cluster", "cli", *LAYER_3})
@@ -39,6 +40,7 @@ MAY: dict[str, frozenset[str]] = {
     "launch": BOTTOM,
     "journal": frozenset({"errors", "text", "atomic", "compat"}),
     "chunk_size": BOTTOM | {"runtime", "clients"},
+    "windowed_array": frozenset(),
     "files": BOTTOM,
     "gather": BOTTOM | {"mixed", "runtime", "clients"},
     "mixed": frozenset(),
@@ -381,8 +383,6 @@ FOREIGN: dict[str, set[str]] = {
     "cluster.timelimit": {"_SHUTTING_DOWN", "_run"},
     "cluster.workers": {"multiprocessing.spawn.get_preparation_data"},
     "computing.places": {"_run_on_scheduler"},
-    "cubes.opening": {"xarray.core.indexing"},
-    "cubes.stack": {"xarray.core.indexing"},
     "explaining.describe": {"_meta"},
     "explaining.explained": {"_name"},
     "explaining.frames": {

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..errors import InputFileError
 from ..files import without_locks
-from .window import Window, WindowedArray
+from ..windowed_array import StackedArray, Window, WindowedArray, contiguous
 
 HDF5 = (".h5", ".hdf5")
 INFO = "info"
@@ -84,8 +84,9 @@ class HDF5Dataset(WindowedArray):
         self.version = status.st_mtime_ns, status.st_size
 
     def read(self, window: Window) -> Any:
+        whole, steps = contiguous(window)
         with opened_hdf5(self.path) as file:
-            return file[self.name][window]
+            return file[self.name][whole][steps]
 
 
 class HDF5Target:
@@ -142,7 +143,7 @@ def _datasets(file: Any) -> list[str]:
     return names
 
 
-class NpyStack(WindowedArray):
+class NpyStack(StackedArray):
     """The arrays of a folder's npy files, one after the other; each read maps the files that it needs.
 
     Parameters
@@ -154,9 +155,8 @@ class NpyStack(WindowedArray):
     def __init__(self, folder: Path) -> None:
         try:
             info = _InfoUnpickler(io.BytesIO((folder / INFO).read_bytes())).load()
-            chunks, self.axis, dtype = info["chunks"], info["axis"], info["dtype"]
-            self.sizes = tuple(map(int, chunks[self.axis]))
-            shape = tuple(sum(sizes) for sizes in chunks)
+            lengths = info["chunks"][info["axis"]]
+            super().__init__([sum(sizes) for sizes in info["chunks"]], info["dtype"], info["axis"], lengths)
         except Exception as error:  # a broken pickle raises nearly anything
             raise InputFileError(
                 f"{folder} is no npy stack.",
@@ -164,34 +164,19 @@ class NpyStack(WindowedArray):
                 "a folder made by save_array",
             ) from None
         self.folder = str(folder)
-        super().__init__(shape, dtype)
-        missing = [f"{i}.npy" for i in range(len(self.sizes)) if not (folder / f"{i}.npy").is_file()]
+        missing = [f"{i}.npy" for i in range(len(lengths)) if not (folder / f"{i}.npy").is_file()]
         if missing:
-            raise InputFileError(
-                f"{folder} lacks {len(missing)} of its {len(self.sizes)} files.", ", ".join(missing[:5])
-            )
+            raise InputFileError(f"{folder} lacks {len(missing)} of its {len(lengths)} files.", ", ".join(missing[:5]))
         status = (folder / INFO).stat()
         self.version = status.st_mtime_ns, status.st_size
+        # The shape of a file's array, if all files but the last have the same; chunks are multiples of it.
+        same = len(set(lengths[:-1])) <= 1
+        self.blocks = (
+            tuple(max(1, lengths[0]) if axis == self.axis else 1 for axis in range(self.ndim)) if same else None
+        )
 
-    @property
-    def blocks(self) -> tuple[int, ...] | None:
-        """The shape of a file's array, if all files but the last have the same."""
-        if len(set(self.sizes[:-1])) > 1 or not self.sizes:
-            return None
-        return tuple(1 if axis != self.axis else max(1, self.sizes[0]) for axis in range(self.ndim))
-
-    def read(self, window: Window) -> Any:
-        out = np.empty([part.stop - part.start for part in window], self.dtype)
-        wanted, start = window[self.axis], 0
-        for i, size in enumerate(self.sizes):
-            first, last = max(wanted.start, start), min(wanted.stop, start + size)
-            if first < last:
-                part = np.load(Path(self.folder, f"{i}.npy"), mmap_mode="r")
-                source = (*window[: self.axis], slice(first - start, last - start), *window[self.axis + 1 :])
-                target = slice(first - wanted.start, last - wanted.start)
-                out[(slice(None),) * self.axis + (target,)] = part[source]
-            start += size
-        return out
+    def read_piece(self, piece: int, window: Window) -> Any:
+        return np.load(Path(self.folder, f"{piece}.npy"), mmap_mode="r")[window]
 
 
 class _InfoUnpickler(pickle.Unpickler):

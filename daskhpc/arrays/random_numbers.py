@@ -10,8 +10,8 @@ import dask.array as da
 import numpy as np
 
 from ..errors import SettingsError
+from ..windowed_array import Window, WindowedArray, contiguous
 from .chunks import auto_chunks, cut
-from .window import Window, WindowedArray
 
 TILE = 2**17
 """Elements of a tile. A part of the promise: another size would change all numbers."""
@@ -108,6 +108,10 @@ class Tiles(WindowedArray):
         _check(distribution, parameters)
 
     def read(self, window: Window) -> Any:
+        whole, steps = contiguous(window)
+        return self._filled(whole)[steps]
+
+    def _filled(self, window: Window) -> Any:
         out = np.empty([part.stop - part.start for part in window], self.dtype)
         if not out.size:
             return out

@@ -6,7 +6,7 @@ NetCDF, HDF5 and Zarr come with ``pip install 'daskhpc[files]'``.
 from __future__ import annotations
 
 from .climate import anomalies, climatology
-from .examples import make_air_temperature
+from .example_files import make_air_temperature
 from .opening import open_dataset
 
 __all__ = ["anomalies", "climatology", "make_air_temperature", "open_dataset"]

@@ -36,17 +36,29 @@ def climatology(data: Any, freq: str = "month", *, along: str = "time") -> Any:
     Returns
     -------
     xarray.Dataset or xarray.DataArray
-        With `freq` in the place of `along`. Lazy where the data is.
+        With `freq` in the place of `along`: 12 months, 366 days of the year or 4 seasons, or as many of them as there
+        are in the data. Lazy if the data is.
 
     Raises
     ------
     SettingsError
-        For another `freq`, or data without times.
+        If `freq` is none of these, or the data has no times.
 
     Notes
     -----
     As ``data.groupby("time.month").mean()``, by sums and counts of each chunk that are then added up: each chunk is
     read once, none is moved or cut by months. Sums are of double precision; the result has the type of xarray's.
+
+    Why not xarray's own: by flox it takes 1.4 to 2.9 times as long, with as many tasks or twice as many; without flox,
+    2 to 150 times as many tasks.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> times = np.arange("2001-01", "2003-01", dtype="datetime64[M]").astype("datetime64[ns]")
+    >>> rain = xr.DataArray(np.arange(24.0), {"time": times}, ("time",)).chunk(time=6)
+    >>> climatology(rain).sel(month=1).compute().item()
+    6.0
     """
     return _each(data, lambda array: _mean(array, freq, along), freq, along)
 
@@ -65,10 +77,28 @@ def anomalies(data: Any, freq: str = "month", *, climatology: Any = None, along:
     along : str
         The dimension of time.
 
+    Returns
+    -------
+    xarray.Dataset or xarray.DataArray
+        Of the data's dimensions and chunks. Lazy if the data is.
+
     Raises
     ------
     SettingsError
-        For another `freq`, data without times, or a month that the climatology lacks.
+        If `freq` is none of these, the data has no times, or the climatology lacks a month.
+
+    Notes
+    -----
+    Means are subtracted from each chunk as it is. ``data.groupby("time.month") - means`` of xarray cuts and moves the
+    chunks by months instead.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> times = np.arange("2001-01", "2003-01", dtype="datetime64[M]").astype("datetime64[ns]")
+    >>> rain = xr.DataArray(np.arange(24.0), {"time": times}, ("time",)).chunk(time=6)
+    >>> anomalies(rain).compute().values[[0, 12]]
+    array([-6.,  6.])
     """
 
     def departed(array: xr.DataArray) -> xr.DataArray:

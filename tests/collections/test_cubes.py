@@ -13,8 +13,8 @@ from distributed import Client
 
 from daskhpc import cubes
 from daskhpc.cubes import engines
-from daskhpc.cubes.examples import air_temperature
-from daskhpc.cubes.plan import pack, plan
+from daskhpc.cubes.chunks import dataset_chunks, pack
+from daskhpc.cubes.example_files import air_temperature
 from daskhpc.errors import InputFileError, SettingsError
 
 Change = Callable[[xr.Dataset], xr.Dataset]
@@ -261,9 +261,9 @@ def test_chunks_are_those_of_the_files_unless_given(tmp_path: Path, client: Clie
         ({}, [0, 3, 0, 3], 10**6, (6,), (20,), (30,)),
     ],
 )
-def test_the_plan(blocks: Any, lengths: list[int], most: int, time: Any, lat: Any, lon: Any) -> None:
+def test_the_chunks_of_a_dataset(blocks: Any, lengths: list[int], most: int, time: Any, lat: Any, lon: Any) -> None:
     sizes = {"time": sum(lengths), "lat": 20, "lon": 30}
-    assert plan(sizes, blocks, "time", lengths, most, {}) == {"time": time, "lat": lat, "lon": lon}
+    assert dataset_chunks(sizes, blocks, "time", lengths, most, {}) == {"time": time, "lat": lat, "lon": lon}
 
 
 def test_packing_never_cuts_across_files() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,6 +12,7 @@ import dask
 import numpy as np
 import xarray as xr
 
+from ..atomic import replacing
 from ..errors import InputFileError, SettingsError
 from .engines import READING
 
@@ -45,7 +45,7 @@ def make_air_temperature(
     hours : int
         Hours between two times.
     seed : int
-        Another one gives another weather.
+        Other seeds give other weather.
     client : distributed.Client, optional
         The cluster; the current client by default.
 
@@ -54,11 +54,24 @@ def make_air_temperature(
     list of Path
         The files in order, ``air-2000-01.nc`` and so on.
 
+    Raises
+    ------
+    SettingsError
+        If there can be no such files.
+    InputFileError
+        If no package that writes NetCDF is installed.
+
     Notes
     -----
     ``air(time, lat, lon)`` in K, float32: a mean that falls towards the poles, seasons that are opposite in the two
     hemispheres, a warm afternoon, 0.02 K of warming per year, and noise of 2 K. The same arguments give the same
     values on any cluster. A file has its name only when it is complete.
+
+    Examples
+    --------
+    >>> paths = make_air_temperature("weather", years=[2000], files_per_year=4, resolution=30)
+    >>> [path.name for path in paths]
+    ['air-2000-01.nc', 'air-2000-02.nc', 'air-2000-03.nc', 'air-2000-04.nc']
     """
     if not 1 <= files_per_year <= 365 or hours < 1 or 24 % hours or resolution <= 0:
         raise SettingsError(
@@ -92,16 +105,14 @@ def _parts(folder: Path, year: int, files: int) -> list[tuple[Path, Any]]:
 def _write_all(parts: list[tuple[Path, Any]], resolution: float, hours: int, seed: int, engine: str) -> None:
     for path, days in parts:
         dataset = air_temperature(days, resolution, hours, seed)
-        partial = path.with_name(f".{path.name}.partial-{secrets.token_hex(4)}")
         chunks = (min(31, dataset.sizes["time"]), dataset.sizes["lat"], dataset.sizes["lon"])
         encoding = {
             "air": {"zlib": True, "complevel": 1, "shuffle": True, "chunksizes": chunks},
             "time": {"units": f"hours since {days[0]}", "dtype": "int32"},
         }
         # Within a task xarray would ask the cluster for a lock for every file; this process is the only writer.
-        with READING, dask.config.set(scheduler="synchronous"):
-            dataset.to_netcdf(partial, engine=engine, encoding=encoding, unlimited_dims=["time"])
-        partial.rename(path)
+        with replacing(path) as draft, READING, dask.config.set(scheduler="synchronous"):
+            dataset.to_netcdf(draft, engine=engine, encoding=encoding, unlimited_dims=["time"])
 
 
 def air_temperature(days: Any, resolution: float, hours: int, seed: int) -> xr.Dataset:

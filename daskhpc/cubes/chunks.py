@@ -11,7 +11,7 @@ from dask.array.core import normalize_chunks
 from ..chunk_size import even_chunks
 
 
-def plan(
+def dataset_chunks(
     sizes: Mapping[Hashable, int],
     blocks: Mapping[Hashable, int],
     along: Hashable,
@@ -19,7 +19,7 @@ def plan(
     most: int,
     given: Mapping[Hashable, Any],
 ) -> dict[Hashable, tuple[int, ...]]:
-    """Chunk sizes per dimension.
+    """Chunk sizes of a dataset in files: maps stay whole if they fit, and chunks end where files do.
 
     Parameters
     ----------
@@ -35,6 +35,18 @@ def plan(
         Elements of a chunk.
     given : mapping
         Chunks that the user wants for some dimensions, as Dask takes them.
+
+    Returns
+    -------
+    dict
+        For each dimension of `sizes` the sizes of the chunks along it.
+
+    Examples
+    --------
+    Three files of ten days, and room for 15 maps: a chunk takes no part of the next file.
+
+    >>> dataset_chunks({"time": 30, "lat": 2, "lon": 3}, {}, "time", [10, 10, 10], 15 * 6, {})
+    {'time': (10, 10, 10), 'lat': (2,), 'lon': (3,)}
     """
     fixed = {dim: normalize_chunks((given[dim],), (sizes[dim],))[0] for dim in sizes if dim in given}
     block = {dim: max(1, min(n, blocks.get(dim, 1), max(lengths) if dim == along else n)) for dim, n in sizes.items()}
