@@ -15,16 +15,17 @@ from typing import Any, NoReturn
 import click
 
 from ..config import Settings
-from ..errors import EXIT_FAILED, DaskhpcError, LaunchError
+from ..errors import LaunchError
 from ..launch import STDIN, Allocation, Command, mpiexec_line, replace_process, srun_line
 from ..runtime import Runtime, discover
 from ..runtime.commands import installed_library, launcher_library, offered_mpi_types
 from ..runtime.mpi import srun_mpi
 from ..runtime.schedulers import scheduler_named
+from .errors import exit_on_error
 
 _AS_RANK = "--as-rank"
-_LAUNCHING = ("workers", "mpi")
-_KEEPING = ("checkpoint", "retry_failed")
+_LAUNCH_OPTIONS = ("workers", "mpi")
+_CHECKPOINT_OPTIONS = ("checkpoint", "retry_failed")
 _INSIDE = "DASKHPC_INSIDE_RUN"
 
 
@@ -59,14 +60,14 @@ def run(script: str, args: tuple[str, ...], module: bool, dry_run: bool, as_rank
     The script runs once, on the client's rank, unmodified, with a Dask client as the default one; sys.argv, the exit
     code and all else are what plain python gives. Without MPI it runs with a LocalCluster.
     """
-    try:
+    with exit_on_error():
         settings = Settings.resolve(options)
         _check(script, module)
-        given = [_option(k, v) for k, v in options.items() if v is not None and k not in _LAUNCHING]
-        target = ["-m", script] if module else [script]
-        own = [*given, *(["--module"] if module else [])]
+        for_ranks = [_option(k, v) for k, v in options.items() if v is not None and k not in _LAUNCH_OPTIONS]
+        if module:
+            for_ranks.append("--module")
         # -P: a file in the working directory does not stand in for a module of daskhpc's or Dask's.
-        program = (sys.executable, "-P", "-m", "daskhpc", "run", _AS_RANK, *own, "--", script, *args)
+        program = (sys.executable, "-P", "-m", "daskhpc", "run", _AS_RANK, *for_ranks, "--", script, *args)
         runtime = discover()
         is_rank = as_rank or runtime.world_size.value > 1
         command = None if is_rank else launch_command(runtime, settings, program)
@@ -74,12 +75,10 @@ def run(script: str, args: tuple[str, ...], module: bool, dry_run: bool, as_rank
             _launch(command, dry_run)
         elif dry_run:
             how = "a rank of those that were launched" if is_rank else "a LocalCluster in this process"
+            target = ["-m", script] if module else [script]
             click.echo(f"({how}) {shlex.join([sys.executable, *target, *args])}")
             return
-    except DaskhpcError as error:
-        click.echo(f"daskhpc: {error}", err=True)
-        raise SystemExit(EXIT_FAILED) from None
-    _run_here(script, args, module, is_rank, options)
+    _run_program(script, args, module, is_rank, options)
 
 
 def _option(name: str, value: Any) -> str:
@@ -101,18 +100,18 @@ def _check(script: str, module: bool) -> None:
 
 
 def launch_command(runtime: Runtime, settings: Settings, program: Sequence[str]) -> Command | None:
-    """What starts the ranks here, None where there is no MPI to start them with."""
+    """The command that starts the ranks; None if there is no MPI to start them with."""
     library = installed_library()
     if scheduler_named(runtime.scheduler.value).launcher == "srun" and shutil.which("srun"):
         mpi = settings.mpi or _srun_mpi(library, settings.bootstrap)
         survive = settings.bootstrap == "slurm"
         return srun_line(allocation_of(runtime), program, settings.workers, mpi, survive)
     if library is None:
-        _say_local("mpi4py finds no MPI library; pip install mpich brings one")
+        _warn_local("mpi4py finds no MPI library; pip install mpich brings one")
         return None
     mpiexec = settings.mpiexec or find_mpiexec(library.name)
     if mpiexec is None:
-        _say_local(f"no mpiexec of {library.name} is on the path")
+        _warn_local(f"no mpiexec of {library.name} is on the path")
         return None
     nodes = runtime.nodes.value if runtime.job.value is not None else ()
     workers = settings.workers or (len(nodes) if nodes else _local_workers(runtime))
@@ -130,7 +129,7 @@ def allocation_of(runtime: Runtime) -> Allocation:
 
 
 def _srun_mpi(library: Any, bootstrap: str) -> str:
-    """What srun is to offer the ranks: nothing, where they meet without MPI."""
+    """The ``--mpi`` type for srun: "none" if the ranks meet without MPI."""
     if bootstrap == "slurm":
         return "none"
     offered = offered_mpi_types()
@@ -148,17 +147,17 @@ def _srun_mpi(library: Any, bootstrap: str) -> str:
 
 def find_mpiexec(library: str) -> str | None:
     """The mpiexec that belongs to an MPI library: beside this Python first, then on the path."""
-    places = [str(Path(sys.executable).parent), *os.environ.get("PATH", "").split(os.pathsep)]
+    folders = [str(Path(sys.executable).parent), *os.environ.get("PATH", "").split(os.pathsep)]
     for name in ("mpiexec", "mpirun", "mpiexec.hydra"):
-        for place in dict.fromkeys(places):
-            found = shutil.which(name, path=place)
-            if found and _same(launcher_library(found), library):
-                return found
+        for folder in dict.fromkeys(folders):
+            path = shutil.which(name, path=folder)
+            if path and _belongs(launcher_library(path), library):
+                return path
     return None
 
 
-def _same(launcher: str | None, library: str) -> bool:
-    """MVAPICH's and Cray MPICH's launcher is MPICH's."""
+def _belongs(launcher: str | None, library: str) -> bool:
+    """Whether a launcher starts ranks of a library; the launcher of MVAPICH and of Cray MPICH is MPICH's."""
     return launcher == library or (launcher == "MPICH" and library in ("MVAPICH", "Cray MPICH"))
 
 
@@ -169,7 +168,7 @@ def _local_workers(runtime: Runtime) -> int:
 
 
 def _take_stdin() -> None:
-    """On the client's rank: standard input as `replace_process` kept it; an empty one where it cannot be had."""
+    """On the client's rank: take the standard input that `replace_process` kept; an empty one if it is gone."""
     name = os.environ.pop(STDIN, None)
     if name is None:
         return
@@ -181,7 +180,7 @@ def _take_stdin() -> None:
     os.close(source)
 
 
-def _say_local(why: str) -> None:
+def _warn_local(why: str) -> None:
     click.echo(f"daskhpc: {why}; a LocalCluster on this machine runs the program.", err=True)
 
 
@@ -192,7 +191,7 @@ def _launch(command: Command, dry_run: bool) -> None:
     replace_process(command, os.environ)
 
 
-def _run_here(script: str, args: Sequence[str], module: bool, ranks: bool, options: dict[str, Any]) -> NoReturn:
+def _run_program(script: str, args: Sequence[str], module: bool, ranks: bool, options: dict[str, Any]) -> NoReturn:
     """This process is a rank, or there is no MPI: start the cluster, then run the program on the client."""
     from ..cluster import initialize, start
     from ..cluster.script import run_as_main, set_path
@@ -200,37 +199,31 @@ def _run_here(script: str, args: Sequence[str], module: bool, ranks: bool, optio
 
     set_path(script, module)
     path = list(sys.path)
-    settings = {k: v for k, v in options.items() if k not in (*_LAUNCHING, *_KEEPING)}
+    settings = {k: v for k, v in options.items() if k not in (*_LAUNCH_OPTIONS, *_CHECKPOINT_OPTIONS)}
     if ranks:
         initialize(**settings)
         start()
     else:
-        try:
+        with exit_on_error():
             start(**settings, workers=options["workers"])
-        except DaskhpcError as error:
-            click.echo(f"daskhpc: {error}", err=True)
-            raise SystemExit(EXIT_FAILED) from None
     _take_stdin()
     install(default=True)
-    _keep(options)
+    _keep_results(options)
     os.environ[_INSIDE] = str(os.getpid())
     sys.path[:] = path  # without the folders that Dask added for workers
     run_as_main(script, args, module)
 
 
-def _keep(options: dict[str, Any]) -> None:
-    """Let the program keep its results where that was asked for, and draw the same random numbers each time."""
-    try:
-        settings = Settings.resolve({name: options[name] for name in _KEEPING})
+def _keep_results(options: dict[str, Any]) -> None:
+    """Let the program keep its results if a checkpoint was asked for, and draw the same random numbers each time."""
+    with exit_on_error():
+        settings = Settings.resolve({name: options[name] for name in _CHECKPOINT_OPTIONS})
         if settings.checkpoint is None:
             return
         from ..compat.dask import isolate_dask_rng
         from ..parallel.keeping import keep_program
 
         journal = keep_program(settings.checkpoint, settings.retry_failed).journal
-    except DaskhpcError as error:
-        click.echo(f"daskhpc: {error}", err=True)
-        raise SystemExit(EXIT_FAILED) from None
     import random
 
     import numpy as np

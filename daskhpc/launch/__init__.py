@@ -1,6 +1,6 @@
-"""The submitting side: what to type, as pure functions, and one place that does it. Imports neither Dask nor MPI."""
+"""Starts programs as ranks: command lines as pure functions, and one module that becomes the launcher."""
 
-from .lines import Allocation, Command, mpiexec_line, srun_line
+from .command_lines import Allocation, Command, mpiexec_line, srun_line
 from .replace import STDIN, replace_process
 
 __all__ = ["STDIN", "Allocation", "Command", "mpiexec_line", "replace_process", "srun_line"]

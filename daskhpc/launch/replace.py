@@ -1,4 +1,4 @@
-"""The one place where this process becomes a launcher."""
+"""Makes this process the launcher: the one call of exec."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from typing import NoReturn
 
 from ..errors import LaunchError
-from .lines import Command
+from .command_lines import Command
 
 STDIN = "DASKHPC_STDIN"
+# What an MPI launcher sets for one rank. A new launcher that found these would take itself for a rank of the old one.
 _LAUNCHER_PREFIXES = (
     "PMI_",
     "PMI2_",
@@ -33,7 +34,7 @@ def replace_process(command: Command, env: Mapping[str, str]) -> NoReturn:
     Raises
     ------
     LaunchError
-        Where the command cannot be started.
+        If the command cannot be started.
     """
     kept = {name: value for name, value in env.items() if _passes(name) and name not in command.unset}
     sys.stdout.flush()
@@ -45,7 +46,12 @@ def replace_process(command: Command, env: Mapping[str, str]) -> NoReturn:
 
 
 def _stdin(command: Command) -> dict[str, str]:
-    """Take standard input from the launcher; the client's rank opens it under the name in this variable."""
+    """Take standard input from the launcher; the client's rank opens it under the name in this variable.
+
+    MPICH's mpiexec reads standard input and gives it to rank 0, which is the scheduler; the program runs on rank 1. So
+    mpiexec gets an empty one. The real one stays open in this process, which becomes mpiexec, under another number.
+    ``/proc/<pid>/fd/<number>`` names it for all processes of this user on this node, also for rank 1.
+    """
     if not command.stdin:
         return {}
     kept = os.dup(0)

@@ -10,6 +10,13 @@ from .model import Sourced
 from .node import NodeView
 from .scratch import unescape
 
+# Why it is so: a limit of any group above a process holds for it too, and a scheduler may set its limit on the job, the
+# step or the task. So every function here walks from the process's own group up to the root and takes the least.
+#
+# Version 1 has one tree per controller, version 2 one for all, and "hybrid" systems have both at once, each controller
+# in one of them. Both are read, and a file that is not there says nothing. In a container, /proc/self/cgroup may name a
+# group of the machine outside, which cannot be seen inside. What the mount point shows is then the process's own group.
+
 # Version 1 writes "no limit" as the largest multiple of a page below 2**63.
 _NO_LIMIT = 2**60
 
@@ -82,13 +89,13 @@ def folders(node: NodeView, controller: str, unified: bool) -> Iterator[str]:
     unified : bool
         Whether to walk version 2's hierarchy rather than version 1's.
     """
-    own = _own_group(node, controller, unified)
-    if own is None:
+    group = _group_of_process(node, controller, unified)
+    if group is None:
         return
     for mount in _mounts(node, controller):
         if bool(mount.controllers) == unified or (mount.controllers and controller not in mount.controllers):
             continue
-        parts = _below(own, mount.root)
+        parts = _below(group, mount.root)
         for length in range(len(parts), -1, -1):
             yield "/".join([mount.point.rstrip("/"), *parts[:length]])
 
@@ -119,7 +126,7 @@ def _quota(text: str) -> float | None:
     return int(words[0]) / period if period and int(words[0]) else None
 
 
-def _own_group(node: NodeView, controller: str, unified: bool) -> str | None:
+def _group_of_process(node: NodeView, controller: str, unified: bool) -> str | None:
     """The path of this process's group in one hierarchy, as /proc/self/cgroup gives it."""
     for line in node.lines("/proc/self/cgroup"):
         number, _, rest = line.partition(":")
@@ -130,7 +137,7 @@ def _own_group(node: NodeView, controller: str, unified: bool) -> str | None:
 
 
 def _below(group: str, top: str) -> list[str]:
-    """The parts of `group` below the group that a mount shows; none where it lies elsewhere (a container)."""
+    """The parts of `group` below the group that a mount shows; none if it lies elsewhere (a container)."""
     parts, above = group.strip("/").split("/"), top.strip("/").split("/") if top.strip("/") else []
     if ".." in parts or parts[: len(above)] != above:
         return []
@@ -138,7 +145,7 @@ def _below(group: str, top: str) -> list[str]:
 
 
 def _mounts(node: NodeView, controller: str) -> list[Mount]:
-    """The mounted hierarchies; the usual places where mountinfo names none."""
+    """The mounted hierarchies; the usual places if mountinfo names none."""
     mounts = []
     for line in node.lines("/proc/self/mountinfo"):
         before, _, after = line.partition(" - ")
@@ -153,11 +160,11 @@ def _mounts(node: NodeView, controller: str) -> list[Mount]:
 def _usual_mounts(node: NodeView, controller: str) -> list[Mount]:
     base = "/sys/fs/cgroup"
     names = node.names(base)
-    found = [
+    mounts = [
         Mount(frozenset(name.split(",")), "/", f"{base}/{name}") for name in names if controller in name.split(",")
     ]
     if "cgroup.controllers" in names:
-        found.append(Mount(frozenset(), "/", base))
+        mounts.append(Mount(frozenset(), "/", base))
     if "unified" in names:
-        found.append(Mount(frozenset(), "/", f"{base}/unified"))
-    return found
+        mounts.append(Mount(frozenset(), "/", f"{base}/unified"))
+    return mounts

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import re
 
+# Why these are written here: python-hostlist is under the GPL and ClusterShell under the LGPL, while daskhpc is under
+# a BSD licence; and scontrol, which expands lists too, is not on every node and asks the controller.
+#
+# Every list has a limit. One wrong digit in a range (n[1-1000000000]) would otherwise fill the memory of the node.
 _LIMIT = 100_000
 _REPEATED = re.compile(r"(\d{1,9})(?:\(x(\d{1,6})\))?")
 _RANGE = re.compile(r"(\d{1,9})(?:-(\d{1,9}))?")
@@ -25,7 +29,7 @@ def expand_hosts(text: str) -> tuple[str, ...]:
     Raises
     ------
     ValueError
-        Where the list is empty or malformed, or names more than 100,000 hosts.
+        If the list is empty or malformed, or names more than 100,000 hosts.
     """
     names: list[str] = []
     for item in _split(text):
@@ -43,7 +47,7 @@ def expand_counts(text: str) -> tuple[int, ...]:
     Raises
     ------
     ValueError
-        Where the text is anything else.
+        If the text is anything else.
     """
     counts: list[int] = []
     for item in text.split(","):
@@ -60,7 +64,7 @@ def expand_numbers(text: str) -> tuple[int, ...]:
     Raises
     ------
     ValueError
-        Where the text is empty or anything else.
+        If the text is empty or anything else.
     """
     numbers: list[int] = []
     for item in text.split(","):

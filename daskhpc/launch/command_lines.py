@@ -36,8 +36,8 @@ class Allocation:
 class Command:
     """A command line, what its environment gets in addition, and what it loses; as text, a line for a shell.
 
-    `stdin` says what to do where the launcher would give standard input to rank 0 and nothing to the client: "keep" it
-    for the client, or "close" it.
+    `stdin` says what to do if the launcher would give standard input to rank 0 and nothing to the client: "keep" it for
+    the client, or "close" it.
     """
 
     argv: tuple[str, ...]
@@ -66,6 +66,12 @@ def srun_line(
         ``srun --mpi=``.
     survive : bool
         Whether the step outlives a node.
+
+    Examples
+    --------
+    >>> line = srun_line(Allocation(("n1", "n2"), 2, 8), ["python", "script.py"], None, "pmi2")
+    >>> print(line)  # doctest: +ELLIPSIS
+    env -u SLURM_NTASKS_PER_NODE SRUN_CPUS_PER_TASK=8 srun --overcommit ... --ntasks=4 ... python script.py
 
     Notes
     -----
