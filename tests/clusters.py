@@ -7,9 +7,11 @@ from typing import Any
 
 def start_cluster(workers: int, threads: int = 1, **options: Any) -> Any:
     """Worker processes kept by daskhpc's Nannies."""
-    from daskhpc.cluster.workers import SteadyCluster
+    from daskhpc.cluster.workers import CappedNanny
+    from daskhpc.compat.distributed_workers import ResilientLocalCluster
 
-    return SteadyCluster(
+    return ResilientLocalCluster(
+        worker_class=CappedNanny,
         n_workers=workers,
         threads_per_worker=threads,
         host="127.0.0.1",

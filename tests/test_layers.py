@@ -377,11 +377,6 @@ def hidden(full: str) -> bool:
 
 # Modules outside compat/ that still use such names; the list only gets shorter.
 FOREIGN: dict[str, set[str]] = {
-    "cluster.ending": {"_instances", "os._exit"},
-    "cluster.logs": {"warnings.showwarning"},
-    "cluster.script": {"_run_module_as_main", "dask_mpi.execute", "dask_mpi.initialize", "dask_mpi.send_close_signal"},
-    "cluster.timelimit": {"_SHUTTING_DOWN", "_run"},
-    "cluster.workers": {"multiprocessing.spawn.get_preparation_data"},
     "computing.places": {"_run_on_scheduler"},
     "explaining.describe": {"_meta"},
     "explaining.explained": {"_name"},
@@ -512,15 +507,13 @@ REPEATED = {
     "Call",
     "Fit",
     "Here",
-    "Kept",
     "Layer",
     "Line",
     "Loader",
-    "Member",
     "Part",
     "Place",
 }
-REPEATED |= {"Ranks", "Reader", "Saved", "Segment", "Standing", "Tally", "Threads", "Walk", "Watch"}
+REPEATED |= {"Reader", "Saved", "Segment", "Standing", "Tally", "Threads", "Walk"}
 
 
 def test_a_class_name_stands_for_one_thing() -> None:

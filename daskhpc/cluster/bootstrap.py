@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 import warnings
@@ -10,19 +9,20 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+from ..compat.dask_mpi import original_initialize
 from ..config import Settings
 from ..errors import EXIT_FAILED, DaskhpcError, SettingsError, StartError
 from ..runtime import Runtime, discover
 from . import ending
-from .environment import check_directory, interactive, prepare, quiet
-from .lastwords import leave_last_words
+from .crash_report import install_crash_handler
+from .environment import check_directory, interactive, prepare, set_dask_log_level
 from .lifeline import Address, Hub, Line
-from .logs import keep_log, run_name
+from .logs import run_name, start_log
 from .network import address_of, check_interface, with_usable_interface
-from .plan import SMALLEST_WORLD, WORKER, common_host, plan_rank
-from .session import Member, session
-from .table import show_warnings
-from .world import World, agree, join, leave_together, say
+from .plan import SMALLEST_WORLD, WORKER, plan_rank, ranks_on_host
+from .session import ClusterMember, session
+from .start_table import show_warnings
+from .world import World, agree, end_together, join, say
 
 _NANNIES = "daskhpc.cluster.workers.Nannies"
 
@@ -182,7 +182,7 @@ def tell_ignored(call: str, arguments: dict[str, object]) -> None:
         say(f"{call}({', '.join(given)}): the cluster already runs and is used as it is; set {names} before its start.")
 
 
-def _meet(arguments: dict[str, object], comm: Any, own_workers: bool) -> Member:
+def _meet(arguments: dict[str, object], comm: Any, own_workers: bool) -> ClusterMember:
     """All ranks agree that the cluster can start, or all of them end here."""
     settings, problem = _resolve(arguments, own_workers)
     runtime = with_usable_interface(discover(headroom=settings.headroom))
@@ -196,7 +196,7 @@ def _meet(arguments: dict[str, object], comm: Any, own_workers: bool) -> Member:
     except StartError as error:
         if interactive():
             raise
-        leave_together(error, world, runtime)
+        end_together(error, world, runtime)
         raise SystemExit(EXIT_FAILED) from None
 
 
@@ -212,23 +212,23 @@ def _resolve(arguments: dict[str, object], own_workers: bool) -> tuple[Settings,
     return settings, None
 
 
-def _agree(world: World, runtime: Runtime, settings: Settings, problem: DaskhpcError | None) -> Member:
+def _agree(world: World, runtime: Runtime, settings: Settings, problem: DaskhpcError | None) -> ClusterMember:
     problem = problem or cannot_take_part(world.size, runtime, settings)
     reports = agree(world, {"host": runtime.host.value, "run": run_name(runtime)}, problem)
     hosts = [report["host"] for report in reports]
-    plan = plan_rank(runtime, settings, world.rank, common_host(hosts, world.rank))
+    plan = plan_rank(runtime, settings, world.rank, ranks_on_host(hosts, world.rank))
     hub = line = None
     if world.rank == 0:
         hub, problem = _listen(world, hosts, plan.interface.value)
     address: Address | None = world.comm.bcast(hub.address if hub else None, root=0)
     if world.rank > 0 and address is not None:
         line, problem = _connect(address, world, hosts[0], plan.interface.value)
-    quiet(settings.log_level)
-    problem = problem or keep_log(settings.logs, reports[1]["run"], plan.role, world.rank)
+    set_dask_log_level(settings.log_level)
+    problem = problem or start_log(settings.logs, reports[1]["run"], plan.role, world.rank)
     plans = tuple(report["plan"] for report in agree(world, {"host": plan.host, "plan": plan}, problem))
     # Rank 0 tells the client how it ended, every other rank tells rank 0.
-    leave_last_words(hub.line_of(1) if hub else line.fileno() if line else 2)
-    return Member(runtime, settings, plans, world, hub, line)
+    install_crash_handler(hub.line_of(1) if hub else line.fileno() if line else 2)
+    return ClusterMember(runtime, settings, plans, world, hub, line)
 
 
 def _listen(world: World, hosts: Sequence[str], interface: str | None) -> tuple[Hub | None, StartError | None]:
@@ -241,7 +241,7 @@ def _listen(world: World, hosts: Sequence[str], interface: str | None) -> tuple[
 
 def _connect(address: Address, world: World, host: str, interface: str | None) -> tuple[Line | None, StartError | None]:
     try:
-        lost = partial(ending.lost_scheduler, world, host)
+        lost = partial(ending.on_scheduler_lost, world, host)
         return Line(address, world.rank, ending.close_workers, lost), None
     except OSError as error:
         return None, StartError(
@@ -270,7 +270,7 @@ def cannot_take_part(size: int, runtime: Runtime, settings: Settings) -> Daskhpc
 
 
 def worker_arguments(
-    member: Member, nanny: bool | None, worker_class: str | None, options: dict[str, Any] | None
+    member: ClusterMember, nanny: bool | None, worker_class: str | None, options: dict[str, Any] | None
 ) -> dict[str, Any]:
     """The arguments of dask_mpi.initialize that say what a worker is."""
     if worker_class is None and nanny is False:
@@ -282,17 +282,15 @@ def worker_arguments(
     return {"worker_class": _NANNIES, "worker_options": {**ours, **(options or {})}}
 
 
-def _run_dask_mpi(member: Member, workers: dict[str, Any]) -> bool:
+def _run_dask_mpi(member: ClusterMember, workers: dict[str, Any]) -> bool:
     """Take this rank's role; returns at once on the client, after the cluster has closed elsewhere."""
-    # Not dask_mpi.initialize: a program may have put daskhpc's in its place.
-    dask_mpi_initialize = importlib.import_module("dask_mpi.initialize").initialize
     assert member.world is not None
     settings, plan = member.settings, member.plan
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Port .* is already in use")
         try:
             return bool(
-                dask_mpi_initialize(
+                original_initialize()(
                     interface=plan.interface.value,
                     nthreads=plan.nthreads.value if plan.role == WORKER else 1,
                     local_directory=plan.local_directory.value,

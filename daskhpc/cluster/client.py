@@ -13,19 +13,27 @@ from typing import TYPE_CHECKING, Any
 
 import dask
 
+from ..compat.python import call_before_os_exit
 from ..config import Settings
 from ..errors import EXIT_FAILED, StartError
 from ..runtime import Runtime, discover
 from ..runtime.commands import with_end_time
 from .bootstrap import start_ranks, tell_ignored
-from .ending import catch_exit, close_clients, close_local
-from .environment import calm, cap, check_directory, interactive, quiet, suit_chunks
+from .ending import close_clients, close_local
+from .environment import (
+    cap_blas_threads,
+    check_directory,
+    interactive,
+    reduce_dask_polling,
+    set_dask_log_level,
+    suit_chunks,
+)
 from .local import plan_local, start_local
-from .logs import keep_log, run_name
+from .logs import run_name, start_log
 from .network import check_interface, with_usable_interface
 from .plan import CLIENT, WORKER, RankPlan
-from .session import Member, session
-from .table import StartTable, show, show_warnings
+from .session import ClusterMember, session
+from .start_table import StartTable, show, show_warnings
 from .timelimit import watch_time_limit
 from .world import say
 
@@ -154,7 +162,7 @@ def _is_rank() -> bool:
 
 
 def _client_of_ranks(
-    member: Member, workers: int | None, worker_deadline: float | None, time_margin: float | None
+    member: ClusterMember, workers: int | None, worker_deadline: float | None, time_margin: float | None
 ) -> Any:
     """The client, once all workers are there; the program may have called `initialize` itself before `start`."""
     from distributed import Client
@@ -193,12 +201,12 @@ def _local_client(arguments: dict[str, object]) -> Any:
         raise problem
     runtime = with_usable_interface(with_end_time(discover(headroom=settings.headroom)))
     plan = plan_local(runtime, settings)
-    quiet(settings.log_level)
-    problem = keep_log(settings.logs, run_name(runtime), CLIENT)
+    set_dask_log_level(settings.log_level)
+    problem = start_log(settings.logs, run_name(runtime), CLIENT)
     if problem is not None:
         raise problem
-    cap(runtime.cpus.value)
-    calm()
+    cap_blas_threads(runtime.cpus.value)
+    reduce_dask_polling()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Port .* is already in use")
         session.local = start_local(plan, settings)
@@ -206,8 +214,8 @@ def _local_client(arguments: dict[str, object]) -> Any:
     client = Client(session.local)
     dask.config.set(scheduler_address=session.local.scheduler_address)
     atexit.register(close_clients)
-    catch_exit(close_local)
-    session.member = Member(runtime, settings, (plan,))
+    call_before_os_exit(close_local)
+    session.member = ClusterMember(runtime, settings, (plan,))
     show_warnings((plan,))
     show(StartTable((plan,), runtime, client.dashboard_link if settings.dashboard else None, unused_nodes(runtime)))
     watch_time_limit(runtime.end_time, settings.time_margin)

@@ -11,7 +11,6 @@ import asyncio
 import atexit
 import contextlib
 import faulthandler
-import functools
 import os
 import signal
 import socket
@@ -19,17 +18,19 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Sequence, Set
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from ..chunk_size import array_chunk_size
+from ..compat.distributed import open_clients
+from ..compat.python import call_before_os_exit
 from ..errors import EXIT_FAILED, DaskhpcError
-from .lastwords import cause_of, memory_used_up
+from .crash_report import cause_of_end, exceeded_memory_limit
 from .lifeline import Loss
 from .logs import save_logs
 from .plan import CLIENT, SCHEDULER, WORKER, RankPlan, role_of
-from .session import Member, session
+from .session import ClusterMember, session
 from .world import World, say
 
 CLOSE_SECONDS = 15.0
@@ -38,44 +39,17 @@ _POLL_SECONDS = 0.02
 _GRACE = 5.0
 _SAVE_SECONDS = 1.0
 _CLIENT_SPEAKS_SECONDS = 1.0
-_exit = os._exit
+_exit = os._exit  # before call_before_os_exit replaces it
 _names = {SCHEDULER: "scheduler", CLIENT: "client", WORKER: "worker's rank"}
 
 
-def end_with_program(member: Member, own_world: bool) -> None:
+def end_with_program(member: ClusterMember, own_world: bool) -> None:
     """On the client: close the cluster when the program ends, after its own exit handlers, or by ``os._exit``."""
     import distributed  # noqa: F401  its exit handlers are to run after this one
 
     ending = _Ending(member, own_world)
     atexit.register(ending.run)
-    catch_exit(ending.run)
-
-
-def catch_exit(end: Callable[[], None]) -> None:
-    """Let ``os._exit`` of this process, not of those it forks, call the first `end` first: the job ends in order."""
-    if os._exit is _exit:
-        os._exit = _ExitInOrder(end)
-
-
-class _ExitInOrder:
-    """``os._exit`` of the client; where a task brings it to, it is that process's own."""
-
-    def __init__(self, end: Callable[[], None]) -> None:
-        functools.update_wrapper(self, _exit)
-        self._end, self._client = end, os.getpid()
-
-    def __call__(self, status: int) -> NoReturn:
-        if os.getpid() == self._client:
-            with contextlib.suppress(Exception):
-                self._end()
-        _exit(status)
-
-    def __reduce__(self) -> Any:
-        return _exit_there, ()
-
-
-def _exit_there() -> Any:
-    return os._exit
+    call_before_os_exit(ending.run)
 
 
 class _Ending:
@@ -83,7 +57,7 @@ class _Ending:
 
     Parameters
     ----------
-    member : Member
+    member : ClusterMember
     own_world : bool
         Whether MPI is daskhpc's to finalize.
 
@@ -93,7 +67,7 @@ class _Ending:
     that is held up by C code that keeps the GIL, by faulthandler, silently.
     """
 
-    def __init__(self, member: Member, own_world: bool) -> None:
+    def __init__(self, member: ClusterMember, own_world: bool) -> None:
         self.member = member
         self.own_world = own_world
         self.begun, self.done = threading.Event(), threading.Event()
@@ -121,7 +95,7 @@ class _Ending:
         self.done.set()
 
 
-def close(member: Member | None) -> None:
+def close(member: ClusterMember | None) -> None:
     """On the client: close its Dask clients, then ask rank 0 to close the cluster."""
     if member is None:
         raise DaskhpcError("There is no cluster to close.", "initialize() was not called in this process")
@@ -133,10 +107,8 @@ def close(member: Member | None) -> None:
 
 def close_clients() -> None:
     """Close every Dask client of this process, so that none of them complains about a lost scheduler."""
-    from distributed import Client
-
     session.client = None
-    for client in list(Client._instances):
+    for client in open_clients():
         with contextlib.suppress(Exception):
             client.close(timeout=CLOSE_SECONDS / 3)
 
@@ -171,7 +143,7 @@ def close_workers() -> None:
         session.workers.close_soon()
 
 
-def leave(member: Member, exit: bool, own_world: bool) -> bool:
+def leave(member: ClusterMember, exit: bool, own_world: bool) -> bool:
     """On the other ranks, when the cluster has closed: leave in order.
 
     Returns
@@ -212,7 +184,7 @@ def survives(world: World, hosts: Sequence[str], loss: Loss, left: Set[int]) -> 
     """
     if not world.survives or role_of(loss.rank) != WORKER or not any(role_of(rank) == WORKER for rank in left):
         return False
-    what = "fell silent" if loss.silent else f"ended {cause_of(loss.words, 0)}"
+    what = "fell silent" if loss.silent else f"ended {cause_of_end(loss.words, 0)}"
     say(
         f"rank {loss.rank} on {hosts[loss.rank]} {what}; the job goes on without its workers,"
         " and what they had is computed again."
@@ -228,8 +200,10 @@ def lost(world: World, hosts: Sequence[str], loss: Loss) -> None:
     if not any(loss.words) and not loss.silent:
         beside = [rank for rank, other in enumerate(hosts) if other == host and rank not in (0, loss.rank)]
         hub = member.hub if member else None
-        limit = (memory_used_up() if host == hosts[0] else 0) or (hub.memory_used_up(beside) if hub else 0)
-    cause = "its node has not answered for a while" if loss.silent else cause_of(loss.words, limit)
+        limit = (exceeded_memory_limit() if host == hosts[0] else 0) or (
+            hub.exceeded_memory_limit(beside) if hub else 0
+        )
+    cause = "its node has not answered for a while" if loss.silent else cause_of_end(loss.words, limit)
     say(
         DaskhpcError(
             f"The {_names[role_of(loss.rank)]} ended, so the job ends.",
@@ -240,12 +214,12 @@ def lost(world: World, hosts: Sequence[str], loss: Loss) -> None:
     world.comm.Abort(EXIT_FAILED)
 
 
-def lost_scheduler(world: World, host: str, told: bool, words: Sequence[str]) -> None:
+def on_scheduler_lost(world: World, host: str, told: bool, words: Sequence[str]) -> None:
     """On every other rank, from its thread: rank 0 ended while the cluster was running, and perhaps told why."""
     where = _where_to_read()
     if role_of(world.rank) == CLIENT and not told:
-        limit = memory_used_up() if host == socket.gethostname() else 0
-        found = f"rank 0 on {host}: {cause_of(words, limit)}"
+        limit = exceeded_memory_limit() if host == socket.gethostname() else 0
+        found = f"rank 0 on {host}: {cause_of_end(words, limit)}"
         say(DaskhpcError("The scheduler ended, so the job ends.", found, where))
     elif not told:  # a launcher may end the client with this rank, before it has spoken
         time.sleep(_CLIENT_SPEAKS_SECONDS)

@@ -13,40 +13,43 @@ import dask
 
 from ..chunk_size import array_chunk_size
 from ..errors import StartError
-from .interrupts import ignore_interrupts
 from .plan import CLIENT, SCHEDULER, WORKER, RankPlan
-from .session import Member
-from .workers import caps
+from .session import ClusterMember
+from .worker_preload import ignore_interrupts
+from .workers import blas_variables
 
-_CALMER = {
+_INTERVALS = {
     # Whether an event loop is late, looked at 50 times a second
     "distributed.admin.tick.interval": ("20ms", "500ms"),
     # Samples of what a worker's threads do, each of which stops them: 4 % to 6 % of the time of a search
     "distributed.worker.profile.interval": ("10ms", "100ms"),
 }
 """Dask's own interval, and the one that leaves the processors to the tasks."""
+_ALLOWED_FAILURES = "distributed.scheduler.allowed-failures"
+_DASKS_FAILURES, _FAILURES = 3, 2
 _limits: list[Any] = []
 
 
-def prepare(member: Member) -> None:
+def prepare(member: ClusterMember) -> None:
     """Set up this process for its role."""
-    calm()
+    reduce_dask_polling()
     plan = member.plan
     if plan.role == CLIENT:
         suit_chunks(member.plans)
     else:
         ignore_interrupts()
     if plan.role == CLIENT or (plan.role == WORKER and not member.own_workers):
-        cap(plan.blas_threads.value)
+        cap_blas_threads(plan.blas_threads.value)
     elif plan.role == SCHEDULER:
-        cap(1)
-        preload = [*dask.config.get("distributed.scheduler.preload"), "daskhpc.cluster.preload"]
+        cap_blas_threads(1)
+        limit_worker_deaths_per_task()
+        preload = [*dask.config.get("distributed.scheduler.preload"), "daskhpc.cluster.scheduler_preload"]
         dask.config.set({"distributed.scheduler.preload": preload})
 
 
-def calm() -> None:
+def reduce_dask_polling() -> None:
     """Let Dask look less often at what its processes do, unless its settings were changed."""
-    for name, (dasks, ours) in _CALMER.items():
+    for name, (dasks, ours) in _INTERVALS.items():
         if dask.config.get(name) == dasks:
             dask.config.set({name: ours})
 
@@ -56,6 +59,15 @@ def suit_chunks(plans: Sequence[RankPlan]) -> None:
     limited = [plan for plan in plans if plan.role == WORKER and plan.memory_limit.value]
     if limited:
         array_chunk_size.suit(min(plan.memory_limit.value // plan.nthreads.value for plan in limited))
+
+
+def limit_worker_deaths_per_task() -> None:
+    """Let a task fail when it has ended its worker process three times, unless Dask's setting (4 times) was changed.
+
+    For a scheduler that starts after this call.
+    """
+    if dask.config.get(_ALLOWED_FAILURES) == _DASKS_FAILURES:
+        dask.config.set({_ALLOWED_FAILURES: _FAILURES})
 
 
 def interactive() -> bool:
@@ -78,12 +90,12 @@ def check_directory(directory: str | None) -> StartError | None:
     return None
 
 
-def cap(threads: int) -> None:
+def cap_blas_threads(threads: int) -> None:
     """Cap BLAS and OpenMP in this process, unless the user's environment already does.
 
     Libraries that are loaded later read the environment; those already loaded with NumPy are told by threadpoolctl.
     """
-    missing = {name: value for name, value in caps(threads).items() if name not in os.environ}
+    missing = {name: value for name, value in blas_variables(threads).items() if name not in os.environ}
     os.environ.update(missing)
     if missing and "numpy" in sys.modules:
         import threadpoolctl
@@ -91,7 +103,7 @@ def cap(threads: int) -> None:
         _limits.append(threadpoolctl.threadpool_limits(threads))
 
 
-def quiet(level: str) -> None:
+def set_dask_log_level(level: str) -> None:
     """Set the level of Dask's loggers, here and in worker processes, unless the user configured logging."""
     if dask.config.get("logging", default=None) is None:
         logging.getLogger("distributed").setLevel(level.upper())

@@ -3,7 +3,7 @@
 Rank 0 holds the `Hub`; every other rank holds a `Line` to it. The kernel closes a socket when its process ends, by
 whatever cause, so the other side learns of it without the launcher's help; of a node that falls silent it learns by
 TCP's keepalive, which asks the other kernel and no thread that may be held up. A rank that leaves in order says so
-first, and what is no word of these is the last that a process said (`lastwords`).
+first, and what is no word of these is the last that a process said (`crash_report`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from .lastwords import leave_none, memory_used_up
+from .crash_report import exceeded_memory_limit, remove_crash_handler
 
 _HELLO_SECONDS = 10.0
 _ANSWER_SECONDS = 0.5
@@ -92,7 +92,7 @@ class Hub:
         threading.Thread(target=self._accept, name="daskhpc-hub", daemon=True).start()
 
     def _close_in_child(self) -> None:
-        leave_none()
+        remove_crash_handler()
         for line in (self._listener, *self._lines.values()):
             _close_here(line)
 
@@ -152,7 +152,7 @@ class Hub:
         with self._changed:
             return self._lines[rank].fileno() if rank in self._lines else 2
 
-    def memory_used_up(self, ranks: Iterable[int]) -> int:
+    def exceeded_memory_limit(self, ranks: Iterable[int]) -> int:
         """The memory limit of a node where the kernel has ended a process for it, as ranks on that node say; else 0."""
         with self._changed:
             asked = [rank for rank in ranks if rank in self._lines]
@@ -247,7 +247,7 @@ class Line:
         threading.Thread(target=self._watch, name="daskhpc-line", daemon=True).start()
 
     def _close_in_child(self) -> None:
-        leave_none()
+        remove_crash_handler()
         _close_here(self._socket)
 
     def _watch(self) -> None:
@@ -257,7 +257,7 @@ class Line:
             for word in _words(self._socket):
                 told = told or word == _LOST
                 if word == _WHY:
-                    self._socket.sendall(b"%b%d\n" % (_MEMORY, memory_used_up()))
+                    self._socket.sendall(b"%b%d\n" % (_MEMORY, exceeded_memory_limit()))
                 elif word == _END:
                     self._closing = True
                     self._leaving.set()

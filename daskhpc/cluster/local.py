@@ -8,6 +8,7 @@ from typing import Any
 from ..chunk_size import array_chunk_size
 from ..config import Settings
 from ..runtime import Runtime, Sourced
+from .environment import limit_worker_deaths_per_task
 from .plan import WORKER, RankPlan, directory_of, interface_of, setting, worker_blas, worker_memory
 
 
@@ -72,8 +73,8 @@ def start_local(plan: RankPlan, settings: Settings) -> Any:
     """
     from distributed.diagnostics.plugin import SchedulerPlugin
 
-    from .preload import thrice_at_most
-    from .workers import SteadyCluster
+    from ..compat.distributed_workers import ResilientLocalCluster
+    from .workers import CappedNanny
 
     class RestoreChunkSize(SchedulerPlugin):  # type: ignore[misc]
         """Give Dask its own chunks back when the cluster closes, by whichever of the ways to close it."""
@@ -81,8 +82,10 @@ def start_local(plan: RankPlan, settings: Settings) -> Any:
         async def close(self) -> None:
             array_chunk_size.restore()
 
+    limit_worker_deaths_per_task()
     where = {"interface": settings.interface} if settings.interface else {"host": "127.0.0.1"}
-    cluster = SteadyCluster(
+    cluster = ResilientLocalCluster(
+        worker_class=CappedNanny,
         n_workers=plan.processes.value,
         threads_per_worker=plan.nthreads.value,
         memory_limit=plan.memory_limit.value,
@@ -92,6 +95,5 @@ def start_local(plan: RankPlan, settings: Settings) -> Any:
         blas_threads=plan.blas_threads.value,
         **where,
     )
-    thrice_at_most(cluster.scheduler)
     cluster.scheduler.add_plugin(RestoreChunkSize())
     return cluster

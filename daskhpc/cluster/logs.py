@@ -12,13 +12,13 @@ import copy
 import logging
 import os
 import threading
-import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from socket import gethostname
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from ..compat.python import copy_warnings
 from ..errors import StartError
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def run_name(runtime: Runtime) -> str:
     return f"{job}-{own}" if job else own
 
 
-def keep_log(logs: str | None, run: str, role: str, rank: int | None = None) -> StartError | None:
+def start_log(logs: str | None, run: str, role: str, rank: int | None = None) -> StartError | None:
     """Begin the log of this process; one that was begun before ends.
 
     Parameters
@@ -67,7 +67,7 @@ def keep_log(logs: str | None, run: str, role: str, rank: int | None = None) -> 
     StartError or None
         Why the file cannot be written.
     """
-    drop_log()
+    stop_log()
     start = "" if rank is None else f"rank-{rank}-"
     folder = Path(logs or FOLDER, run).absolute()
     file = folder / f"{start}{role}.log"
@@ -79,7 +79,7 @@ def keep_log(logs: str | None, run: str, role: str, rank: int | None = None) -> 
     return None
 
 
-def keep_worker_log() -> None:
+def start_worker_log() -> None:
     """In a worker process: begin the log that its Nanny asked for."""
     path = os.environ.pop(_WORKER_LOG, None)
     if path is not None:
@@ -106,7 +106,7 @@ def save_logs() -> Path | None:
     return None if _kept is None else _kept.handler.save()
 
 
-def drop_log() -> None:
+def stop_log() -> None:
     """End the log of this process: its loggers are what they were."""
     global _kept
     if _kept is not None:
@@ -210,7 +210,7 @@ def _without_objects(record: logging.LogRecord) -> logging.LogRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
+class _ProcessLog:
     """The log of this process, how file names of its worker processes begin, and what ends it."""
 
     handler: FileLog | LastRecords
@@ -218,7 +218,7 @@ class _Kept:
     undo: contextlib.ExitStack
 
 
-_kept: _Kept | None = None
+_kept: _ProcessLog | None = None
 
 
 def _begin(handler: FileLog | LastRecords, workers: str | None) -> None:
@@ -226,10 +226,14 @@ def _begin(handler: FileLog | LastRecords, workers: str | None) -> None:
     undo = contextlib.ExitStack()
     undo.callback(handler.close)
     _take_records(handler, undo)
-    undo.callback(_take_warnings(handler))
-    _kept = _Kept(handler, workers, undo)
+    undo.callback(copy_warnings(lambda file, line, text: _log_warning(handler, file, line, text)))
+    _kept = _ProcessLog(handler, workers, undo)
     # Not by a logger, which might print it.
     handler.handle(_record(__name__, logging.INFO, __file__, 0, f"the log of process {os.getpid()} begins"))
+
+
+def _log_warning(handler: logging.Handler, file: str, line: int, text: str) -> None:
+    handler.handle(_record("py.warnings", logging.WARNING, file, line, text))
 
 
 def _take_records(handler: logging.Handler, undo: contextlib.ExitStack) -> None:
@@ -314,21 +318,3 @@ class _Upward(logging.Handler):
         if self._printed.filter(record):
             logging.getLogger().callHandlers(record)
         return True
-
-
-def _take_warnings(handler: logging.Handler) -> Callable[[], None]:
-    """Give the handler Python's warnings, which are shown as before; what undoes that."""
-    before = warnings.showwarning
-
-    def show(message: Any, category: Any, filename: str, lineno: int, file: Any = None, line: Any = None) -> None:
-        with contextlib.suppress(Exception):
-            text = f"{filename}:{lineno}: {category.__name__}: {message}"
-            handler.handle(_record("py.warnings", logging.WARNING, filename, lineno, text))
-        before(message, category, filename, lineno, file, line)
-
-    def undo() -> None:
-        if warnings.showwarning is show:
-            warnings.showwarning = before
-
-    warnings.showwarning = show
-    return undo

@@ -136,7 +136,7 @@ def worker_blas(cpus: Sourced[int], nthreads: int, settings: Settings) -> Source
     return Sourced(max(1, cpus.value // (settings.processes * nthreads)), "CPUs / threads")
 
 
-def common_host(hosts: Sequence[str], rank: int) -> tuple[int, ...]:
+def ranks_on_host(hosts: Sequence[str], rank: int) -> tuple[int, ...]:
     """The ranks on the node of `rank`, in order."""
     return tuple(r for r, host in enumerate(hosts) if host == hosts[rank])
 

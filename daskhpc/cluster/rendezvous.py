@@ -66,7 +66,7 @@ def meeting_of(rank: int, size: int, env: Mapping[str, str]) -> Meeting:
     return Meeting(rank, size, f"{name}.json", tuple(dict.fromkeys(Path(p, FOLDER) for p in places if p)))
 
 
-class Ranks:
+class SocketCommunicator:
     """What of mpi4py's communicators a cluster needs to start, over sockets between rank 0 and every other rank.
 
     Parameters
@@ -143,7 +143,7 @@ def _as_start_error(rank: int) -> Iterator[None]:
         raise StartError("A rank ended while the cluster started.", found, "mend that rank") from None
 
 
-def meet(meeting: Meeting, deadline: float, addresses: Sequence[str]) -> Ranks:
+def meet(meeting: Meeting, deadline: float, addresses: Sequence[str]) -> SocketCommunicator:
     """Meet all ranks.
 
     Parameters
@@ -161,7 +161,7 @@ def meet(meeting: Meeting, deadline: float, addresses: Sequence[str]) -> Ranks:
     """
     end = time.monotonic() + deadline
     links = _receive_all(meeting, end, addresses) if meeting.rank == 0 else {0: _visit(meeting, end)}
-    return Ranks(meeting.rank, meeting.size, links)
+    return SocketCommunicator(meeting.rank, meeting.size, links)
 
 
 def _receive_all(meeting: Meeting, end: float, addresses: Sequence[str]) -> dict[int, Connection]:

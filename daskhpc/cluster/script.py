@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import builtins
-import importlib.util
 import io
 import os
 import runpy
@@ -13,6 +12,9 @@ from collections.abc import Sequence
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from typing import Any, NoReturn
+
+from ..compat.dask_mpi import replace_functions
+from ..compat.python import run_module_as_main
 
 
 def set_path(target: str, module: bool) -> None:
@@ -60,8 +62,7 @@ def _uncaught(target: str, module: bool) -> BaseException | None:
     main = _fresh_main()
     try:
         if module:
-            # What python -m calls: it fills in sys.modules["__main__"], which stays until the process ends.
-            runpy._run_module_as_main(target)  # type: ignore[attr-defined]
+            run_module_as_main(target)
         else:
             _execute(os.path.join(os.getcwd(), target), main)
     except SystemExit:
@@ -119,16 +120,10 @@ def use_running_cluster() -> None:
     ``dask_mpi.initialize`` in it returns at once, as it does on a client's rank, and says which of its arguments had
     no effect; ``dask_mpi.execute`` calls the function. ``Client()`` finds the address in Dask's configuration.
     """
-    if importlib.util.find_spec("dask_mpi") is None:
-        return
-    import dask_mpi
-
     from .bootstrap import initialize, send_close_signal
 
     def run_here(client_function: Any = None, client_args: Any = (), client_kwargs: Any = None, **_: Any) -> None:
         if callable(client_function):
             client_function(*client_args, **(client_kwargs or {}))
 
-    dask_mpi.initialize = initialize
-    dask_mpi.execute = run_here
-    dask_mpi.send_close_signal = send_close_signal
+    replace_functions(initialize=initialize, execute=run_here, send_close_signal=send_close_signal)

@@ -13,7 +13,7 @@ from .world import World
 
 
 @dataclass(slots=True)
-class Member:
+class ClusterMember:
     """This process's place in a cluster.
 
     Attributes
@@ -46,7 +46,7 @@ class Member:
 
 @dataclass(slots=True)
 class _Session:
-    member: Member | None = None
+    member: ClusterMember | None = None
     client: Any = None
     scheduler: Any = None
     workers: Any = None

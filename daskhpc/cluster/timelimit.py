@@ -17,12 +17,14 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from ..compat.distributed import pause_worker
+from ..compat.python import waits_for_threads
 from ..errors import EXIT_FAILED, EXIT_UNFINISHED, DaskhpcError
 from ..journal.writing import journals
 from ..runtime.model import Sourced
+from ..text import counted
 from .environment import interactive
 from .session import session
-from .table import count
 from .world import say
 
 if TYPE_CHECKING:
@@ -69,7 +71,7 @@ class TimeLimit:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class SavedResults:
     """What a run has in its journals.
 
     Attributes
@@ -97,20 +99,20 @@ def limit_of(end: Sourced[float | None], margin: float, now: float) -> TimeLimit
     return TimeLimit(end.value, margin if left > margin else left / 2, end.source)
 
 
-def exit_code(kept: Kept) -> int:
+def exit_code(kept: SavedResults) -> int:
     """75 where another run gets further, 70 where it would not, since this one did not."""
     return EXIT_UNFINISHED if kept.saved else EXIT_FAILED
 
 
-def last_message(limit: TimeLimit, kept: Kept) -> DaskhpcError:
+def last_message(limit: TimeLimit, kept: SavedResults) -> DaskhpcError:
     """What is said when the program is ended."""
     clock = _clock(limit)
     folders = ", ".join(kept.folders)
-    lost = f"; {count(kept.unsaved, 'more result')} could not be saved" if kept.unsaved else ""
+    lost = f"; {counted(kept.unsaved, 'more result')} could not be saved" if kept.unsaved else ""
     if kept.saved:
         return DaskhpcError(
             f"The time limit is near ({clock}), so the program ends unfinished, with exit code {EXIT_UNFINISHED}.",
-            f"this run saved {count(kept.saved, 'result')} in {folders}{lost}",
+            f"this run saved {counted(kept.saved, 'result')} in {folders}{lost}",
             "submit it again: it goes on from there; the job scripts in slurm/ do so by themselves",
         )
     return DaskhpcError(
@@ -120,12 +122,12 @@ def last_message(limit: TimeLimit, kept: Kept) -> DaskhpcError:
     )
 
 
-def warning(limit: TimeLimit, kept: Kept | None, now: float) -> DaskhpcError:
+def warning(limit: TimeLimit, kept: SavedResults | None, now: float) -> DaskhpcError:
     """What is said where the program runs on."""
     happened = f"The time limit comes in {max(0.0, limit.end - now):.0f} s"
     ends = f"the job ends at {_clock(limit)} ({limit.source})"
     if kept is not None:
-        found = f"{ends}; this session saved {count(kept.saved, 'result')} in {', '.join(kept.folders)}"
+        found = f"{ends}; this session saved {counted(kept.saved, 'result')} in {', '.join(kept.folders)}"
         return DaskhpcError(f"{happened}.", found, "save what else you need")
     script = shlex.quote(os.path.basename(sys.argv[0]) or "script.py")
     return DaskhpcError(
@@ -139,7 +141,7 @@ def _clock(limit: TimeLimit) -> str:
     return time.strftime("%H:%M:%S", time.localtime(limit.end))
 
 
-class Watch:
+class TimeLimitWatcher:
     """Wakes before a time limit and ends the program where a journal has what it did.
 
     Parameters
@@ -160,8 +162,8 @@ class Watch:
         self.code = 0
         self._raised: Callable[[], TimeLimitNear | None] = lambda: None
         in_main = threading.current_thread() is threading.main_thread()
-        self.interrupts = in_main and signal.getsignal(signal.SIGXCPU) is signal.SIG_DFL
-        if self.interrupts:
+        self.worker_preload = in_main and signal.getsignal(signal.SIGXCPU) is signal.SIG_DFL
+        if self.worker_preload:
             signal.signal(signal.SIGXCPU, self._raise)
         atexit.register(self.over.set)
         threading.Thread(target=self._run, name="daskhpc-timelimit", daemon=True).start()
@@ -191,14 +193,14 @@ class Watch:
         """Raise in the main thread, again where that was dropped; whether the program has ended in time."""
         end, main = time.monotonic() + self.limit.grace, threading.main_thread()
         while (left := end - time.monotonic()) > 0:
-            if self.interrupts and self._raised() is None:
+            if self.worker_preload and self._raised() is None:
                 signal.pthread_kill(main.ident or 0, signal.SIGXCPU)
             if self.over.wait(min(left, _AGAIN_SECONDS)):
                 return True
         return False
 
     def _raise(self, number: int, frame: FrameType | None) -> None:
-        if self.over.is_set() or getattr(threading, "_SHUTTING_DOWN", False):
+        if self.over.is_set() or waits_for_threads():
             return  # the program is at its end, or waits for its threads to be
         if self.code:
             error = TimeLimitNear(self.code)
@@ -212,7 +214,7 @@ class Watch:
         signal.raise_signal(signal.SIGXCPU)
 
 
-_watch: Watch | None = None
+_watch: TimeLimitWatcher | None = None
 
 
 def watch_time_limit(end: Sourced[float | None], margin: float) -> None:
@@ -228,14 +230,14 @@ def watch_time_limit(end: Sourced[float | None], margin: float) -> None:
     global _watch
     limit = limit_of(end, margin, time.time())
     if limit is not None and _watch is None:
-        _watch = Watch(limit)
+        _watch = TimeLimitWatcher(limit)
 
 
-def _kept(written: Sequence[Journal]) -> Kept | None:
+def _kept(written: Sequence[Journal]) -> SavedResults | None:
     if not written:
         return None
     folders = sorted({str(journal.folder) for journal in written})
-    return Kept(tuple(folders), sum(j.results_saved for j in written), sum(j.pending + j.lost for j in written))
+    return SavedResults(tuple(folders), sum(j.results_saved for j in written), sum(j.pending + j.lost for j in written))
 
 
 def _sync(written: Sequence[Journal], seconds: float) -> None:
@@ -251,17 +253,14 @@ def _let_end(seconds: float) -> None:
         return
     end = time.monotonic() + seconds
     with contextlib.suppress(Exception):
-        client.sync(client._run, _pause, 0.8 * seconds, on_error="ignore", callback_timeout=seconds)
+        client.sync(client.run, _pause, 0.8 * seconds, on_error="ignore", callback_timeout=seconds)
     # The workers are done; the last results are on their way to the client.
     time.sleep(max(0.0, min(_ON_THE_WAY_SECONDS, end - time.monotonic())))
 
 
 async def _pause(seconds: float, dask_worker: Any) -> None:
     """On a worker: start no task more, and wait for those that run."""
-    from distributed.core import Status
-
-    dask_worker.memory_manager.memory_pause_fraction = False  # it would let the worker run again
-    dask_worker.status = Status.paused
+    pause_worker(dask_worker)
     end = time.monotonic() + seconds
     while dask_worker.state.executing and time.monotonic() < end:
         await asyncio.sleep(_POLL_SECONDS)

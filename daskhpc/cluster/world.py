@@ -16,7 +16,7 @@ from ..runtime.commands import offered_mpi_types
 from ..runtime.mpi import srun_mpi
 from .network import address_of
 from .rendezvous import meet, meeting_of
-from .watch import StartWatch
+from .start_watchdog import StartWatchdog
 
 _LEAD_SPEAKS_SECONDS = 3.0
 _BEFORE_DEADLINE = 2.0
@@ -48,7 +48,7 @@ class World:
 
 def join(
     runtime: Runtime, env: Mapping[str, str], deadline: float, comm: Any = None, bootstrap: str = "auto"
-) -> tuple[World, StartWatch]:
+) -> tuple[World, StartWatchdog]:
     """Start MPI, or meet the other ranks without it, under the start deadline.
 
     Parameters
@@ -65,7 +65,7 @@ def join(
 
     Returns
     -------
-    World, StartWatch
+    World, StartWatchdog
         The watch still runs: end it with ``done()`` when all ranks have agreed.
 
     Raises
@@ -88,7 +88,7 @@ def join(
     if doubt and may_do_without and library.name not in _SPEAKS_ITS_OWN and not mpi.Is_initialized():
         return _join_without_mpi(runtime, env, deadline)
     wait = doubt and runtime.rank.value > 0
-    watch = StartWatch(deadline, runtime, last_words(runtime, library, env, doubt), neighbours=not wait)
+    watch = StartWatchdog(deadline, runtime, last_words(runtime, library, env, doubt), neighbours=not wait)
     watch.start()
     try:
         if not mpi.Is_initialized():
@@ -112,14 +112,14 @@ def join(
 
 def _join_without_mpi(
     runtime: Runtime, env: Mapping[str, str], deadline: float, survives: bool = False
-) -> tuple[World, StartWatch]:
+) -> tuple[World, StartWatchdog]:
     if runtime.step.value is None or runtime.world_size.value < 2:
         raise StartError(
             "bootstrap='slurm' is for ranks that srun started.",
             f"{runtime.world_size.value} rank ({runtime.world_size.source}), no Slurm step",
             "srun --ntasks=4 python script.py; or bootstrap='auto'",
         )
-    watch = StartWatch(deadline, runtime, "")
+    watch = StartWatchdog(deadline, runtime, "")
     watch.start()
     try:
         meeting = meeting_of(runtime.rank.value, runtime.world_size.value, env)
@@ -238,7 +238,7 @@ def joint_error(failed: Sequence[tuple[int, str, tuple[str, str, str]]], size: i
     return StartError(happened, ranks + more, todo)
 
 
-def leave_together(error: StartError, world: World | None, runtime: Runtime) -> None:
+def end_together(error: StartError, world: World | None, runtime: Runtime) -> None:
     """Say `error` once and see that this rank does not end before it was said."""
     if world is not None:
         if world.rank == 0:

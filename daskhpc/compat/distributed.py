@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import threading
+from collections.abc import Callable
 from typing import Any
 
 
@@ -61,3 +62,21 @@ async def call_on_worker(worker: Any, address: str, function: Any, *args: Any) -
     if reply["status"] != "OK":
         raise OSError(f"{function.__name__} failed on {address}: {reply.get('exception_text', reply)}")
     return reply["result"]
+def open_clients() -> list[Any]:
+    """The Dask clients of this process, the program's own included; none if distributed does not list them."""
+    from distributed import Client
+
+    return list(getattr(Client, "_instances", ()))
+
+
+def pause_worker(worker: Any) -> None:
+    """On a worker: start no further task, until the worker ends."""
+    from distributed.core import Status
+
+    worker.memory_manager.memory_pause_fraction = False  # or Dask's look at the memory would let it run again
+    worker.status = Status.paused
+
+
+def measure_memory_by(worker: Any, memory: Callable[[], int]) -> None:
+    """Let `memory` say how many bytes a worker process uses, in place of its RSS."""
+    worker.monitor.get_process_memory = memory

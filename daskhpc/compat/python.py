@@ -6,6 +6,18 @@ import dis
 import warnings
 from types import CodeType
 from typing import Any
+import contextlib
+import functools
+import os
+import runpy
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+
+
+
 
 
 def exception_entries(code: CodeType) -> list[tuple[int, int, int, int, bool]] | None:
@@ -39,3 +51,115 @@ def set_warning_hook(function: Any) -> None:
 def warnings_reach() -> tuple[Any, Any]:
     """Where warnings go that are shown; another answer later means that somebody caught them meanwhile."""
     return vars(warnings).get("_showwarnmsg_impl"), warnings.showwarning
+
+
+def spawn_without_main(process_name: str) -> None:
+    """Keep spawned processes whose name begins with `process_name` from importing this program's ``__main__``.
+
+    Why it is so: ``multiprocessing`` tells each spawned process to import the parent's main script first. That is
+    right for the user's own processes. For a Dask worker it is wrong: functions of ``__main__`` travel there by
+    value, and the import would run the user's script once more in every worker unless it has a guard. The preparation
+    data is the one place that decides it; if a release has no ``get_preparation_data``, scripts need the guard.
+    """
+    import multiprocessing.spawn as spawn
+
+    original = getattr(spawn, "get_preparation_data", None)
+    names = getattr(original, "without_main", None)
+    if names is not None:
+        names.add(process_name)
+    if original is None or names is not None:
+        return
+    without_main = {process_name}
+
+    def get_preparation_data(name: str) -> dict[str, Any]:
+        data: dict[str, Any] = original(name)
+        if name.startswith(tuple(without_main)):
+            data.pop("init_main_from_path", None)
+            data.pop("init_main_from_name", None)
+        return data
+
+    get_preparation_data.without_main = without_main  # type: ignore[attr-defined]
+    spawn.get_preparation_data = get_preparation_data
+
+
+class _ExitInOrder:
+    """``os._exit`` of one process that first calls a function; in any other process it is that process's own."""
+
+    def __init__(self, end: Callable[[], None]) -> None:
+        functools.update_wrapper(self, _os_exit)
+        self._end, self._pid = end, os.getpid()
+
+    def __call__(self, status: int) -> NoReturn:
+        if os.getpid() == self._pid:
+            with contextlib.suppress(Exception):
+                self._end()
+        _os_exit(status)
+
+    def __reduce__(self) -> Any:
+        # A task may be os._exit itself: where it arrives, it is that process's own.
+        return _exit_of_this_process, ()
+
+
+def _exit_of_this_process() -> Any:
+    return os._exit
+
+
+_os_exit = os._exit
+
+
+def call_before_os_exit(end: Callable[[], None]) -> None:
+    """Let ``os._exit`` of this process, not of those that it forks, call `end` first; the first such `end` counts.
+
+    Why it is so: ``os._exit`` runs no exit handlers. Without this the job of a program that ends so is a job whose
+    client died: it ends too, but with a message and a code other than the program's own.
+    """
+    if os._exit is _os_exit:
+        os._exit = _ExitInOrder(end)
+
+
+def copy_warnings(receiver: Callable[[str, int, str], None]) -> Callable[[], None]:
+    """Give the file, line and text of Python's warnings to `receiver`, and show them as before.
+
+    Returns
+    -------
+    callable
+        Undoes it, unless ``warnings.showwarning`` was replaced again since. (``logging.captureWarnings`` replaces the
+        same function, but no longer shows the warnings.)
+    """
+    before = warnings.showwarning
+
+    def show(message: Any, category: Any, filename: str, lineno: int, file: Any = None, line: Any = None) -> None:
+        with contextlib.suppress(Exception):
+            receiver(filename, lineno, f"{filename}:{lineno}: {category.__name__}: {message}")
+        before(message, category, filename, lineno, file, line)
+
+    def undo() -> None:
+        if warnings.showwarning is show:
+            warnings.showwarning = before
+
+    warnings.showwarning = show
+    return undo
+
+
+def run_module_as_main(name: str) -> None:
+    """Run a module as ``python -m`` does.
+
+    Why it is so: ``runpy.run_module`` is public, but takes its module out of ``sys.modules["__main__"]`` when it
+    returns; exit handlers and threads that outlive it would find an empty ``__main__``.
+    """
+    run = getattr(runpy, "_run_module_as_main", None)
+    if run is None:
+        runpy.run_module(name, run_name="__main__", alter_sys=True)
+    else:
+        run(name)
+
+
+def waits_for_threads() -> bool:
+    """Whether the main thread is over and waits for other threads to end; False if Python does not say."""
+    return bool(getattr(threading, "_SHUTTING_DOWN", False))
+
+
+def ignore_warnings_of_children(warning_filter: str) -> None:
+    """Add a filter, as after ``python -W``, for processes that ``multiprocessing`` starts, not for this one."""
+    if warning_filter not in sys.warnoptions:
+        sys.warnoptions.append(warning_filter)

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from daskhpc.cluster.lastwords import cause_of
+from daskhpc.cluster.crash_report import cause_of_end
 from daskhpc.cluster.lifeline import Address, Hub, Line, Loss
 
 DEADLINE = 20.0
@@ -64,8 +64,8 @@ for word in sys.stdin:
     elif word == "abort":
         os.abort()
     elif word == "last words":
-        from daskhpc.cluster.lastwords import leave_last_words
-        leave_last_words(line.fileno())
+        from daskhpc.cluster.crash_report import install_crash_handler
+        install_crash_handler(line.fileno())
         tell("done")
     else:
         getattr(line, word)()
@@ -226,7 +226,7 @@ def test_the_last_words_of_a_rank_tell_how_it_ended(root: Root, signum: signal.S
     root.only((LOST, 2))
     (loss,) = root.losses
     assert (loss.pid, loss.silent, rank.process.wait(DEADLINE)) == (rank.process.pid, False, -signum)
-    assert cause_of(loss.words, 0).startswith(cause)
+    assert cause_of_end(loss.words, 0).startswith(cause)
 
 
 def test_a_loss_that_is_survived_ends_nothing(starting: Callable[..., Process]) -> None:
@@ -254,9 +254,9 @@ def test_a_silent_node_is_asked_by_its_kernel_within_a_minute(root: Root) -> Non
 
 def test_ranks_on_a_node_are_asked_whether_its_memory_was_used_up(root: Root) -> None:
     root.rank(2)
-    assert root.hub.memory_used_up([2, 7]) == 0  # it answers, and nothing was ended
+    assert root.hub.exceeded_memory_limit([2, 7]) == 0  # it answers, and nothing was ended
     assert root.hub._memory == {2: 0}
-    assert root.hub.memory_used_up([]) == 0
+    assert root.hub.exceeded_memory_limit([]) == 0
 
 
 def test_a_rank_that_stops_is_not_lost_until_it_ends(root: Root) -> None:

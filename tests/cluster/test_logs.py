@@ -15,12 +15,12 @@ import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
-import made
+import example_plans
 import pytest
 from clusters import start_cluster
 from distributed import Client
 
-from daskhpc.cluster.logs import FOLDER, KEPT, drop_log, keep_log, run_name, save_logs
+from daskhpc.cluster.logs import FOLDER, KEPT, run_name, save_logs, start_log, stop_log
 from daskhpc.errors import StartError
 
 
@@ -32,7 +32,7 @@ def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     before = dask.level
     dask.setLevel(logging.WARNING)
     yield
-    drop_log()
+    stop_log()
     assert dask.level == logging.WARNING
     dask.setLevel(before)
 
@@ -51,8 +51,8 @@ def saved(run: str = "run") -> str:
 PRINTED = """
 import logging, sys, warnings
 import distributed
-from daskhpc.cluster.environment import quiet
-from daskhpc.cluster.logs import drop_log, keep_log
+from daskhpc.cluster.environment import set_dask_log_level
+from daskhpc.cluster.logs import stop_log, start_log
 
 NAMES = ("distributed", "distributed.scheduler", "distributed.client", "daskhpc", "daskhpc.journal.writer", "tornado",
          "tornado.application", "mine")
@@ -84,13 +84,13 @@ def reset(levels):
 
 def case(level, change, kept):
     before = {name: logging.getLogger(name).level for name in ("", "daskhpc.journal", *NAMES)}
-    quiet(level)
+    set_dask_log_level(level)
     if kept:
-        keep_log(sys.argv[1], f"{level}-{change.__name__}", "x")
+        start_log(sys.argv[1], f"{level}-{change.__name__}", "x")
     change()
     print(f"== {level} {change.__name__}", file=sys.stderr)
     speak()
-    drop_log()
+    stop_log()
     reset(before)
 
 handlers = list(logging.root.handlers)
@@ -132,7 +132,7 @@ def test_what_is_printed_does_not_change(
 
 
 def test_a_line_has_time_host_level_and_logger(tmp_path: Path) -> None:
-    assert keep_log("logs", "run", "client", rank=1) is None
+    assert start_log("logs", "run", "client", rank=1) is None
     log("%d workers", 3)
     lines = (tmp_path / "logs" / "run" / "rank-1-client.log").read_text().splitlines()
     host = re.escape(os.uname().nodename)
@@ -143,13 +143,13 @@ def test_a_line_has_time_host_level_and_logger(tmp_path: Path) -> None:
 
 def test_a_log_of_the_same_run_is_appended_to() -> None:
     for _ in range(2):
-        keep_log("logs", "run", "client")
+        start_log("logs", "run", "client")
     assert Path("logs/run/client.log").read_text().count("begins") == 2
     assert save_logs() == Path("logs/run").absolute()
 
 
 def test_the_last_records_are_kept_and_written_once() -> None:
-    assert keep_log(None, "run", "client") is None
+    assert start_log(None, "run", "client") is None
     for number in range(KEPT + 10):
         log("record %d.", number)
     assert not FOLDER.exists()
@@ -163,7 +163,7 @@ def test_the_last_records_are_kept_and_written_once() -> None:
 
 
 def test_only_the_owner_reads_what_was_saved() -> None:
-    keep_log(None, "run", "client")
+    start_log(None, "run", "client")
     save_logs()
     found = [path.stat().st_mode & 0o777 for path in (FOLDER.parent, FOLDER, FOLDER / "run")]
     assert [*found, (FOLDER / "run" / "client.log").stat().st_mode & 0o777] == [0o700, 0o700, 0o700, 0o600]
@@ -173,12 +173,12 @@ def test_warnings_are_kept_and_shown_as_before(monkeypatch: pytest.MonkeyPatch) 
     shown: list[str] = []
     monkeypatch.setattr(warnings, "showwarning", lambda message, *_: shown.append(str(message)))
     before = warnings.showwarning
-    keep_log(None, "run", "client")
+    start_log(None, "run", "client")
     warnings.warn("look here", RuntimeWarning, stacklevel=1)
     assert shown == ["look here"]
     assert f"WARNING py.warnings: {__file__}:" in saved()
     assert "RuntimeWarning: look here" in saved()
-    drop_log()
+    stop_log()
     assert warnings.showwarning is before
 
 
@@ -190,7 +190,7 @@ class Thing:
 
 
 def test_what_is_logged_is_not_kept_alive() -> None:
-    keep_log(None, "run", "client")
+    start_log(None, "run", "client")
     one, other = Thing(), Thing()
     alive = weakref.ref(one), weakref.ref(other)
     log("here is %s", one)
@@ -206,7 +206,7 @@ def test_what_is_logged_is_not_kept_alive() -> None:
 
 
 def test_a_message_that_does_not_fit_its_arguments_is_kept_as_it_is() -> None:
-    keep_log(None, "run", "client")
+    start_log(None, "run", "client")
     log("%d workers", "no")
     assert "'%d workers' ('no',)" in saved()
 
@@ -222,7 +222,7 @@ def test_logs_are_saved_while_other_threads_log() -> None:
         for _ in range(20):
             save_logs()
 
-    keep_log(None, "run", "client")
+    start_log(None, "run", "client")
     writers = [threading.Thread(target=write) for _ in range(3)]
     savers = [threading.Thread(target=save) for _ in range(2)]
     for thread in (*writers, *savers):
@@ -234,21 +234,21 @@ def test_logs_are_saved_while_other_threads_log() -> None:
 
 def test_without_a_place_to_write_nothing_is_raised() -> None:
     assert save_logs() is None
-    keep_log(None, "run", "client")
+    start_log(None, "run", "client")
     Path(FOLDER.parent).write_text("in the way")
     assert save_logs() is None
 
 
 def test_a_folder_for_logs_that_cannot_be_written_is_an_error() -> None:
     Path("logs").write_text("in the way")
-    error = keep_log("logs", "run", "client")
+    error = start_log("logs", "run", "client")
     assert isinstance(error, StartError)
     assert "logs" in error.found
     assert save_logs() is None
 
 
 def test_a_worker_process_that_starts_again_appends_to_its_log() -> None:
-    keep_log("logs", "run", "client")
+    start_log("logs", "run", "client")
     with start_cluster(1) as cluster, Client(cluster, set_as_default=False) as client:
         (pid,) = client.run(os.getpid).values()
         os.kill(pid, signal.SIGKILL)
@@ -264,4 +264,4 @@ def test_a_worker_process_that_starts_again_appends_to_its_log() -> None:
     [("12", "3", "12.3"), ("12", None, f"12-n1-{os.getpid()}"), (None, None, f"n1-{os.getpid()}")],
 )
 def test_what_a_run_is_called(job: str | None, step: str | None, name: str) -> None:
-    assert run_name(made.runtime(job=job, step=step)) == name
+    assert run_name(example_plans.runtime(job=job, step=step)) == name

@@ -6,10 +6,10 @@ import dataclasses
 from typing import Any
 
 import pytest
-from made import GB, grant, plans, runtime, settings
+from example_plans import GB, grant, plans, runtime, settings
 
 from daskhpc.cluster.local import plan_local
-from daskhpc.cluster.plan import RankPlan, common_host, plan_rank, role_of, worker_blas, worker_memory, worker_threads
+from daskhpc.cluster.plan import RankPlan, plan_rank, ranks_on_host, role_of, worker_blas, worker_memory, worker_threads
 from daskhpc.runtime import Grant, Sourced
 
 ROLES = ["scheduler", "client", "worker", "worker", "worker"]
@@ -32,7 +32,7 @@ def test_roles_are_dask_mpis() -> None:
     ],
 )
 def test_ranks_of_a_node(hosts: list[str], rank: int, same: tuple[int, ...]) -> None:
-    assert common_host(hosts, rank) == same
+    assert ranks_on_host(hosts, rank) == same
 
 
 def numbers(plan: RankPlan) -> tuple[int, int, int, int]:

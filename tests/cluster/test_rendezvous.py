@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from daskhpc.cluster.rendezvous import FOLDER, Ranks, meeting_of
+from daskhpc.cluster.rendezvous import FOLDER, SocketCommunicator, meeting_of
 
 DEADLINE = 20.0
 PROGRAM = """
@@ -169,4 +169,4 @@ def test_runs_of_one_step_differ() -> None:
 
 def test_only_rank_0_broadcasts() -> None:
     with pytest.raises(ValueError, match="can only be 0"):
-        Ranks(0, 1, {}).bcast(1, root=1)
+        SocketCommunicator(0, 1, {}).bcast(1, root=1)

@@ -14,7 +14,7 @@ import pytest
 from ranks import Done, Ranks
 
 from daskhpc.cluster.timelimit import (
-    Kept,
+    SavedResults,
     TimeLimit,
     exit_code,
     last_message,
@@ -56,16 +56,16 @@ def test_what_is_waited_for_ends_within_the_margin(margin: float) -> None:
 
 
 def test_a_run_that_saved_nothing_is_not_to_be_made_again() -> None:
-    assert [exit_code(Kept(("a",), saved)) for saved in (0, 1, 100)] == [70, 75, 75]
+    assert [exit_code(SavedResults(("a",), saved)) for saved in (0, 1, 100)] == [70, 75, 75]
 
 
 def test_the_last_message() -> None:
     limit = TimeLimit(1_800_000_000.0, 90)
-    text = str(last_message(limit, Kept(("/a/b", "/c"), 1, 2)))
+    text = str(last_message(limit, SavedResults(("/a/b", "/c"), 1, 2)))
     assert re.match(r"The time limit is near \(\d\d:\d\d:\d\d\), .*exit code 75\.\n", text)
     assert "saved 1 result in /a/b, /c; 2 more results could not be saved" in text
     assert "submit it again" in text
-    text = str(last_message(limit, Kept(("/a",), 0)))
+    text = str(last_message(limit, SavedResults(("/a",), 0)))
     assert "saved nothing new" in text
     assert "--time" in text
 
@@ -76,7 +76,7 @@ def test_the_warning_of_a_program_that_runs_on() -> None:
     assert text.startswith("The time limit comes in 90 s, and nothing of this program is kept.")
     assert "squeue" in text
     assert "daskhpc run --checkpoint DIR" in text
-    text = str(warning(limit, Kept(("/a",), 7), limit.end - 10))
+    text = str(warning(limit, SavedResults(("/a",), 7), limit.end - 10))
     assert text.startswith("The time limit comes in 10 s.\n")
     assert "saved 7 results in /a" in text
 

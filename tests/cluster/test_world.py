@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made import runtime
+from example_plans import runtime
 
 from daskhpc.cluster.world import World, agree, joint_error, mismatch
 from daskhpc.errors import DaskhpcError, SettingsError, StartError

@@ -57,3 +57,22 @@ def test_a_worker_asks_another_one(client: Any) -> None:
     assert client.run(ask_peer, other, 1, 2, workers=[one]) == {one: 0.5}
     with pytest.raises(OSError, match=r"divide failed on .*division by zero"):
         client.run(ask_peer, other, 1, 0, workers=[one])
+def test_every_open_client_is_listed(client: Any) -> None:
+    """``open_clients``."""
+    assert client in compat.open_clients()
+
+
+def test_a_paused_worker_takes_no_task_and_the_memory_is_what_is_said() -> None:
+    """``pause_worker`` and ``measure_memory_by``, on a worker of their own."""
+    from distributed import Client, Worker
+
+    def on_worker(dask_worker: Worker) -> tuple[str, int]:
+        compat.measure_memory_by(dask_worker, lambda: 123)
+        compat.pause_worker(dask_worker)
+        dask_worker.monitor.update()
+        return dask_worker.status.name, dask_worker.monitor.recent()["memory"]
+
+    with Client(n_workers=1, processes=False, dashboard_address=None, set_as_default=False) as client:
+        assert list(client.run(on_worker).values()) == [("paused", 123)]
+        (info,) = client.cluster.scheduler.workers.values()
+        until(lambda: info.status.name == "paused", 10)

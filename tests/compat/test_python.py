@@ -47,3 +47,109 @@ def test_where_warnings_go_is_another_place_while_they_are_caught() -> None:
     with warnings.catch_warnings(record=True):
         assert warnings_reach() != before
     assert warnings_reach() == before
+"""What daskhpc needs of Python's standard library beyond its public names is still there."""
+
+from __future__ import annotations
+
+import multiprocessing.spawn
+import os
+import pickle
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+
+from daskhpc.compat import python as compat
+
+
+def test_spawned_processes_of_a_name_do_not_import_main(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``spawn_without_main``, with a main script as ``python script.py`` has it."""
+    monkeypatch.setattr(multiprocessing.spawn, "get_preparation_data", multiprocessing.spawn.get_preparation_data)
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", "/somewhere/script.py", raising=False)
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
+    for name in ("Dask Worker", "Dask Worker", "another"):
+        compat.spawn_without_main(name)
+
+    def imported(process: str) -> bool:
+        return "init_main_from_path" in multiprocessing.spawn.get_preparation_data(process)
+
+    assert [imported(name) for name in ("Dask Worker process-1", "another", "Process-1")] == [False, False, True]
+
+
+EXIT = """
+import os, pickle, sys
+from daskhpc.compat.python import call_before_os_exit
+
+call_before_os_exit(lambda: print("in order", flush=True))
+if os.fork() == 0:
+    os._exit(0)
+os.wait()
+os._exit(3)
+"""
+
+
+def test_a_function_runs_before_os_exit_of_its_own_process() -> None:
+    """``call_before_os_exit``; a forked child leaves at once, and the function that is pickled is the receiver's."""
+    done = subprocess.run([sys.executable, "-c", EXIT], capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stdout, done.stderr) == (3, "in order\n", "")
+    wrapped = compat._ExitInOrder(print)
+    assert pickle.loads(pickle.dumps(wrapped)) is os._exit
+
+
+def test_warnings_are_copied_and_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``copy_warnings``."""
+    shown: list[str] = []
+    copied: list[str] = []
+    monkeypatch.setattr(warnings, "showwarning", lambda message, *_: shown.append(str(message)))
+    before = warnings.showwarning
+    undo = compat.copy_warnings(lambda file, line, text: copied.append(text))
+    warnings.warn("look here", RuntimeWarning, stacklevel=1)
+    undo()
+    warnings.warn("and here", RuntimeWarning, stacklevel=1)
+    assert shown == ["look here", "and here"]
+    assert [text.partition(": ")[2] for text in copied] == ["RuntimeWarning: look here"]
+    assert warnings.showwarning is before
+
+
+MODULE = """
+import atexit, sys
+print(__name__, sys.argv[1:])
+atexit.register(lambda: print(sys.modules["__main__"].__dict__["value"]))
+value = 7
+"""
+
+
+def test_a_module_stays_main_until_the_end(tmp_path: Path) -> None:
+    """``run_module_as_main``."""
+    (tmp_path / "program.py").write_text(MODULE)
+    code = "from daskhpc.compat.python import run_module_as_main; run_module_as_main('program')"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stdout) == (0, "__main__ []\n7\n"), done.stderr
+
+
+WAITS = """
+import threading
+from daskhpc.compat.python import waits_for_threads
+
+assert not waits_for_threads()
+def wait():
+    threading.main_thread().join()
+    print(waits_for_threads())
+threading.Thread(target=wait).start()
+"""
+
+
+def test_python_says_that_it_waits_for_threads() -> None:
+    """``waits_for_threads``."""
+    done = subprocess.run([sys.executable, "-c", WAITS], capture_output=True, text=True, timeout=30)
+    assert (done.stdout, done.stderr) == ("True\n", "")
+
+
+def test_child_interpreters_get_a_filter_of_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``ignore_warnings_of_children``, by what ``multiprocessing`` starts its processes with."""
+    monkeypatch.setattr(sys, "warnoptions", list(sys.warnoptions))
+    compat.ignore_warnings_of_children("ignore::UserWarning:somewhere")
+    compat.ignore_warnings_of_children("ignore::UserWarning:somewhere")
+    assert subprocess._args_from_interpreter_flags().count("-Wignore::UserWarning:somewhere") == 1  # type: ignore[attr-defined]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from daskhpc.cluster.plan import RankPlan, common_host, plan_rank
+from daskhpc.cluster.plan import RankPlan, plan_rank, ranks_on_host
 from daskhpc.config import Settings
 from daskhpc.runtime import Grant, Runtime, Sourced
 
@@ -62,4 +62,6 @@ def settings(**arguments: Any) -> Settings:
 def plans(hosts: Sequence[str], given: Grant | None = None, **arguments: Any) -> list[RankPlan]:
     """The plan of every rank, of which `hosts` names the node."""
     chosen = settings(**arguments)
-    return [plan_rank(runtime(host, given), chosen, rank, common_host(hosts, rank)) for rank, host in enumerate(hosts)]
+    return [
+        plan_rank(runtime(host, given), chosen, rank, ranks_on_host(hosts, rank)) for rank, host in enumerate(hosts)
+    ]

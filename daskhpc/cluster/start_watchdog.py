@@ -17,7 +17,7 @@ _SIDECAR = Path(__file__).with_name("_sidecar.py")
 _STAGGER, _STAGGER_MOST, _GRACE = 2.0, 20.0, 15.0
 
 
-class StartWatch:
+class StartWatchdog:
     """Keep the start deadline of this rank, from `start` until `done`, which leaving its context calls.
 
     Parameters
@@ -77,7 +77,7 @@ class StartWatch:
         self.nowhere = os.open(os.devnull, os.O_WRONLY)
         faulthandler.dump_traceback_later(self.deadline + _GRACE, exit=True, file=self.nowhere)
 
-    def __enter__(self) -> StartWatch:
+    def __enter__(self) -> StartWatchdog:
         return self
 
     def __exit__(

@@ -7,18 +7,29 @@ import signal
 import threading
 from typing import Any
 
-from .accounting import private_memory
-from .logs import keep_worker_log
+import psutil
+
+from ..compat.distributed import measure_memory_by
+from .logs import start_worker_log
 
 
 def dask_setup(worker: Any) -> None:
     """Set up a worker process; Dask calls this when a worker starts."""
     ignore_interrupts()  # they are the client's, whose end is the cluster's
-    worker.monitor.get_process_memory = private_memory
+    measure_memory_by(worker, private_memory)
     # It warns of each task that still ran when the worker was told to close.
     logging.getLogger("distributed.worker.state_machine").setLevel(logging.ERROR)
     logging.getLogger("distributed.worker").addFilter(LastHeartbeat(worker))
-    keep_worker_log()
+    start_worker_log()
+
+
+def private_memory(pid: int | None = None) -> int:
+    """Bytes of memory that are a process's own: its resident set without what it shares; 0 where it is gone."""
+    try:
+        memory = psutil.Process(pid).memory_info()
+    except psutil.Error:
+        return 0
+    return int(memory.rss - memory.shared)
 
 
 def ignore_interrupts() -> None:

@@ -1,4 +1,4 @@
-"""What a process that ends out of order still says, and what others on its node know of it."""
+"""How a process ended: what it writes when it crashes, and what the kernel and its exit code say afterwards."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from dask.utils import format_bytes
-
 from ..runtime.oom import OutOfMemory, read_oom
+from ..text import bytes_text
 
 _FATAL = "Fatal Python error: "
 
@@ -24,7 +23,7 @@ class _State:
 _state = _State()
 
 
-def leave_last_words(descriptor: int) -> None:
+def install_crash_handler(descriptor: int) -> None:
     """From now on a crash of this process, or SIGTERM, writes where it stood to a file descriptor.
 
     The kernel's own ending (SIGKILL) leaves no words. A program that has handlers of its own keeps them.
@@ -38,7 +37,7 @@ def leave_last_words(descriptor: int) -> None:
         _state.terminated = True
 
 
-def leave_none() -> None:
+def remove_crash_handler() -> None:
     """In a forked child, whose file descriptors are its own: nothing is written there any more."""
     if _state.crashes:
         faulthandler.disable()
@@ -47,13 +46,13 @@ def leave_none() -> None:
     _state.crashes = _state.terminated = False
 
 
-def memory_used_up() -> int:
+def exceeded_memory_limit() -> int:
     """The job's memory limit on this node where the kernel has ended a process for it since the start, else 0."""
     now = read_oom()
     return now.limit if now.kills > _state.before.kills else 0
 
 
-def cause_of(words: Sequence[str], limit: int) -> str:
+def cause_of_end(words: Sequence[str], limit: int) -> str:
     """How a process ended.
 
     Parameters
@@ -70,5 +69,27 @@ def cause_of(words: Sequence[str], limit: int) -> str:
     if any(word.strip() for word in words):
         return f"SIGTERM{place}"
     if limit:
-        return f"killed by the kernel: the job had used up its {format_bytes(limit)} of memory there"
+        return f"killed by the kernel: the job had used up its {bytes_text(limit)} of memory there"
     return "without a word, as SIGKILL ends it, and the kernel where memory is used up"
+
+
+def cause_of_exit(exitcode: int, memory_limit: int | None) -> str:
+    """How a process ended, in words.
+
+    Parameters
+    ----------
+    exitcode : int
+        Negative for a signal, as `multiprocessing` has it.
+    memory_limit : int or None
+        The memory limit for which its Nanny ended it, None where it did not.
+    """
+    if memory_limit is not None:
+        return f"it had used up its memory limit of {bytes_text(memory_limit)}"
+    if exitcode >= 0:
+        return f"it exited with status {exitcode}"
+    try:
+        name = signal.Signals(-exitcode).name
+    except ValueError:
+        name = f"signal {-exitcode}"
+    hints = {"SIGKILL": ", as the kernel does when memory is used up", "SIGSEGV": ", a segmentation fault"}
+    return f"it was ended by {name}{hints.get(name, '')}"

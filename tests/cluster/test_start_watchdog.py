@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from daskhpc.cluster.watch import StartWatch
+from daskhpc.cluster.start_watchdog import StartWatchdog
 from daskhpc.runtime import discover
 
 STEP = {"SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0", "SLURM_PROCID": "2", "SLURM_STEP_NUM_TASKS": "4"}
@@ -27,7 +27,7 @@ HYDRA = {"PMI_RANK": "2", "PMI_SIZE": "4"}
 def test_a_number_of_ranks_that_nobody_knows_is_not_watched(
     tmp_path: Path, env: dict[str, str], local_size: int
 ) -> None:
-    watch = StartWatch(60, discover(env, tmp_path), "MPICH")
+    watch = StartWatchdog(60, discover(env, tmp_path), "MPICH")
     assert watch.local_size == local_size
     assert watch.deadline == 64
     assert watch.step == ("7.0" if "SLURM_JOB_ID" in env else "")

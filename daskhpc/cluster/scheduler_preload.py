@@ -10,21 +10,13 @@ from .session import session
 
 _DASHBOARD = "distributed.dashboard.scheduler"
 _AFTER_SECONDS = 1.0
-_DASKS_FAILURES, _FAILURES = 3, 2
 
 
 def dask_setup(scheduler: Any) -> None:
     """Remember the scheduler, and give it its dashboard once the cluster stands; Dask calls this when it starts."""
     session.scheduler = scheduler
-    thrice_at_most(scheduler)
     if session.member is not None and session.member.settings.dashboard:
         scheduler.loop.add_callback(_add_dashboard, scheduler)
-
-
-def thrice_at_most(scheduler: Any) -> None:
-    """Let a task fail when it has ended its worker process thrice, unless Dask's setting (4 times) was changed."""
-    if scheduler.allowed_failures == _DASKS_FAILURES:
-        scheduler.allowed_failures = _FAILURES
 
 
 async def _add_dashboard(scheduler: Any) -> None:

@@ -11,9 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from dask.utils import format_bytes
-
 from ..runtime import Runtime
+from ..text import bytes_text, counted, duration_left
 from .plan import CLIENT, SCHEDULER, RankPlan
 from .world import say
 
@@ -74,14 +73,15 @@ class StartTable:
         nodes = len({plan.host for plan in self.plans})
         workers = sum(p.processes.value for p in self.plans)
         threads = sum(p.processes.value * p.nthreads.value for p in self.plans)
-        parts = [", ".join((count(workers, "worker"), count(threads, "thread"), count(nodes, "node")))]
+        parts = [", ".join((counted(workers, "worker"), counted(threads, "thread"), counted(nodes, "node")))]
         if self.runtime.job.value:
             step = f".{self.runtime.step.value}" if self.runtime.step.value else ""
             parts.append(f"job {self.runtime.job.value}{step}")
         end = self.runtime.end_time.value
         if end:
             clock = time.strftime("%Y-%m-%d %H:%M", time.localtime(end))
-            parts.append(f"ends {clock}, in {duration(end - time.time())}")
+            left = end - time.time()
+            parts.append(f"ends {clock}" + (f", in {duration_left(left)}" if left > 0 else ""))
         return "daskhpc: " + "; ".join(parts)
 
     def notes(self) -> list[str]:
@@ -121,23 +121,9 @@ def _cells(plan: RankPlan) -> tuple[str, ...]:
         return (plan.role, "-", "-", "-", "-", interface, "-")
     if plan.role == CLIENT:
         return (plan.role, "-", str(plan.nthreads.value), str(plan.blas_threads.value), "-", interface, "-")
-    memory = format_bytes(plan.memory_limit.value) if plan.memory_limit.value else "no limit"
+    memory = bytes_text(plan.memory_limit.value) if plan.memory_limit.value else "no limit"
     numbers = (plan.processes.value, plan.nthreads.value, plan.blas_threads.value)
     return (plan.role, *map(str, numbers), memory, interface, plan.local_directory.value)
-
-
-def count(number: int, noun: str) -> str:
-    """``"1 node"``, ``"2 nodes"``."""
-    return f"{number} {noun}{'s' * (number != 1)}"
-
-
-def duration(seconds: float) -> str:
-    """``"45 min"``, ``"23 h 10 min"``, ``"3 d 2 h"``."""
-    minutes = max(0, round(seconds / 60))
-    days, hours, rest = minutes // 1440, minutes // 60 % 24, minutes % 60
-    if days:
-        return f"{days} d {hours} h"
-    return f"{hours} h {rest} min" if hours else f"{rest} min"
 
 
 def spans(ranks: Sequence[int]) -> str:

@@ -9,12 +9,12 @@ from daskhpc.errors import EXIT_FAILED
 
 RANK = """
 import sys
-from daskhpc.cluster.ending import lost_scheduler
+from daskhpc.cluster.ending import on_scheduler_lost
 from daskhpc.cluster.world import World
 
 print("ready", flush=True)
 sys.stdin.readline()
-lost_scheduler(World(None, int(sys.argv[1]), 3), "elsewhere", False, [])
+on_scheduler_lost(World(None, int(sys.argv[1]), 3), "elsewhere", False, [])
 """
 
 
