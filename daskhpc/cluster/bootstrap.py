@@ -14,9 +14,10 @@ from ..config import Settings
 from ..errors import EXIT_FAILED, DaskhpcError, SettingsError, StartError
 from ..runtime import Runtime, discover
 from . import ending
+from .control_channel import ControlConnection, ControlServer
+from .control_socket import check_reachable
 from .crash_report import install_crash_handler
 from .environment import check_directory, interactive, prepare, set_dask_log_level
-from .lifeline import Address, Hub, Line
 from .logs import run_name, start_log
 from .network import address_of, check_interface, with_usable_interface
 from .plan import SMALLEST_WORLD, WORKER, plan_rank, ranks_on_host
@@ -217,38 +218,57 @@ def _agree(world: World, runtime: Runtime, settings: Settings, problem: DaskhpcE
     reports = agree(world, {"host": runtime.host.value, "run": run_name(runtime)}, problem)
     hosts = [report["host"] for report in reports]
     plan = plan_rank(runtime, settings, world.rank, ranks_on_host(hosts, world.rank))
-    hub = line = None
-    if world.rank == 0:
-        hub, problem = _listen(world, hosts, plan.interface.value)
-    address: Address | None = world.comm.bcast(hub.address if hub else None, root=0)
-    if world.rank > 0 and address is not None:
-        line, problem = _connect(address, world, hosts[0], plan.interface.value)
+    channel, problem = _open_channel(world, hosts, plan.interface.value)
     set_dask_log_level(settings.log_level)
     problem = problem or start_log(settings.logs, reports[1]["run"], plan.role, world.rank)
-    plans = tuple(report["plan"] for report in agree(world, {"host": plan.host, "plan": plan}, problem))
-    # Rank 0 tells the client how it ended, every other rank tells rank 0.
-    install_crash_handler(hub.line_of(1) if hub else line.fileno() if line else 2)
-    return ClusterMember(runtime, settings, plans, world, hub, line)
-
-
-def _listen(world: World, hosts: Sequence[str], interface: str | None) -> tuple[Hub | None, StartError | None]:
-    lost, survives = partial(ending.lost, world, hosts), partial(ending.survives, world, hosts)
     try:
-        return Hub(address_of(interface), ending.close_scheduler, lost, survives), None
-    except OSError as error:
-        return None, StartError("Rank 0 cannot listen on the network.", f"{error} ({interface})", "another interface")
+        plans = tuple(report["plan"] for report in agree(world, {"host": plan.host, "plan": plan}, problem))
+    except StartError:
+        if channel is not None:
+            channel.leave()  # the end of a rank is no loss any more
+        raise
+    member = ClusterMember(runtime, settings, plans, world)
+    if isinstance(channel, ControlServer):
+        member.server = channel
+        install_crash_handler(channel.descriptor_of(1))  # rank 0 tells the client how it ended,
+    elif channel is not None:
+        member.connection = channel
+        install_crash_handler(channel.fileno())  # every other rank tells rank 0
+    return member
 
 
-def _connect(address: Address, world: World, host: str, interface: str | None) -> tuple[Line | None, StartError | None]:
-    try:
-        lost = partial(ending.on_scheduler_lost, world, host)
-        return Line(address, world.rank, ending.close_workers, lost), None
-    except OSError as error:
-        return None, StartError(
-            "A rank cannot reach rank 0 over the network.",
-            f"{error} ({address.host}:{address.port} through {interface or 'the default interface'})",
-            "another interface: DASK_DASKHPC__INTERFACE=..., or initialize(interface=...)",
+def _open_channel(
+    world: World, hosts: Sequence[str], interface: str | None
+) -> tuple[ControlServer | ControlConnection | None, StartError | None]:
+    """Open the control channel where MPI has brought the ranks together, and watch every rank from now on."""
+    channel, address, problem = world.channel, None, None
+    if world.rank == 0:
+        try:
+            host = address_of(interface)
+            channel = server = channel if isinstance(channel, ControlServer) else ControlServer(host)
+            address = server.address(host)
+        except OSError as error:
+            found = f"{error} ({interface})"
+            problem = StartError("Rank 0 cannot listen on the network.", found, "another interface")
+    address = world.comm.bcast(address, root=0)
+    if world.rank > 0 and address is not None:
+        try:
+            # Ranks that met without MPI have a channel, perhaps through another interface than Dask is to use.
+            channel = channel or ControlConnection(address, world.rank)
+            check_reachable(address)
+        except OSError as error:
+            problem = StartError(
+                "A rank cannot reach rank 0 over the network.",
+                f"{error} ({address.hosts[0]}:{address.port} through {interface or 'the default interface'})",
+                "another interface: DASK_DASKHPC__INTERFACE=..., or initialize(interface=...)",
+            )
+    if isinstance(channel, ControlServer):
+        channel.watch(
+            ending.close_scheduler, partial(ending.lost, world, hosts), partial(ending.survives, world, hosts)
         )
+    elif channel is not None:
+        channel.watch(ending.close_workers, partial(ending.on_scheduler_lost, world, hosts[0]))
+    return channel, problem
 
 
 def cannot_take_part(size: int, runtime: Runtime, settings: Settings) -> DaskhpcError | None:

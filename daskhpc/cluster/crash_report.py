@@ -52,21 +52,21 @@ def exceeded_memory_limit() -> int:
     return now.limit if now.kills > _state.before.kills else 0
 
 
-def cause_of_end(words: Sequence[str], limit: int) -> str:
+def cause_of_end(last_lines: Sequence[str], limit: int) -> str:
     """How a process ended.
 
     Parameters
     ----------
-    words : Sequence[str]
+    last_lines : Sequence[str]
         The lines that it left; those that faulthandler writes.
     limit : int
         Bytes of memory on its node that were used up when the kernel ended a process there; 0 where it did not.
     """
-    place = next((f", at {word.strip()}" for word in words if word.lstrip().startswith("File ")), "")
-    fatal = next((word.strip().removeprefix(_FATAL) for word in words if word.startswith(_FATAL)), "")
+    place = next((f", at {line.strip()}" for line in last_lines if line.lstrip().startswith("File ")), "")
+    fatal = next((line.strip().removeprefix(_FATAL) for line in last_lines if line.startswith(_FATAL)), "")
     if fatal:
         return f"{fatal[0].lower()}{fatal[1:]}{place}"
-    if any(word.strip() for word in words):
+    if any(line.strip() for line in last_lines):
         return f"SIGTERM{place}"
     if limit:
         return f"killed by the kernel: the job had used up its {bytes_text(limit)} of memory there"

@@ -26,8 +26,8 @@ from ..chunk_size import array_chunk_size
 from ..compat.distributed import open_clients
 from ..compat.python import call_before_os_exit
 from ..errors import EXIT_FAILED, DaskhpcError
+from .control_channel import Loss
 from .crash_report import cause_of_end, exceeded_memory_limit
-from .lifeline import Loss
 from .logs import save_logs
 from .plan import CLIENT, SCHEDULER, WORKER, RankPlan, role_of
 from .session import ClusterMember, session
@@ -85,12 +85,12 @@ class _Ending:
         if self.begun.is_set():
             return
         self.begun.set()
-        assert self.member.line is not None
+        assert self.member.connection is not None
         with open(os.devnull, "w") as nowhere:
             faulthandler.dump_traceback_later(CLOSE_SECONDS + _GRACE, exit=True, file=nowhere)
             close(self.member)
             finalize(self.member.world, self.own_world)
-            self.member.line.wait_for_hub(CLOSE_SECONDS)
+            self.member.connection.wait_for_end(CLOSE_SECONDS)
             faulthandler.cancel_dump_traceback_later()
         self.done.set()
 
@@ -101,8 +101,8 @@ def close(member: ClusterMember | None) -> None:
         raise DaskhpcError("There is no cluster to close.", "initialize() was not called in this process")
     close_clients()
     array_chunk_size.restore()
-    if member.line is not None:
-        member.line.end()
+    if member.connection is not None:
+        member.connection.end()
 
 
 def close_clients() -> None:
@@ -121,7 +121,7 @@ def close_local() -> None:
 
 
 def close_scheduler() -> None:
-    """On rank 0, from the hub's thread: close the scheduler, once the workers' ranks have closed their workers."""
+    """On rank 0, from a channel's thread: close the scheduler once the workers' ranks have closed theirs."""
     scheduler = session.scheduler
     if scheduler is not None:
         scheduler.loop.add_callback(_close_after_workers, scheduler)
@@ -130,15 +130,15 @@ def close_scheduler() -> None:
 async def _close_after_workers(scheduler: Any) -> None:
     """Let workers close while their scheduler is there, so that neither they nor clients in tasks miss it."""
     member = session.member
-    if member is not None and member.hub is not None and member.own_workers:
+    if member is not None and member.server is not None and member.own_workers:
         end = time.monotonic() + CLOSE_SECONDS / 2
-        while not member.hub.workers_left() and time.monotonic() < end:
+        while not member.server.workers_left() and time.monotonic() < end:
             await asyncio.sleep(_POLL_SECONDS)
     await scheduler.close(reason="client-ended")
 
 
 def close_workers() -> None:
-    """On a worker's rank, from its line's thread: the cluster closes, perhaps while it still starts."""
+    """On a worker's rank, from a channel's thread: the cluster closes, perhaps while it still starts."""
     if session.workers is not None:
         session.workers.close_soon()
 
@@ -156,18 +156,18 @@ def leave(member: ClusterMember, exit: bool, own_world: bool) -> bool:
     SystemExit
         With code 0, where ``exit`` is True.
     """
-    if member.hub is not None:
-        member.hub.closing()
-    if member.line is not None:
-        member.line.leave()
+    if member.server is not None:
+        member.server.leave()
+    if member.connection is not None:
+        member.connection.leave()
     session.member = None
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if not exit:
         return False
     finalize(member.world, own_world)
-    if member.hub is not None:
-        member.hub.wait_for_workers(CLOSE_SECONDS)
+    if member.server is not None:
+        member.server.wait_for_workers(CLOSE_SECONDS)
     raise SystemExit(0)
 
 
@@ -178,13 +178,13 @@ def finalize(world: World | None, own_world: bool) -> None:
 
 
 def survives(world: World, hosts: Sequence[str], loss: Loss, left: Set[int]) -> bool:
-    """On rank 0, from the hub's thread: whether the others go on without a rank, which has to be a worker's.
+    """On rank 0, from a channel's thread: whether the others go on without a rank, which has to be a worker's.
 
     Ranks that met without MPI because that was asked for do, as long as any worker's rank is left.
     """
     if not world.survives or role_of(loss.rank) != WORKER or not any(role_of(rank) == WORKER for rank in left):
         return False
-    what = "fell silent" if loss.silent else f"ended {cause_of_end(loss.words, 0)}"
+    what = "fell silent" if loss.silent else f"ended {cause_of_end(loss.last_lines, 0)}"
     say(
         f"rank {loss.rank} on {hosts[loss.rank]} {what}; the job goes on without its workers,"
         " and what they had is computed again."
@@ -193,17 +193,17 @@ def survives(world: World, hosts: Sequence[str], loss: Loss, left: Set[int]) -> 
 
 
 def lost(world: World, hosts: Sequence[str], loss: Loss) -> None:
-    """On rank 0, from the hub's thread: a rank's process ended while the cluster was running."""
+    """On rank 0, from a channel's thread: a rank's process ended while the cluster was running."""
     host = hosts[loss.rank]
     member = session.member
     limit = 0
-    if not any(loss.words) and not loss.silent:
+    if not any(loss.last_lines) and not loss.silent:
         beside = [rank for rank, other in enumerate(hosts) if other == host and rank not in (0, loss.rank)]
-        hub = member.hub if member else None
+        server = member.server if member else None
         limit = (exceeded_memory_limit() if host == hosts[0] else 0) or (
-            hub.exceeded_memory_limit(beside) if hub else 0
+            server.exceeded_memory_limit(beside) if server else 0
         )
-    cause = "its node has not answered for a while" if loss.silent else cause_of_end(loss.words, limit)
+    cause = "its node has not answered for a while" if loss.silent else cause_of_end(loss.last_lines, limit)
     say(
         DaskhpcError(
             f"The {_names[role_of(loss.rank)]} ended, so the job ends.",
@@ -214,12 +214,12 @@ def lost(world: World, hosts: Sequence[str], loss: Loss) -> None:
     world.comm.Abort(EXIT_FAILED)
 
 
-def on_scheduler_lost(world: World, host: str, told: bool, words: Sequence[str]) -> None:
-    """On every other rank, from its thread: rank 0 ended while the cluster was running, and perhaps told why."""
+def on_scheduler_lost(world: World, host: str, told: bool, last_lines: Sequence[str]) -> None:
+    """On every other rank, from a channel's thread: rank 0 ended while the cluster ran, and perhaps told why."""
     where = _where_to_read()
     if role_of(world.rank) == CLIENT and not told:
         limit = exceeded_memory_limit() if host == socket.gethostname() else 0
-        found = f"rank 0 on {host}: {cause_of_end(words, limit)}"
+        found = f"rank 0 on {host}: {cause_of_end(last_lines, limit)}"
         say(DaskhpcError("The scheduler ended, so the job ends.", found, where))
     elif not told:  # a launcher may end the client with this rank, before it has spoken
         time.sleep(_CLIENT_SPEAKS_SECONDS)

@@ -1,7 +1,8 @@
-"""Ranks that meet without MPI: rank 0 listens and leaves a note where, every other rank reads it and comes.
+"""How ranks meet without MPI: rank 0 leaves a note that says where it listens, every other rank reads it and connects.
 
-The note lies in a folder that all nodes see, under a name that only this run of this step has; a note that was left
-behind by another run misleads nobody, since both sides have to show that they know the secret in it.
+The note lies in a folder that all nodes see, under a name that only this run of this step has. A note that another
+run left behind misleads nobody, since both sides of a connection have to show that they know the secret in it
+(`control_socket`).
 """
 
 from __future__ import annotations
@@ -9,25 +10,20 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import queue
 import secrets
-import socket
-import struct
 import sys
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from multiprocessing import AuthenticationError
-from multiprocessing.connection import Connection, answer_challenge, deliver_challenge
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
 from ..errors import StartError
+from .control_channel import ControlConnection, ControlServer
+from .control_socket import Address
 
 FOLDER = ".daskhpc"
 _RUN = ("SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_RESTART_COUNT", "SLURM_SRUN_COMM_HOST", "SLURM_SRUN_COMM_PORT")
-_HANDSHAKE_SECONDS = 10
 _POLL_SECONDS, _POLL_MOST = 0.02, 0.5
 _ATTEMPTS = 5
 
@@ -67,19 +63,19 @@ def meeting_of(rank: int, size: int, env: Mapping[str, str]) -> Meeting:
 
 
 class SocketCommunicator:
-    """What of mpi4py's communicators a cluster needs to start, over sockets between rank 0 and every other rank.
+    """What of mpi4py's communicators a cluster needs to start, over the control channel.
 
     Parameters
     ----------
     rank, size : int
-    links : Mapping[int, Connection]
-        To every other rank on rank 0, to rank 0 on every other.
+    channel : ControlServer or ControlConnection
+        The former on rank 0.
     """
 
-    def __init__(self, rank: int, size: int, links: Mapping[int, Connection]) -> None:
+    def __init__(self, rank: int, size: int, channel: ControlServer | ControlConnection) -> None:
         self.rank = rank
         self.size = size
-        self._links = links
+        self.channel = channel
 
     def Get_rank(self) -> int:
         """As mpi4py's."""
@@ -95,24 +91,23 @@ class SocketCommunicator:
         Raises
         ------
         StartError
-            When a rank has ended meanwhile.
+            If a rank has ended meanwhile.
         """
-        if self.rank > 0:
-            self._send(0, value)
-            return list(self._receive(0))
-        values = [value, *(self._receive(rank) for rank in range(1, self.size))]
-        for rank in self._links:
-            self._send(rank, values)
-        return values
+        if isinstance(self.channel, ControlServer):
+            return list(self.bcast([value, *(self._receive(rank) for rank in range(1, self.size))]))
+        with _as_start_error(0):
+            self.channel.send_value(value)
+        return list(self._receive(0))
 
     def bcast(self, value: Any, root: int = 0) -> Any:
         """Rank 0's value on every rank."""
         if root != 0:
             raise ValueError(f"root is {root}; without MPI it can only be 0")
-        if self.rank > 0:
+        if not isinstance(self.channel, ControlServer):
             return self._receive(0)
-        for rank in self._links:
-            self._send(rank, value)
+        for rank in range(1, self.size):
+            with _as_start_error(rank):
+                self.channel.send_value(rank, value)
         return value
 
     def Barrier(self) -> None:
@@ -125,13 +120,9 @@ class SocketCommunicator:
         sys.stderr.flush()
         os._exit(code)
 
-    def _send(self, rank: int, value: Any) -> None:
-        with _as_start_error(rank):
-            self._links[rank].send(value)
-
     def _receive(self, rank: int) -> Any:
         with _as_start_error(rank):
-            return self._links[rank].recv()
+            return self.channel.receive_value(rank)
 
 
 @contextlib.contextmanager
@@ -157,34 +148,19 @@ def meet(meeting: Meeting, deadline: float, addresses: Sequence[str]) -> SocketC
     Raises
     ------
     StartError
-        When a rank has not come in time, naming those; or when no folder can be written to.
+        If a rank has not come in time, naming those; or if no folder can be written to.
     """
-    end = time.monotonic() + deadline
-    links = _receive_all(meeting, end, addresses) if meeting.rank == 0 else {0: _visit(meeting, end)}
-    return SocketCommunicator(meeting.rank, meeting.size, links)
+    if meeting.rank > 0:
+        return SocketCommunicator(meeting.rank, meeting.size, _find(meeting, time.monotonic() + deadline))
+    server = ControlServer()
+    with _note(meeting, json.dumps(asdict(server.address(*addresses)))):
+        missing = server.wait_for_ranks(meeting.size, deadline)
+    if missing:
+        raise _missing(meeting, missing)
+    return SocketCommunicator(meeting.rank, meeting.size, server)
 
 
-def _receive_all(meeting: Meeting, end: float, addresses: Sequence[str]) -> dict[int, Connection]:
-    secret = secrets.token_bytes(32)
-    came: queue.Queue[tuple[int, Connection]] = queue.Queue()
-    links: dict[int, Connection] = {}
-    with socket.create_server(("", 0), backlog=4096) as server:
-        threading.Thread(target=_accept, args=(server, secret, came), daemon=True).start()
-        where = {"addresses": [*addresses], "port": server.getsockname()[1], "secret": secret.hex()}
-        try:
-            with _note(meeting, json.dumps(where)):
-                while len(links) < meeting.size - 1:
-                    rank, link = came.get(timeout=max(0.0, end - time.monotonic()))
-                    links[rank] = link
-        except queue.Empty:
-            raise _missing(meeting, links) from None
-        finally:
-            server.shutdown(socket.SHUT_RDWR)  # so that the thread that accepts ends
-    return links
-
-
-def _missing(meeting: Meeting, links: Mapping[int, Connection]) -> StartError:
-    missing = [rank for rank in range(1, meeting.size) if rank not in links]
+def _missing(meeting: Meeting, missing: Sequence[int]) -> StartError:
     more = f" and {len(missing) - 8} more" if len(missing) > 8 else ""
     return StartError(
         "Not all ranks arrived in time.",
@@ -194,64 +170,18 @@ def _missing(meeting: Meeting, links: Mapping[int, Connection]) -> StartError:
     )
 
 
-def _accept(server: socket.socket, secret: bytes, came: queue.Queue[tuple[int, Connection]]) -> None:
-    while True:
-        try:
-            visitor, _ = server.accept()
-        except OSError:
-            return
-        threading.Thread(target=_greet, args=(visitor, secret, came), daemon=True).start()
-
-
-def _greet(visitor: socket.socket, secret: bytes, came: queue.Queue[tuple[int, Connection]]) -> None:
-    with contextlib.suppress(OSError, EOFError, ValueError, TypeError):
-        link = _trusted(visitor, secret, first=True)
-        came.put((int(link.recv()), link))
-
-
-def _trusted(line: socket.socket, secret: bytes, first: bool) -> Connection:
-    """A connection whose other side has shown that it knows the secret; nothing is unpickled before."""
-    line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    line.settimeout(None)
-    _patience(line, _HANDSHAKE_SECONDS)
-    keep = line.dup()
-    link = Connection(line.detach())
-    try:
-        for step in (deliver_challenge, answer_challenge) if first else (answer_challenge, deliver_challenge):
-            step(link, secret)
-        _patience(keep, 0)
-    except (AuthenticationError, AssertionError, EOFError, ValueError) as error:  # Python 3.11 asserts
-        link.close()
-        raise ConnectionRefusedError(f"another program, or another run ({error or type(error).__name__})") from None
-    except BaseException:
-        link.close()
-        raise
-    finally:
-        keep.close()
-    return link
-
-
-def _patience(line: socket.socket, seconds: int) -> None:
-    """Let reads fail after so many seconds, 0 for never."""
-    line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", seconds, 0))
-
-
-def _visit(meeting: Meeting, end: float) -> Connection:
+def _find(meeting: Meeting, end: float) -> ControlConnection:
     pause, seen = _POLL_SECONDS, "no note of it"
     while time.monotonic() < end:
         for folder in meeting.folders:
-            note = _read(folder, meeting.name)
-            if note is None:
+            address = _read(folder, meeting.name)
+            if address is None:
                 continue
-            for address in note["addresses"]:
-                try:
-                    line = socket.create_connection((address, note["port"]), timeout=_HANDSHAKE_SECONDS)
-                    link = _trusted(line, bytes.fromhex(note["secret"]), first=False)
-                    link.send(meeting.rank)
-                except OSError as error:
-                    seen = f"{address}:{note['port']} from {folder / meeting.name}: {error}"
-                else:
-                    return link
+            try:
+                return ControlConnection(address, meeting.rank)
+            except OSError as error:
+                hosts = ", ".join(address.hosts)
+                seen = f"{hosts}, port {address.port}, from {folder / meeting.name}: {error}"
         time.sleep(pause)
         pause = min(2 * pause, _POLL_MOST)
     raise StartError(
@@ -261,16 +191,16 @@ def _visit(meeting: Meeting, end: float) -> Connection:
     )
 
 
-def _read(folder: Path, name: str) -> dict[str, Any] | None:
-    """The note, None where there is none yet."""
+def _read(folder: Path, name: str) -> Address | None:
+    """The address in the note, None if there is none yet."""
     try:
         os.listdir(folder)  # over NFS a file that was missing stays missing until its folder is looked at again
         with open(folder / name, "rb") as file:
             if os.fstat(file.fileno()).st_uid != os.geteuid():
                 return None
-            note: dict[str, Any] = json.load(file)
-        return note if {"addresses", "port", "secret"} <= set(note) else None
-    except (OSError, ValueError, TypeError):
+            note = json.load(file)
+        return Address(tuple(note["hosts"]), int(note["port"]), str(note["secret"]))
+    except (OSError, ValueError, TypeError, KeyError):
         return None
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..config import Settings
 from ..runtime import Runtime
-from .lifeline import Hub, Line
+from .control_channel import ControlConnection, ControlServer
 from .plan import RankPlan
 from .world import World
 
@@ -24,8 +24,10 @@ class ClusterMember:
         Of every rank; of this machine's workers where there is no MPI.
     world : World or None
         None for a LocalCluster.
-    hub, line : Hub, Line or None
-        The lifeline: the hub on rank 0, a line to it on every other rank.
+    server : ControlServer or None
+        The control channel on rank 0.
+    connection : ControlConnection or None
+        The control channel on every other rank.
     own_workers : bool
         Whether the workers are daskhpc's Nannies, which close themselves when the cluster does.
     """
@@ -34,8 +36,8 @@ class ClusterMember:
     settings: Settings
     plans: tuple[RankPlan, ...]
     world: World | None = None
-    hub: Hub | None = None
-    line: Line | None = None
+    server: ControlServer | None = None
+    connection: ControlConnection | None = None
     own_workers: bool = False
 
     @property

@@ -112,7 +112,8 @@ class Nannies:
         self.nannies: list[CappedNanny] = []
         self._closing = asyncio.Event()
         self._loop = asyncio.get_running_loop()
-        if session.member is not None and session.member.line is not None and session.member.line.ending:
+        connection = session.member.connection if session.member is not None else None
+        if connection is not None and connection.ending:
             self._closing.set()
 
     async def __aenter__(self) -> Nannies:

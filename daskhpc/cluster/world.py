@@ -14,13 +14,14 @@ from ..errors import DaskhpcError, StartError
 from ..runtime import MPILibrary, Runtime, parse_library_version, process_manager
 from ..runtime.commands import offered_mpi_types
 from ..runtime.mpi import srun_mpi
+from .control_channel import ControlConnection, ControlServer
 from .network import address_of
 from .rendezvous import meet, meeting_of
 from .start_watchdog import StartWatchdog
 
 _LEAD_SPEAKS_SECONDS = 3.0
 _BEFORE_DEADLINE = 2.0
-_SPEAKS_ITS_OWN = frozenset({"Cray MPICH"})
+_HIDDEN_MANAGER = frozenset({"Cray MPICH"})
 """Libraries that may talk to srun in a way that the environment does not show."""
 
 
@@ -28,7 +29,8 @@ _SPEAKS_ITS_OWN = frozenset({"Cray MPICH"})
 class World:
     """A communicator that all ranks of the cluster have joined: mpi4py's, or one that needs no MPI.
 
-    `survives` says whether the others go on when a worker's rank is lost, which no MPI library allows.
+    `survives` says whether the others go on when a worker's rank is lost, which no MPI library allows. `channel` is the
+    control channel over which the ranks met without MPI.
     """
 
     comm: Any
@@ -36,6 +38,7 @@ class World:
     size: int
     mpi: bool = True
     survives: bool = False
+    channel: ControlServer | ControlConnection | None = None
 
     def finalize(self) -> None:
         """End MPI; all ranks meet here."""
@@ -73,22 +76,66 @@ def join(
     StartError
         When there is no MPI library, or it is not the launcher's.
     """
-    stepped = runtime.step.value is not None and runtime.world_size.value > 1
-    may_do_without = comm is None and stepped and bootstrap == "auto"
-    if comm is None and bootstrap == "slurm":
-        return _join_without_mpi(runtime, env, deadline, survives=True)
+    setting = "mpi" if comm is not None else bootstrap
+    library: MPILibrary | None = None
+    started = False
+    if setting != "slurm":
+        try:
+            mpi = _load()
+        except StartError:
+            if setting == "mpi" or not _started_by_srun(runtime):
+                raise
+        else:
+            library, started = parse_library_version(mpi.Get_library_version()), mpi.Is_initialized()
+    if library is None or (
+        not started and choose_bootstrap(runtime, library, process_manager(env), setting) == "slurm"
+    ):
+        return _join_without_mpi(runtime, env, deadline, survives=setting == "slurm")
     try:
-        mpi = _load()
-    except StartError:
-        if may_do_without:
-            return _join_without_mpi(runtime, env, deadline)
-        raise
-    library = parse_library_version(mpi.Get_library_version())
-    doubt = runtime.step.value is not None and not fits(library, process_manager(env))
-    if doubt and may_do_without and library.name not in _SPEAKS_ITS_OWN and not mpi.Is_initialized():
+        return _join_mpi(runtime, env, deadline, mpi, library, comm)
+    except _Mismatch:
+        if setting == "mpi" or not _started_by_srun(runtime):
+            raise
         return _join_without_mpi(runtime, env, deadline)
+
+
+def choose_bootstrap(runtime: Runtime, library: MPILibrary | None, manager: str | None, setting: str) -> str:
+    """How the ranks meet: ``"mpi"``, or ``"slurm"``, which does without MPI.
+
+    Parameters
+    ----------
+    runtime : Runtime
+    library : MPILibrary or None
+        None if none can be loaded.
+    manager : str or None
+        The process manager that the launcher offers to this process.
+    setting : {"auto", "mpi", "slurm"}
+        "auto" is MPI, but under srun "slurm" if MPI is missing or does not usually talk to that process manager.
+    """
+    if setting != "auto":
+        return setting
+    if not _started_by_srun(runtime):
+        return "mpi"
+    usable = library is not None and (library.name in _HIDDEN_MANAGER or fits(library, manager))
+    return "mpi" if usable else "slurm"
+
+
+def _started_by_srun(runtime: Runtime) -> bool:
+    return runtime.step.value is not None and runtime.world_size.value > 1
+
+
+def _join_mpi(
+    runtime: Runtime, env: Mapping[str, str], deadline: float, mpi: Any, library: MPILibrary, comm: Any
+) -> tuple[World, StartWatchdog]:
+    """Start MPI, and see that its world is the launcher's.
+
+    Why it is so: MPI_Init may hold Python's GIL for as long as it waits for other ranks, may abort the process from
+    C, and may succeed in a world of one rank if library and launcher do not talk. The watchdog is outside this
+    process for the first two; the sizes are compared for the third.
+    """
+    doubt = runtime.step.value is not None and not fits(library, process_manager(env))
     wait = doubt and runtime.rank.value > 0
-    watch = StartWatchdog(deadline, runtime, last_words(runtime, library, env, doubt), neighbours=not wait)
+    watch = StartWatchdog(deadline, runtime, explain_abort(runtime, library, env, doubt), neighbours=not wait)
     watch.start()
     try:
         if not mpi.Is_initialized():
@@ -100,9 +147,6 @@ def join(
         if comm is None:
             comm = mpi.COMM_WORLD
             if comm.Get_size() == 1 and runtime.world_size.value > 1:
-                if may_do_without:
-                    watch.done()
-                    return _join_without_mpi(runtime, env, deadline)
                 raise _Mismatch(mismatch(runtime, library, process_manager(env), offered_mpi_types()))
     except BaseException:
         watch.done()
@@ -113,7 +157,7 @@ def join(
 def _join_without_mpi(
     runtime: Runtime, env: Mapping[str, str], deadline: float, survives: bool = False
 ) -> tuple[World, StartWatchdog]:
-    if runtime.step.value is None or runtime.world_size.value < 2:
+    if not _started_by_srun(runtime):
         raise StartError(
             "bootstrap='slurm' is for ranks that srun started.",
             f"{runtime.world_size.value} rank ({runtime.world_size.source}), no Slurm step",
@@ -123,12 +167,12 @@ def _join_without_mpi(
     watch.start()
     try:
         meeting = meeting_of(runtime.rank.value, runtime.world_size.value, env)
-        here = [address_of(runtime.interface.value), socket.gethostname()]
-        ranks = meet(meeting, deadline - min(_BEFORE_DEADLINE, deadline / 2), here)
+        addresses = [address_of(runtime.interface.value), socket.gethostname()]
+        ranks = meet(meeting, deadline - min(_BEFORE_DEADLINE, deadline / 2), addresses)
     except BaseException:
         watch.done()
         raise
-    return World(ranks, ranks.rank, ranks.size, mpi=False, survives=survives), watch
+    return World(ranks, ranks.rank, ranks.size, mpi=False, survives=survives, channel=ranks.channel), watch
 
 
 def fits(library: MPILibrary, manager: str | None) -> bool:
@@ -136,7 +180,7 @@ def fits(library: MPILibrary, manager: str | None) -> bool:
     return manager is not None and (manager == "pmix") == (library.name == "Open MPI")
 
 
-def last_words(runtime: Runtime, library: MPILibrary, env: Mapping[str, str], doubt: bool) -> str:
+def explain_abort(runtime: Runtime, library: MPILibrary, env: Mapping[str, str], doubt: bool) -> str:
     """What is said where the library ends rank 0 inside MPI_Init; ``{said}`` stands for what the library wrote."""
     happened = f"{library.name} did not start and ended the processes."
     if not doubt or runtime.rank.value > 0:

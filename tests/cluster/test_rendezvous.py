@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from daskhpc.cluster.control_channel import ControlServer
 from daskhpc.cluster.rendezvous import FOLDER, SocketCommunicator, meeting_of
 
 DEADLINE = 20.0
@@ -93,7 +94,7 @@ def test_notes_of_other_runs_mislead_nobody(step: Step) -> None:
         (step.note.parent / "another-step.json").write_text("{}")
         step.note.touch(mode=0o600)
         step.note.write_text("nonsense")
-        note = {"addresses": ["127.0.0.1"], "port": other.getsockname()[1], "secret": "00" * 32}
+        note = {"hosts": ["127.0.0.1"], "port": other.getsockname()[1], "secret": "00" * 32}
         step.note.write_text(json.dumps(note))
         visitor, _ = other.accept()
         visitor.sendall(b"\0\0\0\x05hello")
@@ -107,7 +108,7 @@ def test_notes_of_other_runs_mislead_nobody(step: Step) -> None:
 def test_the_note_of_another_user_is_not_read(step: Step) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         step.note.parent.mkdir()
-        note = {"addresses": ["127.0.0.1"], "port": other.getsockname()[1], "secret": "00" * 32}
+        note = {"hosts": ["127.0.0.1"], "port": other.getsockname()[1], "secret": "00" * 32}
         step.note.write_text(json.dumps(note))
         os.chown(step.note, 12345, -1)
         happened, found, _ = told(step.rank(1, 2, deadline=1.0))
@@ -169,4 +170,4 @@ def test_runs_of_one_step_differ() -> None:
 
 def test_only_rank_0_broadcasts() -> None:
     with pytest.raises(ValueError, match="can only be 0"):
-        SocketCommunicator(0, 1, {}).bcast(1, root=1)
+        SocketCommunicator(0, 1, ControlServer()).bcast(1, root=1)

@@ -145,7 +145,7 @@ from daskhpc.runtime import MPILibrary, discover
 with tempfile.TemporaryFile() as file:
     file.write(sys.argv[1].encode())
     file.flush()
-    text = world.last_words(discover(), MPILibrary("MPICH", "5.0.2"), os.environ, doubt=True)
+    text = world.explain_abort(discover(), MPILibrary("MPICH", "5.0.2"), os.environ, doubt=True)
     _sidecar.died({"stderr": str(file.fileno()), "rank": sys.argv[2], "died": text})
 """
 

@@ -1,4 +1,4 @@
-"""The lifeline between rank 0 and the others: real sockets, real processes, real ends."""
+"""The control channel between rank 0 and the others: real sockets, real processes, real ends."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ from typing import Any
 
 import pytest
 
+from daskhpc.cluster.control_channel import ControlConnection, ControlServer, Loss
+from daskhpc.cluster.control_socket import Address
 from daskhpc.cluster.crash_report import cause_of_end
-from daskhpc.cluster.lifeline import Address, Hub, Line, Loss
 
 DEADLINE = 20.0
 END, LOST, TOLD = "end", "lost", "told"
@@ -28,13 +29,15 @@ END, LOST, TOLD = "end", "lost", "told"
 # A rank that does what it is told, a word a line.
 RANK = """
 import json, os, signal, sys
-from daskhpc.cluster.lifeline import Address, Line
+from daskhpc.cluster.control_channel import ControlConnection
+from daskhpc.cluster.control_socket import Address
 
 def tell(word):
     os.write(1, f"{word}\\n".encode())
 def lost(told, words):
     tell("told" if told else "lost")
-line = Line(Address(*json.loads(sys.argv[1])), int(sys.argv[2]), lambda: tell("end"), lost)
+line = ControlConnection(Address(**json.loads(sys.argv[1])), int(sys.argv[2]))
+line.watch(lambda: tell("end"), lost)
 tell("ready")
 for word in sys.stdin:
     word = word.strip()
@@ -75,10 +78,11 @@ for word in sys.stdin:
 # Rank 0, which says where it listens.
 ROOT = """
 import dataclasses, json, os, signal, sys
-from daskhpc.cluster.lifeline import Hub
+from daskhpc.cluster.control_channel import ControlServer
 
-hub = Hub("127.0.0.1", lambda: os.write(1, b"end\\n"), lambda loss: os.write(1, b"lost %d\\n" % loss.rank))
-os.write(1, (json.dumps(dataclasses.astuple(hub.address)) + "\\n").encode())
+server = ControlServer("127.0.0.1")
+server.watch(lambda: os.write(1, b"end\\n"), lambda loss: os.write(1, b"lost %d\\n" % loss.rank))
+os.write(1, (json.dumps(dataclasses.asdict(server.address("127.0.0.1"))) + "\\n").encode())
 for word in sys.stdin:
     if word == "fork\\n":
         child = os.fork()
@@ -87,7 +91,7 @@ for word in sys.stdin:
             signal.pause()
         os.write(1, b"%d\\n" % child)
     else:
-        getattr(hub, word.strip())()
+        getattr(server, word.strip())()
         os.write(1, b"done\\n")
 """
 
@@ -158,7 +162,10 @@ class Root:
 
     def __init__(self, start: Callable[..., Process]) -> None:
         self.told: Queue[tuple[Any, ...]] = Queue()
-        self.hub = Hub("127.0.0.1", lambda: self.told.put((END,)), self.lost)
+        self.server = ControlServer("127.0.0.1")
+        self.server.watch(lambda: self.told.put((END,)), self.lost, lambda loss, left: self.survives(loss, left))
+        self.survives: Callable[[Loss, set[int]], bool] = lambda loss, left: False
+        self.address = self.server.address("127.0.0.1")
         self.losses: list[Loss] = []
         self.start = start
 
@@ -167,7 +174,7 @@ class Root:
         self.told.put((LOST, loss.rank))
 
     def rank(self, number: int) -> Process:
-        process = self.start(RANK, json.dumps(dataclasses.astuple(self.hub.address)), str(number))
+        process = self.start(RANK, json.dumps(dataclasses.asdict(self.address)), str(number))
         assert process.hear() == "ready"
         return process
 
@@ -184,7 +191,7 @@ class Root:
 def root(starting: Callable[..., Process]) -> Iterator[Root]:
     made = Root(starting)
     yield made
-    made.hub.closing()
+    made.server.leave()
 
 
 @pytest.mark.parametrize("rank", [1, 2, 1000])
@@ -199,8 +206,8 @@ def test_the_others_know_that_rank_0_has_told_of_a_lost_rank(root: Root) -> None
     other = root.rank(3)
     root.rank(2).kill()
     root.only((LOST, 2))
-    for line in list(root.hub._lines.values()):  # as the kernel does when the process of rank 0 ends
-        line.shutdown(socket.SHUT_RDWR)
+    for peer in list(root.server._peers.values()):  # as the kernel does when the process of rank 0 ends
+        peer.socket.shutdown(socket.SHUT_RDWR)
     assert other.hear() == TOLD
 
 
@@ -226,24 +233,24 @@ def test_the_last_words_of_a_rank_tell_how_it_ended(root: Root, signum: signal.S
     root.only((LOST, 2))
     (loss,) = root.losses
     assert (loss.pid, loss.silent, rank.process.wait(DEADLINE)) == (rank.process.pid, False, -signum)
-    assert cause_of_end(loss.words, 0).startswith(cause)
+    assert cause_of_end(loss.last_lines, 0).startswith(cause)
 
 
 def test_a_loss_that_is_survived_ends_nothing(starting: Callable[..., Process]) -> None:
     root = Root(starting)
-    root.hub._survives = lambda loss, left: loss.rank == 3 and left == {2, 4}
+    root.survives = lambda loss, left: loss.rank == 3 and left == {2, 4}
     staying, _ = root.rank(2), root.rank(4)
     root.rank(3).kill()
-    until(lambda: 3 not in root.hub._lines)
+    until(lambda: 3 not in root.server._peers)
     assert staying.process.poll() is None
     root.rank(5).kill()
     root.only((LOST, 5))
-    root.hub.closing()
+    root.server.leave()
 
 
 def test_a_silent_node_is_asked_by_its_kernel_within_a_minute(root: Root) -> None:
     root.rank(2)
-    line = root.hub._lines[2]
+    line = root.server._peers[2].socket
     idle, interval, count = (
         line.getsockopt(socket.IPPROTO_TCP, option)
         for option in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
@@ -254,9 +261,9 @@ def test_a_silent_node_is_asked_by_its_kernel_within_a_minute(root: Root) -> Non
 
 def test_ranks_on_a_node_are_asked_whether_its_memory_was_used_up(root: Root) -> None:
     root.rank(2)
-    assert root.hub.exceeded_memory_limit([2, 7]) == 0  # it answers, and nothing was ended
-    assert root.hub._memory == {2: 0}
-    assert root.hub.exceeded_memory_limit([]) == 0
+    assert root.server.exceeded_memory_limit([2, 7]) == 0  # it answers, and nothing was ended
+    assert root.server._memory == {2: 0}
+    assert root.server.exceeded_memory_limit([]) == 0
 
 
 def test_a_rank_that_stops_is_not_lost_until_it_ends(root: Root) -> None:
@@ -272,7 +279,7 @@ def test_only_the_first_loss_is_told(root: Root) -> None:
     assert root.next() == (LOST, 2)
     for rank in ranks:
         rank.kill()
-    root.hub.wait_for_workers(DEADLINE)
+    root.server.wait_for_workers(DEADLINE)
     assert root.told.empty()
 
 
@@ -285,18 +292,18 @@ def test_the_client_ends_the_cluster_once_and_then_nothing_is_lost(root: Root) -
     workers[0].tell("end")
     for rank in (*workers, client):
         rank.kill()
-    root.hub.wait_for_workers(DEADLINE)
+    root.server.wait_for_workers(DEADLINE)
     assert root.told.empty()
 
 
 def test_closing_is_told_to_every_rank_and_then_nothing_is_lost(root: Root) -> None:
     ranks = [root.rank(number) for number in (1, 2, 3)]
-    assert root.hub.closing() is True
-    assert root.hub.closing() is False
+    assert root.server.leave() is True
+    assert root.server.leave() is False
     assert [rank.hear() for rank in ranks] == ["end"] * 3
     for rank in ranks:
         rank.kill()
-    root.hub.wait_for_workers(DEADLINE)
+    root.server.wait_for_workers(DEADLINE)
     assert root.told.empty()
 
 
@@ -305,7 +312,7 @@ def test_a_rank_that_leaves_first_is_no_loss(root: Root) -> None:
     assert leaving.ask("leave") == "done"
     leaving.tell("exit")
     assert leaving.process.wait(DEADLINE) == 0
-    root.hub.wait_for_workers(0.1)
+    root.server.wait_for_workers(0.1)
     # had the first one counted as lost, this one would not
     staying.kill()
     root.only((LOST, 3))
@@ -347,13 +354,13 @@ def test_a_forked_child_that_ends_does_not_end_its_parents_line(root: Root) -> N
 
 def test_waiting_for_workers_leaves_the_client_out(root: Root) -> None:
     client, worker = root.rank(1), root.rank(2)
-    root.hub.closing()
+    root.server.leave()
     began = time.monotonic()
-    root.hub.wait_for_workers(0.3)
+    root.server.wait_for_workers(0.3)
     assert time.monotonic() - began >= 0.3, "a worker was there"
     worker.kill()
     began = time.monotonic()
-    root.hub.wait_for_workers(DEADLINE)
+    root.server.wait_for_workers(DEADLINE)
     assert time.monotonic() - began < DEADLINE / 2
     assert client.process.poll() is None
 
@@ -368,13 +375,13 @@ def until(condition: Callable[[], bool]) -> None:
 
 def test_workers_have_left_when_each_has_said_so_or_ended(root: Root) -> None:
     client, leaving, ending = (root.rank(number) for number in (1, 2, 3))
-    assert not root.hub.workers_left()
-    root.hub.closing()
+    assert not root.server.workers_left()
+    root.server.leave()
     assert leaving.hear() == "end"
     assert leaving.ask("leave") == "done"
-    assert not root.hub.workers_left()
+    assert not root.server.workers_left()
     ending.kill()
-    until(root.hub.workers_left)
+    until(root.server.workers_left)
     assert (client.process.poll(), leaving.process.poll()) == (None, None)
 
 
@@ -388,24 +395,24 @@ def test_workers_have_left_when_each_has_said_so_or_ended(root: Root) -> None:
         b"[]",
         b"{}",
         b'{"rank": 2}',
-        b'{"rank": 2, "token": null}',
-        b'{"rank": 2, "token": "\xc3\xa9"}',
-        b'{"rank": 2, "token": "0123456789abcdef0123456789abcdef"}',
+        b'{"rank": 2, "pid": 1, "challenge": "", "proof": null}',
+        b'{"rank": 2, "pid": 1, "challenge": "", "proof": "\xc3\xa9"}',
+        b'{"rank": 2, "pid": 1, "challenge": "", "proof": "0123456789abcdef0123456789abcdef"}',
     ],
 )
 def test_a_stranger_is_turned_away_and_disturbs_nobody(root: Root, said: bytes) -> None:
-    address = (root.hub.address.host, root.hub.address.port)
+    address = (root.address.hosts[0], root.address.port)
     with socket.create_connection(address, timeout=DEADLINE) as stranger:
         stranger.sendall(said)
         stranger.shutdown(socket.SHUT_WR)
-        with contextlib.suppress(ConnectionResetError):
-            assert stranger.recv(10) == b""
+        with contextlib.suppress(ConnectionResetError), stranger.makefile("rb") as answers:
+            assert len(answers.readlines()) <= 1, "more than the challenge"
     root.rank(3).kill()
     root.only((LOST, 3))
 
 
 def test_a_stranger_that_says_nothing_holds_nobody_up(root: Root) -> None:
-    address = (root.hub.address.host, root.hub.address.port)
+    address = (root.address.hosts[0], root.address.port)
     with contextlib.ExitStack() as stack:
         for _ in range(20):
             stack.enter_context(socket.create_connection(address, timeout=DEADLINE))
@@ -419,93 +426,93 @@ def never(*_: Any) -> None:
     pytest.fail("called")
 
 
-def test_a_wrong_token_is_refused(root: Root) -> None:
-    wrong = dataclasses.replace(root.hub.address, token="x" * 32)
+def test_a_wrong_secret_is_refused(root: Root) -> None:
+    wrong = dataclasses.replace(root.address, secret="x" * 32)
     with pytest.raises(ConnectionRefusedError, match="is not rank 0 of this job"):
-        Line(wrong, 2, never, never)
+        ControlConnection(wrong, 2)
     root.rank(3).kill()
     root.only((LOST, 3))
 
 
-def test_every_hub_has_a_token_of_its_own(root: Root, starting: Callable[..., Process]) -> None:
-    tokens = {json.loads(starting(ROOT).hear())[2] for _ in range(2)} | {root.hub.address.token}
-    assert len(tokens) == 3
-    assert min(map(len, tokens)) >= 32
+def test_every_server_has_a_secret_of_its_own(root: Root, starting: Callable[..., Process]) -> None:
+    secrets = {json.loads(starting(ROOT).hear())["secret"] for _ in range(2)} | {root.address.secret}
+    assert len(secrets) == 3
+    assert min(map(len, secrets)) >= 32
 
 
-def test_a_hub_that_is_not_there() -> None:
+def test_a_server_that_is_not_there() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     with pytest.raises(OSError, match="refused"):
-        Line(Address("127.0.0.1", port, "x"), 2, never, never)
+        ControlConnection(Address(("127.0.0.1",), port, "x"), 2)
 
 
-class Member:
-    """A line in this process to a hub in another."""
+class Connected:
+    """A connection in this process to a server in another."""
 
     def __init__(self, start: Callable[..., Process], rank: int = 2) -> None:
         self.root = start(ROOT)
         self.ended, self.lost = threading.Event(), threading.Event()
-        self.address = Address(*json.loads(self.root.hear()))
-        self.line = Line(self.address, rank, self.ended.set, lambda told, words: self.lost.set())
+        self.line = ControlConnection(Address(**json.loads(self.root.hear())), rank)
+        self.line.watch(self.ended.set, lambda told, words: self.lost.set())
 
 
 def test_the_end_of_rank_0_is_seen_at_once(starting: Callable[..., Process]) -> None:
-    member = Member(starting)
-    assert not member.line.ending
-    assert not member.line.wait_for_hub(0)
-    member.root.kill()
-    assert member.lost.wait(DEADLINE)
-    assert member.line.wait_for_hub(DEADLINE)
-    assert not member.ended.is_set()
+    other = Connected(starting)
+    assert not other.line.ending
+    assert not other.line.wait_for_end(0)
+    other.root.kill()
+    assert other.lost.wait(DEADLINE)
+    assert other.line.wait_for_end(DEADLINE)
+    assert not other.ended.is_set()
 
 
 def test_rank_0_that_closes_first_is_not_lost(starting: Callable[..., Process]) -> None:
-    member = Member(starting)
-    assert member.root.ask("closing") == "done"
-    assert member.ended.wait(DEADLINE)
-    assert member.line.ending
-    member.root.kill()
-    assert member.line.wait_for_hub(DEADLINE)
-    assert not member.lost.is_set()
+    other = Connected(starting)
+    assert other.root.ask("leave") == "done"
+    assert other.ended.wait(DEADLINE)
+    assert other.line.ending
+    other.root.kill()
+    assert other.line.wait_for_end(DEADLINE)
+    assert not other.lost.is_set()
 
 
 def test_rank_0_that_was_gone_when_it_was_asked_to_close_is_lost(starting: Callable[..., Process]) -> None:
     """What a program meets whose call of Dask fails, because the scheduler has just been killed."""
-    member = Member(starting)
-    member.root.process.send_signal(signal.SIGSTOP)
-    member.line.end()
-    member.root.kill()
-    assert member.lost.wait(DEADLINE)
+    other = Connected(starting)
+    other.root.process.send_signal(signal.SIGSTOP)
+    other.line.end()
+    other.root.kill()
+    assert other.lost.wait(DEADLINE)
 
 
 @pytest.mark.parametrize("word", ["leave", "end"])
 def test_rank_0_may_end_after_this_rank_left(starting: Callable[..., Process], word: str) -> None:
-    member = Member(starting)
-    getattr(member.line, word)()
-    assert member.line.ending
+    other = Connected(starting)
+    getattr(other.line, word)()
+    assert other.line.ending
     if word == "end":
-        assert member.ended.wait(DEADLINE)
-    member.root.kill()
-    assert member.line.wait_for_hub(DEADLINE)
-    assert not member.lost.is_set()
+        assert other.ended.wait(DEADLINE)
+    other.root.kill()
+    assert other.line.wait_for_end(DEADLINE)
+    assert not other.lost.is_set()
 
 
 def test_words_to_a_hub_that_has_ended_are_not_an_error(starting: Callable[..., Process]) -> None:
-    member = Member(starting)
-    member.root.kill()
-    assert member.lost.wait(DEADLINE)
+    other = Connected(starting)
+    other.root.kill()
+    assert other.lost.wait(DEADLINE)
     for word in ("end", "leave", "end"):
-        getattr(member.line, word)()
-    assert member.line.wait_for_hub(DEADLINE)
+        getattr(other.line, word)()
+    assert other.line.wait_for_end(DEADLINE)
 
 
 def test_rank_0_hears_the_end_from_this_rank(starting: Callable[..., Process]) -> None:
-    member = Member(starting, rank=1)
-    member.line.end()
-    assert member.root.hear() == "end"
-    assert member.ended.wait(DEADLINE)
-    assert not member.lost.is_set()
+    other = Connected(starting, rank=1)
+    other.line.end()
+    assert other.root.hear() == "end"
+    assert other.ended.wait(DEADLINE)
+    assert not other.lost.is_set()
 
 
 @pytest.fixture
@@ -527,9 +534,11 @@ def crowded() -> Iterator[None]:
 def test_whoever_was_let_in_is_told_the_end() -> None:
     """However soon the end comes after the welcome."""
     for _ in range(60):
-        hub, ended = Hub("127.0.0.1", never, lambda rank: None), threading.Event()
-        line = Line(hub.address, 2, ended.set, never)
-        hub.closing()
+        server, ended = ControlServer("127.0.0.1"), threading.Event()
+        server.watch(never, lambda loss: None)
+        line = ControlConnection(server.address("127.0.0.1"), 2)
+        server.leave()
+        line.watch(ended.set, never)
         assert ended.wait(2)
         line.leave()
 
@@ -538,7 +547,9 @@ def test_a_hundred_ranks_of_one_process(root: Root) -> None:
     """As on a node with many; each connection is served beside the others."""
     count = 100
     ended = threading.Semaphore(0)
-    lines = [Line(root.hub.address, rank, ended.release, never) for rank in range(1, count + 1)]
+    lines = [ControlConnection(root.address, rank) for rank in range(1, count + 1)]
+    for line in lines:
+        line.watch(ended.release, never)
     lines[0].end()
     assert root.next() == (END,)
     for _ in range(count):
