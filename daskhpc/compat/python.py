@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dis
 import warnings
 from types import CodeType
@@ -18,6 +19,15 @@ from typing import Any, NoReturn
 
 
 
+import functools
+import os
+import runpy
+import sys
+import threading
+import warnings
+from collections.abc import Callable
+from types import CodeType
+from typing import Any, NoReturn
 
 
 def exception_entries(code: CodeType) -> list[tuple[int, int, int, int, bool]] | None:

@@ -64,6 +64,17 @@ import pytest
 from daskhpc.compat import python as compat
 
 
+def test_where_code_catches_exceptions_is_known() -> None:
+    def catching() -> None:
+        try:
+            print()
+        except ValueError:
+            print("caught")
+
+    assert compat.exception_entries(catching.__code__)
+    assert compat.exception_entries((lambda: 1).__code__) == []
+
+
 def test_spawned_processes_of_a_name_do_not_import_main(monkeypatch: pytest.MonkeyPatch) -> None:
     """``spawn_without_main``, with a main script as ``python script.py`` has it."""
     monkeypatch.setattr(multiprocessing.spawn, "get_preparation_data", multiprocessing.spawn.get_preparation_data)
