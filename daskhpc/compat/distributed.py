@@ -62,6 +62,8 @@ async def call_on_worker(worker: Any, address: str, function: Any, *args: Any) -
     if reply["status"] != "OK":
         raise OSError(f"{function.__name__} failed on {address}: {reply.get('exception_text', reply)}")
     return reply["result"]
+
+
 def open_clients() -> list[Any]:
     """The Dask clients of this process, the program's own included; none if distributed does not list them."""
     from distributed import Client

@@ -4,21 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dis
-import warnings
-from types import CodeType
-from typing import Any
-import contextlib
-import functools
-import os
-import runpy
-import sys
-import threading
-from collections.abc import Callable
-from typing import Any, NoReturn
-
-
-
-
 import functools
 import os
 import runpy

@@ -57,6 +57,8 @@ def test_a_worker_asks_another_one(client: Any) -> None:
     assert client.run(ask_peer, other, 1, 2, workers=[one]) == {one: 0.5}
     with pytest.raises(OSError, match=r"divide failed on .*division by zero"):
         client.run(ask_peer, other, 1, 0, workers=[one])
+
+
 def test_every_open_client_is_listed(client: Any) -> None:
     """``open_clients``."""
     assert client in compat.open_clients()

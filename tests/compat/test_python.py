@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import multiprocessing.spawn
+import os
+import pickle
+import subprocess
+import sys
 import warnings
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from daskhpc.compat import python
+from daskhpc.compat import python as compat
 from daskhpc.compat.python import set_warning_hook, warning_hook, warnings_reach
 
 
@@ -18,8 +24,8 @@ def test_where_code_catches_exceptions_is_known() -> None:
         except ValueError:
             print("caught")
 
-    assert python.exception_entries(catching.__code__)
-    assert python.exception_entries((lambda: 1).__code__) == []
+    assert compat.exception_entries(catching.__code__)
+    assert compat.exception_entries((lambda: 1).__code__) == []
 
 
 def test_every_warning_that_is_shown_passes_the_hook() -> None:
@@ -47,32 +53,6 @@ def test_where_warnings_go_is_another_place_while_they_are_caught() -> None:
     with warnings.catch_warnings(record=True):
         assert warnings_reach() != before
     assert warnings_reach() == before
-"""What daskhpc needs of Python's standard library beyond its public names is still there."""
-
-from __future__ import annotations
-
-import multiprocessing.spawn
-import os
-import pickle
-import subprocess
-import sys
-import warnings
-from pathlib import Path
-
-import pytest
-
-from daskhpc.compat import python as compat
-
-
-def test_where_code_catches_exceptions_is_known() -> None:
-    def catching() -> None:
-        try:
-            print()
-        except ValueError:
-            print("caught")
-
-    assert compat.exception_entries(catching.__code__)
-    assert compat.exception_entries((lambda: 1).__code__) == []
 
 
 def test_spawned_processes_of_a_name_do_not_import_main(monkeypatch: pytest.MonkeyPatch) -> None:
