@@ -89,7 +89,7 @@ def _draw(found: Results, path: str, score: str | None) -> None:
 
 def _lines(folder: str, found: Results, score: str | None, top: int) -> list[str]:
     """The best rows, and how to have all."""
-    from ..report.compact import search_lines, sweep_lines
+    from ..report.results_text import search_lines, sweep_lines
     from ..report.tables import score_column
 
     width = shutil.get_terminal_size((100, 24)).columns

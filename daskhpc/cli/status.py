@@ -14,7 +14,7 @@ import click
 from .errors import exit_on_error
 
 if TYPE_CHECKING:
-    from ..report.standing import Standing
+    from ..report.progress import RunProgress
 
 _EVERY = 5.0
 _WATCH = "--watch"
@@ -65,26 +65,26 @@ def status(folder: str, as_json: bool, failures: bool, watch: float | None) -> N
 def _show(folder: str, as_json: bool, failures: bool, clear: bool) -> str:
     """Print how far it is once; its state."""
     from ..journal.folder import existing
+    from ..report.progress import run_progress
     from ..report.records import entries
-    from ..report.standing import standing
 
     now = time.time()
     place, manifest = existing(folder)
-    found = standing(manifest, entries(place), now)
-    text = json.dumps(_plain(folder, found, failures)) if as_json else "\n".join(_lines(folder, found, now, failures))
+    run = run_progress(manifest, entries(place), now)
+    text = json.dumps(_plain(folder, run, failures)) if as_json else "\n".join(_lines(folder, run, now, failures))
     if clear:
         click.clear()
     click.echo(text)
     sys.stdout.flush()
-    return found.state
+    return run.state
 
 
-def _lines(folder: str, found: Standing, now: float, failures: bool) -> list[str]:
-    from ..report.words import failure_line, summary
+def _lines(folder: str, run: RunProgress, now: float, failures: bool) -> list[str]:
+    from ..report.status_text import failure_line, summary
 
     if failures:
-        return [failure_line(failure) for failure in found.failures] or ["No call failed."]
-    first, *lines = summary(folder, found, now)
+        return [failure_line(failure) for failure in run.failures] or ["No call failed."]
+    first, *lines = summary(folder, run, now)
     return [click.style(first, bold=True), *(_coloured(line) for line in lines)]
 
 
@@ -92,6 +92,6 @@ def _coloured(line: str) -> str:
     return click.style(line, fg="red") if line.startswith("    failed ") else line
 
 
-def _plain(folder: str, found: Standing, failures: bool) -> dict[str, object]:
-    data = {"folder": folder, **asdict(found)}
+def _plain(folder: str, run: RunProgress, failures: bool) -> dict[str, object]:
+    data = {"folder": folder, **asdict(run)}
     return data if failures else {name: value for name, value in data.items() if name != "failures"}

@@ -111,9 +111,10 @@ def fit_error(result: Any) -> str | None:
 
 
 def fit_summary(arguments: Mapping[str, Any], result: Any) -> dict[str, Any]:
-    """What tables of results show of a fit: its parameters, its split, its score."""
+    """What tables of results show of a fit: its parameters, the candidate's place among all, its split, its score."""
     split, splits = arguments.get("split_progress") or (None, None)
     about = {"params": arguments.get("parameters"), "split": split, "splits": splits, "score": fit_score(result)}
+    about["candidate"] = candidate_number(arguments)
     return {name: value for name, value in about.items() if value is not None}
 
 

@@ -20,7 +20,7 @@ from ..journal import payloads
 from ..journal.codec import TAG, decode
 from ..journal.folder import Folder, existing
 from ..sweep_table import LAST_COLUMNS, SweepCall, parameter_columns, sweep_table
-from .candidates import Fit, search_table
+from .candidates import CandidateFit, search_table
 from .records import Entry, Note, Record, distinct, entries
 
 Load = Callable[[str, int], bytes]
@@ -93,7 +93,7 @@ def read(folder: str | os.PathLike[str]) -> Results:
         return _of_program(kept, found.places)
     if found.results is not None and found.results.time >= found.last:
         return Results(manifest.kind, {"": _noted(found.results, place)})
-    return Results(manifest.kind, {"": search_table([fit for fit in kept if isinstance(fit, Fit)])})
+    return Results(manifest.kind, {"": search_table([fit for fit in kept if isinstance(fit, CandidateFit)])})
 
 
 def _found(place: Folder, take: Callable[[Record, Load], Any]) -> _Found:
@@ -136,17 +136,18 @@ def _noted(note: Note, place: Folder) -> pd.DataFrame:
     return pd.DataFrame(data["cv_results"])
 
 
-def _fit(record: Record, load: Load) -> Fit | str:
+def _fit(record: Record, load: Load) -> CandidateFit | str:
     """A fit of a search; of another call the id of the Parallel call that it belongs to."""
     about = decode(record.fields["about"], load)
     value = decode(record.fields["value"], load) if "params" in about and "split" in about else None
     if value is None or not (isinstance(value, dict) or not record.ok):
         return str(about.get("call", ""))
     outcome = value if isinstance(value, dict) else {}
-    return Fit(
+    return CandidateFit(
         call=str(about.get("call", "")),
         params=about["params"],
         identity=identity(record.about.get("params"), load),
+        number=int(about.get("candidate", 0)),
         split=int(about["split"]),
         splits=int(about.get("splits", 0)),
         test=_scores(outcome.get("test_scores")),
@@ -191,9 +192,9 @@ def _without_pickles(data: Any, load: Load) -> Any:
 
 
 def _of_program(kept: list[Any], places: Mapping[str, str]) -> Results:
-    fits: dict[str, list[Fit]] = {}
+    fits: dict[str, list[CandidateFit]] = {}
     for fit in kept:
-        if isinstance(fit, Fit):
+        if isinstance(fit, CandidateFit):
             fits.setdefault(places.get(fit.call, ""), []).append(fit)
     others = Counter(places.get(call, "") for call in kept if isinstance(call, str))
     return Results("calls", {place: search_table(own) for place, own in fits.items()}, dict(others))

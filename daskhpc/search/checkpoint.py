@@ -50,6 +50,12 @@ def kept(search: Any, data: Mapping[str, Any]) -> Iterator[SearchKeeper | None]:
 def finish(search: Any, keeper: SearchKeeper) -> None:
     """Note the results of a search whose fits are all made."""
     best = getattr(search, "best_index_", None)
+    if best is not None:
+        # In a note of its own, for `daskhpc status`, which reads no payload: a large "results" is one.
+        score = f"mean_test_{search.refit if isinstance(search.refit, str) else 'score'}"
+        means = search.cv_results_.get(score, search.cv_results_.get("mean_test_score"))
+        note = {"params": search.cv_results_["params"][best], "score": None if means is None else float(means[best])}
+        keeper.journal.note("best", note)
     keeper.journal.note("results", {"cv_results": search.cv_results_, "best_index": best})
     keeper.journal.sync(SYNC_SECONDS)
 

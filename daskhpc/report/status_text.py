@@ -1,11 +1,12 @@
-"""What ``daskhpc status`` says of a standing, in lines."""
+"""The lines that ``daskhpc status`` prints."""
 
 from __future__ import annotations
 
 import shlex
 from datetime import datetime
 
-from .standing import Best, Failure, Place, Standing
+from ..text import duration, duration_left, rate, shortened
+from .progress import Best, Failure, PlaceProgress, RunProgress
 
 MOST_PLACES = 15
 _MOST_CAUSES = 3
@@ -13,46 +14,46 @@ _CAUSE_WIDTH = 100
 _QUIET_SECONDS = 120.0
 
 
-def summary(folder: str, standing: Standing, now: float) -> list[str]:
+def summary(folder: str, run: RunProgress, now: float) -> list[str]:
     """The lines for people.
 
     Parameters
     ----------
     folder : str
         As it was typed.
-    standing : Standing
+    run : RunProgress
     now : float
         Unix time.
     """
-    lines = [headline(folder, standing, now)]
-    open_places = [place for place in standing.places if place.open]
-    ended = [place for place in standing.places if not place.open]
+    lines = [headline(folder, run, now)]
+    open_places = [place for place in run.places if place.open]
+    ended = [place for place in run.places if not place.open]
     hidden = max(0, len(ended) - max(0, MOST_PLACES - len(open_places)))
-    width = min(40, max((len(place.place) for place in standing.places), default=0))
+    width = min(40, max((len(place.place) for place in run.places), default=0))
     if hidden:
         calls = sum(place.done for place in ended[:hidden])
         lines.append(f"  {hidden:,} earlier places in the program, {calls:,} calls done")
-    for place in standing.places:
+    for place in run.places:
         if place not in ended[:hidden]:
-            lines += place_lines(place, width, brief=not place.open and len(standing.places) > 1)
-    if standing.damages:
-        lines.append(f"  records that cannot be read: {standing.damages:,}, see {command('journal check', folder)}")
-    return [*lines, f"next: {next_step(folder, standing)}"]
+            lines += place_lines(place, width, brief=not place.open and len(run.places) > 1)
+    if run.damages:
+        lines.append(f"  records that cannot be read: {run.damages:,}, see {command('journal check', folder)}")
+    return [*lines, f"next: {next_step(folder, run)}"]
 
 
-def headline(folder: str, standing: Standing, now: float) -> str:
+def headline(folder: str, run: RunProgress, now: float) -> str:
     """What it is, since when, and whether somebody works on it."""
-    made = datetime.fromisoformat(standing.created).astimezone().strftime("%Y-%m-%d %H:%M")
-    kind = "calls of a program" if standing.kind == "calls" else standing.kind
-    return f"{folder}: {kind}, made {made}, {_state(standing, now)}"
+    made = datetime.fromisoformat(run.created).astimezone().strftime("%Y-%m-%d %H:%M")
+    kind = "calls of a program" if run.kind == "calls" else run.kind
+    return f"{folder}: {kind}, made {made}, {_state(run, now)}"
 
 
-def _state(standing: Standing, now: float) -> str:
-    ago = max(0.0, now - standing.saved) if standing.saved is not None else None
-    saved = f"last result saved {time_text(ago)} ago" if ago is not None else "no result saved yet"
-    by = ", ".join(standing.writers)
-    match standing.state:
-        case "running" if standing.known_alive or ago is None or ago < _QUIET_SECONDS:
+def _state(run: RunProgress, now: float) -> str:
+    ago = max(0.0, now - run.saved) if run.saved is not None else None
+    saved = f"last result saved {duration(ago)} ago" if ago is not None else "no result saved yet"
+    by = ", ".join(run.writers)
+    match run.state:
+        case "running" if run.known_alive or ago is None or ago < _QUIET_SECONDS:
             return f"being written by {by} ({saved})"
         case "running":
             return f"being written by {by}, or it was killed there ({saved})"
@@ -64,9 +65,9 @@ def _state(standing: Standing, now: float) -> str:
             return "nothing in it yet"
 
 
-def next_step(folder: str, standing: Standing) -> str:
+def next_step(folder: str, run: RunProgress) -> str:
     """What to type."""
-    match standing.state:
+    match run.state:
         case "stopped":
             return "submit the same job again: it goes on from here"
         case "empty":
@@ -80,13 +81,13 @@ def command(name: str, folder: str) -> str:
     return f"daskhpc {name} {shlex.quote(folder)}"
 
 
-def place_lines(place: Place, width: int, brief: bool = False) -> list[str]:
+def place_lines(place: PlaceProgress, width: int, brief: bool = False) -> list[str]:
     """One line on how far it is; unless `brief`, others on the best candidate and on failures."""
     figures, best = _figures(place), place.best
     if brief:
         figures += [f"{place.failed:,} failed"] if place.failed else []
         figures += [f"best {best.score:.4g}"] if best is not None else []
-    lines = [f"  {_shortened(place.place, width):{width}}  {', '.join(figures)}"]
+    lines = [f"  {shortened(place.place, width):{width}}  {', '.join(figures)}"]
     if best is not None and not brief:
         lines.append(f"    best so far {_best(best)}" if place.open else f"    best {_best(best)}")
     if place.failed and not brief:
@@ -94,7 +95,7 @@ def place_lines(place: Place, width: int, brief: bool = False) -> list[str]:
     return lines
 
 
-def _figures(place: Place) -> list[str]:
+def _figures(place: PlaceProgress) -> list[str]:
     before = f" ({place.replayed:,} from before)" if place.replayed else ""
     if place.known is None:
         figures = [f"{place.done:,} done{before}", *(["still counting how many there are"] if place.open else [])]
@@ -103,8 +104,8 @@ def _figures(place: Place) -> list[str]:
         figures += [f"{place.known - place.done:,} left"] if place.known > place.done else []
     if place.times > 1:
         figures.append(f"{place.times:,} times" if not place.open else f"begun {place.times:,} times")
-    figures += [f"{rate_text(place.rate)}"] if place.rate else []
-    figures += [f"about {time_text(max(1.0, place.left))} left"] if place.left else []
+    figures += [rate(place.rate)] if place.rate else []
+    figures += [f"about {duration_left(place.left)} left"] if place.left else []
     return [*figures, *(["ended before its time by the program"] if place.aborted else [])]
 
 
@@ -118,8 +119,8 @@ def params_text(params: dict[str, str]) -> str:
     return ", ".join(f"{name}={value}" for name, value in params.items())
 
 
-def _causes(place: Place) -> str:
-    parts = [f"{count:,} x {_shortened(text, _CAUSE_WIDTH)}" for text, count in place.causes[:_MOST_CAUSES]]
+def _causes(place: PlaceProgress) -> str:
+    parts = [f"{count:,} x {shortened(text, _CAUSE_WIDTH)}" for text, count in place.causes[:_MOST_CAUSES]]
     others = sum(count for _, count in place.causes[_MOST_CAUSES:])
     return "; ".join([*parts, *([f"{others:,} others (--failures lists all)"] if others else [])])
 
@@ -129,24 +130,3 @@ def failure_line(failure: Failure) -> str:
     split = f"split {failure.split}" if failure.split is not None else ""
     what = ", ".join(part for part in (params_text(failure.params), split, f"on {failure.host}") if part)
     return f"  {what}: {failure.cause}"
-
-
-def rate_text(rate: float) -> str:
-    """``31.2 per second``, ``4.5 per minute``, ``2.0 per hour``."""
-    value, unit = next(
-        ((rate * s, u) for s, u in ((1, "second"), (60, "minute")) if rate * s >= 1), (rate * 3600, "hour")
-    )
-    return f"{value:,.0f} per {unit}" if value >= 100 else f"{value:.1f} per {unit}"
-
-
-def time_text(seconds: float) -> str:
-    """``3 s``, ``12 min``, ``3.5 h``, ``12 days``."""
-    for size, unit, least in ((86400, "days", 2 * 86400), (3600, "h", 2 * 3600), (60, "min", 120)):
-        if seconds >= least:
-            value = seconds / size
-            return f"{value:.1f} {unit}" if value < 10 and unit != "min" else f"{value:,.0f} {unit}"
-    return f"{seconds:.0f} s"
-
-
-def _shortened(text: str, most: int) -> str:
-    return text if len(text) <= most else f"{text[: most - 3]}..."

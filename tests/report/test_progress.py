@@ -12,20 +12,20 @@ from report.made import GRID, PLACE, SECONDS, append, begin, end, finished_searc
 from daskhpc.journal.folder import existing
 from daskhpc.journal.journal import Journal
 from daskhpc.journal.upkeep import compact, merge
-from daskhpc.report import words
+from daskhpc.report import status_text
+from daskhpc.report.progress import SILENT_SECONDS, RunProgress, run_progress
 from daskhpc.report.records import entries, last_error
-from daskhpc.report.standing import SILENT_SECONDS, Standing, standing
 
 BAD = {"C": [-1.0], "gamma": ["scale"]}
 
 
-def look(folder: Path, now: float | None = None) -> Standing:
+def look(folder: Path, now: float | None = None) -> RunProgress:
     place, manifest = existing(folder)
-    return standing(manifest, entries(place), time.time() if now is None else now)
+    return run_progress(manifest, entries(place), time.time() if now is None else now)
 
 
 def lines(folder: Path, now: float | None = None) -> list[str]:
-    return words.summary("ckpt", look(folder, now), time.time() if now is None else now)
+    return status_text.summary("ckpt", look(folder, now), time.time() if now is None else now)
 
 
 def test_a_search_that_runs_says_how_much_is_left_and_what_is_best(tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
-"""A few rows of a table in lines that fit a terminal."""
+"""The lines that ``daskhpc results`` prints: a few rows of a table, cut to the width of the terminal."""
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Any
+
+from ..text import shortened
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,7 +52,7 @@ def _shown(rows: int, top: int) -> str:
 
 def grid(frame: pd.DataFrame, names: list[str], droppable: list[str], width: int, prefix: str = "") -> list[str]:
     """Columns side by side, named without `prefix`, and without the last ones of `droppable` if they do not fit."""
-    cells = {name: [_short(name.removeprefix(prefix)), *map(_cell, frame[name])] for name in names}
+    cells = {name: [shortened(name.removeprefix(prefix), _CELL), *map(_cell, frame[name])] for name in names}
     wide = {name: max(map(len, column)) for name, column in cells.items()}
     dropped = 0
     while sum(wide.values()) + len(_GAP) * len(wide) > width and droppable[dropped:] and len(wide) > 1:
@@ -65,8 +67,4 @@ def grid(frame: pd.DataFrame, names: list[str], droppable: list[str], width: int
 def _cell(value: Any) -> str:
     if isinstance(value, float):
         return "-" if value != value else f"{value:.5g}"
-    return "-" if value is None else _short(" ".join(str(value).split()))
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= _CELL else f"{text[: _CELL - 3]}..."
+    return "-" if value is None else shortened(str(value), _CELL)
