@@ -1,6 +1,6 @@
 """What a lazy object is, what computing it takes on this cluster, and what is unwise about it."""
 
-from .explained import explain
+
 from .explanation import Explanation
 from .model import Advice, Layer, Part, Size, Work
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..chunk_size import Resources
 from .model import Advice, Part, Work, bytes_text, counted
-from .sizes import Blocks
+from .sizes import ArrayChunks as Blocks
 
 SMALL_PIECE = 2**20
 """Bytes of a chunk below which the work of the scheduler outweighs that of the worker."""

@@ -15,10 +15,10 @@ from .describe import lazy_parts, parts_of
 from .explanation import Explanation
 from .frames import Tables, partitions_of
 from .graph import Graph, graph_of, key_name, shuffles_of
-from .guess import SMALL
+
 from .model import UNKNOWN, Layer, Size, Work, total
 from .peak import peak_memory
-from .sizes import Cost, Sizer, blocks_of
+from .sizes import TaskSizes, chunks_of
 
 
 def explain(obj: Any, client: Any = None) -> Explanation:
@@ -64,13 +64,10 @@ def explain(obj: Any, client: Any = None) -> Explanation:
         place = resources(client)
         parts = tuple(part for each in found for part in parts_of(each, held))
         graph = graph_of(found, held)
-        blocks = blocks_of(found)
-        sizer = Sizer(blocks, {})
+        arrays = chunks_of(found)
         tables = Tables(held)
-        sizer.partitions = partitions_of(graph.expressions, tables)
-        costs = sizer.costs(graph)
-        peak = _peak(graph, costs, place.workers, place.threads_per_worker)
-        work = work_of(graph, costs, sizer.carried, _table_reads(graph, tables), peak, shuffles_of(found, graph))
+        sizes = TaskSizes(graph, arrays, partitions_of(graph.expressions, tables))
+        peak = peak_memory(graph, sizes.tasks, place.workers, place.threads_per_worker)
         whole = total([part.nbytes for part in parts])
         work = replace(work, result=whole) if whole.exact else work
         return Explanation(parts, work, place, tuple(advice_for(parts, work, place, blocks)))

@@ -1,28 +1,30 @@
-"""Bytes of every task's result, of what it holds while it runs, and of what it reads."""
+"""Bytes of what every task gives, of the largest piece that it makes meanwhile, and of what it reads."""
 
 from __future__ import annotations
 
 import math
 import re
-import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
+from ..compat.dask import TaskStep, task_steps
 from .graph import Graph, collection_name
-from .guess import NOTHING, SMALL, UNKNOWN, Guess, array, joined, made
 
-_WITHIN = re.compile(r"_\.(\d+)(?=_\.|$)")
+LEAST_DATA = 1000
+"""Bytes of an object within a task below which it counts as a number or a name, not as data."""
+
+_FUSED_INDEX = re.compile(r"_\.(\d+)(?=_\.|$)")
 
 
 @dataclass(frozen=True, slots=True)
-class Blocks:
+class ArrayChunks:
     """The chunks of a Dask array.
 
     Parameters
     ----------
     chunks : tuple of tuples of int
-        Dask's own; NaN where a length is not known.
+        Dask's own; NaN for a length that is not known.
     itemsize : int
     exact : bool
         False for Python objects.
@@ -34,228 +36,173 @@ class Blocks:
 
     @property
     def nbytes(self) -> float:
-        """Of all chunks; 0 where that is not known."""
+        """Of all chunks; 0 if that is not known."""
         whole = math.prod(sum(sizes) for sizes in self.chunks) * self.itemsize
         return 0.0 if math.isnan(whole) else whole
 
-    def at(self, index: tuple[Any, ...]) -> Guess | None:
-        """The chunk of an index; None where its shape is not known."""
+    def bytes_at(self, index: tuple[Any, ...], reduced: tuple[int, ...]) -> float | None:
+        """Bytes of one chunk, whose `reduced` axes have length 1; None if its shape is not known."""
         if len(index) != len(self.chunks):
             return None
+        axes = {axis % len(index) for axis in reduced}
         lengths = [
-            sizes[i] if isinstance(i, int) and i < len(sizes) else math.nan
-            for sizes, i in zip(self.chunks, index, strict=True)
+            1 if axis in axes else sizes[i] if isinstance(i, int) and i < len(sizes) else math.nan
+            for axis, (sizes, i) in enumerate(zip(self.chunks, index, strict=True))
         ]
-        if any(math.isnan(length) for length in lengths):
-            return None
-        return array([int(length) for length in lengths], self.itemsize, self.exact)
+        whole = math.prod(lengths) * self.itemsize
+        return None if math.isnan(whole) else float(whole)
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
-    """What a task costs.
+class TaskSize:
+    """Bytes of a task.
 
     Parameters
     ----------
-    value : Guess
-        What it gives.
-    working : float
-        Bytes that it holds while it runs, its result among them, without what it takes.
-    piece : Guess
-        The largest thing that it makes: its result, or one of those within a task made of several.
-    kept : float
-        Bytes that data within the task takes beside its result, as long as that stays: as it came, and unpacked.
+    nbytes : float or None
+        Of what it gives; None if nothing is known.
+    exact : bool
+        Whether that is counted, not estimated.
+    piece : float or None
+        Of the largest piece that it makes: what it gives, or gives on to a later step of the same task.
+    piece_exact : bool
+    reads : float
+        Of the parts of files that it reads.
+    in_file : bool
+        Whether it gives a file, or an array in one, of which nothing is read yet.
     """
 
-    value: Guess
-    working: float
-    piece: Guess
-    kept: float = 0.0
+    nbytes: float | None
+    exact: bool = False
+    piece: float | None = None
+    piece_exact: bool = False
+    reads: float = 0.0
+    in_file: bool = False
 
 
-@dataclass(slots=True)
-class Sizer:
-    """Goes through a graph once.
+UNKNOWN_SIZE = TaskSize(None)
+
+
+class TaskSizes:
+    """The sizes of all tasks of a graph.
 
     Parameters
     ----------
-    blocks : mapping of str to Blocks
+    graph : Graph
+    arrays : mapping of str to ArrayChunks
         By the names of arrays.
     partitions : mapping of str to float
         Bytes of a partition by the names of dataframes.
-    values : dict of key to Guess
-        What the tasks give that were looked at.
-    embedded : set of int
-        The data within the graph that was counted, by its id.
-    carried : float
-        Bytes of that.
-    constants : mapping of key to object
-        What the parts of the fused task that is looked at are given.
+
+    Attributes
+    ----------
+    tasks : dict of key to TaskSize
+    embedded : float
+        Bytes of data within the tasks; each object counts once.
+
+    Notes
+    -----
+    The key of a task, and of each step that Dask fused into it, names a collection: a chunk has the bytes that Dask
+    records of the array, a partition those of the dataframe. Anything else is taken to be as large as the largest of
+    what it takes, and is unknown if that is.
     """
 
-    blocks: Mapping[str, Blocks]
-    partitions: Mapping[str, float]
-    values: dict[Any, Guess] = field(default_factory=dict)
-    embedded: set[int] = field(default_factory=set)
-    carried: float = 0.0
-    constants: Mapping[Any, Any] = field(default_factory=dict)
-
-    def costs(self, graph: Graph) -> dict[Any, Cost]:
-        """The cost of every task."""
-        from dask._task_spec import DataNode
-
-        for key, nbytes in graph.held.items():
-            self.values[key] = self.settled(key, Guess(float(nbytes), exact=True), ())
-        found = {}
+    def __init__(self, graph: Graph, arrays: Mapping[str, ArrayChunks], partitions: Mapping[str, float]) -> None:
+        self.embedded = 0.0
+        self._arrays, self._partitions = arrays, partitions
+        self._counted: set[int] = set()
+        self._files: dict[str, float | None] = {}
+        self.tasks = {key: TaskSize(float(n), True, float(n), True) for key, n in graph.held.items()}
         for key, node in graph.tasks.items():
-            before = self.carried
-            cost = self.cost(key, node)
-            kept = self.carried - before if isinstance(node, DataNode) else 2 * (self.carried - before)
-            found[key] = replace(cost, kept=kept)
-            self.values[key] = replace(found[key].value, reads=0.0, spare=0.0)
-        return found
+            self.tasks[key] = self._task(key, task_steps(key, node))
 
-    def cost(self, key: Any, node: Any) -> Cost:
-        """The cost of one task whose inputs are known."""
-        from dask._task_spec import Alias, _execute_subgraph
+    def _task(self, key: Any, steps: Iterable[TaskStep]) -> TaskSize:
+        made: dict[Any, TaskSize] = {}
+        size = UNKNOWN_SIZE
+        for step in steps:
+            inputs = [made.get(needed) or self.tasks.get(needed, UNKNOWN_SIZE) for needed in step.needs]
+            size = made[step.key] = self._step(step, inputs, key[1:] if isinstance(key, tuple) else ())
+        pieces = [each for each in made.values() if each.nbytes is not None and not each.in_file]
+        piece = max(pieces, key=lambda each: each.nbytes or 0.0, default=UNKNOWN_SIZE)
+        reads = sum(each.reads for each in made.values())
+        return replace(size, piece=piece.nbytes, piece_exact=piece.exact, reads=reads)
 
-        if isinstance(node, Alias):
-            return Cost(self.values.get(node.target, UNKNOWN), 0.0, NOTHING)
-        if getattr(node, "func", None) is _execute_subgraph:
-            return self.fused(key, node, self.values)
-        value = self.settled(key, self.argument(node, self.values), ())
-        return Cost(value, (value.nbytes or 0.0) + value.spare, value)
+    def _step(self, step: TaskStep, inputs: list[TaskSize], outer: tuple[Any, ...]) -> TaskSize:
+        if step.alias:
+            return replace(inputs[0], reads=0.0) if inputs else UNKNOWN_SIZE
+        taken = inputs + [size for value in step.data if (size := self._data(value)) is not None]
+        recorded, exact = self._recorded(step, outer)
+        if not step.needs and len(step.data) == len(taken) == 1 and recorded is None:
+            return taken[0]  # data that stands in the graph, or a file
+        in_memory = [size.nbytes for size in taken if not size.in_file]
+        if recorded is None and in_memory:
+            recorded = None if None in in_memory else max(size or 0.0 for size in in_memory)
+        files = [size for size in taken if size.in_file]
+        if recorded is None and files and not in_memory and None not in [size.nbytes for size in files]:
+            recorded = max(size.nbytes or 0.0 for size in files) or None
+        return TaskSize(recorded, exact, reads=sum(size.nbytes or recorded or 0.0 for size in files))
 
-    def settled(self, key: Any, guess: Guess, outer: tuple[Any, ...]) -> Guess:
-        """What is known of a key, or else the guess."""
-        name, index = block_of(key, outer)
-        known = self.blocks[name].at(index) if name in self.blocks else None
-        if known is None and name in self.partitions and not guess.exact:
-            known = Guess(self.partitions[name])
-        if known is None or guess.reduced:
-            return guess
-        return replace(known, reads=guess.reads, spare=guess.spare)
+    def _recorded(self, step: TaskStep, outer: tuple[Any, ...]) -> tuple[float | None, bool]:
+        """The bytes of a chunk or partition, and whether they are exact; None for what is neither."""
+        name, index = block_of(step.key, outer)
+        if any(isinstance(each, float) for each in index):
+            return 0.0, False  # Dask's index of a chunk's edge, which its neighbour takes: thin beside the chunk
+        array = self._arrays.get(name)
+        if array is not None and (nbytes := array.bytes_at(index, step.reduced)) is not None:
+            return nbytes, array.exact and not step.reduced
+        return self._partitions.get(name), False
 
-    def fused(self, key: Any, node: Any, given: Mapping[Any, Guess]) -> Cost:
-        """The cost of a task made of several, which run one after the other and drop what is not needed any more."""
-        from dask._task_spec import DataNode
-
-        inner, last, names, *references = node.args
-        values = {name: self.argument(each, given) for name, each in zip(names, references, strict=True)}
-        before, self.constants = self.constants, dict(zip(names, references, strict=True))
-        outside = set(values)
-        uses: dict[Any, int] = {}
-        for each in inner.values():
-            for name in each.dependencies:
-                uses[name] = uses.get(name, 0) + 1
-        held = most = reads = 0.0
-        piece = NOTHING
-        outer = key[1:] if isinstance(key, tuple) else ()
-        for name in _in_order(inner, last):
-            value = self.settled(name, self.argument(inner[name], values), outer)
-            values[name] = replace(value, reads=0.0, spare=0.0)
-            reads += value.reads
-            piece = max(piece, value, key=lambda each: each.nbytes or 0.0)
-            held += 0.0 if isinstance(inner[name], DataNode) else value.nbytes or 0.0
-            most = max(most, held + value.spare)
-            for needed in inner[name].dependencies:
-                uses[needed] -= 1
-                if not uses[needed] and needed not in outside and not isinstance(inner[needed], DataNode):
-                    held -= values[needed].nbytes or 0.0
-        self.constants = before
-        result = values[last]
-        found = self.settled(key, result, ())
-        return Cost(replace(found, reads=reads, spare=max(0.0, most - (found.nbytes or 0.0))), most, piece)
-
-    def argument(self, value: Any, values: Mapping[Any, Guess]) -> Guess:
-        """What is known of a task's argument; of a task, of what it gives."""
-        from dask._task_spec import Alias, DataNode, NestedContainer, Task, TaskRef, _execute_subgraph
-
-        if isinstance(value, TaskRef):
-            return values.get(value.key, UNKNOWN)
-        if isinstance(value, Alias):
-            return values.get(value.target, UNKNOWN)
-        if isinstance(value, DataNode):
-            return self.literal(value.value)
-        if isinstance(value, NestedContainer):
-            return self.several(value.args, values)
-        if isinstance(value, Task) and value.func is _execute_subgraph:
-            return self.fused(value.key, value, values).value
-        if isinstance(value, Task):
-            literals = [*value.args, *value.kwargs.values()]
-            meant = [self.constants.get(each.key, each) if isinstance(each, TaskRef) else each for each in literals]
-            return made(value, [self.argument(each, values) for each in literals], meant)
-        if isinstance(value, list | tuple):
-            return self.several(value, values) if len(value) < 100 else self.literal(value)
-        if isinstance(value, dict):
-            return self.several(tuple(value.values()), values) if len(value) < 100 else self.literal(value)
-        return self.literal(value)
-
-    def several(self, items: Any, values: Mapping[Any, Guess]) -> Guess:
-        """A list or tuple of arguments."""
-        found = tuple(each for each in (self.argument(item, values) for item in items) if each is not NOTHING)
-        reads, spare = sum(each.reads for each in found), max((each.spare for each in found), default=0.0)
-        return replace(joined(found), items=found, reads=reads, spare=spare) if found else NOTHING
-
-    def literal(self, value: Any) -> Guess:
-        """Data that is in the graph itself; `NOTHING` for a number, a text or a function."""
+    def _data(self, value: Any) -> TaskSize | None:
+        """The size of an object that stands in a task; None for a number, a text or a function."""
         if isinstance(value, str | int | float | bool | type | slice) or value is None or callable(value):
-            return NOTHING
+            return None
         if type(value).__name__ == "OpenFile":
-            return Guess(file_size(value), lazy=True)
-        if hasattr(value, "shape") and hasattr(value, "dtype") and not _is_pandas(value):
-            return self.array(value)
+            if value.path not in self._files:
+                self._files[value.path] = file_size(value)
+            return TaskSize(self._files[value.path], in_file=True)
+        if is_array_in_file(value):
+            return TaskSize(0.0, in_file=True) if getattr(value, "from_files", True) else None
+        if getattr(value, "shape", None) == ():
+            return None
         from dask.sizeof import sizeof
 
-        nbytes = float(sizeof(value))
-        if nbytes < 1000:
-            return NOTHING
-        self.carry(value, nbytes)
-        return Guess(nbytes, exact=True)
-
-    def carry(self, value: Any, nbytes: float) -> None:
-        """Count data within the graph, once."""
-        if id(value) not in self.embedded:
-            self.embedded.add(id(value))
-            self.carried += nbytes
-
-    def array(self, value: Any) -> Guess:
-        """An array in the graph: its data, or a handle of it in a file."""
-        shape = tuple(int(length) for length in value.shape)
-        itemsize = int(getattr(value.dtype, "itemsize", 8))
-        if not in_memory(value):
-            return Guess(SMALL, False, shape, itemsize, lazy=getattr(value, "from_files", True))
-        if len(shape) == 0:
-            return NOTHING
-        self.carry(value, float(math.prod(shape) * itemsize))
-        return array(shape, itemsize)
+        is_array = hasattr(value, "dtype") and hasattr(value, "shape") and hasattr(value, "nbytes")
+        nbytes = float(value.nbytes if is_array and isinstance(value.nbytes, int) else sizeof(value))
+        if nbytes < LEAST_DATA and not is_array:
+            return None
+        if id(value) not in self._counted:
+            self._counted.add(id(value))
+            self.embedded += nbytes
+        return TaskSize(nbytes, True)
 
 
 def block_of(key: Any, outer: tuple[Any, ...]) -> tuple[str, tuple[Any, ...]]:
     """The collection and the block of a key; within a fused task, whose block is `outer`, keys end in ``_.0_.1``."""
     if isinstance(key, tuple):
         return collection_name(key), key[1:]
-    axes = [int(axis) for axis in _WITHIN.findall(str(key))]
-    name = _WITHIN.sub("", str(key))
+    axes = [int(axis) for axis in _FUSED_INDEX.findall(str(key))]
+    name = _FUSED_INDEX.sub("", str(key))
     if not axes:
         return name, outer
     return name, tuple(outer[axis] if axis < len(outer) else None for axis in axes)
 
 
-def in_memory(value: Any) -> bool:
-    """Whether an array-like holds its data; xarray's wrappers are looked into."""
+def is_array_in_file(value: Any) -> bool:
+    """Whether an array-like has its data elsewhere than in memory; xarray's wrappers are looked into."""
+    if not (hasattr(value, "shape") and hasattr(value, "dtype")):
+        return False
     for _ in range(10):
         if type(value).__module__.partition(".")[0] in ("numpy", "pandas", "scipy", "cupy"):
-            return True
+            return False
         inner = getattr(value, "array", None)
         if inner is None:
-            return False
+            return True
         value = inner
-    return False
+    return True
 
 
 def file_size(file: Any) -> float | None:
-    """Bytes of an fsspec file, None where its file system does not say."""
+    """Bytes of an fsspec file; None if its file system does not say."""
     try:
         size = file.fs.info(file.path).get("size")
     except (OSError, NotImplementedError):
@@ -263,38 +210,14 @@ def file_size(file: Any) -> float | None:
     return None if size is None else float(size)
 
 
-def blocks_of(collections: Any) -> dict[str, Blocks]:
+def chunks_of(collections: Iterable[Any]) -> dict[str, ArrayChunks]:
     """The chunks of every array that the collections are made of, by its name."""
     found = {}
     for collection in collections:
-        graph = None if "dask.dataframe" in sys.modules and _is_frame(collection) else collection.__dask_graph__()
+        graph = None if hasattr(collection, "expr") and hasattr(collection, "_meta") else collection.__dask_graph__()
         for name, layer in getattr(graph, "layers", {}).items():
-            said = layer.collection_annotations or {}
-            if "chunks" in said and getattr(said.get("dtype"), "itemsize", None):
-                found[name] = Blocks(said["chunks"], said["dtype"].itemsize, said["dtype"].kind != "O")
+            recorded = layer.collection_annotations or {}
+            dtype = recorded.get("dtype")
+            if "chunks" in recorded and getattr(dtype, "itemsize", None):
+                found[name] = ArrayChunks(recorded["chunks"], dtype.itemsize, dtype.kind != "O")
     return found
-
-
-def _is_frame(collection: Any) -> bool:
-    from dask._expr import Expr
-    from dask.delayed import Delayed
-
-    return not isinstance(collection, Delayed) and isinstance(getattr(collection, "expr", None), Expr)
-
-
-def _in_order(inner: Mapping[Any, Any], last: Any) -> Iterator[Any]:
-    """The keys of a small graph, each after those it needs."""
-    seen: set[Any] = set()
-    stack = [(last, False)]
-    while stack:
-        key, done = stack.pop()
-        if done:
-            yield key
-        elif key not in seen and key in inner:
-            seen.add(key)
-            stack.append((key, True))
-            stack += [(needs, False) for needs in inner[key].dependencies]
-
-
-def _is_pandas(value: Any) -> bool:
-    return type(value).__module__.startswith("pandas")
