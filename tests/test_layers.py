@@ -22,7 +22,7 @@ ROOT = Path(daskhpc.__file__).parent
 MODULE_LINES, FUNCTION_LINES = 400, 60
 
 BOTTOM = frozenset({"errors", "config", "text", "atomic", "compat"})
-BELOW = BOTTOM | {"clients", "runtime", "launch", "journal", "files", "gather", "mixed", "sweep_table"}
+BELOW = BOTTOM | {"clients", "runtime", "launch", "journal", "files", "materialize", "sweep_table"}
 BELOW |= {"chunk_size", "windowed_array"}
 COLLECTIONS = ("arrays", "frames", "bags", "cubes", "explaining", "computing", "postfit")
 LAYER_3 = ("parallel", "search", *COLLECTIONS, "ddp", "report", "plots")
@@ -42,8 +42,7 @@ MAY: dict[str, frozenset[str]] = {
     "chunk_size": BOTTOM | {"runtime", "clients"},
     "windowed_array": frozenset(),
     "files": BOTTOM,
-    "gather": BOTTOM | {"mixed", "runtime", "clients"},
-    "mixed": frozenset(),
+    "materialize": BOTTOM | {"runtime", "clients"},
     "sweep_table": frozenset(),
     "cluster": BOTTOM | {"runtime", "journal", "clients", "chunk_size"},
     **dict.fromkeys(LAYER_3, BELOW),
@@ -378,69 +377,6 @@ def hidden(full: str) -> bool:
 # Modules outside compat/ that still use such names; the list only gets shorter.
 FOREIGN: dict[str, set[str]] = {
     "computing.places": {"_run_on_scheduler"},
-    "explaining.describe": {"_meta"},
-    "explaining.explained": {"_name"},
-    "explaining.frames": {
-        "_expr",
-        "_meta",
-        "_name",
-        "dask.dataframe.dask_expr._concat",
-        "dask.dataframe.dask_expr._expr",
-        "dask.dataframe.dask_expr._expr.Expr",
-        "dask.dataframe.dask_expr._groupby",
-        "dask.dataframe.dask_expr._reductions",
-        "dask.dataframe.dask_expr._repartition",
-    },
-    "explaining.graph": {
-        "dask._expr.FinalizeCompute",
-        "dask._task_spec.convert_legacy_graph",
-        "dask.dataframe.dask_expr._expr.Expr",
-    },
-    "explaining.guess": {
-        "_apply_random_func",
-        "_concat",
-        "_dask_postcompute",
-        "_identity_cast",
-        "_matmul",
-        "_name",
-        "_read_csv",
-        "_shuffle_group",
-        "_shuffle_transfer",
-        "_var_chunk",
-        "_wrapped_qr",
-    },
-    "explaining.readers": {
-        "_data",
-        "_dataset_info",
-        "_divisions",
-        "_get_lengths",
-        "_meta",
-        "_partitions",
-        "_series",
-        "dask.dataframe._pyarrow.to_pyarrow_string",
-    },
-    "explaining.settle": {
-        "_name",
-        "_npartitions_input",
-        "_parameters",
-        "dask._expr.FinalizeCompute",
-        "dask.dataframe.dask_expr._quantiles.RepartitionQuantiles",
-        "dask.dataframe.dask_expr._repartition.Repartition",
-        "dask.dataframe.dask_expr._repartition.TotalMemoryUsageFrame",
-        "dask.dataframe.dask_expr._shuffle",
-        "dask.dataframe.dask_expr._shuffle.SetIndex",
-        "dask.dataframe.dask_expr._shuffle.SortValues",
-    },
-    "explaining.sizes": {
-        "dask._expr.Expr",
-        "dask._task_spec.Alias",
-        "dask._task_spec.DataNode",
-        "dask._task_spec.NestedContainer",
-        "dask._task_spec.Task",
-        "dask._task_spec.TaskRef",
-        "dask._task_spec._execute_subgraph",
-    },
-    "explaining.tables": {"pandas.core.arrays"},
     "journal.code": {"_abc_impl", "_tuplegetter"},
     "journal.data": {"_rand", "scipy._spbase"},
     "journal.frames": {"_metadata"},

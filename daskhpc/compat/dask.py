@@ -19,6 +19,8 @@ def isolate_dask_rng() -> None:
         module = importlib.import_module(name)
         if vars(module).get("random") is random:
             vars(module)["random"] = random.Random()
+
+
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -96,6 +98,13 @@ def optimized_graph(expression: Any) -> OptimizedGraph:
         return OptimizedGraph(optimized, tasks, frozenset(flatten(optimized.__dask_keys__())))
 
 
+class FileBlock(NamedTuple):
+    """A block of an fsspec file, and its bytes; None for the rest of the file."""
+
+    file: Any
+    nbytes: int | None
+
+
 class TaskStep(NamedTuple):
     """A task, or one of those that a task was fused from.
 
@@ -108,13 +117,15 @@ class TaskStep(NamedTuple):
         The objects that stand in it, its numbers and texts among them.
     reduced : tuple of int
         The axes that it reduces to length 1, if it is the first step of a reduction of an array.
+    kind : str
+        ``"task"``, ``"data"`` that stands in the graph, or an ``"alias"`` of another key.
     """
 
     key: Any
     needs: tuple[Any, ...]
     data: tuple[Any, ...]
     reduced: tuple[int, ...] = ()
-    alias: bool = False
+    kind: str = "task"
 
 
 def task_steps(key: Any, node: Any) -> list[TaskStep]:
@@ -139,8 +150,7 @@ def task_steps(key: Any, node: Any) -> list[TaskStep]:
     renamed = {name: each.key for name, each in given.items() if isinstance(each, TaskRef)}
     literals = {name: each for name, each in given.items() if name not in renamed}
     steps = [_step(name, inner[name], literals) for name in in_dependency_order(inner, [last])]
-    steps = [step._replace(needs=tuple(renamed.get(each, each) for each in step.needs)) for step in steps]
-    return [*steps[:-1], steps[-1]._replace(key=key)]
+    return [step._replace(needs=tuple(renamed.get(each, each) for each in step.needs)) for step in steps]
 
 
 def in_dependency_order(tasks: Mapping[Any, Any], outputs: Collection[Any], there: Collection[Any] = ()) -> list[Any]:
@@ -160,13 +170,17 @@ def in_dependency_order(tasks: Mapping[Any, Any], outputs: Collection[Any], ther
 
 
 def _step(key: Any, node: Any, literals: Mapping[Any, Any]) -> TaskStep:
-    from dask._task_spec import Alias
+    from dask._task_spec import Alias, DataNode
 
     options = getattr(node, "kwargs", {})
     axes = options.get("axis") if options.get("keepdims") is True else None
-    reduced = axes if isinstance(axes, tuple) else (() if axes is None else (axes,))
-    needs = tuple(each for each in node.dependencies if each not in literals)
-    return TaskStep(key, needs, tuple(_data_of(node, literals)), reduced, isinstance(node, Alias))
+    return TaskStep(
+        key=key,
+        needs=tuple(each for each in node.dependencies if each not in literals),
+        data=tuple(_data_of(node, literals)),
+        reduced=axes if isinstance(axes, tuple) else () if axes is None else (axes,),
+        kind="alias" if isinstance(node, Alias) else "data" if isinstance(node, DataNode) else "task",
+    )
 
 
 def _data_of(value: Any, literals: Mapping[Any, Any]) -> Iterator[Any]:
@@ -180,8 +194,11 @@ def _data_of(value: Any, literals: Mapping[Any, Any]) -> Iterator[Any]:
     elif isinstance(value, DataNode):
         yield value.value
     elif isinstance(value, Task):
-        for each in (*value.args, *value.kwargs.values()):
-            yield from _data_of(each, literals)
+        data = [each for item in (*value.args, *value.kwargs.values()) for each in _data_of(item, literals)]
+        if getattr(value.func, "__name__", "") == "read_block_from_file" and len(data) > 2:
+            file, _, length, *data = data
+            yield FileBlock(file, length if isinstance(length, int) else None)
+        yield from data
     elif isinstance(value, list | tuple | dict) and len(value) < LONGEST_LIST:
         for each in value.values() if isinstance(value, dict) else value:
             yield from _data_of(each, literals)

@@ -36,6 +36,16 @@ def frames_in(expression: Any) -> tuple[Any, ...]:
     return tuple(each for node in nodes for each in (node, *fused_from(node)))
 
 
+def is_dataframe(collection: Any) -> bool:
+    """Whether a Dask collection is a dataframe, a series, an index or a scalar of dataframes."""
+    return "dask.dataframe" in sys.modules and hasattr(collection, "expr") and hasattr(collection, "_meta")
+
+
+def name_of(expression: Any) -> str:
+    """The name of an expression, with which the keys of its tasks begin."""
+    return str(expression._name)
+
+
 def is_frame(node: Any) -> bool:
     """Whether an expression is one of dataframes."""
     if "dask.dataframe" not in sys.modules:
@@ -64,7 +74,7 @@ def partitions(node: Any) -> int:
 
 
 def empty_frame(node: Any) -> Any:
-    """The frame without rows that tells the types of an expression's columns; None if that cannot be made."""
+    """The frame without rows that tells the columns of an expression or collection; None if it cannot be made."""
     try:
         return node._meta
     except Exception:  # functions of the user make it, and may raise anything
@@ -218,9 +228,9 @@ def without_eager_steps(expression: Any) -> tuple[Any, list[list[Any]]]:
     Notes
     -----
     ``set_index`` and ``sort_values`` look at the quantiles of their column to choose the divisions, as soon as Dask
-    optimizes them. The stand-ins take as many partitions as were asked for. They are wrong if the column turns out to be
-    sorted already, or to have fewer values than partitions. ``repartition(partition_size=)`` measures every partition;
-    its stand-in leaves the partitions as they are.
+    optimizes them. The stand-ins take as many partitions as were asked for. They are wrong if the column turns out to
+    be sorted already, or to have fewer values than partitions. ``repartition(partition_size=)`` measures every
+    partition; its stand-in leaves the partitions as they are.
 
     Dask keeps one object for equal expressions, and divisions within it. So a stand-in must have another token than the
     expression of the user, whose next computation would use made-up divisions otherwise.

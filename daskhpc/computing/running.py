@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import dask
 from dask.base import get_scheduler, unpack_collections
 
-from ..mixed import in_order
+from ..compat.dask import compute_in_order
 from ..parallel.progress import Progress, progress_for
 from .figures import Figures
 from .following import Follower, standing
@@ -130,7 +130,7 @@ def _watched(name: str, call: Callable[..., Any], objs: Any, place: Place, shown
     try:
         place.begin()
         with follower:
-            results = in_order(call, objs, scheduler=place)
+            results = compute_in_order(call, objs, scheduler=place)
             seconds = follower.seconds
         figures, counts = place.end(name, seconds)
     except BaseException:

@@ -6,16 +6,13 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..chunk_size import Resources
-from .model import Advice, Part, Work, bytes_text, counted
-from .sizes import ArrayChunks as Blocks
-
-SMALL_PIECE = 2**20
-"""Bytes of a chunk below which the work of the scheduler outweighs that of the worker."""
+from ..chunk_size import PIECES_IN_A_TASK, SMALLEST, Resources, array_chunk_size, piece_size
+from ..text import bytes_text, counted
+from .model import Advice, Part, Work
+from .sizes import ArrayChunks
 
 MANY_PIECES = 100
-COPIES = 3
-"""Chunks that a thread holds at once: what a task takes, what it gives, and one on its way."""
+"""Pieces up to which their number costs nobody anything."""
 
 LARGE_IN_GRAPH = 10 * 10**6
 """Bytes of data within the tasks above which Dask itself warns."""
@@ -29,30 +26,32 @@ GROWTH = 4
 _WORTH_SPREADING = 32 * 2**20
 _LINES = {
     "set_index": "df = df.set_index(column, divisions=limits)   # limits that are known: nobody looks for them",
-    "sort_values": "df.nlargest(n, column)   # where the first n are enough",
-    "merge": "left.merge(right.repartition(npartitions=1), on=column)   # where right fits a worker",
+    "sort_values": "df.nlargest(n, column)   # if the first n are enough",
+    "merge": "left.merge(right.repartition(npartitions=1), on=column)   # if right fits a worker",
     "groupby.apply": "df.groupby(column).agg({'value': 'mean'})   # Dask's own aggregations move no rows",
     "bag.groupby": "bag.foldby(key, operator)   # folds before it moves anything",
 }
 
 
-def advice_for(parts: tuple[Part, ...], work: Work, place: Resources, blocks: Mapping[str, Blocks]) -> list[Advice]:
+def advice_for(
+    parts: tuple[Part, ...], work: Work, available: Resources, arrays: Mapping[str, ArrayChunks]
+) -> list[Advice]:
     """Everything that is unwise.
 
     Parameters
     ----------
     parts : tuple of Part
     work : Work
-    place : Resources
-    blocks : mapping of str to Blocks
+    available : Resources
+    arrays : mapping of str to ArrayChunks
         The arrays that the work is made of.
     """
-    widest = max(blocks.values(), key=lambda each: each.nbytes, default=None)
+    widest = max(arrays.values(), key=lambda each: each.nbytes, default=None)
     frame = next((part for part in parts if "frame" in part.kind or "series" in part.kind), None)
-    again = _other_pieces(widest, frame, place)
+    again = _other_pieces(widest, frame, available)
     return [
-        *_pieces(work, place, again),
-        *_result(work, place, frame is not None),
+        *_pieces(work, available, again),
+        *_result(work, available, frame is not None),
         *_objects(parts),
         *_rechunk(work),
         *_shuffles(work),
@@ -60,10 +59,11 @@ def advice_for(parts: tuple[Part, ...], work: Work, place: Resources, blocks: Ma
     ]
 
 
-def _pieces(work: Work, place: Resources, again: str) -> Iterator[Advice]:
+def _pieces(work: Work, available: Resources, again: str) -> Iterator[Advice]:
     sources = work.sources
     size = sources.largest.value
-    if size is not None and size < SMALL_PIECE and sources.tasks > max(MANY_PIECES, 8 * place.threads):
+    joined = any(layer.name.startswith("repartition") and layer.tasks > 1 for layer in work.layers)
+    if size is not None and size < SMALLEST and sources.tasks > max(MANY_PIECES, 8 * available.threads) and not joined:
         yield Advice(
             "small-chunks",
             f"{sources.tasks:,} chunks of {bytes_text(size)} each: a task takes about a millisecond of the scheduler, "
@@ -71,38 +71,38 @@ def _pieces(work: Work, place: Resources, again: str) -> Iterator[Advice]:
             again,
         )
     largest = work.largest.largest.value if work.largest else None
-    needed = (largest or 0) * place.threads_per_worker * COPIES
-    if work.largest and needed > place.memory:
-        threads = counted(place.threads_per_worker, "thread")
+    needed = (largest or 0) * available.threads_per_worker * PIECES_IN_A_TASK
+    if work.largest and needed > available.memory:
+        threads = counted(available.threads_per_worker, "thread")
         yield Advice(
             "large-chunks",
             f"{work.largest.name} makes pieces of {bytes_text(largest or 0)}; {threads} "
-            f"with {COPIES} each need {bytes_text(needed)}, a worker has {bytes_text(place.memory)}",
+            f"with {PIECES_IN_A_TASK} each need {bytes_text(needed)}, a worker has {bytes_text(available.memory)}",
             again,
         )
     widest = max((layer.tasks for layer in work.layers), default=0)
-    if widest < place.threads and (largest is None or largest > _WORTH_SPREADING):
+    if widest < available.threads and (largest is None or largest > _WORTH_SPREADING):
         yield Advice(
             "few-chunks",
-            f"at most {counted(widest, 'task')} can run at once, and there are {place.threads} threads",
+            f"at most {counted(widest, 'task')} can run at once, and there are {available.threads} threads",
             again,
         )
 
 
-def _result(work: Work, place: Resources, frame: bool) -> Iterator[Advice]:
+def _result(work: Work, available: Resources, frame: bool) -> Iterator[Advice]:
     size = work.result.value or 0
     instead = "df.to_parquet(folder)" if frame else 'x.to_zarr("result.zarr")'
     todo = f"{instead}   # or keep it on the workers: daskhpc.persist(...)"
-    if size > place.client_memory:
+    if size > available.client_memory:
         yield Advice(
             "large-result",
-            f"the result, {work.result}, does not fit this process: {bytes_text(place.client_memory)} are left",
+            f"the result, {work.result}, does not fit this process: {bytes_text(available.client_memory)} are left",
             todo,
         )
-    elif 2 * size > place.memory:
+    elif 2 * size > available.memory:
         yield Advice(
             "large-result",
-            f"the result, {work.result}, is put together on one worker, which has {bytes_text(place.memory)} and "
+            f"the result, {work.result}, is put together on one worker, which has {bytes_text(available.memory)} and "
             "holds it twice meanwhile",
             todo,
         )
@@ -116,7 +116,7 @@ def _objects(parts: tuple[Part, ...]) -> Iterator[Advice]:
             "object-columns",
             f"Python objects in {', '.join(names[:3])}{' and others' if len(names) > 3 else ''}: slow, several times "
             "as large, and one thread at a time",
-            f"df = df.astype({{{kinds}}})   # or 'category' where values repeat",
+            f"df = df.astype({{{kinds}}})   # or 'category' if values repeat",
         )
 
 
@@ -152,29 +152,23 @@ def _graph(work: Work, again: str) -> Iterator[Advice]:
         )
 
 
-def _other_pieces(widest: Blocks | None, frame: Part | None, place: Resources) -> str:
-    """The line that makes chunks which fit this cluster."""
+def _other_pieces(widest: ArrayChunks | None, frame: Part | None, available: Resources) -> str:
+    """The line that makes chunks which fit this cluster, by the one rule of `piece_size`."""
     if frame is not None:
         size = frame.nbytes.value or 0
-        count = max(2 * place.threads, math.ceil(size / _piece_bytes(size, place)))
+        count = max(2 * available.threads, math.ceil(size / piece_size(size, available)))
         return f"df = df.repartition(npartitions={count})"
     if widest is None:
         return "larger pieces: several items in a task"
-    chunks = good_chunks(widest, place)
-    return f"chunks={chunks}   # where the array is made"
+    return f"chunks={good_chunks(widest, available)}   # where the array is made"
 
 
-def good_chunks(blocks: Blocks, place: Resources) -> tuple[int, ...]:
-    """A shape of chunks that fits the cluster: 16 to 128 MiB, two for each thread at least."""
+def good_chunks(array: ArrayChunks, available: Resources) -> tuple[int, ...]:
+    """A shape of chunks that fits the cluster."""
     import numpy as np
     from dask.array.core import normalize_chunks
 
-    shape = tuple(int(sum(sizes)) for sizes in blocks.chunks)
-    limit = int(_piece_bytes(blocks.nbytes, place))
-    chunks: Any = normalize_chunks("auto", shape=shape, limit=limit, dtype=np.dtype(f"V{blocks.itemsize}"))
+    shape = tuple(int(sum(sizes)) for sizes in array.chunks)
+    limit = piece_size(int(array.nbytes), available, array_chunk_size.chosen())
+    chunks: Any = normalize_chunks("auto", shape=shape, limit=limit, dtype=np.dtype(f"V{array.itemsize}"))
     return tuple(int(sizes[0]) for sizes in chunks)
-
-
-def _piece_bytes(whole: float, place: Resources) -> float:
-    most = min(128 * 2**20, place.memory_per_thread / (4 * COPIES))
-    return max(2**20, min(most, whole / (2 * place.threads)))

@@ -73,7 +73,7 @@ class Tables:
 
     def of(self, expression: Any) -> Table | None:
         """The table of an expression; None if nothing is known of what it comes from."""
-        name = expression._name
+        name = dask_expr.name_of(expression)
         if name not in self._by_name:
             fused = dask_expr.fused_from(expression)
             self._by_name[name] = self.of(fused[0]) if fused else self._new(expression)
@@ -82,11 +82,19 @@ class Tables:
     def partition_bytes(self, expressions: Iterable[Any]) -> dict[str, float]:
         """Bytes of a partition of every expression, by its name."""
         pairs = [(node, self.of(node), dask_expr.partitions(node)) for node in expressions]
-        return {node._name: table.nbytes / pieces for node, table, pieces in pairs if table is not None and pieces}
+        return {
+            dask_expr.name_of(node): table.nbytes / pieces
+            for node, table, pieces in pairs
+            if table is not None and pieces
+        }
 
     def reads(self, expressions: Iterable[Any]) -> float:
         """Bytes of the Parquet files that are read; those of text files are known from the tasks."""
-        tables = {node._name: self.of(node) for node in expressions if type(node).__name__.startswith("ReadParquet")}
+        tables = {
+            dask_expr.name_of(node): self.of(node)
+            for node in expressions
+            if type(node).__name__.startswith("ReadParquet")
+        }
         return sum(table.reads for table in tables.values() if table is not None)
 
     def _new(self, node: Any) -> Table | None:
@@ -145,7 +153,7 @@ def cell_bytes(dtype: Any, text: float) -> float:
     if kind == "category":
         return 1.0
     size = float(getattr(dtype, "itemsize", 8) or 8)
-    return size + 1.0 if type(dtype).__module__.startswith("pandas.core.arrays") else size
+    return size + 1.0 if hasattr(dtype, "numpy_dtype") else size  # pandas' types with a mask of what is missing
 
 
 def object_columns(meta: Any) -> tuple[str, ...]:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from .frames import Tables
+from ..compat.dask_expr import empty_frame, is_dataframe, without_eager_steps
+from .dataframes import Tables, object_columns
 from .model import UNKNOWN, Part, Size, known
-from .settle import settled
-from .tables import object_columns
 
 
 def lazy_parts(obj: Any) -> Iterator[Any]:
@@ -37,7 +35,7 @@ def parts_of(collection: Any, held: Mapping[Any, int]) -> list[Part]:
         return [_array(array, "xarray variable", str(name)) for name, array in _variables(collection)]
     if hasattr(collection, "chunks") and hasattr(collection, "dtype"):
         return [_array(collection, "Dask array", "")]
-    if "dask.dataframe" in sys.modules and hasattr(collection, "expr") and hasattr(collection, "_meta"):
+    if is_dataframe(collection):
         return [_frame(collection, held)]
     if hasattr(collection, "npartitions"):
         pieces = int(collection.npartitions)
@@ -77,9 +75,9 @@ def _array(array: Any, kind: str, name: str) -> Part:
 
 
 def _frame(frame: Any, held: Mapping[Any, int]) -> Part:
-    expression = settled(frame.expr)[0]
+    expression = without_eager_steps(frame.expr)[0]
     table = Tables(held).of(expression)
-    meta = frame._meta
+    meta = empty_frame(frame)
     pieces = int(expression.npartitions)
     wide: tuple[int, ...]
     if hasattr(meta, "columns"):

@@ -88,7 +88,10 @@ def shuffles_of(collections: Iterable[Any], graph: Graph) -> list[str]:
         return shuffles
     # The optimizer puts other expressions in the place of those that the user wrote.
     written = kinds_of(
-        node for each in collections if hasattr(each, "expr") and hasattr(each.expr, "walk") for node in each.expr.walk()
+        node
+        for each in collections
+        if hasattr(each, "expr") and hasattr(each.expr, "walk")
+        for node in each.expr.walk()
     )
     names = {"SetIndex": "set_index", "SortValues": "sort_values", "Merge": "merge"}
     shuffles += [name for kind, name in names.items() if kind in written]

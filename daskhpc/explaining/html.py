@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from html import escape
-from typing import TYPE_CHECKING
 
 from .model import Part
-from .text import rows
-
-if TYPE_CHECKING:
-    from .explanation import Explanation
+from .text import Row
 
 _MOST_PICTURES = 3
 _LEFT = "text-align: left; vertical-align: top"
 
 
-def as_html(found: Explanation) -> str:
+def as_html(rows: Iterable[Row], parts: tuple[Part, ...]) -> str:
     """A table, beside it the pictures of the chunks."""
-    pictures = "".join(pictures_of(found.parts[:_MOST_PICTURES]))
-    cells = "".join(_row(label.strip(), text) for label, text in rows(found))
+    pictures = "".join(pictures_of(parts[:_MOST_PICTURES]))
+    cells = "".join(_row(label.strip(), text) for label, text in rows)
     side = f'<td style="{_LEFT}">{pictures}</td>' if pictures else ""
     return f'<table><tr><td style="{_LEFT}"><table>{cells}</table></td>{side}</tr></table>'
 

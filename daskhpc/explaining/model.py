@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..text import bytes_text
+
 
 @dataclass(frozen=True, slots=True)
 class Size:
@@ -15,9 +17,9 @@ class Size:
     Parameters
     ----------
     value : int or None
-        None where only computing could tell.
+        None if only computing can tell.
     exact : bool
-        False where it is an estimate.
+        False for an estimate.
     """
 
     value: int | None = None
@@ -33,20 +35,8 @@ class Size:
 UNKNOWN = Size()
 
 
-def bytes_text(count: float) -> str:
-    """``8 B``, ``7.63 MiB``, ``1.2 TiB``, in Dask's own units."""
-    from dask.utils import format_bytes
-
-    return str(format_bytes(int(count)))
-
-
-def counted(number: int, thing: str) -> str:
-    """``1 thread``, ``2,000 threads``."""
-    return f"{number:,} {thing}" + ("" if number == 1 else "s")
-
-
 def total(sizes: Sequence[Size]) -> Size:
-    """The sum: unknown where one is unknown, exact where all are."""
+    """The sum: unknown if one is unknown, exact if all are."""
     values = [size.value for size in sizes]
     if any(value is None for value in values):
         return UNKNOWN
@@ -64,13 +54,13 @@ class Part:
     name : str
         Of an xarray variable; empty otherwise.
     shape : tuple of (int or None)
-        None for a length that only computing could tell.
+        None for a length that only computing can tell.
     dtype : str
         Of an array or series; the columns' types of a dataframe.
     pieces : int
         Chunks or partitions.
     piece_shape : tuple of int
-        Of the largest chunk of an array; empty where there is none.
+        Of the largest chunk of an array; empty if that is not known.
     nbytes, piece : Size
         Of all of it, and of its largest chunk or typical partition.
     objects : tuple of str
@@ -118,7 +108,7 @@ class Work:
     tasks : int
         That the scheduler will run.
     exact : bool
-        False where Dask has to compute something before it knows the tasks.
+        False if Dask has to compute something before it knows the tasks.
     before : int
         Tasks that Dask runs first, to learn divisions; 0 for most work.
     in_memory : int
@@ -138,7 +128,7 @@ class Work:
     embedded : int
         Bytes of data within the tasks themselves.
     work_memory : Size
-        Peak of one worker process above what it takes when idle.
+        The memory that one worker process needs above what it takes when idle: a bound, estimated.
     result : Size
         Bytes that come to this process.
     """
@@ -159,7 +149,7 @@ class Work:
 
     @property
     def peak_memory(self) -> Size:
-        """Peak of one worker process, with the process itself."""
+        """The memory that one worker process needs, with the process itself."""
         value = self.work_memory.value
         return UNKNOWN if value is None else Size(value + IDLE_MEMORY, False)
 

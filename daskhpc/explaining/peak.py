@@ -62,7 +62,7 @@ def peak_memory(graph: Graph, sizes: Mapping[Any, TaskSize], workers: int, threa
 
 
 def _held_and_largest_task(graph: Graph, nbytes: Mapping[Any, float]) -> tuple[float, float]:
-    """The most bytes of results at once, task after task in Dask's order, and the most that one task takes and gives."""
+    """The most bytes of results at once, task after task in Dask's order; the most that one task takes and gives."""
     from dask.order import order
 
     uses: dict[Any, int] = {}

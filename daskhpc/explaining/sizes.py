@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..compat.dask import TaskStep, task_steps
-from .graph import Graph, collection_name
+from ..compat.dask import FileBlock, TaskStep, task_steps
+from ..compat.dask_expr import is_dataframe
+from .graph import Graph, collection_name, key_name
 
 LEAST_DATA = 1000
 """Bytes of an object within a task below which it counts as a number or a name, not as data."""
@@ -103,8 +104,8 @@ class TaskSizes:
     Notes
     -----
     The key of a task, and of each step that Dask fused into it, names a collection: a chunk has the bytes that Dask
-    records of the array, a partition those of the dataframe. Anything else is taken to be as large as the largest of
-    what it takes, and is unknown if that is.
+    records of the array, a partition those of the dataframe. The result is as large as all that it is put together
+    from. Anything else is taken to be as large as the largest of what it takes, and is unknown if that is.
     """
 
     def __init__(self, graph: Graph, arrays: Mapping[str, ArrayChunks], partitions: Mapping[str, float]) -> None:
@@ -128,19 +129,20 @@ class TaskSizes:
         return replace(size, piece=piece.nbytes, piece_exact=piece.exact, reads=reads)
 
     def _step(self, step: TaskStep, inputs: list[TaskSize], outer: tuple[Any, ...]) -> TaskSize:
-        if step.alias:
+        from dask.sizeof import sizeof
+
+        if step.kind == "alias":
             return replace(inputs[0], reads=0.0) if inputs else UNKNOWN_SIZE
-        taken = inputs + [size for value in step.data if (size := self._data(value)) is not None]
-        recorded, exact = self._recorded(step, outer)
-        if not step.needs and len(step.data) == len(taken) == 1 and recorded is None:
-            return taken[0]  # data that stands in the graph, or a file
-        in_memory = [size.nbytes for size in taken if not size.in_file]
-        if recorded is None and in_memory:
-            recorded = None if None in in_memory else max(size or 0.0 for size in in_memory)
-        files = [size for size in taken if size.in_file]
-        if recorded is None and files and not in_memory and None not in [size.nbytes for size in files]:
-            recorded = max(size.nbytes or 0.0 for size in files) or None
-        return TaskSize(recorded, exact, reads=sum(size.nbytes or recorded or 0.0 for size in files))
+        data = [size for value in step.data if (size := self._data(value)) is not None]
+        if step.kind == "data":
+            return data[0] if data else TaskSize(float(sum(map(sizeof, step.data))), True)
+        nbytes, exact = self._recorded(step, outer)
+        in_memory = [size.nbytes for size in (*inputs, *data) if not size.in_file]
+        files = [size.nbytes for size in (*inputs, *data) if size.in_file]
+        if nbytes is None and None not in in_memory and (in_memory or any(files)):
+            together = sum if key_name(step.key).startswith("finalize") else max
+            nbytes = together(float(size or 0) for size in in_memory or files)
+        return TaskSize(nbytes, exact, reads=sum(size or nbytes or 0.0 for size in files))
 
     def _recorded(self, step: TaskStep, outer: tuple[Any, ...]) -> tuple[float | None, bool]:
         """The bytes of a chunk or partition, and whether they are exact; None for what is neither."""
@@ -156,7 +158,12 @@ class TaskSizes:
         """The size of an object that stands in a task; None for a number, a text or a function."""
         if isinstance(value, str | int | float | bool | type | slice) or value is None or callable(value):
             return None
+        block = None
+        if isinstance(value, FileBlock):
+            value, block = value
         if type(value).__name__ == "OpenFile":
+            if block is not None:
+                return TaskSize(float(block), in_file=True)
             if value.path not in self._files:
                 self._files[value.path] = file_size(value)
             return TaskSize(self._files[value.path], in_file=True)
@@ -214,10 +221,10 @@ def chunks_of(collections: Iterable[Any]) -> dict[str, ArrayChunks]:
     """The chunks of every array that the collections are made of, by its name."""
     found = {}
     for collection in collections:
-        graph = None if hasattr(collection, "expr") and hasattr(collection, "_meta") else collection.__dask_graph__()
+        graph = None if is_dataframe(collection) else collection.__dask_graph__()
         for name, layer in getattr(graph, "layers", {}).items():
             recorded = layer.collection_annotations or {}
             dtype = recorded.get("dtype")
-            if "chunks" in recorded and getattr(dtype, "itemsize", None):
+            if "chunks" in recorded and dtype is not None and dtype.itemsize:
                 found[name] = ArrayChunks(recorded["chunks"], dtype.itemsize, dtype.kind != "O")
     return found

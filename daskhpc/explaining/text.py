@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator
 
-from .model import Part, Work, bytes_text, counted
+from ..chunk_size import Resources
+from ..text import bytes_text, counted
+from .model import Advice, Part, Work, total
 
-if TYPE_CHECKING:
-    from .explanation import Explanation
+Row = tuple[str, str]
+"""A label and a text; a text without a label goes on, a label without a text is a heading."""
 
 WIDTH = 100
 _LABEL = 12
@@ -17,27 +18,27 @@ _MOST_PARTS = 5
 _MOST_LAYERS = 5
 
 
-def as_text(found: Explanation) -> str:
+def as_text(rows: Iterable[Row]) -> str:
     """All of it, at most `WIDTH` columns wide."""
-    return "\n".join(line for label, text in rows(found) for line in _lines(label, text))
+    return "\n".join(line for label, text in rows for line in _lines(label, text))
 
 
-def rows(found: Explanation) -> Iterator[tuple[str, str]]:
-    """Pairs of a label and a text; a text without a label goes on, a label without a text is a heading."""
-    for part in found.parts[:_MOST_PARTS]:
-        yield title(part), ""
-        yield from part_rows(part)
-    if len(found.parts) > _MOST_PARTS:
-        yield f"and {len(found.parts) - _MOST_PARTS} others, {found.nbytes} together", ""
-    yield "computing it takes", ""
-    yield from work_rows(found.work)
-    yield "on this cluster" if found.place.cluster else "on this machine (no cluster is started)", ""
-    yield from _place_rows(found)
-    if found.advice:
-        yield "unwise", ""
-        for number, each in enumerate(found.advice, 1):
-            yield f"{number}", each.says
-            yield "   instead", each.todo
+def rows(parts: tuple[Part, ...], work: Work, resources: Resources, advice: tuple[Advice, ...]) -> list[Row]:
+    """What an explanation says, row by row."""
+    said: list[Row] = []
+    for part in parts[:_MOST_PARTS]:
+        said += [(title(part), ""), *part_rows(part)]
+    if len(parts) > _MOST_PARTS:
+        together = total([part.nbytes for part in parts])
+        said.append((f"and {len(parts) - _MOST_PARTS} others, {together} together", ""))
+    said += [("computing it takes", ""), *work_rows(work)]
+    said.append(("on this cluster" if resources.cluster else "on this machine (no cluster is started)", ""))
+    said += resource_rows(resources, sum(part.pieces for part in parts))
+    if advice:
+        said.append(("unwise", ""))
+    for number, each in enumerate(advice, 1):
+        said += [(f"{number}", each.says), ("   instead", each.todo)]
+    return said
 
 
 def title(part: Part) -> str:
@@ -46,7 +47,7 @@ def title(part: Part) -> str:
     return ", ".join(text for text in (f"{part.kind} {part.name}".strip(), part.dtype, shape) if text)
 
 
-def part_rows(part: Part) -> Iterator[tuple[str, str]]:
+def part_rows(part: Part) -> Iterator[Row]:
     """Its bytes and chunks."""
     yield "in all", str(part.nbytes)
     word = "partitions" if part.kind.startswith("Dask") and part.kind != "Dask array" else "chunks"
@@ -54,7 +55,7 @@ def part_rows(part: Part) -> Iterator[tuple[str, str]]:
     yield word, f"{part.pieces:,}{shape}, {part.piece} each"
 
 
-def work_rows(work: Work) -> Iterator[tuple[str, str]]:
+def work_rows(work: Work) -> Iterator[Row]:
     """What computing takes."""
     layers = ", ".join(f"{layer.name} {layer.tasks:,}" for layer in work.layers[:_MOST_LAYERS])
     more = len(work.layers) - _MOST_LAYERS
@@ -76,11 +77,11 @@ def _reads(work: Work) -> str:
     return f"{files}; {bytes_text(work.embedded)} are in the tasks" if work.embedded else files
 
 
-def _place_rows(found: Explanation) -> Iterator[tuple[str, str]]:
-    place = found.place
-    hosts, threads = counted(place.hosts, "host"), counted(place.threads, "thread")
-    yield "workers", f"{place.workers:,} on {hosts}, {threads}, {bytes_text(place.memory)} each"
-    yield "chunks", f"{found.pieces_per_thread:,.1f} for each thread"
+def resource_rows(resources: Resources, pieces: int) -> Iterator[Row]:
+    """What there is to compute with."""
+    hosts, threads = counted(resources.hosts, "host"), counted(resources.threads, "thread")
+    yield "workers", f"{resources.workers:,} on {hosts}, {threads}, {bytes_text(resources.memory)} each"
+    yield "chunks", f"{pieces / max(1, resources.threads):,.1f} for each thread"
 
 
 def _lines(label: str, text: str) -> list[str]:

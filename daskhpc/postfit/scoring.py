@@ -15,7 +15,7 @@ from sklearn.utils import get_tags
 
 from ..clients import current_client
 from ..errors import SettingsError
-from ..gather import brought
+from ..materialize import materialize
 from .sums import SUMS, summed
 
 _LABELS = "Scikit-learn's scorer needs all labels and predictions in one process, and they do not fit its memory."
@@ -140,7 +140,7 @@ def _whole(estimator: Any, X: Any, y: Any, compute: bool, sample_weight: Any) ->
 
 
 def _here(purpose: str, **data: Any) -> dict[str, Any]:
-    return brought(data, current_client(), purpose, _TODO)
+    return materialize(data, current_client(), purpose, _TODO)
 
 
 def _methods(scorer: Any, estimator: Any) -> set[str] | None:

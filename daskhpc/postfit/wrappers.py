@@ -17,7 +17,7 @@ from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted
 
 from ..clients import current_client
-from ..gather import brought
+from ..materialize import materialize
 from .blocks import Call, is_frame, over_blocks, whole_rows
 from .cubes import bare, is_cube, labelled
 from .example import empty_like, output_for_one_row, row_of
@@ -103,7 +103,7 @@ class ParallelPostFit(dask_ml.wrappers.ParallelPostFit):  # type: ignore[misc]
         Parameters
         ----------
         X, y : array, frame or Dask collection
-            Dask collections are brought to this process where they fit its memory. An estimator that is not
+            Dask collections are brought to this process if they fit its memory. An estimator that is not
             scikit-learn's gets them as they are.
         **kwargs
             Parameters of the estimator's ``fit``.
@@ -130,7 +130,7 @@ class ParallelPostFit(dask_ml.wrappers.ParallelPostFit):  # type: ignore[misc]
             checked(model, self.scoring)
         X, y = bare(X), bare(y)
         if _all_of_scikit_learn(model):
-            data = brought({"X": X, "y": y, **kwargs}, current_client(), _FIT, _FIT_TODO)
+            data = materialize({"X": X, "y": y, **kwargs}, current_client(), _FIT, _FIT_TODO)
             X, y, kwargs = data.pop("X"), data.pop("y"), data
         getattr(model, method)(X, y, **kwargs)
         self.estimator_ = model

@@ -13,7 +13,7 @@ import joblib
 from sklearn import model_selection
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 
-from ..gather import brought
+from ..materialize import materialize
 from .checkpoint import finish, kept
 from .choice import chosen_client
 
@@ -107,7 +107,7 @@ class ClusterSearch:
             Where the checkpoint cannot be used, or is of other work: what differs is named.
         """
         client = chosen_client(self.scheduler)
-        data = brought({"X": X, "y": y, **params}, client, _WHOLE, _TODO)
+        data = materialize({"X": X, "y": y, **params}, client, _WHOLE, _TODO)
         with kept(self, data) as keeper, _engine(client, self.progress, type(self).__name__, keeper):
             super().fit(**data)  # type: ignore[misc]
         if keeper is not None:

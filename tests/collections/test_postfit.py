@@ -457,7 +457,7 @@ def test_scores_with_weights() -> None:
 
 
 def test_a_pipeline_s_score_is_summed_over_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("daskhpc.postfit.scoring.brought", None)
+    monkeypatch.setattr("daskhpc.postfit.scoring.materialize", None)
     model = make_pipeline(StandardScaler(), LogisticRegression()).fit(X, Y)
     assert ParallelPostFit(model).score(lazy(X), lazy(Y)) == model.score(X, Y)
 

@@ -33,7 +33,7 @@ from sklearn.utils.estimator_checks import check_estimator
 
 from daskhpc import search
 from daskhpc.errors import DaskhpcError, DataTooLargeError, SettingsError
-from daskhpc.gather import brought, fits, is_dask
+from daskhpc.materialize import fits, is_dask, materialize
 from daskhpc.search.choice import chosen_client
 
 pytestmark = pytest.mark.filterwarnings("ignore:The total space of parameters")
@@ -286,7 +286,7 @@ def noted(block: Any) -> Any:
 
 
 def bring(data: dict[str, Any], client: Any) -> dict[str, Any]:
-    return brought(data, client, "Too large.", "a sample")
+    return materialize(data, client, "Too large.", "a sample")
 
 
 class TestDaskData:

@@ -1,4 +1,4 @@
-"""Dask collections brought into this process, where they fit it."""
+"""Computes Dask collections into the memory of this process, if they fit it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from numbers import Integral
 from typing import Any
 
+from .compat.dask import compute_in_order
 from .errors import DataTooLargeError
-from .mixed import in_order
 from .runtime import spare_memory
 
 JOINING = 2
@@ -17,7 +17,7 @@ JOINING = 2
 
 
 def fits(nbytes: int, available: int) -> bool:
-    """Whether collections of `nbytes` bytes together can be brought into a process that may take `available` more."""
+    """Whether a process that may take `available` more bytes can hold collections of `nbytes` together."""
     return nbytes * JOINING <= available
 
 
@@ -26,7 +26,7 @@ def is_dask(value: Any) -> bool:
     return "dask" in sys.modules and any(kind.__module__.split(".")[0] == "dask" for kind in type(value).__mro__)
 
 
-def brought(data: Mapping[str, Any], client: Any, purpose: str, todo: str) -> dict[str, Any]:
+def materialize(data: Mapping[str, Any], client: Any, purpose: str, todo: str) -> dict[str, Any]:
     """Data with every Dask collection among them computed, all in one go; what is not Dask's is left as it is.
 
     Parameters
@@ -34,7 +34,7 @@ def brought(data: Mapping[str, Any], client: Any, purpose: str, todo: str) -> di
     data : Mapping[str, Any]
         By name: collections, lists of them, or anything else.
     client : distributed.Client or None
-        What computes; None: what Dask would use.
+        What computes; by default what Dask would use.
     purpose, todo : str
         First and last part of the error: what needs them, and what to type instead.
 
@@ -46,8 +46,14 @@ def brought(data: Mapping[str, Any], client: Any, purpose: str, todo: str) -> di
     Raises
     ------
     DataTooLargeError
-        Where they do not fit the memory that this process may still take. Nothing is computed where their metadata say
-        so; otherwise the workers compute them, and tell how large they are.
+        If they do not fit the memory that this process may still take. If their metadata tell their size, nothing is
+        computed; otherwise the workers compute them, and tell how large they are.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> materialize({"X": da.ones(3, chunks=2), "cv": 5}, None, "fit needs all rows", "a sample of them")
+    {'X': array([1., 1., 1.]), 'cv': 5}
     """
     names = [name for name, value in data.items() for _ in _collections(value)]
     lazy = [each for value in data.values() for each in _collections(value)]
@@ -61,11 +67,11 @@ def brought(data: Mapping[str, Any], client: Any, purpose: str, todo: str) -> di
         sizes = [_known_size(value) for value in lazy]
         if None in sizes:
             if client is not None:  # the workers keep them, so that they are computed once
-                lazy = in_order(dask.persist, lazy, traverse=False)
+                lazy = compute_in_order(dask.persist, lazy, traverse=False)
             sizes = _measured_sizes(lazy)
         _refuse_too_large(names, [size or 0 for size in sizes], spare_memory(), purpose, todo)
-        found = iter(in_order(dask.compute, lazy, traverse=False))
-    return {name: _with(value, found) for name, value in data.items()}
+        results = iter(compute_in_order(dask.compute, lazy, traverse=False))
+    return {name: _with(value, results) for name, value in data.items()}
 
 
 def _collections(value: Any) -> list[Any]:
@@ -74,15 +80,15 @@ def _collections(value: Any) -> list[Any]:
     return several if all(map(is_dask, several)) else []
 
 
-def _with(value: Any, found: Iterator[Any]) -> Any:
+def _with(value: Any, results: Iterator[Any]) -> Any:
     """A value, with the next results in place of its collections."""
     if not _collections(value):
         return value
-    return [next(found) for _ in value] if isinstance(value, list) else next(found)
+    return [next(results) for _ in value] if isinstance(value, list) else next(results)
 
 
 def _known_size(value: Any) -> int | None:
-    """Bytes of a collection, where its metadata say so."""
+    """Bytes of a collection; None if its metadata do not tell."""
     nbytes = value.nbytes if hasattr(value, "chunks") else None
     if not isinstance(nbytes, Integral) or value.dtype.hasobject:
         return None
@@ -90,7 +96,7 @@ def _known_size(value: Any) -> int | None:
 
 
 def _measured_sizes(collections: Sequence[Any]) -> list[int | None]:
-    """Bytes of collections, measured where their partitions are."""
+    """Bytes of collections, measured by the workers that hold their partitions."""
     import dask
     from dask.delayed import delayed
 
