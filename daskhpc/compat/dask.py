@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import importlib
 import random
+import warnings
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+LONGEST_LIST = 100
+"""Items of a list within a task up to which each item is looked at; a longer one is taken for data."""
 
 _DRAWING = ("dask.sizeof", "distributed.comm.core", "distributed.utils_comm")
 
@@ -19,14 +25,6 @@ def isolate_dask_rng() -> None:
         module = importlib.import_module(name)
         if vars(module).get("random") is random:
             vars(module)["random"] = random.Random()
-
-
-import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
-
-LONGEST_LIST = 100
-"""Items of a list within a task up to which each item is looked at; a longer one is taken for data."""
 
 
 def compute_in_order(call: Callable[..., Any], collections: Sequence[Any], **options: Any) -> list[Any]:

@@ -5,6 +5,25 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import dask
+import dask.array as da
+import dask.bag as db
+import dask.dataframe as dd
+import numpy as np
+import pandas as pd
+import pytest
+
+from daskhpc.compat.dask import (
+    FileBlock,
+    OptimizedGraph,
+    TaskStep,
+    compute_in_order,
+    expression_of,
+    in_dependency_order,
+    optimized_graph,
+    task_steps,
+)
+
 DRAWS = """
 import random
 from daskhpc.compat.dask import isolate_dask_rng
@@ -25,28 +44,6 @@ def test_dask_draws_from_a_generator_of_its_own() -> None:
     assert result.returncode == 0, result.stderr
 
 
-"""What daskhpc.compat.dask needs of Dask is there, and means what it did."""
-
-from __future__ import annotations
-
-import dask
-import dask.array as da
-import dask.bag as db
-import dask.dataframe as dd
-import numpy as np
-import pandas as pd
-import pytest
-
-from daskhpc.compat.dask import (
-    FileBlock,
-    compute_in_order,
-    expression_of,
-    in_dependency_order,
-    optimized_graph,
-    task_steps,
-)
-
-
 def test_results_come_in_the_order_of_the_collections() -> None:
     frame = dd.from_pandas(pd.DataFrame({"a": range(6)}), npartitions=2)
     collections = [da.ones(4, chunks=2).sum(), frame.a.sum(), da.arange(4, chunks=2).max(), dask.delayed(len)("ab")]
@@ -57,6 +54,7 @@ def test_results_come_in_the_order_of_the_collections() -> None:
 def test_the_graph_is_the_one_that_is_computed() -> None:
     x = da.ones((4, 4), chunks=2) + 1
     graph = optimized_graph(expression_of([x]))
+    assert isinstance(graph, OptimizedGraph)
     (output,) = graph.outputs
     order = in_dependency_order(graph.tasks, graph.outputs)
     assert order[-1] == output
@@ -81,6 +79,7 @@ def test_steps_of_a_fused_task_name_their_collections() -> None:
     fused = [
         steps for key, node in graph.tasks.items() if len(steps := task_steps(key, node)) > 1 and "sum" in str(key)
     ]
+    assert all(isinstance(step, TaskStep) for steps in fused for step in steps)
     names = {str(step.key[0] if isinstance(step.key, tuple) else step.key) for steps in fused for step in steps}
     assert any(name.startswith(x.name) for name in names), names
     assert {steps[-1].reduced for steps in fused} >= {(0,)}, "the first step of a reduction tells its axes"

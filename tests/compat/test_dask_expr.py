@@ -7,7 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import dask
+import dask.array as da
 import dask.dataframe as dd
+import dask.datasets
 import pandas as pd
 import pytest
 
@@ -60,7 +63,7 @@ def test_which_expressions_keep_all_rows() -> None:
 
 def test_the_source_in_memory() -> None:
     source = dask_expr.pandas_source(frame()[["a", "b"]].optimize(fuse=False).expr)
-    assert source is not None
+    assert isinstance(source, dask_expr.PandasSource)
     assert (list(source.frame.columns), source.rows) == (["a", "b"], 40)
     assert dask_expr.pandas_source((frame() + frame()).expr) is None
 
@@ -73,7 +76,7 @@ def test_the_source_in_parquet_files(filesystem: str, tmp_path: Path) -> None:
     if source is None:  # Dask reads several small files in one partition
         (below,) = dask_expr.fused_from(lazy.optimize(fuse=False).expr)
         source = dask_expr.parquet_source(below, 3)
-    assert source is not None
+    assert isinstance(source, dask_expr.ParquetSource)
     assert sum(footer.num_rows for footer in source.footers) * source.files_per_footer == 40
     assert {"a", "b"} <= set(source.columns)
     assert "c" not in source.columns
@@ -84,6 +87,36 @@ def test_the_source_in_text_files(tmp_path: Path) -> None:
     lazy = dd.read_csv(str(tmp_path / "x.csv"), blocksize=1000)
     nodes = dask_expr.frames_in(optimized_graph(expression_of([lazy])).expression)
     assert {file.path for node in nodes for file in dask_expr.open_files(node)} == {str(tmp_path / "x.csv")}
+
+
+def test_a_persisted_frame_tells_its_keys() -> None:
+    with dask.config.set(scheduler="sync"):
+        held = frame().persist()
+    keys = [key for node in dask_expr.frames_in(held.expr) for key in dask_expr.persisted_keys(node)]
+    assert len(keys) == 4
+    assert set(keys) <= set(held.__dask_graph__())
+    assert dask_expr.persisted_keys(frame().expr) == []
+
+
+def test_rows_of_a_made_timeseries() -> None:
+    lazy = dask.datasets.timeseries("2000-01-01", "2000-01-03", freq="1h", partition_freq="1D").optimize(fuse=False)
+    assert [rows for node in dask_expr.frames_in(lazy.expr) if (rows := dask_expr.timeseries_rows(node))] == [48]
+
+
+def test_texts_of_arrow() -> None:
+    assert str(dask_expr.with_arrow_texts(pd.DataFrame({"c": ["x"]})).c.dtype) in ("string", "str")
+
+
+def test_what_an_expression_is() -> None:
+    lazy = frame()
+    assert dask_expr.is_frame(lazy.expr)
+    assert not dask_expr.is_frame(da.ones(3).sum())
+    assert dask_expr.is_dataframe(lazy.a)
+    assert not dask_expr.is_dataframe(da.ones(3))
+    assert str(lazy.__dask_keys__()[0][0]) == dask_expr.name_of(lazy.optimize(fuse=False).expr)
+    assert list(dask_expr.empty_frame(lazy).columns) == ["a", "b", "c"]
+    assert dask_expr.partitions(lazy.expr) == 4
+    assert dask_expr.fused_from(lazy.expr) == ()
 
 
 EAGER: dict[str, tuple[Callable[[Any], Any], bool]] = {
