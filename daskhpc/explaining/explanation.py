@@ -101,7 +101,7 @@ def explain(obj: Any, client: Any = None) -> Explanation:
     >>> import dask.array as da
     >>> found = explain(da.ones((1000, 600), chunks=(100, 300), dtype="float32").sum(axis=0))
     >>> found.work.tasks, str(found.nbytes)
-    (35, '4.69 kiB')
+    (29, '2.34 kiB')
     >>> [each.code for each in explain(da.ones((20_000, 1000), chunks=(20_000, 1))).advice]
     ['small-chunks']
     """
