@@ -351,7 +351,7 @@ class TestDaskData:
 
     def test_what_is_measured_does_not_fit(self, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
         frame = dd.from_pandas(pd.DataFrame({"a": np.arange(100_000.0)}), npartitions=3)
-        monkeypatch.setattr("daskhpc.gather.spare_memory", lambda: 1_000_000)
+        monkeypatch.setattr("daskhpc.materialize.spare_memory", lambda: 1_000_000)
         with pytest.raises(DataTooLargeError, match=r"X 7\d\d.* kiB"):
             bring({"X": frame}, client)
         assert bring({"X": frame.head(10, compute=False)}, client)["X"].a.tolist() == list(range(10))
