@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import shlex
 import shutil
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..atomic import replacing
 from ..errors import DaskhpcError
 from .errors import exit_on_error
 
@@ -47,18 +47,14 @@ def results(folder: str, csv: str | None, parquet: str | None, plot: str | None,
 
 
 def _save(path: str, write: Callable[[Path], None]) -> None:
-    """Write a file that is there whole or not at all."""
-    target = Path(path)
-    draft = target.parent / f".{secrets.token_hex(8)}.tmp"
+    """Write a file that is complete or not there."""
     try:
-        write(draft)
-        draft.replace(target)
+        with replacing(path) as draft:
+            write(draft)
     except OSError as error:
         raise DaskhpcError(
             "The table could not be written.", f"{path}: {error.strerror or error}", "a folder that you can write to"
         ) from error
-    finally:
-        draft.unlink(missing_ok=True)
     click.echo(f"saved {path}")
 
 

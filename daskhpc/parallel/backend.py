@@ -97,6 +97,7 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
         self._given_keeper = _keeper(checkpoint, retry_failed)
         self._keeper: Keeper | None = None
         self._part: Part | None = None
+        self._part_of: Any = None
         self.parallel: Any = None
         self._runs: dict[int, tuple[Any, Run | Here]] = {}
         self._choices: dict[str, Any] = {}
@@ -181,7 +182,10 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
         self._call = next(self._calls)
         self._asked, self._began = 0, time.monotonic()
         if self._keeper is not None:
-            self._part = self._keeper.begin(self.label or "Parallel")
+            # A halving search makes several calls of one Parallel, within one `with`: each ends before the next begins.
+            if self._part is not None and self._part_of is self.parallel:
+                self._end_part(aborted=False)
+            self._part, self._part_of = self._keeper.begin(self.label or "Parallel"), self.parallel
         if self.parallel is not None:
             keep_one_ahead(self.parallel)
 

@@ -103,13 +103,13 @@ def read_search(results: Any, score: str | None = None, params: Sequence[str] | 
         outcome.loc[rounds < rounds.max(), "order"] -= good.max() - good.min() + 1
         notes = ["each as last tried, with few resources or all"] if (rounds[rows] < rounds.max()).any() else []
     # A function as `refit` may choose another candidate than the one with the best mean.
-    chosen = getattr(results, "best_index_", None) if score is None or name == refit else None
-    if chosen is not None and outcome["score"].notna()[chosen]:
+    chosen, mark = getattr(results, "best_index_", getattr(results, "attrs", {}).get("best_index")), "best"
+    if chosen is not None and (score is None or name == refit) and outcome["score"].notna()[chosen]:
+        mark = "best" if outcome["order"][chosen] == outcome["order"].max() else "chosen"
         outcome.loc[chosen, "order"] = math.inf
     values = {key.removeprefix("param_"): _values(table[key]) for key in table if key.startswith("param_")}
     scoring = getattr(results, "scoring", None)
     label = f"mean test {scoring if name == 'score' and isinstance(scoring, str) else name}"
-    mark = "chosen" if callable(refit) and chosen is not None else "best"
     return _checked(
         PlotData(_frame(values), outcome, short_names(values), (), False, label, mark, ()), rows, notes, params
     )

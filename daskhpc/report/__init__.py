@@ -17,7 +17,7 @@ def results(folder: str | os.PathLike[str]) -> pd.DataFrame:
     Parameters
     ----------
     folder : path
-        That was given as ``checkpoint``.
+        The one that was given as ``checkpoint``.
 
     Returns
     -------
@@ -29,7 +29,14 @@ def results(folder: str | os.PathLike[str]) -> pd.DataFrame:
     Raises
     ------
     JournalError
-        When the folder is no journal, or another user's.
+        If the folder is no journal, or another user's.
+
+    Examples
+    --------
+    >>> import daskhpc, daskhpc.report
+    >>> table = daskhpc.sweep(pow, {"base": [2, 3], "exp": [4]}, checkpoint="powers", progress=False)
+    >>> daskhpc.report.results("powers")["value"].tolist()
+    [16, 81]
     """
     from .tables import read
 

@@ -60,8 +60,8 @@ class Results:
 
 
 @dataclass(slots=True)
-class _Found:
-    """Entries of a journal, decoded: for each key the record that counts."""
+class _Contents:
+    """What a table is made of: for each key the decoded record that counts, and the notes."""
 
     records: dict[bytes, tuple[bool, Any]] = field(default_factory=dict)
     places: dict[str, str] = field(default_factory=dict)
@@ -80,60 +80,64 @@ def read(folder: str | os.PathLike[str]) -> Results:
         When it is none, or another user's.
     """
     place, manifest = existing(folder)
-    found = _found(place, _row if manifest.kind == "sweep" else _fit)
-    if found.unreadable:
+    contents = _contents(place, _row if manifest.kind == "sweep" else _fit)
+    if contents.unreadable:
         todo = "daskhpc journal check says which"
-        warnings.warn(f"{found.unreadable} results in {folder} cannot be read back; {todo}", stacklevel=3)
-    kept = [value for _, value in found.records.values()]
+        warnings.warn(f"{contents.unreadable} results in {folder} cannot be read back; {todo}", stacklevel=3)
+    rows = [value for _, value in contents.records.values()]
     if manifest.kind == "sweep":
-        parameters = tuple(found.plan.get("parameters", ()))
+        parameters = tuple(contents.plan.get("parameters", ()))
         columns = tuple(parameter_columns(parameters).values())
-        return Results(manifest.kind, {"": _sweep_table(kept, parameters)}, parameters=columns)
+        return Results(manifest.kind, {"": _sweep_table(rows, parameters)}, parameters=columns)
     if manifest.kind == "calls":
-        return _of_program(kept, found.places)
-    if found.results is not None and found.results.time >= found.last:
-        return Results(manifest.kind, {"": _noted(found.results, place)})
-    return Results(manifest.kind, {"": search_table([fit for fit in kept if isinstance(fit, CandidateFit)])})
+        return _of_program(rows, contents.places)
+    if contents.results is not None and contents.results.time >= contents.last:
+        return Results(manifest.kind, {"": _noted(contents.results, place)})
+    return Results(manifest.kind, {"": search_table([fit for fit in rows if isinstance(fit, CandidateFit)])})
 
 
-def _found(place: Folder, take: Callable[[Record, Load], Any]) -> _Found:
-    found, load = _Found(), partial(payloads.read, place.payloads)
-    for entry in distinct(entries(place)):
+def _contents(folder: Folder, take: Callable[[Record, Load], Any]) -> _Contents:
+    contents, load = _Contents(), partial(payloads.read, folder.payloads)
+    for entry in distinct(entries(folder)):
         if isinstance(entry, Record):
-            _keep(found, entry, take, load)
+            _take_record(contents, entry, take, load)
         else:
-            _learn(found, entry)
-    return found
+            _take_note(contents, entry)
+    return contents
 
 
-def _keep(found: _Found, record: Record, take: Callable[[Record, Load], Any], load: Load) -> None:
+def _take_record(contents: _Contents, record: Record, take: Callable[[Record, Load], Any], load: Load) -> None:
     """The first successful record of a key counts, else the first."""
-    before = found.records.get(record.key)
+    before = contents.records.get(record.key)
     if before is not None and (before[0] or not record.ok):
         return
     try:
         value = take(record, load)
     except Exception:  # whatever unpickling raises
-        found.unreadable += 1
+        contents.unreadable += 1
         return
-    found.records[record.key] = record.ok, value
-    found.last = max(found.last, float(record.fields["time"]))
+    contents.records[record.key] = record.ok, value
+    contents.last = max(contents.last, float(record.fields["time"]))
 
 
-def _learn(found: _Found, entry: Entry) -> None:
+def _take_note(contents: _Contents, entry: Entry) -> None:
     if not isinstance(entry, Note):
         return
     if entry.name == "call" and "place" in entry.data:
-        found.places[entry.data["id"]] = entry.data["place"]
+        contents.places[entry.data["id"]] = entry.data["place"]
     elif entry.name == "plan":
-        found.plan = entry.data
-    elif entry.name == "results" and (found.results is None or entry.time >= found.results.time):
-        found.results = entry
+        contents.plan = entry.data
+    elif entry.name == "results" and (contents.results is None or entry.time >= contents.results.time):
+        contents.results = entry
 
 
-def _noted(note: Note, place: Folder) -> pd.DataFrame:
-    data = decode(note.data, partial(payloads.read, place.payloads))
-    return pd.DataFrame(data["cv_results"])
+def _noted(note: Note, folder: Folder) -> pd.DataFrame:
+    """The table that the search itself saved at its end; its ``attrs`` say which candidate it chose, for pictures."""
+    data = decode(note.data, partial(payloads.read, folder.payloads))
+    table = pd.DataFrame(data["cv_results"])
+    if data["best_index"] is not None:
+        table.attrs["best_index"] = int(data["best_index"])
+    return table
 
 
 def _fit(record: Record, load: Load) -> CandidateFit | str:
@@ -191,12 +195,12 @@ def _without_pickles(data: Any, load: Load) -> Any:
     return f"{type(value).__module__}.{type(value).__qualname__} {text}"
 
 
-def _of_program(kept: list[Any], places: Mapping[str, str]) -> Results:
+def _of_program(rows: list[Any], places: Mapping[str, str]) -> Results:
     fits: dict[str, list[CandidateFit]] = {}
-    for fit in kept:
+    for fit in rows:
         if isinstance(fit, CandidateFit):
             fits.setdefault(places.get(fit.call, ""), []).append(fit)
-    others = Counter(places.get(call, "") for call in kept if isinstance(call, str))
+    others = Counter(places.get(call, "") for call in rows if isinstance(call, str))
     return Results("calls", {place: search_table(own) for place, own in fits.items()}, dict(others))
 
 

@@ -1,4 +1,4 @@
-"""One function, many parameters, one table."""
+"""``daskhpc.sweep``: call one function with many parameters on the cluster, and give a table of the results."""
 
 from __future__ import annotations
 
@@ -43,16 +43,16 @@ def sweep(
     Parameters
     ----------
     function : callable
-        Called as ``function(**parameters)``; what it returns is a value, or a dict of several.
+        Called as ``function(**parameters)``. It returns a value, or a dict of several.
     space : mapping or list of mappings
         Per parameter a list of values, or a distribution of `scipy.stats`. Without `n`, all combinations are called;
         with it, so many draws. A list of mappings gives the parameters of each call.
     n : int, optional
         How many draws.
     checkpoint : path, optional
-        The folder in which results are kept: calls whose results are there are not made again.
+        The folder in which results are saved: calls whose results are there are not made again.
     seed : int, optional
-        Of the draws. By default that of the checkpoint, the same each time, or another one each time without it.
+        Of the draws. By default it is the checkpoint's, the same each time; without one it is new each time.
     errors : {"record", "raise"}
         Whether a call that raises is a row with its error, or ends the sweep.
     retry_failed : bool
@@ -72,13 +72,26 @@ def sweep(
     Raises
     ------
     SettingsError
-        For a space that cannot be swept.
+        If `space`, `n` or `errors` cannot be used, or `scheduler` is no open client.
     JournalError
-        Where the checkpoint cannot be used, or is of another function.
+        If the checkpoint cannot be used, or is of another function.
+    Exception
+        With ``errors="raise"`` the first one that a call raises.
 
     Notes
     -----
     A call that takes its worker process down is made once more, alone, and is then a row with its error.
+
+    Examples
+    --------
+    >>> import daskhpc
+    >>> table = daskhpc.sweep(pow, {"base": [2, 3], "exp": [0, 4]}, progress=False)
+    >>> print(table[["base", "exp", "value"]].to_string(index=False))
+     base  exp  value
+        2    0      1
+        2    4     16
+        3    0      1
+        3    4     81
     """
     if errors not in ("record", "raise"):
         raise SettingsError("errors= of a sweep is 'record' or 'raise'.", repr(errors), "errors='record'")
