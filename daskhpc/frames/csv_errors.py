@@ -119,7 +119,8 @@ def _lines(csv: CsvBlock) -> list[str]:
 
 
 def _count_rows(csv: CsvBlock, lines: list[str]) -> int:
-    return len(_parsed_lines(csv, lines, usecols=[csv.names[0]], dtype=str, index_col=False))
+    first = {"usecols": [csv.names[0]]} if csv.names else {"usecols": [0], "names": None}
+    return len(_parsed_lines(csv, lines, **first, dtype=str, index_col=False))
 
 
 def _parsed_lines(csv: CsvBlock, lines: list[str], **more: Any) -> pandas.DataFrame:
@@ -129,8 +130,8 @@ def _parsed_lines(csv: CsvBlock, lines: list[str], **more: Any) -> pandas.DataFr
         warnings.simplefilter("ignore", pandas.errors.ParserWarning)
         try:
             return replace(csv, data=text.encode()).parsed(encoding="utf-8", **more)
-        except pandas.errors.ParserError as error:
-            if csv.options.quote is None or "EOF inside string" not in str(error):
+        except pandas.errors.ParserError:
+            if csv.options.quote is None:
                 raise
             return replace(csv, data=(text + csv.options.quote).encode()).parsed(encoding="utf-8", **more)
 
@@ -142,7 +143,7 @@ def unreadable(csv: CsvBlock, error: Exception) -> InputFileError:
         return _undecodable(csv)
     if re.search(r"Expected \d+ fields in line \d+, saw \d+", str(error)):
         return _overlong(csv, str(error))
-    if "EOF inside string" in str(error):
+    if "EOF inside string" in str(error) or "unexpected end of data" in str(error):
         lines = _lines(csv)
         line = line_of_row(csv, _count_rows(csv, lines))
         return InputFileError(
@@ -177,12 +178,12 @@ def _overlong(csv: CsvBlock, said: str) -> InputFileError:
             return True
         return False
 
-    columns, line, values = map(int, re.findall(r"\d+", said[said.index("Expected") :])[:3])
-    number = first_number(has_it, len(lines), beyond=min(line, len(lines)) - 1) or line
-    line = csv.block.first_line() - 1 + number
+    columns, record, values = map(int, re.findall(r"\d+", said[said.index("Expected") :])[:3])
+    end = first_number(has_it, len(lines), beyond=min(record, len(lines)) - 1)
+    line = line_of_row(csv, _count_rows(csv, lines[:end]))
     return InputFileError(
         f"{csv.block.path}:{line} has {values} values, and there are {len(csv.names) or columns} columns.",
-        shortened(lines[number - 1], SHOWN),
+        shortened("".join(lines[(line or 1) - csv.block.first_line() : end]), SHOWN),
         f"mend line {line}, or read_csv(..., on_bad_lines='skip')",
     )
 

@@ -203,6 +203,13 @@ def test_a_text_among_numbers_is_said_with_its_place(folder: Folder) -> None:
         (["x,y\n1,2\n", "x,y\n1,2,3\n4,5,6\n"], {}, "1.csv:2", ["more values"]),
         (["x,y\n1,2\n", b"x,y\n1,a\n\n2,\xe9\n"], {}, "1.csv:4", ["not utf-8", "'y'", "latin-1"]),
         (["x,y\n1,2\n", 'x,y\n1,2\n3,"4\n5,6\n'], {}, "1.csv:3", ["nothing closes"]),
+        (['x,y\n1,"a\nb"\n\n1,2,3\n'], {}, "0.csv:5", ["3 values", "2 columns"]),
+        (['x,y\n1,"a\nb"\n1,"c\nd",3\n5,6\n'], {}, "0.csv:4", ["3 values"]),
+        (['x,y\n1,"a\nb"\n3,"4\n5,6\n'], {"engine": "python"}, "0.csv:4", ["nothing closes"]),
+        (['x,y\n1,"a\n5,6\n'], {}, "0.csv:2", ["nothing closes", '1,"a']),
+        ([b'x,y\r\n1,"a\r\nb"\r\n2,\xe9\r\n'], {}, "0.csv:4", ["not utf-8", "'y'"]),
+        ([b"x,\xe9\n1,2\n"], {}, "0.csv:1", ["not utf-8"]),
+        (["# a\nx,y\n1,2 # b\n#\n\nc,2\n"], {"comment": "#", "dtype": {"x": int}}, "0.csv:6", ["'x'", "'c'"]),
         (["x,y\n1,2\n", ""], {}, "1.csv", ["empty"]),
     ],
 )
