@@ -221,9 +221,9 @@ def _keep_results(options: dict[str, Any]) -> None:
         if settings.checkpoint is None:
             return
         from ..compat.dask import isolate_dask_rng
-        from ..parallel.keeping import keep_program
+        from ..parallel.checkpoints import checkpoint_program
 
-        journal = keep_program(settings.checkpoint, settings.retry_failed).journal
+        journal = checkpoint_program(settings.checkpoint, settings.retry_failed).journal
     import random
 
     import numpy as np

@@ -21,14 +21,13 @@ from joblib.parallel import (
 from ..clients import current_client, inside_task, is_open
 from ..compat.joblib import has_ended, is_aborting, keep_one_ahead, raise_early_error
 from ..errors import SettingsError
-from . import keeping
-from .here import Here
-from .keeping import Keeper, Part, SearchKeeper
-from .local import LocalThreads
-from .members import slots_of
-from .orders import Options
+from . import checkpoints
+from .checkpoints import Checkpoint, ParallelCall, SearchCheckpoint
+from .local import LocalEngine, LocalThreads
 from .progress import progress_for
 from .run import Run
+from .task_builder import Options
+from .worker_set import slots_of
 
 _AHEAD = "2*n_jobs"
 _BATCH = 10
@@ -95,11 +94,11 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
         if first_n_jobs is not None:
             self.default_n_jobs = first_n_jobs
         self._given_keeper = _keeper(checkpoint, retry_failed)
-        self._keeper: Keeper | None = None
-        self._part: Part | None = None
+        self._keeper: Checkpoint | None = None
+        self._part: ParallelCall | None = None
         self._part_of: Any = None
         self.parallel: Any = None
-        self._runs: dict[int, tuple[Any, Run | Here]] = {}
+        self._runs: dict[int, tuple[Any, Run | LocalEngine]] = {}
         self._choices: dict[str, Any] = {}
         self._calls = itertools.count()
         self._call = self._asked = 0
@@ -116,7 +115,7 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
         if client is not None and n_jobs is not None:
             return max(2, slots_of(n_jobs, sum(client.ncores().values())))
         found = 1 if n_jobs is None else int(self._without_client().effective_n_jobs(n_jobs))
-        return max(2, found) if isinstance(self._keeper, SearchKeeper) else found
+        return max(2, found) if isinstance(self._keeper, SearchCheckpoint) else found
 
     def configure(
         self,
@@ -135,7 +134,7 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
         if self._client() is None and self._keeper is None:
             raise FallbackToBackend(self._without_client())
         if prefer == "threads" and not self._elsewhere():
-            raise FallbackToBackend(_Threads(nesting_level=self.nesting_level))
+            raise FallbackToBackend(_GrantedThreads(nesting_level=self.nesting_level))
         self.parallel = parallel
         self._choices = {"n_jobs": n_jobs, "prefer": prefer, **options}
         if parallel is not None and str(parallel.pre_dispatch).replace(" ", "") == _AHEAD:
@@ -143,13 +142,13 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
             parallel.pre_dispatch = "all"
         return slots
 
-    def _keeper_of(self, prefer: str | None) -> Keeper | None:
+    def _keeper_of(self, prefer: str | None) -> Checkpoint | None:
         """What keeps the results of a Parallel: of a search only those of its fits, not of what its refit calls.
 
         Calls that prefer threads may have effects in this process, which no journal has.
         """
         keeper = self._given_keeper
-        if isinstance(keeper, SearchKeeper):
+        if isinstance(keeper, SearchCheckpoint):
             self._given_keeper = None
         return None if prefer == "threads" or inside_task() else keeper
 
@@ -168,11 +167,11 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
 
     def _elsewhere(self) -> bool:
         """Whether any worker is on another node than this process."""
-        from .members import Members
         from .store import node_name
+        from .worker_set import WorkerSet
 
         client = self._client()
-        members = Members.of(client)
+        members = WorkerSet.of(client)
         client.sync(members.refresh)
         here = node_name()
         return any(member.node != here for member in members.alive.values())
@@ -206,12 +205,12 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
 
     apply_async = submit  # its name before joblib 1.5
 
-    def _new_run(self) -> Run | Here:
+    def _new_run(self) -> Run | LocalEngine:
         choices, client = self._choices, self._client()
         serial = choices["n_jobs"] in (None, 1)
         if self._keeper is not None and (client is None or serial):
             here = 1 if serial else int(self._without_client().effective_n_jobs(choices["n_jobs"]))
-            return Here(here, self._progress(), self._keeper)
+            return LocalEngine(here, self._progress(), self._keeper)
         options = Options(
             n_jobs=choices["n_jobs"],
             threshold=choices.get("max_nbytes"),
@@ -236,7 +235,7 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
         if self.parallel is not None:
             raise_early_error(self.parallel)
         for parallel, run in self._runs.values():
-            run.tally.complete = run.tally.complete or parallel.pre_dispatch == "all"
+            run.delivery.complete = run.delivery.complete or parallel.pre_dispatch == "all"
         if self._keeper is not None and self._part is not None and self.parallel.pre_dispatch == "all":
             self._keeper.known(self._part)
         yield
@@ -267,20 +266,20 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
         return SequentialBackend(nesting_level=(self.nesting_level or 0) + 1), None
 
 
-class _Threads(ThreadingBackend):  # type: ignore[misc]
+class _GrantedThreads(ThreadingBackend):  # type: ignore[misc]
     """Threads of this process, as many as it was granted."""
 
     def effective_n_jobs(self, n_jobs: int) -> int:
         return min(int(super().effective_n_jobs(n_jobs)), _threads_here())
 
 
-def _keeper(checkpoint: Any, retry_failed: bool) -> Keeper | None:
+def _keeper(checkpoint: Any, retry_failed: bool) -> Checkpoint | None:
     """Where results are kept: in what was asked for, or where the whole program keeps them."""
-    if isinstance(checkpoint, Keeper):
+    if isinstance(checkpoint, Checkpoint):
         return checkpoint
     if checkpoint is None or checkpoint is True:
-        return keeping.program
-    return None if checkpoint is False else Keeper(keeping.opened(checkpoint, "calls"), retry_failed)
+        return checkpoints.program
+    return None if checkpoint is False else Checkpoint(checkpoints.opened(checkpoint, "calls"), retry_failed)
 
 
 def _threads_here() -> int:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..compat.sklearn import fit_arguments
 from .parcel import plain
-from .prefixes import PrefixCache, shared
+from .prefix_cache import PrefixCache, shared
 
 NO_FIT, FIT, SHARING = 0, 1, 2
 """What a template's calls are: of another function, fits, and fits that may share pipeline prefixes."""

@@ -1,19 +1,115 @@
-"""Threads of the client's own process, for calls that prefer threads and are not worth the way to the cluster."""
+"""Calls made on the client's own machine: in joblib's processes without a cluster, or in threads beside one."""
 
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
-from concurrent.futures import ThreadPoolExecutor
+import traceback
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any
 
+import cloudpickle
 import joblib
+from joblib.executor import get_memmapping_executor
 from joblib.parallel import SequentialBackend
 
+from .checkpoints import Checkpoint, ParallelCall
+from .delivery import Delivery
+from .outcome import Batch, RemoteTracebackError
 from .pool import Call
+from .progress import Progress
 
 _OVERHEAD_SECONDS = 0.5
 _BYTES_PER_SECOND = 300e6
+
+
+class LocalEngine:
+    """The engine of one Parallel on this machine.
+
+    Parameters
+    ----------
+    n_jobs : int
+        Processes; 1 is this one.
+    progress : Progress
+    keeper : Checkpoint
+    """
+
+    def __init__(self, n_jobs: int, progress: Progress, keeper: Checkpoint) -> None:
+        self.n_jobs = n_jobs
+        self.delivery = Delivery(progress, keeper)
+        self.closed = False
+        self._host = socket.gethostname()
+        self._executor: Executor = (
+            get_memmapping_executor(n_jobs) if n_jobs > 1 else ThreadPoolExecutor(1, thread_name_prefix="daskhpc here")
+        )
+
+    def add(
+        self, items: list[Any], callback: Callable[[Any], None], call_number: int, part: ParallelCall | None
+    ) -> Batch:
+        """Take a batch of calls; `callback` gets the batch when all of them have ended."""
+        batch = Batch(len(items), callback)
+        calls = self.delivery.new_calls(batch, items, part)
+        for call in calls:
+            self.delivery.expect(call)
+        if calls:
+            work = [(call.function, call.args, call.kwargs) for call in calls]
+            if self.n_jobs > 1:
+                # By value where the workers cannot import them, which the calls of a script's own functions need.
+                future = self._executor.submit(_unpack_and_make, cloudpickle.dumps(work))
+            else:
+                future = self._executor.submit(_make, work)
+            future.add_done_callback(lambda done: self._done(calls, done))
+        return batch
+
+    def abort(self) -> None:
+        """Stop: what has not begun is never run."""
+        self._end(aborted=True)
+
+    def close(self) -> None:
+        """All is done."""
+        self._end(aborted=False)
+
+    def _end(self, aborted: bool) -> None:
+        if self.closed:
+            return
+        self.closed = True
+        self.delivery.close(self.n_jobs)
+        if self.n_jobs == 1:
+            self._executor.shutdown(wait=False, cancel_futures=True)
+        elif aborted:
+            self._executor.terminate(kill_workers=True)  # type: ignore[attr-defined]
+
+    def _done(self, calls: Sequence[Call], future: Future[Any]) -> None:
+        try:
+            outcomes = future.result()
+        except BaseException as error:
+            outcomes = [(False, error, "", 0.0)] * len(calls)
+        for call, (ok, value, text, seconds) in zip(calls, outcomes, strict=False):
+            if text:
+                value.__cause__ = RemoteTracebackError(text)
+            self.delivery.ended(call, ok, value, seconds, self._host)
+        self.delivery.show(self.n_jobs)
+
+
+def _unpack_and_make(work: bytes) -> list[tuple[bool, Any, str, float]]:
+    return _make(cloudpickle.loads(work))
+
+
+def _make(work: Sequence[tuple[Any, Any, Any]]) -> list[tuple[bool, Any, str, float]]:
+    """Make calls up to the first that fails: whether each went well, its value or error, a traceback, its seconds."""
+    outcomes: list[tuple[bool, Any, str, float]] = []
+    with joblib.parallel_config(backend=SequentialBackend(nesting_level=1)):
+        for function, args, kwargs in work:
+            began = time.perf_counter()
+            try:
+                value = function(*args, **kwargs)
+            except BaseException as error:
+                outcomes.append((False, error, traceback.format_exc(), time.perf_counter() - began))
+                break
+            outcomes.append((True, value, "", time.perf_counter() - began))
+    return outcomes
 
 
 def pays(remaining: float, threads: int, slots: int, nbytes: int) -> bool:
@@ -51,12 +147,12 @@ class LocalThreads:
     async def run(self, call: Call) -> tuple[bool, Any, float]:
         """Make a call, which `free` counts already; whether it went well, its value or its error, its seconds."""
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._executor, _make, call)
+            return await asyncio.get_running_loop().run_in_executor(self._executor, _call, call)
         finally:
             self.free += 1
 
 
-def _make(call: Call) -> tuple[bool, Any, float]:
+def _call(call: Call) -> tuple[bool, Any, float]:
     began = time.perf_counter()
     try:
         with joblib.parallel_config(backend=SequentialBackend(nesting_level=1)):

@@ -167,7 +167,7 @@ class Parcel:
     number : int
         Within its run.
     value : Any
-        Kept, so that its ``id`` stays its own.
+        RunState, so that its ``id`` stays its own.
     uses, pending : int
         Calls that refer to it, and those of them that have not ended.
     frames : list

@@ -16,18 +16,18 @@ from typing import Any
 from dask.utils import funcname
 
 from ..compat.sklearn import deliver_callback_messages
-from .flight import Flight, overdue, unless_gone
-from .keeping import Keeper, Part
+from .checkpoints import Checkpoint, ParallelCall
+from .delivery import Delivery
 from .local import LocalThreads
-from .members import Member, Members, dealt, slots_of
-from .orders import Builder, Options
+from .node_memory import NodeMemory
 from .outcome import Batch, deserted, failed_alone, read, unpicklable
-from .placing import Placer
 from .pool import Call, Pool
 from .progress import Progress
+from .sent_task import SentTask, overdue, wait_or_lost
 from .store import drop, free, recall
-from .tally import Tally
-from .task import Reply, run_task
+from .task import TaskResult, run_task
+from .task_builder import Options, TaskBuilder
+from .worker_set import WorkerProcess, WorkerSet, slots_of, slots_per_worker
 
 _CHECK_SECONDS = 1.0
 _DESERTED_SECONDS = 60.0
@@ -46,7 +46,7 @@ class Run:
     progress : Progress
     local : LocalThreads, optional
         Threads of this process, which are tried first and left when the cluster is worth its way.
-    keeper : Keeper, optional
+    keeper : Checkpoint, optional
         Calls whose results it has are not sent.
 
     Notes
@@ -60,19 +60,19 @@ class Run:
         options: Options,
         progress: Progress,
         local: LocalThreads | None = None,
-        keeper: Keeper | None = None,
+        keeper: Checkpoint | None = None,
     ) -> None:
         self.client = client
         self.options = options
-        self.tally = Tally(progress, keeper)
+        self.delivery = Delivery(progress, keeper)
         self.local = local
         self.name = f"{client.id}-{uuid.uuid4().hex[:12]}"
-        self.members = Members.of(client)
-        self.placer = Placer(self.members, self.name)
-        self.builder = Builder(self.name, options)
+        self.members = WorkerSet.of(client)
+        self.node_memory = NodeMemory(self.members, self.name)
+        self.builder = TaskBuilder(self.name, options)
         self.pool = Pool()
         self.suspects: deque[Call] = deque()
-        self.flights: dict[Member, list[Flight]] = {}
+        self.sent: dict[WorkerProcess, list[SentTask]] = {}
         self.used: set[str] = set()
         self.closed = False
         self._broken: Exception | None = None
@@ -89,12 +89,14 @@ class Run:
         """Calls that may run at once."""
         return slots_of(self.options.n_jobs, sum(member.threads for member in self.members.alive.values()))
 
-    def add(self, items: list[Any], callback: Callable[[Any], None], call_number: int, part: Part | None) -> Batch:
+    def add(
+        self, items: list[Any], callback: Callable[[Any], None], call_number: int, part: ParallelCall | None
+    ) -> Batch:
         """Take a batch of calls; `callback` gets the batch when all of them have ended."""
         batch = Batch(len(items), callback)
-        for call in self.tally.new_calls(batch, items, part):
+        for call in self.delivery.new_calls(batch, items, part):
             self.builder.make(call, call_number)
-            self.tally.expect(call)
+            self.delivery.expect(call)
             self._arrived.append(call)
         if self._broken is not None:
             self._fail_all(self._broken)
@@ -115,7 +117,7 @@ class Run:
         if self.closed:
             return
         self.closed = True
-        self.tally.close(len(self.members.alive))
+        self.delivery.close(len(self.members.alive))
         with contextlib.suppress(Exception):  # its client may be closed by now, and all is freed with it
             self.client.sync(self._leave, cancelled, callback_timeout=_LEAVE_SECONDS)
 
@@ -125,9 +127,9 @@ class Run:
         self._wake.set()
         for task in list(self._tasks):
             task.cancel()
-        self.placer.close()
+        self.node_memory.close()
         if cancelled:
-            await asyncio.wait({self.members.settle(self.name, used)}, timeout=_SETTLE_SECONDS)
+            await asyncio.wait({self.members.drain(self.name, used)}, timeout=_SETTLE_SECONDS)
             return
         with contextlib.suppress(Exception):
             if used:
@@ -145,11 +147,11 @@ class Run:
                     self.pool.add(self._arrived.popleft())
                 self._recall_late()
                 self._fill()
-                self.tally.show(len(self.members.alive))
+                self.delivery.show(len(self.members.alive))
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), _CHECK_SECONDS)
                 self._wake.clear()
-                if any(self.flights.values()) or not self.members.alive:
+                if any(self.sent.values()) or not self.members.alive:
                     await self.members.check()
                 self._check_alive()
         except Exception as error:
@@ -160,15 +162,15 @@ class Run:
         now = time.monotonic()
         if self.members.alive:
             self._deserted = now
-        elif now - self._deserted > _DESERTED_SECONDS and self.tally.known > self.tally.done:
+        elif now - self._deserted > _DESERTED_SECONDS and self.delivery.known > self.delivery.done:
             raise deserted(f"The cluster has had no worker for {_DESERTED_SECONDS:g} s.", "none")
 
     def _recall_late(self) -> None:
         """No call waits in a worker behind one that takes long."""
-        for member, flights in self.flights.items():
-            late = overdue(flights)
-            for flight in late:
-                flight.recalled = True
+        for member, sent in self.sent.items():
+            late = overdue(sent)
+            for task in late:
+                task.recalled = True
             if late:
                 self._start(self._recall(member, late))
 
@@ -183,38 +185,38 @@ class Run:
                 self._start(self._locally(call, self.local))
             return
         for member, slots in self._seats():
-            flights = self.flights.setdefault(member, [])
-            if any(flight.alone for flight in flights):
+            sent = self.sent.setdefault(member, [])
+            if any(task.alone for task in sent):
                 continue
             if self.suspects:
-                if not flights:
+                if not sent:
                     self._launch(member, [self.suspects.popleft()], 0.0, alone=True)
                 continue
             # What is not known to be short does not wait in a worker behind what may be long.
             ahead = 1 if self.pool.remaining() is not None and self.pool.waiting > 2 * self.slots else 0
-            while self.pool.waiting and len(flights) < slots + ahead:
+            while self.pool.waiting and len(sent) < slots + ahead:
                 calls, seconds = self.pool.take(member.address, self.slots)
                 if not calls:
                     break
                 self._launch(member, calls, seconds)
-        self._leave_none_waiting()
+        self._unblock_pinned_calls()
 
-    def _leave_none_waiting(self) -> None:
+    def _unblock_pinned_calls(self) -> None:
         """Where all are idle and calls wait for one of them in particular, that one is not coming."""
-        idle = [member for member, _ in self._seats() if not self.flights.get(member)]
-        if self.pool.waiting and idle and not any(self.flights.values()):
+        idle = [member for member, _ in self._seats() if not self.sent.get(member)]
+        if self.pool.waiting and idle and not any(self.sent.values()):
             call = self.pool.one()
             if call is not None:
                 self._launch(idle[0], [call], 0.0)
 
-    def _seats(self) -> list[tuple[Member, int]]:
+    def _seats(self) -> list[tuple[WorkerProcess, int]]:
         """The members that take part, those with the least to do first, and how many of their threads."""
         now = time.monotonic()
         members = list(self.members.alive.values())
         if any(now < member.ready < math.inf for member in members):
             asyncio.get_running_loop().call_later(0.1, self._wake.set)
-        seats = dealt([member for member in members if member.ready <= now], self.slots)
-        return sorted(seats.items(), key=lambda seat: len(self.flights.get(seat[0], ())))
+        seats = slots_per_worker([member for member in members if member.ready <= now], self.slots)
+        return sorted(seats.items(), key=lambda seat: len(self.sent.get(seat[0], ())))
 
     def _cluster_pays(self) -> bool:
         assert self.local is not None
@@ -229,12 +231,12 @@ class Run:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _launch(self, member: Member, calls: list[Call], seconds: float, alone: bool = False) -> None:
-        flight = Flight(calls, alone, seconds)
-        flight.expected_after(self.flights[member], member.threads)
-        self.flights[member].append(flight)
+    def _launch(self, member: WorkerProcess, calls: list[Call], seconds: float, alone: bool = False) -> None:
+        task = SentTask(calls, alone, seconds)
+        task.expected_after(self.sent[member], member.threads)
+        self.sent[member].append(task)
         self.used.add(member.address)
-        self._start(self._fly(member, flight, seconds))
+        self._start(self._fly(member, task, seconds))
 
     async def _locally(self, call: Call, local: LocalThreads) -> None:
         ok, value, seconds = await local.run(call)
@@ -242,46 +244,46 @@ class Run:
         self._finish(call, ok, value, seconds)
         self._wake.set()
 
-    async def _fly(self, member: Member, flight: Flight, seconds: float) -> None:
+    async def _fly(self, member: WorkerProcess, task: SentTask, seconds: float) -> None:
         """See one task through."""
         try:
-            reply = await self._reply(member, flight, seconds)
+            reply = await self._reply(member, task, seconds)
         except asyncio.CancelledError:
             if self.closed:
                 raise
-            self._again(flight)
+            self._again(task)
             reply = None
         except Exception as error:
-            for call in flight.calls:
+            for call in task.calls:
                 self._finish(call, False, error)
             reply = None
         finally:
-            flight.over = True
+            task.over = True
             with contextlib.suppress(ValueError):
-                self.flights.get(member, []).remove(flight)
+                self.sent.get(member, []).remove(task)
             self._wake.set()
         if reply is None:
             return
         try:
-            self._take_in(member, flight, reply)
+            self._take_in(member, task, reply)
         except Exception as error:
-            for call in flight.calls:
-                self.tally.ended(call, False, error)
+            for call in task.calls:
+                self.delivery.ended(call, False, error)
             self._fail_all(error)
 
-    def _take_in(self, member: Member, flight: Flight, reply: Reply) -> None:
+    def _take_in(self, member: WorkerProcess, task: SentTask, reply: TaskResult) -> None:
         """What came back: results, costs, and calls that were not begun."""
-        self.placer.opened(member, reply.opened)
+        self.node_memory.opened(member, reply.opened)
         self.builder.acknowledged(member, reply)
         deliver_callback_messages(reply.messages)
-        self._take_results(member, flight, reply.outcomes, reply.costs)
-        self._give_back(flight.give_back())
-        self.tally.show(len(self.members.alive))
+        self._take_results(member, task, reply.outcomes, reply.costs)
+        self._give_back(task.take_unstarted())
+        self.delivery.show(len(self.members.alive))
 
     def _take_results(
-        self, member: Member, flight: Flight, outcomes: Sequence[Any], costs: Sequence[tuple[float, float]]
+        self, member: WorkerProcess, task: SentTask, outcomes: Sequence[Any], costs: Sequence[tuple[float, float]]
     ) -> None:
-        for call, outcome, (spent, saved) in flight.landed(outcomes, costs):
+        for call, outcome, (spent, saved) in task.take_results(outcomes, costs):
             ok, value = read(outcome)
             if ok:
                 self.pool.learn(call, spent, saved)
@@ -291,35 +293,35 @@ class Run:
         for call in reversed(calls):
             self.pool.add(call, front=True, anybody=anybody)
 
-    async def _recall(self, member: Member, late: list[Flight]) -> None:
+    async def _recall(self, member: WorkerProcess, late: list[SentTask]) -> None:
         """Fetch what late tasks have finished, and give the calls behind the one that runs to others."""
-        names = [flight.name for flight in late]
+        names = [task.name for task in late]
         told = await self.client.run(recall, self.name, names, workers=[member.address], on_error="ignore")
         begun = told.get(member.address, dict.fromkeys(names))
-        for flight in late:
-            got = begun.get(flight.name, ((), ()))
-            if got is not None and not flight.over and not flight.gone.is_set():
-                self._take_results(member, flight, *got)
-                self._give_back(flight.give_back(keep=flight.name in begun), anybody=True)
+        for task in late:
+            got = begun.get(task.name, ((), ()))
+            if got is not None and not task.over and not task.gone.is_set():
+                self._take_results(member, task, *got)
+                self._give_back(task.take_unstarted(keep=task.name in begun), anybody=True)
         self._wake.set()
 
-    def _again(self, flight: Flight) -> None:
+    def _again(self, task: SentTask) -> None:
         """The cluster was restarted, or closed, under a task."""
         if self.client.status == "running":
-            self._give_back(flight.calls)
+            self._give_back(task.calls)
         else:
-            for call in flight.calls:
+            for call in task.calls:
                 self._finish(call, False, deserted("The client was closed.", self.client.status))
 
-    async def _reply(self, member: Member, flight: Flight, seconds: float) -> Reply | None:
+    async def _reply(self, member: WorkerProcess, task: SentTask, seconds: float) -> TaskResult | None:
         """Send a task and wait; None where the worker was lost, which `_lost` has dealt with."""
-        await self._pack(flight)
-        if not flight.calls:
+        await self._pack(task)
+        if not task.calls:
             return None
-        order = await self.builder.order(flight, seconds, member, self.placer)
-        if flight.gone.is_set():
+        order = await self.builder.order(task, seconds, member, self.node_memory)
+        if task.gone.is_set():
             return None
-        name = funcname(getattr(flight.calls[0].function, "function", flight.calls[0].function))
+        name = funcname(getattr(task.calls[0].function, "function", task.calls[0].function))
         future = self.client.submit(
             run_task,
             pickle.dumps(order, protocol=5),
@@ -330,12 +332,12 @@ class Run:
             priority=-1e-9 * next(_orders),
         )
         try:
-            reply: Reply | None = await unless_gone(self._fetch(future), flight.gone)
+            reply: TaskResult | None = await wait_or_lost(self._fetch(future), task.gone)
             return reply
         finally:
             future.release()
 
-    async def _fetch(self, future: Any) -> Reply | None:
+    async def _fetch(self, future: Any) -> TaskResult | None:
         from distributed import KilledWorker, wait
 
         await wait([future])
@@ -347,35 +349,35 @@ class Run:
         except KilledWorker:
             await self.members.refresh()
             return None
-        found: Reply = reply
+        found: TaskResult = reply
         return found
 
-    async def _pack(self, flight: Flight) -> None:
+    async def _pack(self, task: SentTask) -> None:
         """Pickle what the calls need; a call whose arguments cannot be pickled fails."""
-        for call, error in await self.builder.pack_all(flight.calls):
-            flight.calls.remove(call)
+        for call, error in await self.builder.pack_all(task.calls):
+            task.calls.remove(call)
             self._finish(call, False, unpicklable(call, error))
 
-    def _lost(self, member: Member) -> None:
+    def _lost(self, member: WorkerProcess) -> None:
         """A worker is gone: what it may have been running is retried alone, the rest as before."""
-        self.placer.lost(member)
+        self.node_memory.lost(member)
         self.pool.lost(member.address)
         self.builder.lost(member)
-        flights = self.flights.pop(member, [])
-        for index, flight in enumerate(flights):
-            flight.gone.set()
-            for call in flight.calls:
+        sent = self.sent.pop(member, [])
+        for index, task in enumerate(sent):
+            task.gone.set()
+            for call in task.calls:
                 if index >= member.threads:
                     self.pool.add(call, front=True)
                     continue
-                if flight.alone:
+                if task.alone:
                     self._start(self._give_up(call, member))
                 else:
                     self.suspects.append(call)
-            flight.calls = []
+            task.calls = []
         self._wake.set()
 
-    async def _give_up(self, call: Call, member: Member) -> None:
+    async def _give_up(self, call: Call, member: WorkerProcess) -> None:
         cause = await self.members.cause(member)
         ok, value = failed_alone(call, member.host, cause)
         self._finish(call, ok, value, 0.0, member.host)
@@ -385,10 +387,10 @@ class Run:
         gone = self.builder.finished(call)
         if gone:
             for number in gone:
-                self.placer.forget(number)
+                self.node_memory.forget(number)
             used = [a for a in self.used if a in self.members.alive]
             self._start(self.client.run(drop, self.name, gone, workers=used, on_error="ignore"))
-        self.tally.ended(call, ok, value, seconds, host)
+        self.delivery.ended(call, ok, value, seconds, host)
 
     def _fail_all(self, error: Exception) -> None:
         self._broken = error
@@ -397,4 +399,4 @@ class Run:
         while self._arrived:
             waiting.append(self._arrived.popleft())
         for call in waiting:
-            self.tally.ended(call, False, error)
+            self.delivery.ended(call, False, error)

@@ -50,7 +50,7 @@ def layout_of(lengths: Sequence[int]) -> Layout:
     return Layout(os.urandom(_SEAL), tuple(spans))
 
 
-class Segment:
+class MemorySegment:
     """A file without a name that holds one parcel.
 
     Parameters
@@ -73,7 +73,7 @@ class Segment:
         self.place = place
 
     @classmethod
-    def create(cls, layout: Layout, folder: str | None = None, spare: int | None = None) -> Segment:
+    def create(cls, layout: Layout, folder: str | None = None, spare: int | None = None) -> MemorySegment:
         """Make an empty segment: in memory where it fits, else in `folder` on local scratch.
 
         Parameters
@@ -97,7 +97,7 @@ class Segment:
         return cls._allocated(_nameless(folder), layout, folder)
 
     @classmethod
-    def _allocated(cls, descriptor: int, layout: Layout, place: str) -> Segment:
+    def _allocated(cls, descriptor: int, layout: Layout, place: str) -> MemorySegment:
         try:
             os.posix_fallocate(descriptor, 0, layout.size)
             os.pwrite(descriptor, layout.seal, layout.size - _SEAL)
@@ -107,7 +107,7 @@ class Segment:
         return cls(descriptor, layout, place)
 
     @classmethod
-    def attach(cls, pid: int, descriptor: int, layout: Layout) -> Segment | None:
+    def attach(cls, pid: int, descriptor: int, layout: Layout) -> MemorySegment | None:
         """Open the segment that another process of this node holds; None where it does not hold it (any more)."""
         try:
             own = os.open(f"/proc/{pid}/fd/{descriptor}", os.O_RDWR)

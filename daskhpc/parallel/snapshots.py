@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from .contents import Content, Span, Unsure, bounds, same
-from .watching import Warned
+from .content_keys import Content, Span, Unsure, bounds, same
+from .side_effects import RecordedWarning
 
 _GLOBAL = np.random.get_state.__self__  # type: ignore[attr-defined]  # the RandomState behind numpy's own functions
 
@@ -65,7 +65,7 @@ class _Snapshot(pickle.Pickler):
         return _strided, (store, obj.dtype, obj.shape, obj.strides, offset)
 
 
-class _Reader(pickle.Unpickler):
+class _SnapshotReader(pickle.Unpickler):
     def __init__(self, stream: bytes, buffers: Iterable[Any], **kept: Sequence[Any]) -> None:
         super().__init__(io.BytesIO(stream), buffers=buffers)
         self._kept = kept
@@ -104,13 +104,13 @@ class Entry:
             raise Unsure
         self.arrays = [np.array(raws[at], np.uint8) if at >= 0 else np.empty(0, np.uint8) for at in self.slots]
         self.outputs, self.seconds = snapshot.output, 0.0
-        self.warned: list[Warned] = []
+        self.warned: list[RecordedWarning] = []
         self.head, self.digest = b"", b""
 
     def load(self, inputs: Sequence[Any], memory: Content) -> Any:
         """The output and the transformer, new ones."""
         buffers = [self.arrays[at].copy() if at >= 0 else memory.buffers[~at] for at in self.slots]
-        return _Reader(self.stream, buffers, input=inputs, live=self.live).load()
+        return _SnapshotReader(self.stream, buffers, input=inputs, live=self.live).load()
 
     def gave(self, content: Content) -> bool:
         """Whether this is the output's content: comparing is much faster than hashing."""

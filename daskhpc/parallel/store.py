@@ -18,8 +18,8 @@ from typing import Any
 
 from ..compat.dask import isolate_dask_rng
 from ..compat.distributed import call_on_scheduler, call_on_worker
-from .prefixes import PrefixCache
-from .segment import Layout, Segment
+from .prefix_cache import PrefixCache
+from .segment import Layout, MemorySegment
 
 PIECE_BYTES = 32 << 20
 _WATCH_SECONDS = 5.0
@@ -48,7 +48,7 @@ class CancelledCallError(BaseException):
 
 
 @dataclass(slots=True)
-class Kept:
+class RunState:
     """What one process keeps for one run (one use of Parallel).
 
     Attributes
@@ -60,7 +60,7 @@ class Kept:
     """
 
     blobs: dict[int, bytes] = field(default_factory=dict)
-    segments: dict[int, Segment] = field(default_factory=dict)
+    segments: dict[int, MemorySegment] = field(default_factory=dict)
     frames: dict[int, list[Any]] = field(default_factory=dict)
     objects: dict[int, Any] = field(default_factory=dict)
     prefixes: PrefixCache | None = None
@@ -82,17 +82,17 @@ class Kept:
             self.prefixes.clear()
 
 
-_kept: dict[str, Kept] = {}
+_states: dict[str, RunState] = {}
 _lock = threading.Lock()
 
 
-def kept(run: str) -> Kept:
+def run_state(run: str) -> RunState:
     """What this process keeps for a run, whose name begins with its client's."""
     with _lock:
-        return _kept.setdefault(run, Kept())
+        return _states.setdefault(run, RunState())
 
 
-def see_to_it(worker: Any) -> None:
+def start_orphan_cleanup(worker: Any) -> None:
     """From now on, drop what clients leave behind that are gone without a word; called with every task."""
     if worker is not None and not getattr(worker, "daskhpc_watch", False):
         worker.daskhpc_watch = True
@@ -103,12 +103,12 @@ def see_to_it(worker: Any) -> None:
 async def _watch(worker: Any) -> None:
     """Ask the scheduler now and then which clients it still has, while something is kept."""
     with contextlib.suppress(Exception):  # the worker closes
-        while _kept:
+        while _states:
             await asyncio.sleep(_WATCH_SECONDS)
-            if not _kept:
+            if not _states:
                 break
             present = tuple(await call_on_scheduler(worker, _clients))
-            for run in [run for run in list(_kept) if not run.startswith(present)]:
+            for run in [run for run in list(_states) if not run.startswith(present)]:
                 free(run)
     worker.daskhpc_watch = False
 
@@ -120,22 +120,22 @@ def _clients(dask_scheduler: Any) -> list[str]:
 def free(run: str) -> None:
     """Drop what is kept for a run."""
     with _lock:
-        gone = _kept.pop(run, None)
+        gone = _states.pop(run, None)
     if gone is not None:
         gone.clear()
 
 
 def drop(run: str, numbers: list[int]) -> None:
     """Drop some parcels of a run."""
-    mine = _kept.get(run)
-    if mine is None:
+    state = _states.get(run)
+    if state is None:
         return
-    with mine.lock:
+    with state.lock:
         for number in numbers:
-            mine.blobs.pop(number, None)
-            mine.objects.pop(number, None)
-            mine.frames.pop(number, None)
-            segment = mine.segments.pop(number, None)
+            state.blobs.pop(number, None)
+            state.objects.pop(number, None)
+            state.frames.pop(number, None)
+            segment = state.segments.pop(number, None)
             if segment is not None:
                 segment.close()
 
@@ -146,20 +146,20 @@ async def cancel(run: str, dask_worker: Any) -> None:
     A worker process whose call does not heed that, and that has nothing else to do or to keep, is ended after a few
     seconds; its Nanny starts another. Returns when that is decided.
     """
-    mine = kept(run)
-    mine.cancelled = True
+    state = run_state(run)
+    state.cancelled = True
     told: set[int] = set()
     end = time.monotonic() + _PATIENCE_SECONDS
-    while mine.threads and time.monotonic() < end:
-        with mine.lock:
-            for thread in mine.threads - told:
+    while state.threads and time.monotonic() < end:
+        with state.lock:
+            for thread in state.threads - told:
                 if not _imports(thread):
                     _interrupt(thread, CancelledCallError)
                     told.add(thread)
         await asyncio.sleep(0.05)
-    others = dask_worker.data or any(kept.threads for kept in _kept.values() if not kept.cancelled)
-    alone = dask_worker.state.executing_count <= len(mine.threads)
-    if mine.threads and alone and not others and dask_worker.nanny:
+    others = dask_worker.data or any(kept.threads for kept in _states.values() if not kept.cancelled)
+    alone = dask_worker.state.executing_count <= len(state.threads)
+    if state.threads and alone and not others and dask_worker.nanny:
         os._exit(0)
 
 
@@ -179,16 +179,16 @@ def _interrupt(thread: int, error: type[BaseException]) -> None:
 
 
 @contextlib.contextmanager
-def calling(mine: Kept) -> Iterator[None]:
+def calling(state: RunState) -> Iterator[None]:
     """Within: this thread makes calls of a run, and may be interrupted."""
     thread = threading.get_ident()
-    mine.threads.add(thread)
+    state.threads.add(thread)
     try:
         yield
     finally:
-        with contextlib.suppress(CancelledCallError), mine.lock:
-            mine.threads.discard(thread)
-        mine.threads.discard(thread)
+        with contextlib.suppress(CancelledCallError), state.lock:
+            state.threads.discard(thread)
+        state.threads.discard(thread)
         # What was not raised yet is raised here. To take it back would make Python look for it at every step, forever.
         with contextlib.suppress(CancelledCallError):
             for _ in range(10):
@@ -204,9 +204,9 @@ def recall(run: str, tasks: list[str]) -> dict[str, tuple[list[Any], list[Any]] 
         Outcomes and costs so far of those that have begun, whose next call may be running; None for those that are
         over, and whose reply is on its way.
     """
-    mine = kept(run)
-    mine.recalled.update(tasks)
-    begun = {name: mine.tasks[name] for name in tasks if name in mine.tasks}
+    state = run_state(run)
+    state.recalled.update(tasks)
+    begun = {name: state.tasks[name] for name in tasks if name in state.tasks}
     return {name: got and (list(got[0][: len(got[1])]), list(got[1])) for name, got in begun.items()}
 
 
@@ -224,7 +224,7 @@ def node_name() -> str:
         return f"{socket.gethostname()} {os.getpid()}"
 
 
-def admit(mine: Kept, blobs: Mapping[int, bytes], tickets: Mapping[int, Ticket]) -> dict[int, int]:
+def register(state: RunState, blobs: Mapping[int, bytes], tickets: Mapping[int, Ticket]) -> dict[int, int]:
     """Take in the parcels that came with a task.
 
     Returns
@@ -233,74 +233,76 @@ def admit(mine: Kept, blobs: Mapping[int, bytes], tickets: Mapping[int, Ticket])
         File descriptors of the segments that were opened, by the parcel's number; -1 for those that no holder has.
     """
     opened = {}
-    with mine.lock:
-        mine.blobs.update(blobs)
+    with state.lock:
+        state.blobs.update(blobs)
         for number, ticket in tickets.items():
-            if number in mine.segments:
+            if number in state.segments:
                 continue
-            tries = (Segment.attach(pid, descriptor, ticket.layout) for pid, descriptor in ticket.holders)
+            tries = (MemorySegment.attach(pid, descriptor, ticket.layout) for pid, descriptor in ticket.holders)
             segment = next((found for found in tries if found is not None), None)
             opened[number] = -1 if segment is None else segment.descriptor
             if segment is not None:
-                mine.segments[number] = segment
+                state.segments[number] = segment
     return opened
 
 
-def load(mine: Kept, number: int, mode: str | None) -> Any:
+def load(state: RunState, number: int, mode: str | None) -> Any:
     """A parcel's object, made anew; arrays in it lie in the node's memory."""
-    if number in mine.blobs:
-        return pickle.loads(mine.blobs[number])
-    with mine.lock:
-        frames = mine.frames.get(number)
+    if number in state.blobs:
+        return pickle.loads(state.blobs[number])
+    with state.lock:
+        frames = state.frames.get(number)
         if frames is None:
-            frames = mine.segments[number].frames(mode)
+            frames = state.segments[number].frames(mode)
             if mode in ("r", "r+", "w+"):
-                mine.frames[number] = frames
+                state.frames[number] = frames
     return pickle.loads(frames[0], buffers=frames[1:])
 
 
-def prefixes(mine: Kept, dask_worker: Any) -> PrefixCache:
+def prefixes(state: RunState, dask_worker: Any) -> PrefixCache:
     """The fitted prefixes of a run in this process, bounded by a share of its memory."""
-    with mine.lock:
-        if mine.prefixes is None:
+    with state.lock:
+        if state.prefixes is None:
             limit = dask_worker.memory_manager.memory_limit if dask_worker is not None else None
-            mine.prefixes = PrefixCache(int(min(_PREFIX_BYTES, _PREFIX_SHARE * limit if limit else _PREFIX_BYTES)))
-        return mine.prefixes
+            state.prefixes = PrefixCache(int(min(_PREFIX_BYTES, _PREFIX_SHARE * limit if limit else _PREFIX_BYTES)))
+        return state.prefixes
 
 
 def receive(run: str, number: int, layout: Layout, dask_worker: Any) -> None:
     """Make room for a parcel on this node."""
-    mine = kept(run)
-    before = mine.segments.pop(number, None)
+    state = run_state(run)
+    before = state.segments.pop(number, None)
     if before is not None:
         before.close()
-    mine.segments[number] = Segment.create(layout, dask_worker.local_directory)
+    state.segments[number] = MemorySegment.create(layout, dask_worker.local_directory)
 
 
-def fill(run: str, number: int, offset: int, piece: bytes) -> None:
+def write_piece(run: str, number: int, offset: int, piece: bytes) -> None:
     """Take one piece of a parcel that the client sends."""
-    mine = kept(run)
-    mine.segments[number].write(offset, piece)
-    mine.received += len(piece)
+    state = run_state(run)
+    state.segments[number].write(offset, piece)
+    state.received += len(piece)
 
 
 def read(run: str, number: int, offset: int, length: int) -> bytes:
     """A piece of a parcel, for another node."""
-    return kept(run).segments[number].read(offset, length)
+    return run_state(run).segments[number].read(offset, length)
 
 
-def holding(run: str, number: int) -> tuple[int, int]:
+def segment_location(run: str, number: int) -> tuple[int, int]:
     """Process id and descriptor by which other processes of this node open a parcel."""
-    return os.getpid(), kept(run).segments[number].descriptor
+    return os.getpid(), run_state(run).segments[number].descriptor
 
 
-def adopt(run: str, number: int, ticket: Ticket) -> bool:
+def attach(run: str, number: int, ticket: Ticket) -> bool:
     """Open a parcel that another process of this node holds."""
-    return admit(kept(run), {}, {number: ticket}).get(number, 0) >= 0
+    return register(run_state(run), {}, {number: ticket}).get(number, 0) >= 0
 
 
-async def pull(run: str, number: int, layout: Layout, source: str, dask_worker: Any) -> None:
+async def fetch_from_peer(run: str, number: int, layout: Layout, source: str, dask_worker: Any) -> None:
     """Fetch a parcel from a worker of another node, piece by piece."""
     receive(run, number, layout, dask_worker)
     for offset in range(0, layout.size, PIECE_BYTES):
-        fill(run, number, offset, await call_on_worker(dask_worker, source, read, run, number, offset, PIECE_BYTES))
+        write_piece(
+            run, number, offset, await call_on_worker(dask_worker, source, read, run, number, offset, PIECE_BYTES)
+        )

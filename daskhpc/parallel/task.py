@@ -17,14 +17,24 @@ from ..clients import current_worker
 from ..compat.sklearn import POSITIONAL, READ_ONLY, CallbackMessages, has_callbacks
 from . import fitting
 from .parcel import FUNCTION, Anew, Position, Ref, plain
-from .store import CancelledCallError, Kept, Ticket, admit, calling, kept, load, prefixes, see_to_it
+from .store import (
+    CancelledCallError,
+    RunState,
+    Ticket,
+    calling,
+    load,
+    prefixes,
+    register,
+    run_state,
+    start_orphan_cleanup,
+)
 from .threads import threads_of
 
 _ANEW = Anew()
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class TaskSpec:
     """The calls of one task, plain enough for pickle alone.
 
     Attributes
@@ -65,7 +75,7 @@ class Order:
 
 
 @dataclass(slots=True)
-class Reply:
+class TaskResult:
     """What became of a task.
 
     Attributes
@@ -94,28 +104,28 @@ class Reply:
     messages: list[Any] = field(default_factory=list)
 
 
-def run_task(payload: bytes) -> Reply:
+def run_task(payload: bytes) -> TaskResult:
     """Make the calls of an order."""
-    order: Order = pickle.loads(payload)
-    mine, worker = kept(order.run), current_worker()
-    see_to_it(worker)
-    reply = Reply(os.getpid(), opened=admit(mine, order.blobs, order.tickets), kept=list(order.blobs))
-    here = mine.blobs.keys() | mine.segments.keys() | order.once.keys()
+    order: TaskSpec = pickle.loads(payload)
+    state, worker = run_state(order.run), current_worker()
+    start_orphan_cleanup(worker)
+    reply = TaskResult(os.getpid(), opened=register(state, order.blobs, order.tickets), kept=list(order.blobs))
+    here = state.blobs.keys() | state.segments.keys() | order.once.keys()
     reply.absent = sorted(_wanted(order) - here)
     if reply.absent:
         return reply
-    loader = _Loader(mine, order)
-    mine.tasks[order.name] = reply.outcomes, reply.costs
+    loader = _Loader(state, order)
+    state.tasks[order.name] = reply.outcomes, reply.costs
     end = time.perf_counter() + order.seconds
     with (
         contextlib.suppress(CancelledCallError),
         threads_of(worker, order.inner_threads),
         CallbackMessages(order.callbacks) as collected,
-        calling(mine),
+        calling(state),
     ):
         for number, differences in order.calls:
             began = time.perf_counter()
-            if mine.cancelled or order.name in mine.recalled or (reply.outcomes and began > end):
+            if state.cancelled or order.name in state.recalled or (reply.outcomes and began > end):
                 break
             ok, outcome, saved = _call(loader, order.templates[number], differences)
             reply.outcomes.append(outcome)
@@ -123,11 +133,11 @@ def run_task(payload: bytes) -> Reply:
             if not ok:
                 break  # the caller is to know at once
         reply.messages = collected.messages
-    mine.tasks[order.name] = None
+    state.tasks[order.name] = None
     return reply
 
 
-def _wanted(order: Order) -> set[int]:
+def _wanted(order: TaskSpec) -> set[int]:
     numbers: set[int] = set()
     for template, differences in order.calls:
         numbers.update(v.number for v in differences.values() if type(v) is Ref)
@@ -141,8 +151,8 @@ class _Loader:
     What scikit-learn's fits never change is shared by all tasks of the process; a fit's estimator by none.
     """
 
-    def __init__(self, mine: Kept, order: Order) -> None:
-        self.mine, self.mode, self.once = mine, order.mode, order.once
+    def __init__(self, state: RunState, order: TaskSpec) -> None:
+        self.state, self.mode, self.once = state, order.mode, order.once
         self.objects: dict[int, Any] = {}
 
     def shared(self, number: int) -> Any:
@@ -153,14 +163,14 @@ class _Loader:
     def read_only(self, number: int) -> Any:
         if number in self.once:
             return self.fresh(number)
-        if number not in self.mine.objects:
-            self.mine.objects[number] = self.fresh(number)
-        return self.mine.objects[number]
+        if number not in self.state.objects:
+            self.state.objects[number] = self.fresh(number)
+        return self.state.objects[number]
 
     def fresh(self, number: int) -> Any:
         if number in self.once:
             return pickle.loads(self.once[number])
-        return load(self.mine, number, self.mode)
+        return load(self.state, number, self.mode)
 
 
 def _arguments(
@@ -192,7 +202,7 @@ def _call(loader: _Loader, template: tuple[Any, ...], differences: Mapping[Posit
     try:
         function, args, kwargs = _arguments(loader, template, differences)
         if template[4] == fitting.SHARING and not has_callbacks(kwargs):
-            value, saved = fitting.fit(function, args, kwargs, prefixes(loader.mine, current_worker()))
+            value, saved = fitting.fit(function, args, kwargs, prefixes(loader.state, current_worker()))
         else:
             value = function(*args, **kwargs)
     except CancelledCallError:

@@ -12,7 +12,7 @@ import threadpoolctl
 from joblib.parallel import FallbackToBackend, SequentialBackend, ThreadingBackend
 
 
-class Threads:
+class WorkerThreads:
     """Counts who runs: every task holds one thread, a nested Parallel takes those that nobody uses.
 
     Parameters
@@ -68,7 +68,7 @@ class Threads:
 class NestedBackend(ThreadingBackend):  # type: ignore[misc]
     """Runs a Parallel inside a task in the threads that its worker process has left, in sequence where it has none."""
 
-    def __init__(self, threads: Threads, **options: Any) -> None:
+    def __init__(self, threads: WorkerThreads, **options: Any) -> None:
         super().__init__(**options)
         self.threads = threads
         self._taken: list[int] = []
@@ -117,7 +117,7 @@ def threads_of(worker: Any, inner: int | None = None) -> Iterator[None]:
         Threads of BLAS and OpenMP libraries within, joblib's ``inner_max_num_threads``.
     """
     with _lock:
-        threads = getattr(worker, "daskhpc_threads", None) or Threads(worker.state.nthreads if worker else 1)
+        threads = getattr(worker, "daskhpc_threads", None) or WorkerThreads(worker.state.nthreads if worker else 1)
         if worker is not None:
             worker.daskhpc_threads = threads
     threads.one()

@@ -13,11 +13,11 @@ from sklearn.model_selection import check_cv
 from ..journal.describe import describe
 from ..journal.origins import origin
 from ..journal.tokens import Tokens
-from ..parallel.keeping import SYNC_SECONDS, SearchKeeper, opened
+from ..parallel.checkpoints import SYNC_SECONDS, SearchCheckpoint, opened
 
 
 @contextlib.contextmanager
-def kept(search: Any, data: Mapping[str, Any]) -> Iterator[SearchKeeper | None]:
+def kept(search: Any, data: Mapping[str, Any]) -> Iterator[SearchCheckpoint | None]:
     """Within: what is random in a search comes from its journal's seed; gives what keeps its fits.
 
     Parameters
@@ -36,7 +36,7 @@ def kept(search: Any, data: Mapping[str, Any]) -> Iterator[SearchKeeper | None]:
         yield None
         return
     splitter = _splitter(search, data)
-    keeper = SearchKeeper(opened(search.checkpoint, "search", parts(search, splitter, data)), search.retry_failed)
+    keeper = SearchCheckpoint(opened(search.checkpoint, "search", parts(search, splitter, data)), search.retry_failed)
     before = {name: value for name, value in vars(search).items() if name in ("cv", "random_state")}
     search.cv = seeded(splitter, keeper.journal.seed)
     if before.get("random_state", 0) is None:
@@ -47,7 +47,7 @@ def kept(search: Any, data: Mapping[str, Any]) -> Iterator[SearchKeeper | None]:
         vars(search).update(before)
 
 
-def finish(search: Any, keeper: SearchKeeper) -> None:
+def finish(search: Any, keeper: SearchCheckpoint) -> None:
     """Note the results of a search whose fits are all made."""
     best = getattr(search, "best_index_", None)
     if best is not None:

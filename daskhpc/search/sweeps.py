@@ -12,7 +12,7 @@ import joblib
 from ..errors import SettingsError
 from ..journal.describe import describe
 from ..journal.tokens import token
-from ..parallel.keeping import SYNC_SECONDS, SearchKeeper, opened
+from ..parallel.checkpoints import SYNC_SECONDS, SearchCheckpoint, opened
 from ..parallel.measured import Measured
 from ..sweep_table import SweepCall, sweep_table
 from .choice import chosen_client
@@ -99,7 +99,7 @@ def sweep(
     keeper = None
     if checkpoint is not None:
         parts = {"function": {"token": token(function).hex(), "text": describe(function)}}
-        keeper = SearchKeeper(opened(checkpoint, "sweep", parts), retry_failed)
+        keeper = SearchCheckpoint(opened(checkpoint, "sweep", parts), retry_failed)
         seed = keeper.journal.seed if seed is None else seed
     calls = calls_of(space, n, seed)
     if keeper is not None:

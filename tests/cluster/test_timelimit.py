@@ -130,7 +130,7 @@ SWEEP = """
 """
 SAVE = """
     import time
-    from daskhpc.parallel.keeping import opened
+    from daskhpc.parallel.checkpoints import opened
 
     journal = opened("kept", "calls")
     for number in range({count}):

@@ -195,7 +195,7 @@ def test_results_are_writeable() -> None:
 def test_nothing_is_left_when_the_call_ends(client: Any) -> None:
     x = np.arange(1_000_000.0)
     Parallel()(delayed(describe)(x, i) for i in range(6))
-    assert set(client.run(lambda: len(store._kept)).values()) == {0}
+    assert set(client.run(lambda: len(store._states)).values()) == {0}
     assert set(client.run(lambda: sum("memfd:daskhpc" in _target(n) for n in _descriptors())).values()) == {0}
     assert not any("memfd:daskhpc" in _target(n) for n in _descriptors())
 
@@ -225,11 +225,11 @@ def test_data_of_a_client_that_was_killed_is_dropped(client: Any, tmp_path: Path
     process = subprocess.Popen([sys.executable, str(program), client.scheduler.address, str(mark)])
     try:
         wait(mark.exists)
-        wait(lambda: any(client.run(lambda: len(store._kept)).values()))
+        wait(lambda: any(client.run(lambda: len(store._states)).values()))
     finally:
         process.kill()
         process.wait(SECONDS)
-    wait(lambda: not any(client.run(lambda: len(store._kept)).values()))
+    wait(lambda: not any(client.run(lambda: len(store._states)).values()))
 
 
 # Errors.
@@ -435,11 +435,11 @@ def test_no_client_is_joblibs_own(client: Any) -> None:
 
 
 def test_a_client_apart_sends_data_once_to_a_node(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("daskhpc.parallel.placing.node_name", lambda: "a login node")
+    monkeypatch.setattr("daskhpc.parallel.node_memory.node_name", lambda: "a login node")
     x = np.arange(6_000_000.0)
     with Parallel() as parallel:
         results = parallel(delayed(describe)(x, i) for i in range(40))
-        counts = client.run(lambda: sum(kept.received for kept in store._kept.values()))
+        counts = client.run(lambda: sum(kept.received for kept in store._states.values()))
     assert set(results) == {(False, x.sum(), "ndarray")}
     assert sorted(n // x.nbytes for n in counts.values()) == [0, 1]
 
@@ -448,11 +448,11 @@ def test_a_process_that_cannot_look_into_the_client_gets_data_of_its_own(
     client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As in containers: same host name, but the client's descriptor leads nowhere."""
-    monkeypatch.setattr("daskhpc.parallel.placing.os.getpid", lambda: 2**22 + 1)
+    monkeypatch.setattr("daskhpc.parallel.node_memory.os.getpid", lambda: 2**22 + 1)
     x = np.arange(1_000_000.0)
     with Parallel() as parallel:
         assert set(parallel(delayed(describe)(x, i) for i in range(40))) == {(False, x.sum(), "ndarray")}
-        assert sum(client.run(lambda: sum(kept.received for kept in store._kept.values())).values()) >= x.nbytes
+        assert sum(client.run(lambda: sum(kept.received for kept in store._states.values())).values()) >= x.nbytes
 
 
 @pytest.mark.parametrize(("seconds", "calls", "there"), [(0.001, 40, False), (0.2, 40, True)])

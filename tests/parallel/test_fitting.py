@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 
 from daskhpc.compat.sklearn import POSITIONAL
 from daskhpc.parallel import fitting
-from daskhpc.parallel.prefixes import PrefixCache
+from daskhpc.parallel.prefix_cache import PrefixCache
 
 X, Y = np.arange(40.0).reshape(20, 2), np.arange(20) % 2
 

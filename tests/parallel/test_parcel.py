@@ -26,14 +26,14 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from daskhpc.parallel import store
-from daskhpc.parallel.flight import Flight
-from daskhpc.parallel.members import Member
-from daskhpc.parallel.orders import Builder, Options
+from daskhpc.parallel.node_memory import NodeMemory
 from daskhpc.parallel.outcome import read
 from daskhpc.parallel.parcel import FUNCTION, SMALL_BYTES, Factory, Parcel, Ref, alike, plain
-from daskhpc.parallel.placing import Placer
 from daskhpc.parallel.pool import Call
+from daskhpc.parallel.sent_task import SentTask
 from daskhpc.parallel.task import run_task
+from daskhpc.parallel.task_builder import Options, TaskBuilder
+from daskhpc.parallel.worker_set import WorkerProcess
 
 X = np.arange(12.0).reshape(4, 3)
 
@@ -403,16 +403,16 @@ class Wire:
     """Sends calls to this very process as the client sends them to a worker of its own node."""
 
     def __init__(self, threshold: int | None = 1 << 20, mode: str | None = "r") -> None:
-        self.builder = Builder(f"Client-{id(self)}", Options(-1, threshold, mode))
-        self.member = Member("tcp://here", store.node_name(), os.getpid(), 1)
-        self.placer = Placer(None, self.builder.run)  # type: ignore[arg-type]
+        self.builder = TaskBuilder(f"Client-{id(self)}", Options(-1, threshold, mode))
+        self.member = WorkerProcess("tcp://here", store.node_name(), os.getpid(), 1)
+        self.node_memory = NodeMemory(None, self.builder.run)  # type: ignore[arg-type]
 
     def __enter__(self) -> Wire:
         return self
 
     def __exit__(self, *_: object) -> None:
         store.free(self.builder.run)
-        self.placer.close()
+        self.node_memory.close()
 
     def make(self, *calls: tuple[Any, ...], number: int = 0) -> list[Call]:
         """The calls, each a function, its arguments, and its keyword arguments last where it has a dict there."""
@@ -425,7 +425,7 @@ class Wire:
             for call in made:
                 for parcel in call.parcels:
                     await self.builder.pack(parcel)
-            return await self.builder.order(Flight(made, False), 60.0, self.member, self.placer)
+            return await self.builder.order(SentTask(made, False), 60.0, self.member, self.node_memory)
 
         reply = run_task(pickle.dumps(asyncio.run(order())))
         assert not reply.absent

@@ -18,20 +18,20 @@ import numpy as np
 import pytest
 from machine import unavailable
 
-from daskhpc.parallel.segment import ALIGNMENT, Layout, Segment, layout_of, pieces
+from daskhpc.parallel.segment import ALIGNMENT, Layout, MemorySegment, layout_of, pieces
 
 SECONDS = 30
 MODES = ["r", "r+", "w+", "c", None]
 
 
-def made(*frames: bytes, **options: Any) -> Segment:
-    segment = Segment.create(layout_of([len(frame) for frame in frames]), **options)
+def made(*frames: bytes, **options: Any) -> MemorySegment:
+    segment = MemorySegment.create(layout_of([len(frame) for frame in frames]), **options)
     for (offset, _), frame in zip(segment.layout.spans, frames, strict=True):
         segment.write(offset, frame)
     return segment
 
 
-def contents(segment: Segment, mode: str | None = "r") -> list[bytes]:
+def contents(segment: MemorySegment, mode: str | None = "r") -> list[bytes]:
     return [bytes(frame) for frame in segment.frames(mode)]
 
 
@@ -170,7 +170,7 @@ def test_reads_that_the_system_cuts_short(monkeypatch: pytest.MonkeyPatch) -> No
 def test_pieces(length: int) -> None:
     frames = [os.urandom(n) for n in (1000, 0, 64, 65, 0)]
     layout = layout_of([len(frame) for frame in frames])
-    segment = Segment.create(layout)
+    segment = MemorySegment.create(layout)
     for offset, piece in pieces(frames, layout, length):
         assert len(piece) <= length
         segment.write(offset, piece)
@@ -182,7 +182,7 @@ def test_pieces_of_arrays() -> None:
     arrays: list[Any] = [np.arange(10.0), np.zeros(0), np.arange(5, dtype=np.int8)]
     frames = [pickle.PickleBuffer(array).raw() for array in arrays]
     layout = layout_of([frame.nbytes for frame in frames])
-    segment = Segment.create(layout)
+    segment = MemorySegment.create(layout)
     for offset, piece in pieces(frames, layout, 16):
         segment.write(offset, piece)
     assert contents(segment) == [array.tobytes() for array in arrays]
@@ -193,9 +193,9 @@ def test_pieces_of_arrays() -> None:
 
 ATTACH = """
 import pickle, sys
-from daskhpc.parallel.segment import Segment
+from daskhpc.parallel.segment import MemorySegment
 pid, descriptor, layout = pickle.loads(bytes.fromhex(sys.argv[1]))
-segment = Segment.attach(pid, descriptor, layout)
+segment = MemorySegment.attach(pid, descriptor, layout)
 if segment is None:
     print("none")
 else:
@@ -204,7 +204,7 @@ else:
 """
 
 
-def attached(segment: Segment, descriptor: int | None = None, layout: Layout | None = None) -> str:
+def attached(segment: MemorySegment, descriptor: int | None = None, layout: Layout | None = None) -> str:
     """What another process finds in a segment of this one; it then writes an X at its beginning."""
     what = (os.getpid(), segment.descriptor if descriptor is None else descriptor, layout or segment.layout)
     with python(ATTACH, pickle.dumps(what).hex()) as process:
@@ -241,8 +241,8 @@ def test_descriptors_that_are_no_segments(tmp_path: Path) -> None:
     short = os.open(tmp_path / "short", os.O_RDWR | os.O_CREAT)
     with open("/dev/null", "rb") as null:
         for descriptor in (*ends, folder, short, null.fileno(), 999_999, -1):
-            assert Segment.attach(os.getpid(), descriptor, layout) is None
-    assert Segment.attach(2**22 + 1, 3, layout) is None
+            assert MemorySegment.attach(os.getpid(), descriptor, layout) is None
+    assert MemorySegment.attach(2**22 + 1, 3, layout) is None
     for descriptor in (*ends, folder, short):
         os.close(descriptor)
     assert descriptors() == before
@@ -250,8 +250,8 @@ def test_descriptors_that_are_no_segments(tmp_path: Path) -> None:
 
 MAKE = """
 import sys
-from daskhpc.parallel.segment import Segment, layout_of
-segment = Segment.create(layout_of([1 << 20]), folder=sys.argv[1], spare=int(sys.argv[2]))
+from daskhpc.parallel.segment import MemorySegment, layout_of
+segment = MemorySegment.create(layout_of([1 << 20]), folder=sys.argv[1], spare=int(sys.argv[2]))
 segment.write(0, b"a" * (1 << 20))
 print(segment.place, segment.descriptor, flush=True)
 sys.stdin.read()
@@ -274,7 +274,7 @@ def test_memory_is_spared() -> None:
     layout = layout_of([1 << 20])
     enough = layout.size + (256 << 20)
     for spare, place in ((enough, "memory"), (enough - 1, os.fspath("/tmp"))):
-        segment = Segment.create(layout, folder="/tmp", spare=spare)
+        segment = MemorySegment.create(layout, folder="/tmp", spare=spare)
         assert segment.place == place
         segment.close()
 
@@ -291,7 +291,7 @@ def test_hostile_folders(name: str, tmp_path: Path) -> None:
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     before = descriptors()
     with pytest.raises(OSError, match="No such file"):
-        Segment.create(layout_of([3]), folder=str(tmp_path / "none"), spare=0)
+        MemorySegment.create(layout_of([3]), folder=str(tmp_path / "none"), spare=0)
     assert descriptors() == before
 
 
@@ -309,7 +309,7 @@ def full(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk(full: Path) -> None:
     before = descriptors()
     with pytest.raises(OSError, match="No space left"):
-        Segment.create(layout_of([2 << 20]), folder=str(full), spare=0)
+        MemorySegment.create(layout_of([2 << 20]), folder=str(full), spare=0)
     assert descriptors() == before
     assert list(full.iterdir()) == []
     segment = made(b"abc", spare=0, folder=str(full))
@@ -320,7 +320,7 @@ def test_a_full_disk(full: Path) -> None:
 def test_more_than_the_disk_has() -> None:
     before = descriptors()
     with pytest.raises(OSError, match=r"No space left|too large"):
-        Segment.create(layout_of([1 << 60]), folder="/tmp", spare=0)
+        MemorySegment.create(layout_of([1 << 60]), folder="/tmp", spare=0)
     assert descriptors() == before
 
 
@@ -329,7 +329,7 @@ def test_no_descriptors_are_left(mode: str | None) -> None:
     before = descriptors()
     for _ in range(20):
         segment = made(b"abc", b"d" * 5000)
-        other = Segment.attach(os.getpid(), segment.descriptor, segment.layout)
+        other = MemorySegment.attach(os.getpid(), segment.descriptor, segment.layout)
         assert other is not None
         frames = other.frames(mode)
         assert bytes(frames[0]) == b"abc"
@@ -341,7 +341,7 @@ def test_no_descriptors_are_left(mode: str | None) -> None:
 
 def test_children_inherit_nothing() -> None:
     segment = made(b"abc")
-    other = Segment.attach(os.getpid(), segment.descriptor, segment.layout)
+    other = MemorySegment.attach(os.getpid(), segment.descriptor, segment.layout)
     assert other is not None
     assert not os.get_inheritable(segment.descriptor)
     assert not os.get_inheritable(other.descriptor)

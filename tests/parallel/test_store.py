@@ -19,9 +19,9 @@ from runtime.tree import GIB, MIB, Tree
 
 from daskhpc.parallel import store
 from daskhpc.parallel.parcel import FUNCTION, Parcel
-from daskhpc.parallel.segment import Segment, layout_of, pieces
-from daskhpc.parallel.store import Ticket, admit, kept, load
-from daskhpc.parallel.task import Order, run_task
+from daskhpc.parallel.segment import MemorySegment, layout_of, pieces
+from daskhpc.parallel.store import Ticket, load, register, run_state
+from daskhpc.parallel.task import TaskSpec, run_task
 from daskhpc.runtime import spare_memory
 from daskhpc.runtime.node import NodeView
 
@@ -33,18 +33,18 @@ def run() -> Iterator[str]:
     store.free(name)
 
 
-def parcel(number: int, value: Any) -> tuple[Parcel, Segment]:
+def parcel(number: int, value: Any) -> tuple[Parcel, MemorySegment]:
     """A large parcel in a segment of this process."""
     made = Parcel(number, value)
     made.pack(1)
     assert made.layout is not None
-    segment = Segment.create(made.layout)
+    segment = MemorySegment.create(made.layout)
     for (offset, _), frame in zip(made.layout.spans, made.frames, strict=True):
         segment.write(offset, frame)
     return made, segment
 
 
-def ticket(segment: Segment, *before: tuple[int, int]) -> Ticket:
+def ticket(segment: MemorySegment, *before: tuple[int, int]) -> Ticket:
     return Ticket(segment.layout, (*before, (os.getpid(), segment.descriptor)))
 
 
@@ -62,14 +62,14 @@ def segments() -> list[str]:
 
 
 def test_a_run_is_kept_until_it_is_freed(run: str) -> None:
-    first = kept(run)
-    assert kept(run) is first
-    assert kept(run + "2") is not first
+    first = run_state(run)
+    assert run_state(run) is first
+    assert run_state(run + "2") is not first
     store.free(run + "2")
     store.free(run)
     assert first.cancelled
-    assert kept(run) is not first
-    assert not kept(run).cancelled
+    assert run_state(run) is not first
+    assert not run_state(run).cancelled
     store.free("never heard of")
 
 
@@ -78,7 +78,7 @@ IDLE = SimpleNamespace(nanny=None, data={}, state=SimpleNamespace(executing_coun
 
 def test_cancelling(run: str) -> None:
     asyncio.run(store.cancel(run, IDLE))
-    assert kept(run).cancelled
+    assert run_state(run).cancelled
 
 
 def test_an_import_is_not_cut_short(run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,7 +91,7 @@ def test_an_import_is_not_cut_short(run: str, tmp_path: Path, monkeypatch: pytes
     ended: list[str] = []
 
     def call() -> None:
-        with store.calling(kept(run)):
+        with store.calling(run_state(run)):
             try:
                 import slowly_imported  # type: ignore[import-not-found]
 
@@ -125,7 +125,7 @@ def test_cancelling_interrupts_the_calls_of_the_run_only(run: str) -> None:
 
     def work(name: str) -> None:
         try:
-            with store.calling(kept(name)):
+            with store.calling(run_state(name)):
                 began.wait(30)
                 while not stop.wait(0.001):
                     pass
@@ -143,20 +143,20 @@ def test_cancelling_interrupts_the_calls_of_the_run_only(run: str) -> None:
     stop.set()
     threads[1].join(30)
     assert ended[run + "2"] == "in peace"
-    assert not kept(run).threads
+    assert not run_state(run).threads
     store.free(run + "2")
 
 
 def test_a_call_that_just_ended_is_not_interrupted_later(run: str) -> None:
     """Cancelling meets the end of a call: its thread goes on with something else, and is left alone."""
-    mine, late = kept(run), 0
+    state, late = run_state(run), 0
     stop = threading.Event()
 
     def work() -> None:
         nonlocal late
         while not stop.is_set():
             try:
-                with contextlib.suppress(store.CancelledCallError), store.calling(mine):
+                with contextlib.suppress(store.CancelledCallError), store.calling(state):
                     sum(range(20))
                 for _ in range(20):
                     sum(range(20))
@@ -175,47 +175,47 @@ def test_a_call_that_just_ended_is_not_interrupted_later(run: str) -> None:
         thread.join(30)
         sys.setswitchinterval(before)
     assert late == 0
-    assert not mine.threads
+    assert not state.threads
 
 
 def test_what_comes_late_for_a_run_that_ended_keeps_nothing(run: str) -> None:
-    kept(run)
+    run_state(run)
     store.free(run)
     store.drop(run, [1])
-    assert run not in store._kept
+    assert run not in store._states
 
 
 def test_small_parcels(run: str) -> None:
-    mine = kept(run)
-    assert admit(mine, {1: pickle.dumps([1, 2])}, {}) == {}
-    first, second = load(mine, 1, "r"), load(mine, 1, "r")
+    state = run_state(run)
+    assert register(state, {1: pickle.dumps([1, 2])}, {}) == {}
+    first, second = load(state, 1, "r"), load(state, 1, "r")
     assert first == second == [1, 2]
     assert first is not second
     store.drop(run, [1, 2])
     with pytest.raises(KeyError):
-        load(mine, 1, "r")
+        load(state, 1, "r")
 
 
 @pytest.mark.parametrize("mode", ["r", "r+", "w+", "c", None])
 def test_large_parcels(run: str, mode: str | None) -> None:
     before = segments()
     made, segment = parcel(7, {"x": np.arange(1000.0), "y": [1]})
-    mine = kept(run)
-    opened = admit(mine, {}, {7: ticket(segment, (os.getpid(), 999_999), (2**22 + 1, 3))})
-    assert opened == {7: mine.segments[7].descriptor}
-    assert admit(mine, {}, {7: ticket(segment)}) == {}
+    state = run_state(run)
+    opened = register(state, {}, {7: ticket(segment, (os.getpid(), 999_999), (2**22 + 1, 3))})
+    assert opened == {7: state.segments[7].descriptor}
+    assert register(state, {}, {7: ticket(segment)}) == {}
     segment.close()
-    values = [load(mine, 7, mode) for _ in range(3)]
+    values = [load(state, 7, mode) for _ in range(3)]
     for value in values:
         np.testing.assert_array_equal(value["x"], made.value["x"])
         assert value["x"].flags.writeable == (mode != "r")
     shared = values[0]["x"].ctypes.data == values[1]["x"].ctypes.data
     assert shared == (mode in ("r", "r+", "w+"))
     store.drop(run, [7])
-    assert 7 not in mine.frames
+    assert 7 not in state.frames
     np.testing.assert_array_equal(values[0]["x"], made.value["x"])
     with pytest.raises(KeyError):
-        load(mine, 7, mode)
+        load(state, 7, mode)
     del values, value
     assert segments() == before
 
@@ -224,9 +224,9 @@ def test_parcels_that_nobody_holds(run: str) -> None:
     _, segment = parcel(1, np.arange(1000.0))
     gone = ticket(segment)
     segment.close()
-    assert admit(kept(run), {}, {1: gone, 2: Ticket(layout_of([3]), ())}) == {1: -1, 2: -1}
-    assert kept(run).segments == {}
-    assert not store.adopt(run, 1, gone)
+    assert register(run_state(run), {}, {1: gone, 2: Ticket(layout_of([3]), ())}) == {1: -1, 2: -1}
+    assert run_state(run).segments == {}
+    assert not store.attach(run, 1, gone)
 
 
 def test_another_parcel_under_the_same_descriptor(run: str) -> None:
@@ -235,21 +235,21 @@ def test_another_parcel_under_the_same_descriptor(run: str) -> None:
     first.close()
     _, second = parcel(2, np.arange(1000.0))
     assert second.descriptor == gone.holders[0][1]
-    assert admit(kept(run), {}, {1: gone}) == {1: -1}
+    assert register(run_state(run), {}, {1: gone}) == {1: -1}
     second.close()
 
 
 def test_adopting_and_holding(run: str) -> None:
     made, segment = parcel(1, np.arange(1000.0))
-    assert store.adopt(run, 1, ticket(segment))
-    assert store.adopt(run, 1, ticket(segment))
-    pid, descriptor = store.holding(run, 1)
+    assert store.attach(run, 1, ticket(segment))
+    assert store.attach(run, 1, ticket(segment))
+    pid, descriptor = store.segment_location(run, 1)
     assert pid == os.getpid()
-    other = Segment.attach(pid, descriptor, segment.layout)
+    other = MemorySegment.attach(pid, descriptor, segment.layout)
     assert other is not None
     other.close()
     segment.close()
-    np.testing.assert_array_equal(load(kept(run), 1, "r"), made.value)
+    np.testing.assert_array_equal(load(run_state(run), 1, "r"), made.value)
 
 
 def test_pieces_from_the_client(run: str, tmp_path: Path) -> None:
@@ -259,9 +259,9 @@ def test_pieces_from_the_client(run: str, tmp_path: Path) -> None:
     assert made.layout is not None
     store.receive(run, 1, made.layout, worker)
     for offset, piece in pieces(made.frames, made.layout, 100):
-        store.fill(run, 1, offset, bytes(piece))
-    assert kept(run).received == sum(memoryview(frame).nbytes for frame in made.frames)
-    found = load(kept(run), 1, "r")
+        store.write_piece(run, 1, offset, bytes(piece))
+    assert run_state(run).received == sum(memoryview(frame).nbytes for frame in made.frames)
+    found = load(run_state(run), 1, "r")
     np.testing.assert_array_equal(found[0], made.value[0])
     size = made.layout.size
     whole = b"".join(store.read(run, 1, offset, 512) for offset in range(0, size, 512))
@@ -281,31 +281,31 @@ def test_a_second_attempt_leaves_nothing_of_the_first(run: str, tmp_path: Path) 
 
 def test_freeing_closes_all(run: str) -> None:
     before = segments()
-    mine = kept(run)
+    state = run_state(run)
     for number in range(5):
         _, segment = parcel(number, np.arange(1000.0))
-        admit(mine, {number + 10: b"x"}, {number: ticket(segment)})
+        register(state, {number + 10: b"x"}, {number: ticket(segment)})
         segment.close()
-    load(mine, 3, "r")
-    assert store.prefixes(mine, None) is store.prefixes(mine, None)
+    load(state, 3, "r")
+    assert store.prefixes(state, None) is store.prefixes(state, None)
     assert len(segments()) > len(before)
     store.free(run)
     assert segments() == before
-    assert [mine.blobs, mine.segments, mine.frames, mine.objects] == [{}] * 4
+    assert [state.blobs, state.segments, state.frames, state.objects] == [{}] * 4
 
 
 def test_many_threads_admit_and_load(run: str) -> None:
     before = segments()
     _, segment = parcel(1, np.arange(1000.0))
-    mine, errors, start = kept(run), [], threading.Barrier(8)
+    state, errors, start = run_state(run), [], threading.Barrier(8)
 
     def work() -> None:
         try:
             start.wait(30)
             for _ in range(50):
-                admit(mine, {2: pickle.dumps(2)}, {1: ticket(segment)})
-                assert load(mine, 1, "r")[5] == 5
-                assert load(mine, 2, "r") == 2
+                register(state, {2: pickle.dumps(2)}, {1: ticket(segment)})
+                assert load(state, 1, "r")[5] == 5
+                assert load(state, 2, "r") == 2
         except BaseException as error:
             errors.append(error)
 
@@ -333,7 +333,7 @@ def test_a_node_has_one_name() -> None:
 )
 def test_prefixes_take_a_share_of_the_memory(run: str, limit: int | None, most: int) -> None:
     worker = SimpleNamespace(memory_manager=SimpleNamespace(memory_limit=limit))
-    assert store.prefixes(kept(run), worker).limit == most
+    assert store.prefixes(run_state(run), worker).limit == most
 
 
 # What a node has to spare.
@@ -418,7 +418,7 @@ def test_this_node() -> None:
 def order(run: str, name: str, *numbers: int) -> bytes:
     """A task that asks for the absolute value of each number."""
     template: Any = ({FUNCTION: absolute}, {}, (FUNCTION, 0), 1, 0)
-    return pickle.dumps(Order(run, name, {0: template}, {}, {}, {}, [(0, {0: n}) for n in numbers], 60.0, None))
+    return pickle.dumps(TaskSpec(run, name, {0: template}, {}, {}, {}, [(0, {0: n}) for n in numbers], 60.0, None))
 
 
 def absolute(number: int) -> int:

@@ -16,7 +16,7 @@ import pytest
 import threadpoolctl
 from joblib import Parallel, delayed, parallel_config
 
-from daskhpc.parallel.threads import NestedBackend, Threads, threads_of
+from daskhpc.parallel.threads import NestedBackend, WorkerThreads, threads_of
 
 SECONDS = 30
 
@@ -65,7 +65,7 @@ def together(*functions: Callable[[], object]) -> list[BaseException]:
     return raised
 
 
-def of(worker: Any) -> Threads:
+def of(worker: Any) -> WorkerThreads:
     """What a worker has, from within one of its tasks."""
     backend, _ = joblib.parallel.get_active_backend()
     assert isinstance(backend, NestedBackend)
@@ -73,7 +73,7 @@ def of(worker: Any) -> Threads:
 
 
 def test_taking_and_giving() -> None:
-    threads = Threads(4)
+    threads = WorkerThreads(4)
     threads.one()
     assert threads.free == 3
     assert threads.more(2) == 2
@@ -85,7 +85,7 @@ def test_taking_and_giving() -> None:
 
 
 def test_one_waits_for_what_nested_calls_have() -> None:
-    threads = Threads(2)
+    threads = WorkerThreads(2)
     threads.one()
     threads.more(1)
     got = threading.Event()
@@ -108,7 +108,7 @@ def test_never_more_than_there_are(seed: int) -> None:
     """Tasks with nested calls, some of which fail, at random."""
     count = 4
     worker, gauge = Worker(count), Gauge()
-    seen: list[Threads] = []
+    seen: list[WorkerThreads] = []
 
     def leaf(fails: bool) -> None:
         with gauge:

@@ -184,7 +184,7 @@ def test_data_goes_to_each_node_once(submit: Submit) -> None:
             return socket.gethostname(), os.getpid(), float(x[i::100].sum())
 
         def received():
-            return socket.gethostname(), sum(kept.received for kept in store._kept.values())
+            return socket.gethostname(), sum(kept.received for kept in store._states.values())
 
         with joblib.Parallel(n_jobs=-1, backend="daskhpc") as parallel:
             results = parallel(joblib.delayed(read)(X, i % 100) for i in range(600))
@@ -196,7 +196,7 @@ def test_data_goes_to_each_node_once(submit: Submit) -> None:
         print("client", socket.gethostname())
         for host in sorted({h for h, _ in counts}):
             print("node", host, sum(n for h, n in counts if h == host) // X.nbytes)
-        print("left", set(client.run(lambda: len(store._kept)).values()))
+        print("left", set(client.run(lambda: len(store._states)).values()))
         """
     )
     three = ("--nodes=3", "--nodelist=node1,node2,node3")

@@ -41,11 +41,11 @@ from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, OneHotEncod
 from sklearn.svm import SVC, LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 
-from daskhpc.parallel import prefixes, watching
-from daskhpc.parallel.contents import Walk
-from daskhpc.parallel.paying import Ledger
-from daskhpc.parallel.prefixes import PrefixCache, shared
-from daskhpc.parallel.watching import keep_draws_apart
+from daskhpc.parallel import prefix_cache, side_effects
+from daskhpc.parallel.content_keys import ContentPickler
+from daskhpc.parallel.prefix_cache import PrefixCache, shared
+from daskhpc.parallel.prefix_costs import SharingCosts
+from daskhpc.parallel.side_effects import keep_draws_apart
 
 X, Y = make_classification(90, 8, random_state=0)
 SPLITS = list(KFold(3).split(X))
@@ -189,14 +189,14 @@ def _fresh() -> Iterator[None]:
     for kind in Step.__subclasses__():
         kind.fits = 0
     yield
-    assert vars(warnings)["_showwarnmsg"] is not watching._showing
-    assert not watching.Watch._all
+    assert vars(warnings)["_showwarnmsg"] is not side_effects._showing
+    assert not side_effects.SideEffects._all
 
 
 @pytest.fixture
 def cache(monkeypatch: pytest.MonkeyPatch) -> PrefixCache:
     """One that goes on where it does not pay: what these tests fit is tiny."""
-    monkeypatch.setattr(Ledger, "pays", lambda self: True)
+    monkeypatch.setattr(SharingCosts, "pays", lambda self: True)
     return PrefixCache(GIGABYTE)
 
 
@@ -238,12 +238,12 @@ def run(
 def clean(estimator: Any) -> None:
     """Nothing of ours is left."""
     assert b"daskhpc" not in cloudpickle.dumps(estimator)
-    assert [p for p in prefixes._pipelines(estimator) if isinstance(p.memory, prefixes._Memory)] == []
+    assert [p for p in prefix_cache._pipelines(estimator) if isinstance(p.memory, prefix_cache._Memory)] == []
 
 
 def content(value: Any) -> bytes:
     """All that an estimator is, to the bit: attributes, dtypes, orders."""
-    return Walk({}).content(value).digest()
+    return ContentPickler({}).content(value).digest()
 
 
 def same(plain: dict[str, Any], ours: dict[str, Any], data: Any = X) -> None:
@@ -380,7 +380,7 @@ def test_a_search_inside(cache: PrefixCache) -> None:
 @pytest.mark.parametrize("pays", [True, False])
 def test_any_order_of_candidates(pays: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if pays:
-        monkeypatch.setattr(Ledger, "pays", lambda self: True)
+        monkeypatch.setattr(SharingCosts, "pays", lambda self: True)
     draw = random.Random(0)
     steps = [
         StandardScaler(),
@@ -561,7 +561,7 @@ def test_a_memory_leaves_no_trace(cache: PrefixCache) -> None:
 def test_nested_pipelines_are_clean(estimator: Any, cache: PrefixCache) -> None:
     for parameters in SVM:
         fitted = run(estimator, cache, parameters, FRAME if estimator[0] is COLUMNS else X)["estimator"]
-        nested = [p for p in prefixes._pipelines(fitted) if p is not fitted]
+        nested = [p for p in prefix_cache._pipelines(fitted) if p is not fitted]
         assert nested
         assert {p.memory for p in nested} == {None}
 
@@ -598,7 +598,7 @@ def test_what_is_given_out_is_nobody_elses(cache: PrefixCache) -> None:
 
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Ledger, "pays", lambda self: True)
+    monkeypatch.setattr(SharingCosts, "pays", lambda self: True)
     cache = PrefixCache(30_000)
     run(make_pipeline(Step(0), SVC()), cache)
     one = cache.nbytes
@@ -618,12 +618,12 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_cheap_fits_are_let_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    ledger = Ledger(fits=2, kept=1, fastest=1.0, price=2.0)
-    assert not ledger.pays()
-    assert Ledger(fits=2, kept=1, fastest=2.0, price=1.0).pays()
-    assert Ledger(fits=3, kept=0, fastest=1.0).pays(), "none was kept yet, so nobody knows the price"
-    assert not Ledger(fits=4, kept=0).pays()
-    monkeypatch.setattr(Ledger, "pays", lambda self: False)
+    ledger = SharingCosts(fits=2, kept=1, fastest=1.0, price=2.0)
+    assert not ledger.worthwhile()
+    assert SharingCosts(fits=2, kept=1, fastest=2.0, price=1.0).worthwhile()
+    assert SharingCosts(fits=3, kept=0, fastest=1.0).worthwhile(), "none was kept yet, so nobody knows the price"
+    assert not SharingCosts(fits=4, kept=0).worthwhile()
+    monkeypatch.setattr(SharingCosts, "pays", lambda self: False)
     cache = PrefixCache(GIGABYTE)
     for _ in range(3):
         run(make_pipeline(Step(), SVC()), cache)

@@ -7,17 +7,17 @@ import os
 from collections import Counter, defaultdict
 from typing import Any
 
-from .members import Member, Members
 from .parcel import Parcel
-from .segment import Segment, pieces
-from .store import PIECE_BYTES, Ticket, adopt, fill, holding, node_name, pull, receive
+from .segment import MemorySegment, pieces
+from .store import PIECE_BYTES, Ticket, attach, fetch_from_peer, node_name, receive, segment_location, write_piece
+from .worker_set import WorkerProcess, WorkerSet
 
 _PULLS_PER_SOURCE = 2
 _HOLDERS = 8
 _ATTEMPTS = 3
 
 
-class Placer:
+class NodeMemory:
     """Knows where the parcels of one run lie, and brings them where they are needed.
 
     The client writes a parcel once, into its own node's memory. Another node gets it from a worker that has it; only
@@ -25,16 +25,16 @@ class Placer:
 
     Parameters
     ----------
-    members : Members
+    members : WorkerSet
     run : str
         Name of the run in the workers' stores.
     """
 
-    def __init__(self, members: Members, run: str) -> None:
+    def __init__(self, members: WorkerSet, run: str) -> None:
         self.members = members
         self.run = run
         self.node = node_name()
-        self.segments: dict[int, Segment] = {}
+        self.segments: dict[int, MemorySegment] = {}
         self.sent = 0
         self._holders: dict[tuple[int, str], list[tuple[int, int]]] = defaultdict(list)
         self._sources: dict[int, list[str]] = defaultdict(list)
@@ -42,7 +42,7 @@ class Placer:
         self._pulls: Counter[str] = Counter()
         self._freed = asyncio.Event()
 
-    async def ticket(self, parcel: Parcel, member: Member) -> Ticket:
+    async def ticket(self, parcel: Parcel, member: WorkerProcess) -> Ticket:
         """Bring a packed parcel to a member's node, unless it is there; returns how to find it."""
         assert parcel.layout is not None
         key = (parcel.number, member.node)
@@ -55,7 +55,7 @@ class Placer:
                     self._holders[key].append(await self._bring(parcel, member))
         return Ticket(parcel.layout, tuple(self._holders[key]))
 
-    def opened(self, member: Member, opened: dict[int, int]) -> None:
+    def opened(self, member: WorkerProcess, opened: dict[int, int]) -> None:
         """Note what a member's process has opened, or could not open."""
         for number, descriptor in opened.items():
             holders = self._holders[(number, member.node)]
@@ -67,7 +67,7 @@ class Placer:
         for number in failed:
             self._holders[(number, member.node)].clear()
 
-    def lost(self, member: Member) -> None:
+    def lost(self, member: WorkerProcess) -> None:
         """Forget what a lost member held."""
         for (_, node), holders in self._holders.items():
             if node == member.node:
@@ -91,14 +91,14 @@ class Placer:
         for number in list(self.segments):
             self.forget(number)
 
-    async def _own(self, parcel: Parcel) -> Segment:
+    async def _own(self, parcel: Parcel) -> MemorySegment:
         """The client's own segment of a parcel."""
         layout = parcel.layout
         assert layout is not None
         if parcel.number not in self.segments:
 
-            def write() -> Segment:
-                segment = Segment.create(layout)
+            def write() -> MemorySegment:
+                segment = MemorySegment.create(layout)
                 for (offset, _), frame in zip(layout.spans, parcel.frames, strict=True):
                     segment.write(offset, frame)
                 return segment
@@ -106,14 +106,14 @@ class Placer:
             self.segments[parcel.number] = await asyncio.to_thread(write)
         return self.segments[parcel.number]
 
-    async def _bring(self, parcel: Parcel, member: Member) -> tuple[int, int]:
+    async def _bring(self, parcel: Parcel, member: WorkerProcess) -> tuple[int, int]:
         for attempt in range(_ATTEMPTS):
             source = await self._source(parcel, member)
             try:
                 if source is None:
                     await self._push(parcel, member)
                 else:
-                    await self._ask(member, pull, self.run, parcel.number, parcel.layout, source)
+                    await self._ask(member, fetch_from_peer, self.run, parcel.number, parcel.layout, source)
             except Exception:
                 if attempt == _ATTEMPTS - 1 or self.members.alive.get(member.address) is not member:
                     raise
@@ -127,10 +127,10 @@ class Placer:
             break
         self._sources[parcel.number].append(member.address)
         self._freed.set()
-        held: tuple[int, int] = await self._ask(member, holding, self.run, parcel.number)
+        held: tuple[int, int] = await self._ask(member, segment_location, self.run, parcel.number)
         return held
 
-    async def _source(self, parcel: Parcel, member: Member) -> str | None:
+    async def _source(self, parcel: Parcel, member: WorkerProcess) -> str | None:
         """The worker to fetch a parcel from, None where the client has to send it."""
         sources = self._sources[parcel.number]
         async with self._locks[(parcel.number, "")]:
@@ -141,7 +141,7 @@ class Placer:
                     return None
                 segment = await self._own(parcel)
                 ticket = Ticket(segment.layout, ((os.getpid(), segment.descriptor),))
-                if not await self._ask(near, adopt, self.run, parcel.number, ticket):
+                if not await self._ask(near, attach, self.run, parcel.number, ticket):
                     sources.append("")
                     return None
                 sources.append(near.address)
@@ -156,18 +156,18 @@ class Placer:
             self._freed.clear()
             await self._freed.wait()
 
-    async def _push(self, parcel: Parcel, member: Member) -> None:
+    async def _push(self, parcel: Parcel, member: WorkerProcess) -> None:
         """Send a parcel from here, piece by piece, so that nobody on the way holds it whole."""
         assert parcel.layout is not None
         try:
             await self._ask(member, receive, self.run, parcel.number, parcel.layout)
             for offset, piece in pieces(parcel.frames, parcel.layout, PIECE_BYTES):
-                await self._ask(member, fill, self.run, parcel.number, offset, bytes(piece))
+                await self._ask(member, write_piece, self.run, parcel.number, offset, bytes(piece))
                 self.sent += piece.nbytes
         finally:
             self._sources[parcel.number].remove("")
             self._freed.set()
 
-    async def _ask(self, member: Member, function: Any, *args: Any) -> Any:
+    async def _ask(self, member: WorkerProcess, function: Any, *args: Any) -> Any:
         replies = await self.members.client.run(function, *args, workers=[member.address])
         return replies[member.address]

@@ -8,7 +8,7 @@ from typing import Any
 
 
 @dataclass
-class Ledger:
+class SharingCosts:
     """What sharing brought for one kind of transformer and size of input; seconds."""
 
     fits: int = 0
@@ -18,7 +18,7 @@ class Ledger:
     fastest: float = math.inf
     price: float = math.inf
 
-    def pays(self) -> bool:
+    def worthwhile(self) -> bool:
         """Whether to go on: from the second fit on only where a fit costs more than looking it up."""
         if (self.fits >= 2 and self.kept and self.fastest < self.price) or (self.fits >= 4 and not self.kept):
             return False

@@ -24,7 +24,7 @@ _COMING_UP_SECONDS = 0.5
 
 
 @dataclass(slots=True, eq=False)
-class Member:
+class WorkerProcess:
     """One worker process.
 
     Attributes
@@ -55,9 +55,9 @@ def slots_of(n_jobs: int, threads: int) -> int:
     return max(1, min(n_jobs, threads) if n_jobs > 0 else threads + 1 + n_jobs)
 
 
-def dealt(members: Iterable[Member], slots: int) -> Counter[Member]:
+def slots_per_worker(members: Iterable[WorkerProcess], slots: int) -> Counter[WorkerProcess]:
     """How many calls each member may run at once: dealt out over the nodes, then over the threads of each."""
-    nodes: dict[str, list[Member]] = {}
+    nodes: dict[str, list[WorkerProcess]] = {}
     for member in members:
         nodes.setdefault(member.node, []).append(member)
     order = [m for tier in itertools.zip_longest(*nodes.values()) for m in tier if m is not None]
@@ -66,35 +66,35 @@ def dealt(members: Iterable[Member], slots: int) -> Counter[Member]:
 
 
 @dataclass(slots=True)
-class _Watcher:
-    lost: Callable[[Member], None]
+class _Listener:
+    lost: Callable[[WorkerProcess], None]
     changed: Callable[[], None]
 
 
 @dataclass(eq=False)
-class Members:
+class WorkerSet:
     """The workers of one client; all methods but `of` run on the client's event loop."""
 
     client: Any
-    alive: dict[str, Member] = field(default_factory=dict)
+    alive: dict[str, WorkerProcess] = field(default_factory=dict)
     causes: dict[str, str] = field(default_factory=dict)
-    _watchers: list[_Watcher] = field(default_factory=list)
+    _watchers: list[_Listener] = field(default_factory=list)
     _others: Any = None
-    _settling: set[asyncio.Task[None]] = field(default_factory=set)
+    _draining: set[asyncio.Task[None]] = field(default_factory=set)
     _refreshing: asyncio.Task[None] | None = None
     _checked: float = 0.0
 
     @classmethod
-    def of(cls, client: Any) -> Members:
+    def of(cls, client: Any) -> WorkerSet:
         """The one of a client."""
         found = _members.get(client)
         if found is None:
             found = _members[client] = cls(weakref.proxy(client))
         return found
 
-    def watch(self, lost: Callable[[Member], None], changed: Callable[[], None]) -> Callable[[], None]:
+    def watch(self, lost: Callable[[WorkerProcess], None], changed: Callable[[], None]) -> Callable[[], None]:
         """Be told when a member is lost, and when others came; returns what ends that."""
-        watcher = _Watcher(lost, changed)
+        watcher = _Listener(lost, changed)
         if not self._watchers:
             others = event_handler(self.client, _ALL)
             self._others = None if others is _nothing else others
@@ -139,7 +139,7 @@ class Members:
         for address, (node, pid, threads) in told.items():
             if address not in self.alive:
                 ready = time.monotonic() + _COMING_UP_SECONDS if self._checked else 0.0
-                self.alive[address] = Member(address, node, pid, threads, ready)
+                self.alive[address] = WorkerProcess(address, node, pid, threads, ready)
         self._checked = time.monotonic()
         for watcher in list(self._watchers):
             watcher.changed()
@@ -166,17 +166,17 @@ class Members:
     async def _loss(self, event: tuple[float, Any]) -> None:
         self.causes[event[1]["worker"]] = event[1]["cause"]
 
-    def settle(self, run: str, addresses: list[str]) -> asyncio.Task[None]:
+    def drain(self, run: str, addresses: list[str]) -> asyncio.Task[None]:
         """End the calls of a run on some workers, which get no other work before."""
         members = [self.alive[address] for address in addresses if address in self.alive]
         for member in members:
             member.ready = math.inf
-        task = asyncio.create_task(self._settle(run, members))
-        self._settling.add(task)
-        task.add_done_callback(self._settling.discard)
+        task = asyncio.create_task(self._drain(run, members))
+        self._draining.add(task)
+        task.add_done_callback(self._draining.discard)
         return task
 
-    async def _settle(self, run: str, members: list[Member]) -> None:
+    async def _drain(self, run: str, members: list[WorkerProcess]) -> None:
         for function in (cancel, free):
             there = [member.address for member in members if member.address in self.alive]
             with contextlib.suppress(Exception):
@@ -187,7 +187,7 @@ class Members:
         for watcher in list(self._watchers):
             watcher.changed()
 
-    async def cause(self, member: Member) -> str:
+    async def cause(self, member: WorkerProcess) -> str:
         """How a lost worker process ended, as far as its Nanny says; empty where nobody does."""
         end = time.monotonic() + _CAUSE_SECONDS
         while member.address not in self.causes and time.monotonic() < end:
@@ -199,4 +199,4 @@ def _nothing(event: Any) -> None:
     """Takes the events that were on their way when the last run ended."""
 
 
-_members: weakref.WeakKeyDictionary[Any, Members] = weakref.WeakKeyDictionary()
+_members: weakref.WeakKeyDictionary[Any, WorkerSet] = weakref.WeakKeyDictionary()

@@ -15,32 +15,32 @@ import numpy as np
 from ..compat.python import set_warning_hook, warning_hook, warnings_reach
 
 
-class Warned(NamedTuple):
+class RecordedWarning(NamedTuple):
     message: Any
     category: type[Warning]
     filename: str
     lineno: int
     module: ModuleType
 
-    def again(self) -> None:
+    def replay(self) -> None:
         registry = vars(self.module).setdefault("__warningregistry__", {})
         warnings.warn_explicit(*self[:4], module=self.module.__name__, registry=registry)
 
 
-class Watch:
+class SideEffects:
     """What one fit does besides: the warnings that it shows, and whether it draws from a global generator.
 
     ``warnings.catch_warnings`` is for one thread at a time; this only listens where warnings are shown.
     """
 
     _lock = threading.Lock()
-    _all: dict[int, list[Watch]] = {}  # noqa: RUF012
+    _all: dict[int, list[SideEffects]] = {}  # noqa: RUF012
     _show: Any = None
     callers: list[int] = []  # noqa: RUF012
 
     def __init__(self) -> None:
-        self.warned: list[Warned] = []
-        self.sure = warning_hook() is not None
+        self.warned: list[RecordedWarning] = []
+        self.reproducible = warning_hook() is not None
         self._shown = warnings_reach()
         self._state = self._generators()
 
@@ -48,10 +48,10 @@ class Watch:
     def _generators() -> tuple[Any, bytes]:
         return random.getstate(), pickle.dumps(np.random.get_state(legacy=False))
 
-    def __enter__(self) -> Watch:
+    def __enter__(self) -> SideEffects:
         with self._lock:
-            if not self._all and self.sure:
-                Watch._show = warning_hook()
+            if not self._all and self.reproducible:
+                SideEffects._show = warning_hook()
                 set_warning_hook(_showing)
             self._all.setdefault(threading.get_ident(), []).append(self)
         return self
@@ -63,25 +63,27 @@ class Watch:
             if not mine:
                 del self._all[threading.get_ident()]
             if not self._all and warning_hook() is _showing:
-                set_warning_hook(Watch._show)
-        self.sure = self.sure and self._state == self._generators()
+                set_warning_hook(SideEffects._show)
+        self.reproducible = self.reproducible and self._state == self._generators()
 
     def note(self, shown: Any) -> None:
         """Note a warning; unsure where it may have been swallowed, or where its place is not known."""
         if self._shown != warnings_reach():
-            self.sure = False
+            self.reproducible = False
         for module in list(sys.modules.values()):
             if getattr(module, "__dict__", {}).get("__file__") == shown.filename:
-                self.warned.append(Warned(shown.message, shown.category, shown.filename, shown.lineno, module))
+                self.warned.append(RecordedWarning(shown.message, shown.category, shown.filename, shown.lineno, module))
                 return
-        self.sure = False
+        self.reproducible = False
 
 
 def _showing(message: Any) -> None:
-    mine = Watch._all.get(threading.get_ident(), [])
+    mine = SideEffects._all.get(threading.get_ident(), [])
     for watch in mine:
         watch.note(message)
-    if not mine and threading.get_ident() not in Watch.callers:  # a thread that one of these fits may have started
-        for watch in [w for watches in list(Watch._all.values()) for w in watches]:
-            watch.sure = False
-    Watch._show(message)
+    if (
+        not mine and threading.get_ident() not in SideEffects.callers
+    ):  # a thread that one of these fits may have started
+        for watch in [w for watches in list(SideEffects._all.values()) for w in watches]:
+            watch.reproducible = False
+    SideEffects._show(message)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..compat.sklearn import fit_error, fit_score, is_fit
-from .keeping import Keeper, Part
+from .checkpoints import Checkpoint, ParallelCall
 from .outcome import Batch
 from .pool import Call
 from .progress import Progress, Standing
@@ -19,13 +19,13 @@ _AT_LEAST = 100
 _BREATH = 4
 
 
-class Tally:
+class Delivery:
     """The account of one run.
 
     Parameters
     ----------
     progress : Progress
-    keeper : Keeper, optional
+    keeper : Checkpoint, optional
         Has results that need not be computed, and saves those that come.
 
     Notes
@@ -34,7 +34,7 @@ class Tally:
     thread runs them.
     """
 
-    def __init__(self, progress: Progress, keeper: Keeper | None = None) -> None:
+    def __init__(self, progress: Progress, keeper: Checkpoint | None = None) -> None:
         self.progress = progress
         self._keeper = keeper
         self.known = self.done = self.failed = self.replayed = 0
@@ -46,7 +46,7 @@ class Tally:
         self._results: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         threading.Thread(target=self._hand_back, name="daskhpc results", daemon=True).start()
 
-    def new_calls(self, batch: Batch, items: list[Any], part: Part | None) -> list[Call]:
+    def new_calls(self, batch: Batch, items: list[Any], part: ParallelCall | None) -> list[Call]:
         """The calls of a batch that have to be made; the results of the others are in the journal."""
         calls = []
         for index, (function, args, kwargs) in enumerate(items):

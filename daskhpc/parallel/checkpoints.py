@@ -36,7 +36,7 @@ _INNER = frozenset({"daskhpc", "joblib", "sklearn", "contextlib"})
 
 
 @dataclass(slots=True, eq=False)
-class Part:
+class ParallelCall:
     """One use of Parallel, as the journal's notes tell of it.
 
     Attributes
@@ -54,7 +54,7 @@ class Part:
     told: bool = False
 
 
-class Keeper:
+class Checkpoint:
     """The results of one program, search or sweep.
 
     Parameters
@@ -79,14 +79,14 @@ class Keeper:
         self._host = socket.gethostname()
         _keepers.add(self)
 
-    def begin(self, label: str) -> Part:
+    def begin(self, label: str) -> ParallelCall:
         """A Parallel call begins; what the program has changed since the last one is looked at anew."""
         self.tokens.forget()
-        part = Part(f"{self._process}-{next(self._numbers)}")
+        part = ParallelCall(f"{self._process}-{next(self._numbers)}")
         self._note(part, place=place(), label=label, began=time.time(), host=self._host, pid=os.getpid())
         return part
 
-    def recall(self, call: Call, part: Part) -> tuple[Any] | None:
+    def recall(self, call: Call, part: ParallelCall) -> tuple[Any] | None:
         """What a call returned, None where it has to be made.
 
         Raises
@@ -125,27 +125,27 @@ class Keeper:
             value = dict(value) if type(value) is dict else value
         self.journal.append(call.key, error is None, value, seconds, host or self._host, about, error=error)
 
-    def known(self, part: Part) -> None:
+    def known(self, part: ParallelCall) -> None:
         """All calls of a Parallel are made."""
         if not part.told:
             part.told = True
             self._note(part, known=part.known, replayed=part.replayed)
 
-    def end(self, part: Part, aborted: bool) -> None:
+    def end(self, part: ParallelCall, aborted: bool) -> None:
         """A Parallel call has ended: what it has found is saved."""
         self._note(part, known=part.known, replayed=part.replayed, ended=time.time(), aborted=aborted)
         self.journal.sync(SYNC_SECONDS)
 
-    def _note(self, part: Part, **data: Any) -> None:
+    def _note(self, part: ParallelCall, **data: Any) -> None:
         self.journal.note("call", {"id": part.id, **data})
 
 
-class SearchKeeper(Keeper):
+class SearchCheckpoint(Checkpoint):
     """The results of one search or sweep, whose calls have no effects but their results."""
 
 
 _journals: dict[str, Journal] = {}  # the last used last
-_keepers: weakref.WeakSet[Keeper] = weakref.WeakSet()
+_keepers: weakref.WeakSet[Checkpoint] = weakref.WeakSet()
 _lock = threading.Lock()
 
 
@@ -214,11 +214,11 @@ def place() -> str:
     return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno} {called or 'Parallel'}"
 
 
-program: Keeper | None = None
+program: Checkpoint | None = None
 """What every Parallel of this process keeps its results in, where nothing else was said."""
 
 
-def keep_program(folder: str, retry_failed: bool) -> Keeper:
+def checkpoint_program(folder: str, retry_failed: bool) -> Checkpoint:
     """From now on, keep the results of all Parallel calls of this process in a folder.
 
     Raises
@@ -227,5 +227,5 @@ def keep_program(folder: str, retry_failed: bool) -> Keeper:
         Where the folder cannot be used.
     """
     global program
-    program = Keeper(opened(folder, "calls"), retry_failed)
+    program = Checkpoint(opened(folder, "calls"), retry_failed)
     return program

@@ -34,7 +34,7 @@ class _ByValue(cloudpickle.Pickler):  # type: ignore[misc]
         return super().reducer_override(obj)
 
 
-class Walk(pickle.Pickler):
+class ContentPickler(pickle.Pickler):
     """An object's content: what is not arrays as bytes, then the arrays' memory. Equal objects have equal bytes."""
 
     def __init__(self, pinned: dict[int, Any]) -> None:

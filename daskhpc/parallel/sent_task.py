@@ -16,7 +16,7 @@ _GRACE_SECONDS = 0.5
 
 
 @dataclass(slots=True, eq=False)
-class Flight:
+class SentTask:
     """A task on its way.
 
     Attributes
@@ -48,33 +48,33 @@ class Flight:
     over: bool = False
     gone: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def expected_after(self, others: Sequence[Flight], threads: int) -> None:
+    def expected_after(self, others: Sequence[SentTask], threads: int) -> None:
         """Say when it is due, behind other tasks in the same worker."""
         queue = self.seconds + sum(other.seconds for other in others) / threads
         self.due = time.monotonic() + 2 * queue + _GRACE_SECONDS
 
-    def landed(self, outcomes: Sequence[Any], costs: Sequence[Any]) -> Iterator[tuple[Call, Any, Any]]:
+    def take_results(self, outcomes: Sequence[Any], costs: Sequence[Any]) -> Iterator[tuple[Call, Any, Any]]:
         """The calls whose outcomes are new, each of which then leaves it; `outcomes` begin with the task's first."""
         for found in list(zip(self.calls, outcomes[self.taken :], costs[self.taken :], strict=False)):
             yield found
             self.taken += 1
             self.calls = self.calls[1:]
 
-    def give_back(self, keep: int = 0) -> list[Call]:
+    def take_unstarted(self, keep: int = 0) -> list[Call]:
         """The calls that go elsewhere, all but the first so many."""
         back, self.calls = self.calls[keep:], self.calls[:keep]
         return back
 
 
-def overdue(flights: Sequence[Flight]) -> list[Flight]:
+def overdue(sent: Sequence[SentTask]) -> list[SentTask]:
     """The tasks of one worker that are to give back what waits in them behind a call that takes long."""
     now = time.monotonic()
-    if sum(len(flight.calls) for flight in flights) < 2:
+    if sum(len(task.calls) for task in sent) < 2:
         return []
-    return [flight for flight in flights if flight.due < now and not flight.recalled]
+    return [task for task in sent if task.due < now and not task.recalled]
 
 
-async def unless_gone(work: Awaitable[Any], gone: asyncio.Event) -> Any:
+async def wait_or_lost(work: Awaitable[Any], gone: asyncio.Event) -> Any:
     """What `work` gives, None where `gone` is set first."""
     first, second = asyncio.ensure_future(work), asyncio.ensure_future(gone.wait())
     try:

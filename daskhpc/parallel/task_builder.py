@@ -10,13 +10,13 @@ from typing import Any
 
 from ..compat.sklearn import candidate_number, fit_arguments, has_callbacks, is_fit, without_callbacks
 from . import fitting
-from .flight import Flight
-from .members import Member
+from .node_memory import NodeMemory
 from .parcel import Factory, Parcel, Template, plain, size
-from .placing import Placer
 from .pool import Call
+from .sent_task import SentTask
 from .store import Ticket
-from .task import Order, Reply
+from .task import TaskResult, TaskSpec
+from .worker_set import WorkerProcess
 
 _LARGE_BYTES = 1 << 20
 
@@ -43,7 +43,7 @@ class Options:
     inner_threads: int | None = None
 
 
-class Builder:
+class TaskBuilder:
     """Makes the orders of one run.
 
     Parameters
@@ -124,9 +124,9 @@ class Builder:
             else:
                 await asyncio.to_thread(parcel.pack, self.options.threshold)
 
-    async def order(self, flight: Flight, seconds: float, member: Member, placer: Placer) -> Order:
+    async def order(self, task: SentTask, seconds: float, member: WorkerProcess, node_memory: NodeMemory) -> TaskSpec:
         """The order for a task; large parcels are on the member's node when this returns."""
-        calls = flight.calls
+        calls = task.calls
         templates: dict[int, Template] = {call.template.number: call.template for call in calls}
         needed = {parcel.number: parcel for call in calls for parcel in call.parcels}
         has = self._has[member.address]
@@ -134,10 +134,10 @@ class Builder:
         tickets: dict[int, Ticket] = {}
         for number, parcel in needed.items():
             if parcel.layout is not None:
-                tickets[number] = await placer.ticket(parcel, member)
-        return Order(
+                tickets[number] = await node_memory.ticket(parcel, member)
+        return TaskSpec(
             run=self.run,
-            name=flight.name,
+            name=task.name,
             templates={number: _sent(template) for number, template in templates.items()},
             blobs={n: p.blob for n, p in small.items() if p.uses > 1},
             once={n: p.blob for n, p in small.items() if p.uses == 1},
@@ -149,12 +149,12 @@ class Builder:
             callbacks=self.callbacks,
         )
 
-    def acknowledged(self, member: Member, reply: Reply) -> None:
+    def acknowledged(self, member: WorkerProcess, reply: TaskResult) -> None:
         """A worker has answered: it keeps what it said that it has."""
         self._has[member.address].update(reply.kept)
         self._has[member.address].difference_update(reply.absent)
 
-    def lost(self, member: Member) -> None:
+    def lost(self, member: WorkerProcess) -> None:
         """A worker is gone with all that it had."""
         self._has.pop(member.address, None)
 

@@ -21,7 +21,7 @@ from sklearn.model_selection import cross_val_score
 
 from daskhpc.errors import JournalError, SettingsError
 from daskhpc.journal.journal import Journal
-from daskhpc.parallel import keeping
+from daskhpc.parallel import checkpoints
 
 
 def made(folder: str, value: Any) -> Any:
@@ -133,12 +133,12 @@ def test_a_journal_that_takes_nothing_ends_the_calls(
     def items() -> Any:
         for i in range(200):
             if i == 20:
-                keeping.opened(tmp_path / "kept", "calls").close()
+                checkpoints.opened(tmp_path / "kept", "calls").close()
             yield delayed(made)(str(calls), i)
 
     with pytest.raises(RuntimeError, match="closed"):
         kept(items(), n_jobs=2)
-    keeping.close_all()
+    checkpoints.close_all()
 
 
 def test_what_has_no_key_is_named(client: Any, calls: Path, kept: Any) -> None:
@@ -189,12 +189,12 @@ def test_an_array_that_changed_is_another(client: Any, calls: Path, kept: Any, c
 def test_the_programs_own_checkpoint(
     client: Any, calls: Path, count: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keeping, "program", None)
-    keeper = keeping.keep_program(str(tmp_path / "kept"), False)
+    monkeypatch.setattr(checkpoints, "program", None)
+    keeper = checkpoints.checkpoint_program(str(tmp_path / "kept"), False)
     assert keeper.journal.manifest.kind == "calls"
     for expected in (3, 3, 0):
         if not expected:  # the program is run again
-            keeping.keep_program(str(tmp_path / "kept"), False)
+            checkpoints.checkpoint_program(str(tmp_path / "kept"), False)
             with parallel_config(backend="daskhpc"):
                 Parallel(n_jobs=-1)(delayed(made)(str(calls), i) for i in range(3))
         with parallel_config(backend="daskhpc"):
@@ -206,7 +206,7 @@ def test_the_programs_own_checkpoint(
 
 
 def test_a_folder_of_another_kind(client: Any, tmp_path: Path) -> None:
-    keeping.opened(tmp_path / "kept", "sweep", {})
+    checkpoints.opened(tmp_path / "kept", "sweep", {})
     with pytest.raises(JournalError, match="sweep"), parallel_config(backend="daskhpc", checkpoint=tmp_path / "kept"):
         Parallel(n_jobs=-1)(delayed(abs)(i) for i in range(3))
 
@@ -218,15 +218,15 @@ def test_options_have_names() -> None:
 
 def test_few_journals_stay_open(tmp_path: Path) -> None:
     """Those that are in use, and some that may be used again."""
-    keeping.close_all()
-    used = keeping.Keeper(keeping.opened(tmp_path / "used", "calls"))
-    for number in range(keeping.MOST_OPEN + 5):
+    checkpoints.close_all()
+    used = checkpoints.Checkpoint(checkpoints.opened(tmp_path / "used", "calls"))
+    for number in range(checkpoints.MOST_OPEN + 5):
         with parallel_config(backend="daskhpc", checkpoint=tmp_path / str(number)):
             assert Parallel(n_jobs=2)(delayed(abs)(value) for value in (-1, -2)) == [1, 2]
     gc.collect()
-    keeping.opened(tmp_path / "one more", "calls")
+    checkpoints.opened(tmp_path / "one more", "calls")
     folders = {target for target in open_files() if str(tmp_path) in target}
-    assert len(folders) <= 2 * keeping.MOST_OPEN
+    assert len(folders) <= 2 * checkpoints.MOST_OPEN
     part = used.begin("still open")
     used.end(part, aborted=False)
     assert any(str(tmp_path / "used") in target for target in open_files())

@@ -23,17 +23,17 @@ from typing import Any
 import numpy as np
 
 from ..compat.sklearn import STEP_MESSAGES, has_callbacks, is_step_fit
-from .contents import Content, Unsure, Walk
-from .paying import Ledger, kind_of, size_of
+from .content_keys import Content, ContentPickler, Unsure
+from .prefix_costs import SharingCosts, kind_of, size_of
+from .side_effects import SideEffects
 from .snapshots import Entry
-from .watching import Watch
 
 _DATA = frozenset({"builtins", "numpy", "scipy", "pandas"})
 _LEAVES = frozenset({str, int, float, bool, type(None), np.float64, np.int64, np.bool_, FunctionType})
 
 
 @dataclass
-class Saved:
+class SavedSeconds:
     """The seconds of fitting that hits saved, net of what they cost."""
 
     seconds: float = 0.0
@@ -65,14 +65,14 @@ class PrefixCache:
         with self._lock:
             self.hits = self.misses = self.nbytes = 0
             self._entries: OrderedDict[bytes, Entry] = OrderedDict()
-            self._flights: dict[bytes, _Fit] = {}
+            self._flights: dict[bytes, _StepFit] = {}
             self._given: dict[int, tuple[weakref.ref[Any], Entry]] = {}
-            self._ledgers: dict[Any, Ledger] = {}
+            self._costs: dict[Any, SharingCosts] = {}
             self._pinned: dict[int, Any] = {}
 
     def content(self, value: Any) -> tuple[Content, bytes]:
         """An input's content and its digest, known where the input was given out here."""
-        content = Walk(self._pinned).content(value)
+        content = ContentPickler(self._pinned).content(value)
         ref, entry = self._given.get(id(value), (None, None))
         if ref is None or entry is None or ref() is not value or not entry.gave(content):
             return content, content.digest()
@@ -81,18 +81,18 @@ class PrefixCache:
 
     def walk(self, value: Any) -> Content:
         """Any object's content."""
-        return Walk(self._pinned).content(value)
+        return ContentPickler(self._pinned).content(value)
 
-    def begin(self, saved: Saved, transformer: Any, X: Any, y: Any, rest: Any) -> _Fit | None:
+    def begin(self, saved: SavedSeconds, transformer: Any, X: Any, y: Any, rest: Any) -> _StepFit | None:
         """Look a fit up; None where it is to be made as if there was no cache."""
-        ledger = Ledger()
+        costs = SharingCosts()
         try:
-            ledger = self._ledgers.setdefault((kind_of(transformer), size_of(X)), ledger)
-            if not ledger.pays():
+            costs = self._costs.setdefault((kind_of(transformer), size_of(X)), costs)
+            if not costs.worthwhile():
                 return None
-            fit = _Fit(self, ledger, saved, transformer, (X, y), rest)
+            fit = _StepFit(self, costs, saved, transformer, (X, y), rest)
         except Exception:
-            ledger.fits += 1
+            costs.fits += 1
             return None
         with self._lock:
             flight = self._flights.get(fit.key)
@@ -108,7 +108,7 @@ class PrefixCache:
                 self._entries.move_to_end(fit.key)
         return fit if entry is not None and fit.load(entry) else None
 
-    def keep(self, fit: _Fit, entry: Entry) -> None:
+    def keep(self, fit: _StepFit, entry: Entry) -> None:
         """Keep what a fit made, and let the oldest go for it."""
         with self._lock:
             if self._flights.get(fit.key) is fit:
@@ -117,7 +117,7 @@ class PrefixCache:
             while self.nbytes > self.limit:
                 self.nbytes -= self._entries.popitem(last=False)[1].nbytes
 
-    def done(self, fit: _Fit) -> None:
+    def done(self, fit: _StepFit) -> None:
         """Let those go on who wait for a fit."""
         with self._lock:
             if self._flights.get(fit.key) is fit:
@@ -131,16 +131,22 @@ class PrefixCache:
             self._given[key] = weakref.ref(output, lambda _: self._given.pop(key, None)), entry
 
 
-class _Fit:
+class _StepFit:
     """One call: found, or made and kept."""
 
     def __init__(
-        self, cache: PrefixCache, ledger: Ledger, saved: Saved, transformer: Any, inputs: tuple[Any, Any], rest: Any
+        self,
+        cache: PrefixCache,
+        costs: SharingCosts,
+        saved: SavedSeconds,
+        transformer: Any,
+        inputs: tuple[Any, Any],
+        rest: Any,
     ) -> None:
         started = perf_counter()
         if type(inputs[0]).__module__.partition(".")[0] not in _DATA:
             raise Unsure
-        self._cache, self._ledger, self._saved, self._inputs, self._rest = cache, ledger, saved, inputs, rest
+        self._cache, self._costs, self._saved, self._inputs, self._rest = cache, costs, saved, inputs, rest
         self._memory, self._data = self._look()
         self.key = self._data + cache.walk((transformer, sys.modules["sklearn"].get_config())).digest()
         self.owner, self.done = threading.get_ident(), threading.Event()
@@ -164,17 +170,17 @@ class _Fit:
             return False
         self.found = entry
         self._cache.give(self.value[0], entry)
-        now, ledger = perf_counter(), self._ledger
+        now, costs = perf_counter(), self._costs
         with self._cache._lock:
             self._cache.hits += 1
             self._saved.seconds += max(0.0, entry.seconds - (now - self._started))
             price = self._price + now - started
-            ledger.fits, ledger.price = ledger.fits + 1, min(ledger.price, price)
-            ledger.balance += entry.seconds - price
+            costs.fits, costs.price = costs.fits + 1, min(costs.price, price)
+            costs.balance += entry.seconds - price
         return True
 
     def __enter__(self) -> None:
-        self._watch = Watch().__enter__()
+        self._watch = SideEffects().__enter__()
         self._before, self._began = self._saved.seconds, perf_counter()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -188,12 +194,12 @@ class _Fit:
             self._cache.done(self)
 
     def _keep(self, seconds: float) -> None:
-        ledger, started = self._ledger, perf_counter()
-        ledger.fits, ledger.fastest = ledger.fits + 1, min(ledger.fastest, seconds)
-        ledger.fitted += seconds
+        costs, started = self._costs, perf_counter()
+        costs.fits, costs.fastest = costs.fits + 1, min(costs.fastest, seconds)
+        costs.fitted += seconds
         output, transformer = self.value
         own = type(output).__module__.partition(".")[0] in _DATA and output is not self._inputs[0]
-        if own and self._watch.sure and self._look()[1] == self._data:
+        if own and self._watch.reproducible and self._look()[1] == self._data:
             looked = perf_counter()
             entry = Entry(output, transformer, self._inputs, self._memory, self._cache.limit // 2)
             price = self._price + perf_counter() - looked
@@ -201,8 +207,8 @@ class _Fit:
             entry.head = self._cache.walk(output).head
             self._cache.keep(self, entry)
             self._cache.give(output, entry)
-            ledger.kept, ledger.price = ledger.kept + 1, min(ledger.price, price)
-        ledger.balance -= self._price + perf_counter() - started
+            costs.kept, costs.price = costs.kept + 1, min(costs.price, price)
+        costs.balance -= self._price + perf_counter() - started
 
 
 class _Memory:
@@ -210,14 +216,14 @@ class _Memory:
 
     location = None  # as with no memory at all: the Pipeline fits its own transformer, not a clone
 
-    def __init__(self, cache: PrefixCache, saved: Saved) -> None:
+    def __init__(self, cache: PrefixCache, saved: SavedSeconds) -> None:
         self._store: PrefixCache | None = cache
         self._saved = saved
 
     def cache(self, func: Callable[..., Any], ignore: Iterable[str] | None = None, **_: Any) -> Callable[..., Any]:
         return functools.partial(_call, self, func, frozenset(ignore or ()))
 
-    def begin(self, func: Any, ignore: frozenset[str], args: Any, kwargs: dict[str, Any]) -> _Fit | None:
+    def begin(self, func: Any, ignore: frozenset[str], args: Any, kwargs: dict[str, Any]) -> _StepFit | None:
         if self._store is None or has_callbacks(kwargs) or len(args) != 3 or not is_step_fit(func):
             return None
         rest = {k: v for k, v in kwargs.items() if k not in ignore and k not in STEP_MESSAGES}
@@ -244,7 +250,7 @@ def _call(memory: _Memory, func: Any, ignore: frozenset[str], /, *args: Any, **k
     fit = memory.begin(func, ignore, args, kwargs)
     if fit is not None and fit.found is not None:
         for warned in fit.found.warned:
-            warned.again()
+            warned.replay()
         return fit.value
     with fit or contextlib.nullcontext():
         value = func(*args, **kwargs)
@@ -278,7 +284,7 @@ def _pipelines(root: Any) -> Iterator[Any]:
 
 
 @contextlib.contextmanager
-def shared(cache: PrefixCache, estimator: Any, parameters: Any) -> Iterator[Saved]:
+def shared(cache: PrefixCache, estimator: Any, parameters: Any) -> Iterator[SavedSeconds]:
     """Share fitted pipeline prefixes while an estimator is fitted.
 
     Parameters
@@ -293,7 +299,7 @@ def shared(cache: PrefixCache, estimator: Any, parameters: Any) -> Iterator[Save
 
     Yields
     ------
-    Saved
+    SavedSeconds
         The fitting time that was saved.
 
     Notes
@@ -301,7 +307,7 @@ def shared(cache: PrefixCache, estimator: Any, parameters: Any) -> Iterator[Save
     At the end, however it comes, the Pipelines have no memory as before. What a step prints while it is fitted is not
     printed again.
     """
-    saved, memory = Saved(), None
+    saved, memory = SavedSeconds(), None
     values = list((parameters or {}).values())
     touched: list[Any] = []
     if "sklearn.pipeline" in sys.modules and not any(str(name).endswith("memory") for name in parameters or ()):
@@ -309,11 +315,11 @@ def shared(cache: PrefixCache, estimator: Any, parameters: Any) -> Iterator[Save
         touched = [p for p in _pipelines([estimator, values]) if p.memory is None]
         for pipeline in touched:
             pipeline.memory = memory
-    Watch.callers.append(threading.get_ident())
+    SideEffects.callers.append(threading.get_ident())
     try:
         yield saved
     finally:
-        Watch.callers.remove(threading.get_ident())
+        SideEffects.callers.remove(threading.get_ident())
         if memory is not None and touched:
             memory.close()
             for pipeline in [*touched, *_pipelines([estimator, values])]:
