@@ -24,6 +24,8 @@ from ..errors import SettingsError
 from . import checkpoints
 from .checkpoints import Checkpoint, ParallelCall, SearchCheckpoint
 from .local import LocalEngine, LocalThreads
+from .outcome import Batch
+from .pool import Call
 from .progress import progress_for
 from .run import Run
 from .task_builder import Options
@@ -201,7 +203,9 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
         found = self._runs.get(id(parallel))
         if found is None or found[1].closed:
             found = self._runs[id(parallel)] = (parallel, self._new_run())
-        return found[1].add(func.items, callback, self._call, self._part)
+        batch = Batch(len(func.items), callback)
+        found[1].add([Call((batch, at), *item) for at, item in enumerate(func.items)], self._call, self._part)
+        return batch
 
     apply_async = submit  # its name before joblib 1.5
 

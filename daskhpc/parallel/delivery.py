@@ -46,20 +46,20 @@ class Delivery:
         self._results: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         threading.Thread(target=self._hand_back, name="daskhpc results", daemon=True).start()
 
-    def new_calls(self, batch: Batch, items: list[Any], part: ParallelCall | None) -> list[Call]:
-        """The calls of a batch that have to be made; the results of the others are in the journal."""
-        calls = []
-        for index, (function, args, kwargs) in enumerate(items):
-            call = Call((batch, index), function, args, kwargs)
-            found = self._keeper.recall(call, part) if self._keeper is not None and part is not None else None
+    def replay(self, calls: list[Call], part: ParallelCall) -> list[Call]:
+        """Deliver the results that are in the journal; returns the other calls, which have to be made."""
+        assert self._keeper is not None
+        left = []
+        for call in calls:
+            found = self._keeper.recall(call, part)
             if found is None:
-                calls.append(call)
+                left.append(call)
                 continue
             with self._room:
                 self.known += 1
                 self.replayed += 1
             self._ended(call, True, found[0])
-        return calls
+        return left
 
     def expect(self, call: Call) -> None:
         """A call was made; waits while what such calls alone hold is too much and enough of them wait already."""

@@ -6,7 +6,7 @@ import asyncio
 import socket
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any
 
@@ -17,7 +17,7 @@ from joblib.parallel import SequentialBackend
 
 from .checkpoints import Checkpoint, ParallelCall
 from .delivery import Delivery
-from .outcome import Batch, RemoteTracebackError
+from .outcome import RemoteTracebackError
 from .pool import Call
 from .progress import Progress
 
@@ -45,12 +45,10 @@ class LocalEngine:
             get_memmapping_executor(n_jobs) if n_jobs > 1 else ThreadPoolExecutor(1, thread_name_prefix="daskhpc here")
         )
 
-    def add(
-        self, items: list[Any], callback: Callable[[Any], None], call_number: int, part: ParallelCall | None
-    ) -> Batch:
-        """Take a batch of calls; `callback` gets the batch when all of them have ended."""
-        batch = Batch(len(items), callback)
-        calls = self.delivery.new_calls(batch, items, part)
+    def add(self, calls: list[Call], call_number: int, part: ParallelCall | None) -> None:
+        """Take the calls of a batch, which gets their results as they end."""
+        if part is not None:
+            calls = self.delivery.replay(calls, part)
         for call in calls:
             self.delivery.expect(call)
         if calls:
@@ -61,7 +59,6 @@ class LocalEngine:
             else:
                 future = self._executor.submit(_make, work)
             future.add_done_callback(lambda done: self._done(calls, done))
-        return batch
 
     def abort(self) -> None:
         """Stop: what has not begun is never run."""

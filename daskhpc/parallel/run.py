@@ -20,7 +20,7 @@ from .checkpoints import Checkpoint, ParallelCall
 from .delivery import Delivery
 from .local import LocalThreads
 from .node_memory import NodeMemory
-from .outcome import Batch, deserted, failed_alone, read, unpicklable
+from .outcome import deserted, failed_alone, read, unpicklable
 from .pool import Call, Pool
 from .progress import Progress
 from .sent_task import SentTask, overdue, wait_or_lost
@@ -89,12 +89,9 @@ class Run:
         """Calls that may run at once."""
         return slots_of(self.options.n_jobs, sum(member.threads for member in self.members.alive.values()))
 
-    def add(
-        self, items: list[Any], callback: Callable[[Any], None], call_number: int, part: ParallelCall | None
-    ) -> Batch:
-        """Take a batch of calls; `callback` gets the batch when all of them have ended."""
-        batch = Batch(len(items), callback)
-        for call in self.delivery.new_calls(batch, items, part):
+    def add(self, calls: list[Call], call_number: int, part: ParallelCall | None) -> None:
+        """Take the calls of a batch, which gets their results as they end."""
+        for call in calls if part is None else self.delivery.replay(calls, part):
             self.builder.make(call, call_number)
             self.delivery.expect(call)
             self._arrived.append(call)
@@ -103,7 +100,6 @@ class Run:
         elif not self._waking:
             self._waking = True
             self.client.loop.asyncio_loop.call_soon_threadsafe(self._wake.set)
-        return batch
 
     def abort(self) -> None:
         """Stop: what has not begun is never run."""

@@ -41,11 +41,11 @@ from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, OneHotEncod
 from sklearn.svm import SVC, LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 
+from daskhpc.compat.dask import isolate_dask_rng
 from daskhpc.parallel import prefix_cache, side_effects
 from daskhpc.parallel.content_keys import ContentPickler
 from daskhpc.parallel.prefix_cache import PrefixCache, shared
 from daskhpc.parallel.prefix_costs import SharingCosts
-from daskhpc.parallel.side_effects import keep_draws_apart
 
 X, Y = make_classification(90, 8, random_state=0)
 SPLITS = list(KFold(3).split(X))
@@ -491,7 +491,7 @@ class Sized(Step):
 
 def test_what_dask_draws_meanwhile_is_not_the_fits(cache: PrefixCache, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dask.sizeof, "random", random)
-    keep_draws_apart()
+    isolate_dask_rng()
     for _ in range(2):
         run(make_pipeline(Sized(), SVC()), cache)
     assert (cache.hits, Sized.fits) == (1, 1)
