@@ -167,13 +167,13 @@ def test_forests_are_not_kept_and_cross_validation_is(client: Any, tmp_path: Pat
     assert list(first) == list(again)
     places = [note["place"] for note in Journal.read(folder).notes("call") if "place" in note]
     assert [place.split()[1] for place in places] == ["cross_val_score", "cross_val_score"]
-    assert all(place.startswith("test_keeping.py:") for place in places)
+    assert all(place.startswith("test_checkpoints.py:") for place in places)
 
 
 def test_a_plain_call_has_its_place(client: Any, tmp_path: Path, kept: Any) -> None:
     kept([delayed(abs)(-1), delayed(abs)(-2)])
     (place,) = [note["place"] for note in Journal.read(tmp_path / "kept").notes("call") if "place" in note]
-    assert place.startswith("test_keeping.py:")
+    assert place.startswith("test_checkpoints.py:")
     assert place.endswith(" Parallel")
 
 

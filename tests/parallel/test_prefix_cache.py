@@ -196,7 +196,7 @@ def _fresh() -> Iterator[None]:
 @pytest.fixture
 def cache(monkeypatch: pytest.MonkeyPatch) -> PrefixCache:
     """One that goes on where it does not pay: what these tests fit is tiny."""
-    monkeypatch.setattr(SharingCosts, "pays", lambda self: True)
+    monkeypatch.setattr(SharingCosts, "worthwhile", lambda self: True)
     return PrefixCache(GIGABYTE)
 
 
@@ -377,10 +377,10 @@ def test_a_search_inside(cache: PrefixCache) -> None:
     assert np.array_equal(plain.cv_results_["mean_test_score"], ours.cv_results_["mean_test_score"])
 
 
-@pytest.mark.parametrize("pays", [True, False])
+@pytest.mark.parametrize("worthwhile", [True, False])
 def test_any_order_of_candidates(pays: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if pays:
-        monkeypatch.setattr(SharingCosts, "pays", lambda self: True)
+        monkeypatch.setattr(SharingCosts, "worthwhile", lambda self: True)
     draw = random.Random(0)
     steps = [
         StandardScaler(),
@@ -598,7 +598,7 @@ def test_what_is_given_out_is_nobody_elses(cache: PrefixCache) -> None:
 
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(SharingCosts, "pays", lambda self: True)
+    monkeypatch.setattr(SharingCosts, "worthwhile", lambda self: True)
     cache = PrefixCache(30_000)
     run(make_pipeline(Step(0), SVC()), cache)
     one = cache.nbytes
@@ -623,7 +623,7 @@ def test_cheap_fits_are_let_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     assert SharingCosts(fits=2, kept=1, fastest=2.0, price=1.0).worthwhile()
     assert SharingCosts(fits=3, kept=0, fastest=1.0).worthwhile(), "none was kept yet, so nobody knows the price"
     assert not SharingCosts(fits=4, kept=0).worthwhile()
-    monkeypatch.setattr(SharingCosts, "pays", lambda self: False)
+    monkeypatch.setattr(SharingCosts, "worthwhile", lambda self: False)
     cache = PrefixCache(GIGABYTE)
     for _ in range(3):
         run(make_pipeline(Step(), SVC()), cache)
