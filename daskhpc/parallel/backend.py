@@ -22,7 +22,7 @@ from ..clients import current_client, inside_task, is_open
 from ..compat.joblib import has_ended, is_aborting, keep_one_ahead, raise_early_error
 from ..errors import SettingsError
 from . import checkpoints
-from .checkpoints import Checkpoint, ParallelCall, SearchCheckpoint
+from .checkpoints import Checkpoint, ParallelUse, SearchCheckpoint
 from .local import LocalEngine, LocalThreads
 from .outcome import Batch
 from .pool import Call
@@ -97,7 +97,7 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
             self.default_n_jobs = first_n_jobs
         self._given_keeper = _keeper(checkpoint, retry_failed)
         self._keeper: Checkpoint | None = None
-        self._part: ParallelCall | None = None
+        self._part: ParallelUse | None = None
         self._part_of: Any = None
         self.parallel: Any = None
         self._runs: dict[int, tuple[Any, Run | LocalEngine]] = {}

@@ -36,7 +36,7 @@ _INNER = frozenset({"daskhpc", "joblib", "sklearn", "contextlib"})
 
 
 @dataclass(slots=True, eq=False)
-class ParallelCall:
+class ParallelUse:
     """One use of Parallel, as the journal's notes tell of it.
 
     Attributes
@@ -79,14 +79,14 @@ class Checkpoint:
         self._host = socket.gethostname()
         _keepers.add(self)
 
-    def begin(self, label: str) -> ParallelCall:
+    def begin(self, label: str) -> ParallelUse:
         """A Parallel call begins; what the program has changed since the last one is looked at anew."""
         self.tokens.forget()
-        part = ParallelCall(f"{self._process}-{next(self._numbers)}")
+        part = ParallelUse(f"{self._process}-{next(self._numbers)}")
         self._note(part, place=place(), label=label, began=time.time(), host=self._host, pid=os.getpid())
         return part
 
-    def recall(self, call: Call, part: ParallelCall) -> tuple[Any] | None:
+    def recall(self, call: Call, part: ParallelUse) -> tuple[Any] | None:
         """What a call returned, None where it has to be made.
 
         Raises
@@ -125,18 +125,18 @@ class Checkpoint:
             value = dict(value) if type(value) is dict else value
         self.journal.append(call.key, error is None, value, seconds, host or self._host, about, error=error)
 
-    def known(self, part: ParallelCall) -> None:
+    def known(self, part: ParallelUse) -> None:
         """All calls of a Parallel are made."""
         if not part.told:
             part.told = True
             self._note(part, known=part.known, replayed=part.replayed)
 
-    def end(self, part: ParallelCall, aborted: bool) -> None:
+    def end(self, part: ParallelUse, aborted: bool) -> None:
         """A Parallel call has ended: what it has found is saved."""
         self._note(part, known=part.known, replayed=part.replayed, ended=time.time(), aborted=aborted)
         self.journal.sync(SYNC_SECONDS)
 
-    def _note(self, part: ParallelCall, **data: Any) -> None:
+    def _note(self, part: ParallelUse, **data: Any) -> None:
         self.journal.note("call", {"id": part.id, **data})
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..compat.sklearn import fit_error, fit_score, is_fit
-from .checkpoints import Checkpoint, ParallelCall
+from .checkpoints import Checkpoint, ParallelUse
 from .outcome import Batch
 from .pool import Call
 from .progress import Progress, Standing
@@ -46,7 +46,7 @@ class Delivery:
         self._results: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         threading.Thread(target=self._hand_back, name="daskhpc results", daemon=True).start()
 
-    def replay(self, calls: list[Call], part: ParallelCall) -> list[Call]:
+    def replay(self, calls: list[Call], part: ParallelUse) -> list[Call]:
         """Deliver the results that are in the journal; returns the other calls, which have to be made."""
         assert self._keeper is not None
         left = []

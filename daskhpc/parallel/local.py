@@ -15,7 +15,7 @@ import joblib
 from joblib.executor import get_memmapping_executor
 from joblib.parallel import SequentialBackend
 
-from .checkpoints import Checkpoint, ParallelCall
+from .checkpoints import Checkpoint, ParallelUse
 from .delivery import Delivery
 from .outcome import RemoteTracebackError
 from .pool import Call
@@ -45,7 +45,7 @@ class LocalEngine:
             get_memmapping_executor(n_jobs) if n_jobs > 1 else ThreadPoolExecutor(1, thread_name_prefix="daskhpc here")
         )
 
-    def add(self, calls: list[Call], call_number: int, part: ParallelCall | None) -> None:
+    def add(self, calls: list[Call], call_number: int, part: ParallelUse | None) -> None:
         """Take the calls of a batch, which gets their results as they end."""
         if part is not None:
             calls = self.delivery.replay(calls, part)

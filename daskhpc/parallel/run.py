@@ -16,7 +16,7 @@ from typing import Any
 from dask.utils import funcname
 
 from ..compat.sklearn import deliver_callback_messages
-from .checkpoints import Checkpoint, ParallelCall
+from .checkpoints import Checkpoint, ParallelUse
 from .delivery import Delivery
 from .local import LocalThreads
 from .node_memory import NodeMemory
@@ -89,7 +89,7 @@ class Run:
         """Calls that may run at once."""
         return slots_of(self.options.n_jobs, sum(member.threads for member in self.members.alive.values()))
 
-    def add(self, calls: list[Call], call_number: int, part: ParallelCall | None) -> None:
+    def add(self, calls: list[Call], call_number: int, part: ParallelUse | None) -> None:
         """Take the calls of a batch, which gets their results as they end."""
         for call in calls if part is None else self.delivery.replay(calls, part):
             self.builder.make(call, call_number)
