@@ -11,8 +11,9 @@ import pytest
 from click.testing import CliRunner
 
 import daskhpc.report
-from daskhpc import sweep
+from daskhpc import plots, sweep
 from daskhpc.cli import main
+from daskhpc.journal.journal import Journal
 from daskhpc.sweep_table import SweepCall, parameter_columns, sweep_table
 
 
@@ -94,3 +95,23 @@ def test_names_that_are_taken_get_the_prefix_until_they_are_free() -> None:
 def test_a_sweep_without_calls_has_its_columns() -> None:
     table = sweep_table([], ["x", "host"])
     assert (list(table), len(table)) == (["x", "param_host", "value", "seconds", "host", "error"], 0)
+
+
+@pytest.mark.parametrize("names", [("host", "x"), ("x", "value")])
+def test_a_picture_of_a_saved_sweep_shows_its_parameters(names: tuple[str, ...], tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    with Journal.open(tmp_path / "kept", "sweep") as journal:
+        journal.note("plan", {"parameters": [*names, "fixed"], "total": 6})
+        for index in range(6):
+            params = {names[0]: index % 2, names[1]: index // 2, "fixed": 1}
+            about = {"call": "a-0", "index": index, "params": params}
+            journal.append(f"{index:032x}", True, {"one": -1.0, "two": float(index)}, 0.1, "node", about)
+    for score in ([], ["--score", "one"], ["--score", "seconds"]):
+        done = CliRunner().invoke(main, ["results", str(tmp_path / "kept"), "--plot", str(tmp_path / "a.svg"), *score])
+        assert done.exit_code == 0, done.output
+        text = (tmp_path / "a.svg").read_text()
+        assert all(f"<!-- {name} -->" in text for name in parameter_columns(names).values())
+        assert "fixed = 1" in text
+    table = daskhpc.report.results(tmp_path / "kept")
+    columns = list(parameter_columns(names).values())
+    assert plots.sweep(table, "two", columns).axes[0].get_xlabel() == columns[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,9 +12,12 @@ import click
 
 from ..atomic import replacing
 from ..errors import DaskhpcError
+from ..sweep_table import LAST_COLUMNS
 from .errors import exit_on_error
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from ..report.tables import Results
 
 _TOP = 10
@@ -76,11 +79,18 @@ def _draw(found: Results, path: str, score: str | None) -> None:
         click.echo(f"the picture is of {place}, the search with most candidates")
     column = score_column(frame, score) if score is not None else None
     if found.kind == "sweep":
-        figure = plots.sweep(frame, column, found.parameters or None)
+        figure = plots.sweep(*_sweep_columns(frame, column, found.parameters))
     else:
         figure = plots.search(frame, column)
     plots.save(figure, path)
     click.echo(f"saved {path}")
+
+
+def _sweep_columns(frame: pd.DataFrame, value: str | None, parameters: Sequence[str]) -> tuple[pd.DataFrame, str]:
+    """The columns of the parameters and of the result to draw: `value`, or the last result."""
+    shown = value or [name for name in frame if name not in LAST_COLUMNS][-1]
+    names = [name for name in parameters or frame if name not in (shown, *LAST_COLUMNS)]
+    return frame[list(dict.fromkeys([*names, shown, "error"]))], shown
 
 
 def _lines(folder: str, found: Results, score: str | None, top: int) -> list[str]:

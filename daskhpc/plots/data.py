@@ -279,7 +279,7 @@ def _checked(data: PlotData, rows: Any, notes: Sequence[str], params: Sequence[s
             f"{total} {data.things}, {', '.join(fixed) or 'no parameters'}",
             "a search over two or more values of a parameter",
         )
-    asked = tuple(dict.fromkeys(_asked(data, varying, name.removeprefix("param_")) for name in params or ()))
+    asked = tuple(dict.fromkeys(_asked(data, varying, name) for name in params or ()))
     counts = [f"{total} {data.things}", *([f"{failed} of {total} failed"] if failed else [])]
     same = [shortened(f"fixed: {', '.join(fixed)}", 110)] if fixed else []
     return replace(
@@ -292,7 +292,9 @@ def _checked(data: PlotData, rows: Any, notes: Sequence[str], params: Sequence[s
 
 
 def _asked(data: PlotData, varying: Sequence[str], name: str) -> str:
-    known = [full for full in data.parameters if name in (full, data.names[full])]
+    # The column itself first: a sweep's parameter called "host" has the column "param_host".
+    names = (name, name.removeprefix("param_"))
+    known = [full for asked in names for full in data.parameters if asked in (full, data.names[full])]
     for full in known:
         if full in varying:
             return str(full)
