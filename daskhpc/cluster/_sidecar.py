@@ -1,7 +1,8 @@
-"""A small process beside a rank that is starting: it speaks and acts when the rank itself cannot.
+"""A small process beside a rank that is starting: it ends the job with a message when the rank itself cannot.
 
-MPI_Init may block with Python's GIL held, and may abort the process from C. This process is outside both. Its orders
-are its arguments, and its rank's life is its standard input: b"ok" means that the start went well, the end of the
+Why it is so: MPI_Init may wait for ever with Python's GIL held, so that no thread of the rank can keep a deadline,
+and it may abort the process from C, so that no handler of Python runs. This process is outside both. Its arguments
+say what to do. Its standard input is a pipe from the rank: b"ok" means that the start went well, the end of the
 stream without it that the rank died. Every rank starts one, so it imports little.
 """
 

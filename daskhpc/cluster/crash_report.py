@@ -70,7 +70,7 @@ def cause_of_end(last_lines: Sequence[str], limit: int) -> str:
         return f"SIGTERM{place}"
     if limit:
         return f"killed by the kernel: the job had used up its {bytes_text(limit)} of memory there"
-    return "without a word, as SIGKILL ends it, and the kernel where memory is used up"
+    return "no output: killed by SIGKILL, or out of memory"
 
 
 def cause_of_exit(exitcode: int, memory_limit: int | None) -> str:

@@ -1,8 +1,14 @@
-"""One place owns the end of a run: who closes the cluster, who waits for whom, which exit code is the last word.
+"""The end of a run: who closes the cluster, who waits for whom, and which exit code the job has.
 
 In order: the client's program ends, its last exit handler asks rank 0 to close the scheduler, the scheduler closes
 the workers, all ranks finalize MPI, the workers' processes end, then rank 0's, then the client's with the exit code
 of its program. Out of order: a rank whose process ends before that ends the job with code 70 and one message.
+
+Why it is so: a launcher reports the exit code of one process, of the first that fails or of the last that ends, and
+under ``srun --kill-on-bad-exit=1`` the first failure kills all others. So every other process has ended with 0 before
+the client's ends with the program's own code. Workers close before the scheduler, because clients inside their tasks
+would complain about a scheduler that is gone; and no thread is started on the way, because Python 3.12 refuses that
+in exit handlers.
 """
 
 from __future__ import annotations

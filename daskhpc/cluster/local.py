@@ -9,7 +9,7 @@ from ..chunk_size import array_chunk_size
 from ..config import Settings
 from ..runtime import Runtime, Sourced
 from .environment import limit_worker_deaths_per_task
-from .plan import WORKER, RankPlan, directory_of, interface_of, setting, worker_blas, worker_memory
+from .plan import WORKER, RankPlan, directory_of, interface_of, setting, worker_blas, worker_memory, worker_threads
 
 
 def plan_local(runtime: Runtime, settings: Settings) -> RankPlan:
@@ -31,8 +31,7 @@ def plan_local(runtime: Runtime, settings: Settings) -> RankPlan:
     cpus = runtime.cpus
     processes = _processes(cpus, settings)
     shared = replace(settings, processes=processes.value)
-    threads = Sourced(max(1, cpus.value // processes.value), cpus.source)
-    nthreads = setting(settings, "nthreads") if settings.nthreads is not None else threads
+    nthreads = worker_threads(cpus, shared)
     return RankPlan(
         rank=0,
         host=runtime.host.value,

@@ -1,4 +1,13 @@
-"""The end of the job's time: shortly before it, the journals are made safe and the program ends, to be run again."""
+"""The time limit of the job: shortly before it, journals are made safe and the program ends, to be run again.
+
+Why it is so: the program has to end in order, so that its own ``finally`` and exit handlers run, and from outside
+only an exception in its main thread does that. An exception in a signal's handler can be lost: an ``except:`` of the
+program or a library catches it, or the signal comes while Python runs a callback of its garbage collection, which
+prints and drops every exception. A requeued job depends on the exit code 75, so the exception is raised again until
+the program ends; while it is on its way or something cleans up it must not be raised a second time, which the weak
+reference to it tells. Code that heeds no exception is ended by ``os._exit`` after a while. (Raised once, with
+``os._exit`` as the only backstop, `test_an_end_that_is_dropped_comes_again` fails: exit handlers do not run.)
+"""
 
 from __future__ import annotations
 

@@ -18,6 +18,7 @@ from queue import Queue
 from typing import Any
 
 import pytest
+from waiting import until
 
 from daskhpc.cluster.control_channel import ControlConnection, ControlServer, Loss
 from daskhpc.cluster.control_socket import Address
@@ -158,7 +159,7 @@ def starting() -> Iterator[Callable[..., Process]]:
 
 
 class Root:
-    """A hub in this process, what it was told, and the ranks."""
+    """A server in this process, what it was told, and the ranks."""
 
     def __init__(self, start: Callable[..., Process]) -> None:
         self.told: Queue[tuple[Any, ...]] = Queue()
@@ -179,7 +180,7 @@ class Root:
         return process
 
     def next(self) -> tuple[Any, ...]:
-        """What the hub is told next."""
+        """What the server is told next."""
         return self.told.get(timeout=DEADLINE)
 
     def only(self, expected: tuple[Any, ...]) -> None:
@@ -223,7 +224,7 @@ def test_a_rank_that_ends_without_word_is_lost_however_it_ends(root: Root, end: 
         (signal.SIGSEGV, "segmentation fault, at File "),
         (signal.SIGABRT, "aborted, at File "),
         (signal.SIGTERM, "SIGTERM, at File "),
-        (signal.SIGKILL, "without a word"),
+        (signal.SIGKILL, "no output: killed by SIGKILL"),
     ],
 )
 def test_the_last_words_of_a_rank_tell_how_it_ended(root: Root, signum: signal.Signals, cause: str) -> None:
@@ -365,14 +366,6 @@ def test_waiting_for_workers_leaves_the_client_out(root: Root) -> None:
     assert client.process.poll() is None
 
 
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for what nobody tells."""
-    end = time.monotonic() + DEADLINE
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.005)
-
-
 def test_workers_have_left_when_each_has_said_so_or_ended(root: Root) -> None:
     client, leaving, ending = (root.rank(number) for number in (1, 2, 3))
     assert not root.server.workers_left()
@@ -498,7 +491,7 @@ def test_rank_0_may_end_after_this_rank_left(starting: Callable[..., Process], w
     assert not other.lost.is_set()
 
 
-def test_words_to_a_hub_that_has_ended_are_not_an_error(starting: Callable[..., Process]) -> None:
+def test_words_to_a_server_that_has_ended_are_not_an_error(starting: Callable[..., Process]) -> None:
     other = Connected(starting)
     other.root.kill()
     assert other.lost.wait(DEADLINE)
