@@ -1,7 +1,10 @@
-"""The full log of this process: a file of its own where ``logs`` is set, else its last records, kept in memory.
+"""The full log of this process: in a file of its own if ``logs`` is set, else its last records, kept in memory.
 
-What the process prints does not change: levels of loggers are lowered for the log, and what was printed before passes
-the handlers that were there before, and nothing else does.
+Why it is so: what the process prints must not change, and a logger passes nothing on that is below its level. So
+levels of loggers are lowered for the log, and the handlers that were there before get a filter that lets through what
+they had. Dask keeps records of its own (``DequeHandler``), but behind the same levels: at the level "warning" it
+holds no line from INFO on, and a client's process has none. Levels set on handlers would hold back what a program
+asks for later by ``logging.getLogger("distributed").setLevel("INFO")``.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from pathlib import Path
 from socket import gethostname
 from typing import TYPE_CHECKING
 
-from ..compat.python import copy_warnings
+from ..compat.python import copy_warnings, loggers_of
 from ..errors import StartError
 
 if TYPE_CHECKING:
@@ -240,7 +243,7 @@ def _take_records(handler: logging.Handler, undo: contextlib.ExitStack) -> None:
     """Give the handler all that Dask and daskhpc log from INFO on, and from their own level where that is lower."""
     level = min(_FULL, logging.getLogger(_FAMILIES[0]).getEffectiveLevel())
     handler.setLevel(level)
-    loggers = _loggers()
+    loggers = loggers_of(_FAMILIES)
     lowered = {each.name: each.level for each in loggers if each.level > level or each.name in _FAMILIES}
     printed = _Printed(lowered, level)
     for logger in loggers:
@@ -258,14 +261,6 @@ def _take_records(handler: logging.Handler, undo: contextlib.ExitStack) -> None:
             undo.callback(setattr, logger, "propagate", True)
         if logger.name in _FAMILIES or ends_here:
             _add(logger, handler, undo)
-
-
-def _loggers() -> list[logging.Logger]:
-    """The loggers of Dask and daskhpc that there are."""
-    for family in _FAMILIES:
-        logging.getLogger(family)
-    known = dict(logging.root.manager.loggerDict)
-    return [e for name, e in known.items() if name.split(".")[0] in _FAMILIES and isinstance(e, logging.Logger)]
 
 
 def _add(logger: logging.Logger, handler: logging.Handler, undo: contextlib.ExitStack) -> None:

@@ -171,8 +171,8 @@ class TimeLimitWatcher:
         self.code = 0
         self._raised: Callable[[], TimeLimitNear | None] = lambda: None
         in_main = threading.current_thread() is threading.main_thread()
-        self.worker_preload = in_main and signal.getsignal(signal.SIGXCPU) is signal.SIG_DFL
-        if self.worker_preload:
+        self.interrupts = in_main and signal.getsignal(signal.SIGXCPU) is signal.SIG_DFL
+        if self.interrupts:
             signal.signal(signal.SIGXCPU, self._raise)
         atexit.register(self.over.set)
         threading.Thread(target=self._run, name="daskhpc-timelimit", daemon=True).start()
@@ -202,7 +202,7 @@ class TimeLimitWatcher:
         """Raise in the main thread, again where that was dropped; whether the program has ended in time."""
         end, main = time.monotonic() + self.limit.grace, threading.main_thread()
         while (left := end - time.monotonic()) > 0:
-            if self.worker_preload and self._raised() is None:
+            if self.interrupts and self._raised() is None:
                 signal.pthread_kill(main.ident or 0, signal.SIGXCPU)
             if self.over.wait(min(left, _AGAIN_SECONDS)):
                 return True

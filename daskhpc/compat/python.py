@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import dis
 import functools
+import logging
 import os
 import runpy
 import sys
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import CodeType
 from typing import Any, NoReturn
 
@@ -158,3 +159,13 @@ def ignore_warnings_of_children(warning_filter: str) -> None:
     """Add a filter, as after ``python -W``, for processes that ``multiprocessing`` starts, not for this one."""
     if warning_filter not in sys.warnoptions:
         sys.warnoptions.append(warning_filter)
+
+
+def loggers_of(families: Sequence[str]) -> list[logging.Logger]:
+    """The loggers of these names, which are made if there are none yet, and those below them."""
+    for name in families:
+        logging.getLogger(name)
+    known = dict(getattr(logging.root.manager, "loggerDict", {})) or {
+        name: logging.getLogger(name) for name in families
+    }
+    return [e for name, e in known.items() if name.split(".")[0] in families and isinstance(e, logging.Logger)]

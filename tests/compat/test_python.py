@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing.spawn
 import os
 import pickle
@@ -144,3 +145,9 @@ def test_child_interpreters_get_a_filter_of_warnings(monkeypatch: pytest.MonkeyP
     compat.ignore_warnings_of_children("ignore::UserWarning:somewhere")
     compat.ignore_warnings_of_children("ignore::UserWarning:somewhere")
     assert subprocess._args_from_interpreter_flags().count("-Wignore::UserWarning:somewhere") == 1  # type: ignore[attr-defined]
+
+
+def test_the_loggers_below_a_name_are_known() -> None:
+    """``loggers_of``."""
+    child = logging.getLogger("daskhpc-test.inner.child")
+    assert set(compat.loggers_of(["daskhpc-test"])) == {logging.getLogger("daskhpc-test"), child}
