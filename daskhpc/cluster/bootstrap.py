@@ -121,6 +121,17 @@ def initialize(
     -----
     A program without an ``if __name__ == "__main__"`` guard works: worker processes never import it.
     A second call finds the cluster of the first one and returns True.
+
+    Examples
+    --------
+    In a program that ``srun --ntasks=4 python program.py`` or ``mpiexec -n 4 python program.py`` starts::
+
+        import daskhpc
+        from distributed import Client
+
+        daskhpc.initialize(interface="ib0", memory_limit="4GB")
+        client = Client()  # rank 1 alone gets here
+        print(client.submit(sum, [1, 2, 3]).result())
     """
     arguments: dict[str, object] = {
         "interface": interface,
@@ -171,6 +182,20 @@ def send_close_signal() -> None:
     """Close the cluster from the client; needed only after ``initialize(exit=False)``.
 
     The ranks of the scheduler and the workers then return from `initialize`.
+
+    Raises
+    ------
+    DaskhpcError
+        If `initialize` was not called in this process.
+
+    Examples
+    --------
+    A program in which every rank goes on after the cluster has closed::
+
+        if daskhpc.initialize(exit=False):
+            with Client() as client:
+                client.submit(sum, [1, 2, 3]).result()
+            daskhpc.send_close_signal()
     """
     ending.close(session.member)
 

@@ -122,6 +122,15 @@ def start(
     StartError
         When workers are missing after `worker_deadline`, naming their ranks and hosts. Over MPI ranks it is printed and
         the program ends with code 70, unless a person types at it; see `initialize` for what ends before that.
+
+    Examples
+    --------
+    One program for a laptop, an allocation and a notebook::
+
+        import daskhpc
+
+        with daskhpc.start(memory_limit="4GB") as client:
+            print(client.submit(sum, [1, 2, 3]).result())
     """
     arguments: dict[str, object] = {
         "interface": interface,

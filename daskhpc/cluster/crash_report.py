@@ -60,7 +60,12 @@ def cause_of_end(last_lines: Sequence[str], limit: int) -> str:
     last_lines : Sequence[str]
         The lines that it left; those that faulthandler writes.
     limit : int
-        Bytes of memory on its node that were used up when the kernel ended a process there; 0 where it did not.
+        Bytes of memory on its node that were used up when the kernel ended a process there; 0 if it did not.
+
+    Examples
+    --------
+    >>> cause_of_end(["Fatal Python error: Segmentation fault", '  File "search.py", line 3 in fit'], 0)
+    'segmentation fault, at File "search.py", line 3 in fit'
     """
     place = next((f", at {line.strip()}" for line in last_lines if line.lstrip().startswith("File ")), "")
     fatal = next((line.strip().removeprefix(_FATAL) for line in last_lines if line.startswith(_FATAL)), "")
@@ -81,7 +86,14 @@ def cause_of_exit(exitcode: int, memory_limit: int | None) -> str:
     exitcode : int
         Negative for a signal, as `multiprocessing` has it.
     memory_limit : int or None
-        The memory limit for which its Nanny ended it, None where it did not.
+        The memory limit for which its Nanny ended it, None if it did not.
+
+    Examples
+    --------
+    >>> cause_of_exit(-9, None)
+    'it was ended by SIGKILL, as the kernel does when memory is used up'
+    >>> cause_of_exit(-15, 2 << 30)
+    'it had used up its memory limit of 2.00 GiB'
     """
     if memory_limit is not None:
         return f"it had used up its memory limit of {bytes_text(memory_limit)}"

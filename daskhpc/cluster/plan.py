@@ -15,7 +15,13 @@ SMALLEST_WORLD = 3
 
 
 def role_of(rank: int) -> str:
-    """The role of a rank, as in dask_mpi: 0 the scheduler, 1 the client, every further one a worker."""
+    """The role of a rank, as in dask_mpi: 0 the scheduler, 1 the client, every further one a worker.
+
+    Examples
+    --------
+    >>> [role_of(rank) for rank in range(4)]
+    ['scheduler', 'client', 'worker', 'worker']
+    """
     return (SCHEDULER, CLIENT)[rank] if rank < 2 else WORKER
 
 

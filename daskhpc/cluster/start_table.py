@@ -127,7 +127,13 @@ def _cells(plan: RankPlan) -> tuple[str, ...]:
 
 
 def spans(ranks: Sequence[int]) -> str:
-    """``[2, 3, 4, 7]`` as ``"2-4,7"``."""
+    """Ranks as spans.
+
+    Examples
+    --------
+    >>> spans([2, 3, 4, 7])
+    '2-4,7'
+    """
     runs: list[list[int]] = []
     for rank in sorted(ranks):
         if runs and rank == runs[-1][1] + 1:
@@ -138,7 +144,13 @@ def spans(ranks: Sequence[int]) -> str:
 
 
 def hosts(names: Iterable[str]) -> str:
-    """The host names once each, the first three of many."""
+    """The host names once each, the first three of many.
+
+    Examples
+    --------
+    >>> hosts(["n1", "n1", "n2"])
+    'n1,n2'
+    """
     unique = list(dict.fromkeys(names))
     return ",".join(unique) if len(unique) <= 4 else f"{','.join(unique[:3])} and {len(unique) - 3} more"
 
