@@ -64,7 +64,29 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
     ``n_jobs`` counts the threads of all workers: -1 is all of them, None and 1 run in sequence in this process.
     ``max_nbytes`` and ``mmap_mode`` mean what they mean for loky: from this size on, arrays are not copied but mapped,
     read-only by default, here by all processes of a node.
+
+    Raises
+    ------
+    SettingsError
+        When an option is none of these.
+    JournalError
+        When the checkpoint's folder cannot be used, or is of other work.
+
+    Examples
+    --------
+    Without a client the calls run on this machine; after ``client = daskhpc.start()`` the same lines use the cluster,
+    with ``n_jobs=-1`` all of it.
+
+    >>> import daskhpc, joblib
+    >>> with joblib.parallel_config(backend="daskhpc", n_jobs=1):
+    ...     joblib.Parallel()(joblib.delayed(abs)(-i) for i in range(3))
+    [0, 1, 2]
     """
+
+    # Why it is so: joblib makes one backend for a ``parallel_config`` block, and every Parallel within uses it, one in
+    # another if calls of the caller's thread make Parallel calls themselves. joblib tells the backend neither which
+    # Parallel submits nor which ends. So each Parallel has an engine of its own here, found by the Parallel's identity,
+    # and ``terminate`` and ``abort_everything`` end those whose Parallel says that it has ended.
 
     supports_retrieve_callback = True
     supports_inner_max_num_threads = True

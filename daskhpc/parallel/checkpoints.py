@@ -54,6 +54,11 @@ class ParallelUse:
     told: bool = False
 
 
+# Why it is so: the key of a call is made of the content of its function and arguments, not of the call's place in the
+# program. So a program that is changed and started again finds what did not change, and makes the rest. A key is looked
+# up before the engine sees the call, which so knows nothing of journals; a result goes to the journal before joblib.
+
+
 class Checkpoint:
     """The results of one program, search or sweep.
 

@@ -80,7 +80,9 @@ class ClusterSearch:
         super().__init_subclass__(**kwargs)
         if ClusterSearch in cls.__bases__:
             setattr(cls, "__init__", _init(super().__init__))  # noqa: B010
-            cls.__doc__ = inspect.cleandoc(cls.__doc__ or "") + "\n" + _MORE.format(name=cls.__name__)
+            summary, heading, examples = inspect.cleandoc(cls.__doc__ or "").partition("Examples\n--------\n")
+            more = _MORE.format(name=cls.__name__)
+            cls.__doc__ = f"{summary.rstrip()}\n{more}" + (f"\n{heading}{examples}\n" if heading else "")
 
     def fit(self, X: Any, y: Any = None, **params: Any) -> Any:
         """Run every fit of the search, then refit, as scikit-learn does.
@@ -168,16 +170,72 @@ def _engine(client: Any, progress: Any, label: str, keeper: Any) -> AbstractCont
 
 
 class GridSearchCV(ClusterSearch, model_selection.GridSearchCV):  # type: ignore[misc]
-    """Try every candidate of a grid, cross-validated, on a Dask cluster."""
+    """Try every candidate of a grid, cross-validated, on a Dask cluster.
+
+    Examples
+    --------
+    Without a client the fits run in this process; after ``client = daskhpc.start()`` the same lines use the cluster.
+
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from daskhpc import GridSearchCV
+    >>> X, y = load_iris(return_X_y=True)
+    >>> model, candidates = LogisticRegression(max_iter=500), {"C": [1e-4, 1.0]}
+    >>> search = GridSearchCV(model, candidates, cv=3, progress=False)
+    >>> search.fit(X, y).best_params_
+    {'C': 1.0}
+    """
 
 
 class RandomizedSearchCV(ClusterSearch, model_selection.RandomizedSearchCV):  # type: ignore[misc]
-    """Try candidates drawn from distributions, cross-validated, on a Dask cluster."""
+    """Try candidates drawn from distributions, cross-validated, on a Dask cluster.
+
+    Examples
+    --------
+    Without a client the fits run in this process; after ``client = daskhpc.start()`` the same lines use the cluster.
+
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from daskhpc import RandomizedSearchCV
+    >>> X, y = load_iris(return_X_y=True)
+    >>> model, candidates = LogisticRegression(max_iter=500), {"C": [1e-4, 1.0]}
+    >>> search = RandomizedSearchCV(model, candidates, n_iter=2, cv=3, progress=False)
+    >>> search.fit(X, y).best_params_
+    {'C': 1.0}
+    """
 
 
 class HalvingGridSearchCV(ClusterSearch, model_selection.HalvingGridSearchCV):  # type: ignore[misc]
-    """Try every candidate of a grid on little data, and the better ones on more, on a Dask cluster."""
+    """Try every candidate of a grid on little data, and the better ones on more, on a Dask cluster.
+
+    Examples
+    --------
+    Without a client the fits run in this process; after ``client = daskhpc.start()`` the same lines use the cluster.
+
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from daskhpc import HalvingGridSearchCV
+    >>> X, y = load_iris(return_X_y=True)
+    >>> model, candidates = LogisticRegression(max_iter=500), {"C": [1e-4, 1.0]}
+    >>> search = HalvingGridSearchCV(model, candidates, cv=3, random_state=0, progress=False)
+    >>> search.fit(X, y).n_candidates_[0]
+    2
+    """
 
 
 class HalvingRandomSearchCV(ClusterSearch, model_selection.HalvingRandomSearchCV):  # type: ignore[misc]
-    """Try drawn candidates on little data, and the better ones on more, on a Dask cluster."""
+    """Try drawn candidates on little data, and the better ones on more, on a Dask cluster.
+
+    Examples
+    --------
+    Without a client the fits run in this process; after ``client = daskhpc.start()`` the same lines use the cluster.
+
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from daskhpc import HalvingRandomSearchCV
+    >>> X, y = load_iris(return_X_y=True)
+    >>> model, candidates = LogisticRegression(max_iter=500), {"C": [1e-4, 1.0]}
+    >>> search = HalvingRandomSearchCV(model, candidates, n_candidates=2, cv=3, random_state=0, progress=False)
+    >>> search.fit(X, y).n_candidates_[0]
+    2
+    """
