@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import secrets
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from ..atomic import replacing
 from ..errors import StartError
 from .control_channel import ControlConnection, ControlServer
 from .control_socket import Address
@@ -205,21 +205,16 @@ def _read(folder: Path, name: str) -> Address | None:
 
 
 def _write(folder: Path, name: str, text: str) -> None:
-    temporary = folder / f".{name}.{secrets.token_hex(4)}"
     for attempt in range(_ATTEMPTS):
         folder.mkdir(mode=0o700, exist_ok=True)
         try:
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            break
+            with replacing(folder / name) as draft:
+                draft.touch(mode=0o600, exist_ok=False)
+                draft.write_text(text)
+            return
         except FileNotFoundError:  # another job has just removed the empty folder
             if attempt == _ATTEMPTS - 1:
                 raise
-    try:
-        os.write(descriptor, text.encode())
-        os.replace(temporary, folder / name)
-    finally:
-        os.close(descriptor)
-        temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -550,3 +550,31 @@ def test_a_hundred_ranks_of_one_process(root: Root) -> None:
     for line in lines:
         line.leave()
     assert root.told.empty()
+
+
+def test_a_loss_before_the_watch_is_told_by_it() -> None:
+    """And a rank that waits for a value of one that has ended is told so."""
+    server, lost = ControlServer("127.0.0.1"), Queue[Loss]()
+    line = ControlConnection(server.address("127.0.0.1"), 2)
+    assert server.wait_for_ranks(3, 0.1) == [1]
+    line.send_value({"a": 1})
+    assert server.receive_value(2) == {"a": 1}
+    server.send_value(2, [b"\n", None])
+    assert line.receive_value() == [b"\n", None]
+    line._peer.socket.shutdown(socket.SHUT_RDWR)  # as the kernel does when the process ends
+    for _ in range(2):
+        with pytest.raises(EOFError):
+            server.receive_value(2)
+    assert lost.empty()
+    server.watch(never, lost.put)
+    assert lost.get(timeout=DEADLINE).rank == 2
+
+
+def test_nothing_is_unpickled_before_the_secret_was_shown(root: Root) -> None:
+    """A value in place of the greeting is no greeting."""
+    with socket.create_connection((root.address.hosts[0], root.address.port), timeout=DEADLINE) as stranger:
+        stranger.sendall(b"value gASVKAAAAAAAAACMBXBvc2l4lIwFX2V4aXSUk5RLAYWUUpQu\n")
+        with contextlib.suppress(ConnectionResetError), stranger.makefile("rb") as answers:
+            assert len(answers.readlines()) <= 1
+    root.rank(3).kill()
+    root.only((LOST, 3))

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from example_plans import runtime
 
-from daskhpc.cluster.world import World, agree, joint_error, mismatch
+from daskhpc.cluster.world import World, agree, choose_bootstrap, joint_error, mismatch
 from daskhpc.errors import DaskhpcError, SettingsError, StartError
 from daskhpc.runtime import MPILibrary
 from daskhpc.runtime.commands import offered_mpi_types
@@ -108,6 +108,30 @@ def test_the_message_under_mpiexec(library: str) -> None:
     assert "each of the 6 ranks" in error.happened
     assert "srun" not in f"{error.found} {error.todo}"
     assert error.todo == f"the mpiexec that belongs to {library}, or 'daskhpc run'"
+
+
+@pytest.mark.parametrize(
+    ("library", "manager", "changes", "setting", "way"),
+    [
+        ("MPICH", "pmi2", {}, "auto", "mpi"),
+        ("MPICH", "pmix", {}, "auto", "slurm"),
+        ("MPICH", None, {}, "auto", "slurm"),
+        ("Open MPI", "pmix", {}, "auto", "mpi"),
+        ("Open MPI", "pmi2", {}, "auto", "slurm"),
+        ("Cray MPICH", None, {}, "auto", "mpi"),
+        (None, "pmi2", {}, "auto", "slurm"),
+        (None, None, {"step": None}, "auto", "mpi"),
+        ("MPICH", "pmix", {"step": None}, "auto", "mpi"),
+        ("MPICH", "pmix", {"world_size": 1}, "auto", "mpi"),
+        ("MPICH", "pmix", {}, "mpi", "mpi"),
+        ("MPICH", "pmi2", {}, "slurm", "slurm"),
+    ],
+)
+def test_how_ranks_meet(
+    library: str | None, manager: str | None, changes: dict[str, Any], setting: str, way: str
+) -> None:
+    known = MPILibrary(library, "9.8") if library else None
+    assert choose_bootstrap(runtime(**changes), known, manager, setting) == way
 
 
 def fake_srun(folder: Path, text: str, code: int = 0, stream: str = "") -> Path:
