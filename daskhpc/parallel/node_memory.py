@@ -19,9 +19,9 @@ _ATTEMPTS = 3
 
 # Why it is so: a search gives the same data to thousands of fits. As part of each task it would pass the scheduler and
 # lie once in every process: with 128 processes on a node, 128 times. Scattered with Dask it would still lie once in
-# each process that uses it. In a memory segment it lies once per node, whatever the number of processes, and a task carries
-# a ticket of a few bytes. The segment has no name in the file system: the kernel frees it with the last process that
-# has it open, however that process ends. Nodes fetch from each other, at most two at a time from one, so that the
+# each process that uses it. In a memory segment it lies once per node, whatever the number of processes, and a task
+# carries a ticket of a few bytes. The segment has no name in the file system: the kernel frees it with the last process
+# that has it open, however that process ends. Nodes fetch from each other, at most two at a time from one, so that the
 # client's network is not the limit.
 
 

@@ -377,7 +377,7 @@ def test_a_search_inside(cache: PrefixCache) -> None:
     assert np.array_equal(plain.cv_results_["mean_test_score"], ours.cv_results_["mean_test_score"])
 
 
-@pytest.mark.parametrize("worthwhile", [True, False])
+@pytest.mark.parametrize("pays", [True, False])
 def test_any_order_of_candidates(pays: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if pays:
         monkeypatch.setattr(SharingCosts, "worthwhile", lambda self: True)
