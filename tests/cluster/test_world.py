@@ -16,65 +16,11 @@ from daskhpc.cluster.world import World, agree, choose_bootstrap, joint_error, m
 from daskhpc.errors import DaskhpcError, SettingsError, StartError
 from daskhpc.runtime import MPILibrary
 from daskhpc.runtime.commands import offered_mpi_types
-from daskhpc.runtime.mpi import parse_mpi_list, srun_mpi
 
-SLURM_22 = (
-    "MPI plugin types are...\n\tnone\n\tpmi2\n\tpmix\n\tcray_shasta\nspecific pmix plugin versions available: pmix_v4\n"
-)
+ALL = ("cray_shasta", "none", "pmi2", "pmix", "pmix_v4")
 SLURM_23 = (
     "MPI plugin types are...\n\tcray_shasta\n\tnone\n\tpmi2\n\tpmix\nspecific pmix plugin versions available: pmix_v4\n"
 )
-
-
-@pytest.mark.parametrize(
-    ("text", "names"),
-    [
-        pytest.param("", (), id="nothing"),
-        pytest.param(
-            "srun: MPI types are...\nsrun: cray_shasta\nsrun: none\nsrun: pmi2\nsrun: pmix_v3\nsrun: pmix\n",
-            ("cray_shasta", "none", "pmi2", "pmix_v3", "pmix"),
-            id="20.11",
-        ),
-        pytest.param(
-            "MPI plugin types are...\n\tnone\n\tpmi2\n\tcray_shasta\n", ("none", "pmi2", "cray_shasta"), id="22.05"
-        ),
-        pytest.param(SLURM_22, ("none", "pmi2", "pmix", "cray_shasta", "pmix_v4"), id="22.05-with-pmix"),
-        pytest.param(SLURM_23, ("cray_shasta", "none", "pmi2", "pmix", "pmix_v4"), id="23.11"),
-        pytest.param(
-            "MPI plugin types are...\n\tnone\n\tpmix\nspecific pmix plugin versions available: pmix_v5,pmix_v4\n",
-            ("none", "pmix", "pmix_v5", "pmix_v4"),
-            id="several-versions",
-        ),
-        pytest.param("MPI plugin types are...\r\n\tpmi2\r\n", ("pmi2",), id="returns"),
-    ],
-)
-def test_what_srun_offers(text: str, names: tuple[str, ...]) -> None:
-    assert parse_mpi_list(text) == names
-
-
-ALL = ("cray_shasta", "none", "pmi2", "pmix", "pmix_v4")
-
-
-@pytest.mark.parametrize(
-    ("library", "offered", "kind"),
-    [
-        ("Open MPI", ALL, "pmix"),
-        ("Open MPI", ("none", "pmi2", "pmix_v3", "pmix_v4"), "pmix_v4"),
-        ("Open MPI", ("none", "pmi2"), None),
-        ("Open MPI", (), None),
-        ("MPICH", ALL, "pmi2"),
-        ("MPICH", ("none", "pmix"), None),
-        ("MPICH", ("none", "cray_shasta"), "cray_shasta"),
-        ("MVAPICH", ALL, "pmi2"),
-        ("Intel MPI", ALL, "pmi2"),
-        ("Intel MPI", ("none",), None),
-        ("Cray MPICH", ALL, "cray_shasta"),
-        ("Cray MPICH", ("none", "pmi2"), "pmi2"),
-        ("unknown", ALL, "pmi2"),
-    ],
-)
-def test_the_type_that_fits_a_library(library: str, offered: tuple[str, ...], kind: str | None) -> None:
-    assert srun_mpi(MPILibrary(library, "1"), offered) == kind
 
 
 @pytest.mark.parametrize(
