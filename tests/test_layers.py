@@ -376,7 +376,6 @@ def hidden(full: str) -> bool:
 
 # Modules outside compat/ that still use such names; the list only gets shorter.
 FOREIGN: dict[str, set[str]] = {
-    "computing.places": {"_run_on_scheduler"},
     "journal.code": {"_abc_impl", "_tuplegetter"},
     "journal.data": {"_rand", "scipy._spbase"},
     "journal.frames": {"_metadata"},

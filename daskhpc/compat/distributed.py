@@ -82,3 +82,26 @@ def pause_worker(worker: Any) -> None:
 def measure_memory_by(worker: Any, memory: Callable[[], int]) -> None:
     """Let `memory` say how many bytes a worker process uses, in place of its RSS."""
     worker.monitor.get_process_memory = memory
+
+
+def bytes_fetched_since(worker: Any, since: float) -> int:
+    """Bytes of the results that a worker fetched from other workers since a time on the scheduler's clock.
+
+    A worker keeps a log of its transfers, and has no public way to ask for it. It is 0 if a release has no such log.
+    """
+    try:
+        return sum(entry["total"] for entry in list(worker.transfer_incoming_log) if entry["start"] >= since)
+    except (AttributeError, KeyError, RuntimeError):  # RuntimeError: the log grew meanwhile
+        return 0
+
+
+def bytes_written_to_disk(worker: Any) -> int:
+    """Bytes that a worker wrote to disk for want of memory, since it began; 0 if a release does not count them."""
+    totals = getattr(worker, "digests_total", {})
+    return int(
+        sum(
+            value
+            for name, value in list(totals.items())
+            if isinstance(name, tuple) and name[-2:] == ("disk-write", "bytes")
+        )
+    )

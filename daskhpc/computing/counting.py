@@ -1,20 +1,25 @@
-"""What counts the tasks of a run: in the scheduler's process and in the workers'."""
+"""Counts the tasks of a run in the scheduler's process, and what a run takes in each worker's process."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from dask.utils import key_split
 from distributed.diagnostics.plugin import SchedulerPlugin
 from distributed.metrics import time
 
-from .memory import forget_peak, peak
+from ..compat.distributed import bytes_fetched_since, bytes_written_to_disk
+from .figures import Tasks
 
 MARK = "daskhpc_run"
 """The annotation that tells which run a task is of."""
+
+_PROCESS = Path("/proc/self")
+_COLUMNS = {"compute": "compute", "transfer": "transfer", "disk-read": "disk", "disk-write": "disk"}
 
 
 class Counts(NamedTuple):
@@ -26,28 +31,34 @@ class Counts(NamedTuple):
     workers: int
 
 
-class Tally:
+class TaskTimes:
     """Tasks by kind: how many, and the seconds of computing, of transfer and of disk."""
 
     def __init__(self) -> None:
-        self._kinds: dict[str, list[float]] = {}
+        self._kinds: dict[str, dict[str, float]] = {}
 
     def add(self, key: Any, actions: Iterable[tuple[str, float]]) -> None:
         """Count a task that was computed, with what took how long."""
-        kind = self._kinds.setdefault(key_split(key), [0, 0.0, 0.0, 0.0])
-        kind[0] += 1
+        times = self._kinds.setdefault(key_split(key), {"count": 0, "compute": 0.0, "transfer": 0.0, "disk": 0.0})
+        times["count"] += 1
         for action, seconds in actions:
-            column = {"compute": 1, "transfer": 2, "disk-read": 3, "disk-write": 3}.get(action)
-            if column:
-                kind[column] += seconds
+            if action in _COLUMNS:
+                times[_COLUMNS[action]] += seconds
 
-    def read(self) -> dict[str, tuple[int, float, float, float]]:
-        """(count, compute, transfer, disk) by kind."""
-        return {name: (int(count), *seconds) for name, (count, *seconds) in self._kinds.items()}  # type: ignore[misc]
+    def tasks(self) -> tuple[Tasks, ...]:
+        """By kind, those that took most time first."""
+        kinds = [
+            Tasks(name, int(times["count"]), times["compute"], times["transfer"], times["disk"])
+            for name, times in self._kinds.items()
+        ]
+        return tuple(sorted(kinds, key=lambda kind: (-(kind.compute + kind.transfer + kind.disk), kind.name)))
 
 
 class TaskCounter(SchedulerPlugin):  # type: ignore[misc]
     """Counts the tasks of one run inside the scheduler.
+
+    Dask's own task stream keeps the last tasks of all runs together, so that two runs at a time would be mixed up, and
+    a long one would lose its beginning.
 
     Parameters
     ----------
@@ -57,31 +68,31 @@ class TaskCounter(SchedulerPlugin):  # type: ignore[misc]
 
     def __init__(self, run: str) -> None:
         self.name = run
-        self.tally = Tally()
+        self.times = TaskTimes()
         self.total, self.failed = 0, 0
-        self._mine: set[Any] = set()
+        self._known: set[Any] = set()
         self._open: set[Any] = set()
 
     def update_graph(self, scheduler: Any, *, annotations: Mapping[str, Mapping[Any, Any]], **others: Any) -> None:
         """Dask calls this when a graph comes."""
-        new = {key for key, run in annotations.get(MARK, {}).items() if run == self.name} - self._mine
+        new = {key for key, run in annotations.get(MARK, {}).items() if run == self.name} - self._known
         self.total += len(new)
-        self._mine |= new
+        self._known |= new
         self._open |= new
 
     def transition(self, key: Any, start: str, finish: str, *others: Any, **details: Any) -> None:
         """Dask calls this when a task changes its state."""
-        if key not in self._mine:
+        if key not in self._known:
             return
         if start == "processing" and finish == "memory":
             spans = details.get("startstops") or ()
-            self.tally.add(key, [(span["action"], span["stop"] - span["start"]) for span in spans])
+            self.times.add(key, [(span["action"], span["stop"] - span["start"]) for span in spans])
         elif start == "processing" and finish == "erred":
             self.failed += 1
         if finish in ("memory", "erred", "forgotten"):
             self._open.discard(key)
         if finish == "forgotten":
-            self._mine.discard(key)
+            self._known.discard(key)
 
     def counts(self, workers: int) -> Counts:
         """How far the run is."""
@@ -89,10 +100,10 @@ class TaskCounter(SchedulerPlugin):  # type: ignore[misc]
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
-    """What the scheduler knows of a run that is over."""
+class SchedulerCounts:
+    """What the scheduler knows of a run that is over; `held` are the bytes of results that stay on the workers."""
 
-    tasks: dict[str, tuple[int, float, float, float]]
+    tasks: tuple[Tasks, ...]
     counts: Counts
     threads: int
     hosts: int
@@ -100,8 +111,8 @@ class Counted:
 
 
 @dataclass(frozen=True, slots=True)
-class Use:
-    """What a worker process took for a run."""
+class WorkerUse:
+    """What a worker process took for a run, in bytes."""
 
     transferred: int
     spilled: int
@@ -113,19 +124,19 @@ def begin_counting(run: str, dask_scheduler: Any = None) -> None:
     dask_scheduler.add_plugin(TaskCounter(run))
 
 
-def look(run: str, dask_scheduler: Any = None) -> Counts:
+def counts_now(run: str, dask_scheduler: Any = None) -> Counts:
     """In the scheduler: how far a run is."""
     counts: Counts = dask_scheduler.plugins[run].counts(len(dask_scheduler.workers))
     return counts
 
 
-def end_counting(run: str, held: Iterable[Any] = (), dask_scheduler: Any = None) -> Counted:
-    """In the scheduler: count no more, and say what was counted; `held` are keys of results that stay there."""
+def end_counting(run: str, held: Iterable[Any] = (), dask_scheduler: Any = None) -> SchedulerCounts:
+    """In the scheduler: count no more, and give what was counted; `held` are keys of results that stay there."""
     counter = dask_scheduler.plugins.pop(run)
     workers = dask_scheduler.workers.values()
     results = [dask_scheduler.tasks[key] for key in held if key in dask_scheduler.tasks]
-    return Counted(
-        tasks=counter.tally.read(),
+    return SchedulerCounts(
+        tasks=counter.times.tasks(),
         counts=counter.counts(len(workers)),
         threads=sum(worker.nthreads for worker in workers),
         hosts=len({worker.host for worker in workers}),
@@ -139,24 +150,31 @@ def stop_counting(run: str, dask_scheduler: Any = None) -> None:
 
 
 def begin_use(dask_worker: Any = None) -> tuple[float, int]:
-    """In a worker: when a run begins, and what was spilled until then."""
+    """In a worker: when a run begins, and what was written to disk until then."""
     forget_peak()
-    return time() + dask_worker.scheduler_delay, _spilled(dask_worker)
+    return time() + dask_worker.scheduler_delay, bytes_written_to_disk(dask_worker)
 
 
-def end_use(begun: Mapping[str, tuple[float, int]], dask_worker: Any = None) -> Use:
+def end_use(begun: Mapping[str, tuple[float, int]], dask_worker: Any = None) -> WorkerUse:
     """In a worker: what a run took; all of a worker that came while it ran."""
     since, spilled = begun.get(dask_worker.address, (0.0, 0))
-    moved = 0
-    with contextlib.suppress(RuntimeError):  # the log grew meanwhile: another run goes on
-        moved = sum(entry["total"] for entry in dask_worker.transfer_incoming_log if entry["start"] >= since)
-    return Use(moved, _spilled(dask_worker) - spilled, peak())
+    return WorkerUse(bytes_fetched_since(dask_worker, since), bytes_written_to_disk(dask_worker) - spilled, peak())
 
 
-def _spilled(worker: Any) -> int:
-    written = [
-        value
-        for name, value in list(worker.digests_total.items())
-        if isinstance(name, tuple) and name[-2:] == ("disk-write", "bytes")
-    ]
-    return int(sum(written))
+# Linux keeps the peak of a process's memory itself. distributed's MemorySampler samples the memory of all workers
+# together: it misses what is taken and given back between two samples, and does not tell which worker needed most.
+
+
+def forget_peak() -> None:
+    """Measure the peak of this process anew from now on; of its whole life, if the kernel does not allow that."""
+    with contextlib.suppress(OSError):
+        (_PROCESS / "clear_refs").write_text("5")
+
+
+def peak() -> int:
+    """The most bytes of this process that were resident since then; 0 if the kernel does not tell."""
+    with contextlib.suppress(OSError):
+        for line in (_PROCESS / "status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    return 0

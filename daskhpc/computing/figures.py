@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from dask.utils import format_bytes
-
-from ..parallel.progress_text import time_text
+from ..text import bytes_text, counted, duration
 
 _ROWS = 12
 _HEAD = ("tasks", "count", "seconds", "transfer", "disk")
@@ -30,7 +28,7 @@ class Tasks:
     transfer : float
         Seconds in which their inputs came from other workers.
     disk : float
-        Seconds in which their inputs came out of the worker's store, from disk where they had been spilled.
+        Seconds in which their inputs came out of the worker's store, from disk if they had been spilled.
     """
 
     name: str
@@ -58,7 +56,7 @@ class Figures:
         Bytes that workers wrote to disk for want of memory meanwhile.
     peak_memory : mapping of str to int
         For each worker process, by its address, the most bytes that it held at any moment of the run, with what it
-        held before; ``"here"`` is this process, where there is no cluster.
+        held before; ``"here"`` is this process, if there is no cluster.
     result : int
         Bytes of the results.
     workers, threads, hosts : int
@@ -137,17 +135,13 @@ def _row(cells: tuple[str, ...], tag: str) -> str:
     return f"<tr>{''.join(parts)}</tr>"
 
 
-def _counted(number: int, thing: str) -> str:
-    return f"{number:,} {thing}" + ("" if number == 1 else "s")
-
-
 def _first_line(figures: Figures) -> str:
     place = ", ".join(
-        _counted(number, thing)
+        counted(number, thing)
         for number, thing in ((figures.workers, "worker"), (figures.threads, "thread"), (figures.hosts, "host"))
     )
-    tasks = _counted(figures.count, "task")
-    return f"{figures.name}: {tasks} in {time_text(figures.seconds)}; {place}, busy {figures.utilisation:.0%}"
+    tasks = counted(figures.count, "task")
+    return f"{figures.name}: {tasks} in {duration(figures.seconds)}; {place}, busy {figures.utilisation:.0%}"
 
 
 def _cells(tasks: tuple[Tasks, ...]) -> list[tuple[str, ...]]:
@@ -170,15 +164,9 @@ def _cells(tasks: tuple[Tasks, ...]) -> list[tuple[str, ...]]:
 
 
 def _last_lines(figures: Figures) -> list[str]:
-    moved = f"{format_bytes(figures.transferred)} between workers, {format_bytes(figures.spilled)} to disk"
-    lines = [f"{moved}; result {format_bytes(figures.result)}"]
+    moved = f"{bytes_text(figures.transferred)} between workers, {bytes_text(figures.spilled)} to disk"
+    lines = [f"{moved}; result {bytes_text(figures.result)}"]
     if figures.peak_memory:
         most = max(figures.peak_memory, key=lambda worker: figures.peak_memory[worker])
-        lines.append(f"most memory of a worker process: {format_bytes(figures.peak_memory[most])} ({most})")
+        lines.append(f"most memory of a worker process: {bytes_text(figures.peak_memory[most])} ({most})")
     return lines
-
-
-def kinds(tallies: Mapping[str, tuple[int, float, float, float]]) -> tuple[Tasks, ...]:
-    """The tasks of a run by kind, those that took most time first, from (count, compute, transfer, disk) by name."""
-    made = [Tasks(name, *tally) for name, tally in tallies.items()]
-    return tuple(sorted(made, key=lambda kind: (-(kind.compute + kind.transfer + kind.disk), kind.name)))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-import secrets
 import sys
 from pathlib import Path
 from typing import Any
 
+from ..atomic import replacing
 from ..errors import SettingsError
 from .figures import Figures
 
@@ -20,7 +21,7 @@ Report = str | os.PathLike[str] | bool | None
 
 
 def checked(report: Report, cluster: bool) -> Path | None:
-    """The file of a report, None where there is none; refuses before the run what could not be written after it.
+    """The file of a report, None without one; refuses before the run what could not be written after it.
 
     Raises
     ------
@@ -56,26 +57,24 @@ class Page:
     def __init__(self, client: Any, path: Path) -> None:
         from distributed import performance_report
 
-        self._client, self._path = client, path
-        self._draft = path.with_name(f".{secrets.token_hex(8)}.tmp")
-        # what the page needs of Bokeh is in it: it opens where there is no network
+        self._client = client
+        self._page = contextlib.ExitStack()
+        self._draft = self._page.enter_context(replacing(path))
+        # What the page needs of Bokeh is in it: it opens without a network.
         self._report = performance_report(self._draft, stacklevel=_FRAMES, mode="inline")
         with client.as_current():
             self._report.__enter__()
 
     def write(self, figures: Figures) -> None:
         """Write it, with the figures above it."""
-        try:
+        with self._page:
             with self._client.as_current():
                 self._report.__exit__(None, None, None)
             self._draft.write_text(_with_figures(self._draft.read_text(), figures))
-            self._draft.replace(self._path)
-        finally:
-            self._draft.unlink(missing_ok=True)
 
 
 def _with_figures(page: str, figures: Figures) -> str:
-    """Dask's page below the figures: it takes all of the element that it is in."""
+    """Dask's page below the figures: it takes all of the element that it stands in."""
     above = f'<div style="font: 14px sans-serif; margin: 1em">{figures._repr_html_()}</div>'
     before, body, rest = page.rpartition("<body>")  # the scripts before it have one in a text
     inside, end, after = rest.rpartition("</body>")
@@ -84,12 +83,8 @@ def _with_figures(page: str, figures: Figures) -> str:
 
 def write_data(figures: Figures, path: Path) -> None:
     """Write the figures as JSON; the file is there whole or not at all."""
-    draft = path.with_name(f".{secrets.token_hex(8)}.tmp")
-    try:
+    with replacing(path) as draft:
         draft.write_text(json.dumps(figures.as_dict(), indent=2) + "\n")
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def show(figures: Figures) -> None:

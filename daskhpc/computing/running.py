@@ -1,4 +1,4 @@
-"""dask.compute and dask.persist, watched."""
+"""dask.compute and dask.persist with progress, and with the figures of the run."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from dask.base import get_scheduler, unpack_collections
 from ..compat.dask import compute_in_order
 from ..parallel.progress import Progress, progress_for
 from .figures import Figures
-from .following import Follower, standing
-from .places import Here, OnCluster, Place
+from .progress import ProgressThread, standing
 from .reports import PAGE, Page, Report, checked, show, write_data
+from .schedulers import ClusterScheduler, LocalScheduler, RunScheduler
 
 if TYPE_CHECKING:
     from distributed import Client
 
-_kept: list[Figures] = []
+_figures: list[Figures] = []
 
 
 def compute(
     *objs: Any, report: Report = None, client: Client | None = None, progress: bool | str = "auto"
 ) -> tuple[Any, ...]:
-    """``dask.compute``, with progress, and with the figures of the run kept.
+    """``dask.compute``, with progress, and with the figures of the run.
 
     Parameters
     ----------
@@ -47,13 +47,22 @@ def compute(
     Raises
     ------
     SettingsError
-        For a `report` that could not be written, or a `progress` that there is not; before anything is computed.
+        For a `report` that cannot be written, or an unknown `progress`; before anything is computed.
     Exception
         What a task raised, as Dask gives it. Tasks that have not begun are dropped then, as at an interrupt.
 
     Notes
     -----
     `last` gives the figures of the last run, with or without a report.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> total, seven = compute(da.ones(100, chunks=10).sum(), 7, progress=False)
+    >>> float(total), seven
+    (100.0, 7)
+    >>> last().count > 10, last().name
+    (True, 'compute')
     """
     results: tuple[Any, ...] = _run("compute", dask.compute, objs, report, client, progress)
     return results
@@ -62,7 +71,7 @@ def compute(
 def persist(
     *objs: Any, report: Report = None, client: Client | None = None, progress: bool | str = "auto"
 ) -> tuple[Any, ...]:
-    """``dask.persist`` that waits until all is there, with progress, and with the figures of the run kept.
+    """``dask.persist`` that waits until all is there, with progress, and with the figures of the run.
 
     Parameters
     ----------
@@ -82,6 +91,13 @@ def persist(
     Notes
     -----
     ``dask.persist`` returns at once and raises nothing; what a task raised comes up when a result is asked for.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> (x,) = persist(da.ones(100, chunks=10) + 1, progress=False)
+    >>> x.npartitions, last().name
+    (10, 'persist')
     """
     results: tuple[Any, ...] = _run("persist", _persist, objs, report, client, progress)
     return results
@@ -89,12 +105,12 @@ def persist(
 
 def last() -> Figures | None:
     """The figures of the last run of `compute` or `persist` in this process; None before the first."""
-    return _kept[-1] if _kept else None
+    return _figures[-1] if _figures else None
 
 
-def _persist(*collections: Any, scheduler: Place) -> Any:
+def _persist(*collections: Any, scheduler: RunScheduler) -> Any:
     """dask.persist, which leaves all on the cluster only where it knows that it is one; before 2026 it asks nobody."""
-    if isinstance(scheduler, OnCluster):
+    if isinstance(scheduler, ClusterScheduler):
         return scheduler.persist(collections)
     return dask.persist(*collections, scheduler=scheduler)
 
@@ -111,10 +127,10 @@ def _run(
     path = checked(report, cluster)
     shown = progress_for(progress, name, unit="tasks")
     page = Page(owner, path) if path is not None and path.suffix.lower() == PAGE else None
-    place = OnCluster(owner) if cluster else Here(get)
-    found, figures = _watched(name, call, collections, place, shown)
-    results = repack(found)
-    _kept[:] = [figures]
+    scheduler = ClusterScheduler(owner) if cluster else LocalScheduler(get)
+    computed, figures = _counted_run(name, call, collections, scheduler, shown)
+    results = repack(computed)
+    _figures[:] = [figures]
     if page is not None:
         page.write(figures)
     elif path is not None:
@@ -124,18 +140,20 @@ def _run(
     return results
 
 
-def _watched(name: str, call: Callable[..., Any], objs: Any, place: Place, shown: Progress) -> tuple[Any, Figures]:
+def _counted_run(
+    name: str, call: Callable[..., Any], objs: Any, scheduler: RunScheduler, shown: Progress
+) -> tuple[Any, Figures]:
     """Compute with progress; an interrupt, or what a task raises, leaves nothing behind."""
-    follower = Follower(place.look, shown)
+    progress = ProgressThread(scheduler.counts_now, shown)
     try:
-        place.begin()
-        with follower:
-            results = compute_in_order(call, objs, scheduler=place)
-            seconds = follower.seconds
-        figures, counts = place.end(name, seconds)
+        scheduler.begin()
+        with progress:
+            results = compute_in_order(call, objs, scheduler=scheduler)
+            seconds = progress.seconds
+        figures, counts = scheduler.end(name, seconds)
     except BaseException:
-        place.drop()
-        shown.close(standing(follower.counts, follower.seconds))
+        scheduler.drop()
+        shown.close(standing(progress.counts, progress.seconds))
         raise
     shown.close(standing(counts, seconds))
     return results, figures

@@ -1,6 +1,6 @@
 """What a lazy object is, what computing it takes on this cluster, and what is unwise about it."""
 
 from .explanation import Explanation, explain
-from .model import Advice, Layer, Part, Size, Work
+from .model import Advice, Collection, Layer, Size, Work
 
-__all__ = ["Advice", "Explanation", "Layer", "Part", "Size", "Work", "explain"]
+__all__ = ["Advice", "Collection", "Explanation", "Layer", "Size", "Work", "explain"]

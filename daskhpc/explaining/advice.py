@@ -8,7 +8,7 @@ from typing import Any
 
 from ..chunk_size import PIECES_IN_A_TASK, SMALLEST, Resources, array_chunk_size, piece_size
 from ..text import bytes_text, counted
-from .model import Advice, Part, Work
+from .model import Advice, Collection, Work
 from .sizes import ArrayChunks
 
 MANY_PIECES = 100
@@ -34,13 +34,13 @@ _LINES = {
 
 
 def advice_for(
-    parts: tuple[Part, ...], work: Work, available: Resources, arrays: Mapping[str, ArrayChunks]
+    parts: tuple[Collection, ...], work: Work, available: Resources, arrays: Mapping[str, ArrayChunks]
 ) -> list[Advice]:
     """Everything that is unwise.
 
     Parameters
     ----------
-    parts : tuple of Part
+    parts : tuple of Collection
     work : Work
     available : Resources
     arrays : mapping of str to ArrayChunks
@@ -108,7 +108,7 @@ def _result(work: Work, available: Resources, frame: bool) -> Iterator[Advice]:
         )
 
 
-def _objects(parts: tuple[Part, ...]) -> Iterator[Advice]:
+def _objects(parts: tuple[Collection, ...]) -> Iterator[Advice]:
     names = [name for part in parts for name in part.objects]
     if names:
         kinds = ", ".join(f"'{name}': 'string[pyarrow]'" for name in names[:3])
@@ -152,7 +152,7 @@ def _graph(work: Work, again: str) -> Iterator[Advice]:
         )
 
 
-def _other_pieces(widest: ArrayChunks | None, frame: Part | None, available: Resources) -> str:
+def _other_pieces(widest: ArrayChunks | None, frame: Collection | None, available: Resources) -> str:
     """The line that makes chunks which fit this cluster, by the one rule of `piece_size`."""
     if frame is not None:
         size = frame.nbytes.value or 0

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..compat.dask_expr import empty_frame, is_dataframe, without_eager_steps
 from .dataframes import Tables, object_columns
-from .model import UNKNOWN, Part, Size, known
+from .model import UNKNOWN, Collection, Size, known
 
 
 def lazy_parts(obj: Any) -> Iterator[Any]:
@@ -25,12 +25,12 @@ def lazy_parts(obj: Any) -> Iterator[Any]:
         yield obj
 
 
-def parts_of(collection: Any, held: Mapping[Any, int]) -> list[Part]:
+def parts_of(collection: Any, held: Mapping[Any, int]) -> list[Collection]:
     """A part for a collection; one for every lazy variable of an xarray Dataset."""
     from dask.delayed import Delayed
 
     if isinstance(collection, Delayed):
-        return [Part("Dask delayed", "", (), "", 1, (), UNKNOWN, UNKNOWN, (), collection)]
+        return [Collection("Dask delayed", "", (), "", 1, (), UNKNOWN, UNKNOWN, (), collection)]
     if type(collection).__module__.partition(".")[0] == "xarray":
         return [_array(array, "xarray variable", str(name)) for name, array in _variables(collection)]
     if hasattr(collection, "chunks") and hasattr(collection, "dtype"):
@@ -39,8 +39,10 @@ def parts_of(collection: Any, held: Mapping[Any, int]) -> list[Part]:
         return [_frame(collection, held)]
     if hasattr(collection, "npartitions"):
         pieces = int(collection.npartitions)
-        return [Part("Dask bag", "", (None,), "", pieces, (), UNKNOWN, UNKNOWN, (), collection)]
-    return [Part(f"Dask {type(collection).__name__.lower()}", "", (), "", 1, (), UNKNOWN, UNKNOWN, (), collection)]
+        return [Collection("Dask bag", "", (None,), "", pieces, (), UNKNOWN, UNKNOWN, (), collection)]
+    return [
+        Collection(f"Dask {type(collection).__name__.lower()}", "", (), "", 1, (), UNKNOWN, UNKNOWN, (), collection)
+    ]
 
 
 def _variables(obj: Any) -> list[tuple[str, Any]]:
@@ -54,13 +56,13 @@ def _variables(obj: Any) -> list[tuple[str, Any]]:
     return found + [(name, each.data) for name, each in coordinates if is_dask_collection(each.data)]
 
 
-def _array(array: Any, kind: str, name: str) -> Part:
+def _array(array: Any, kind: str, name: str) -> Collection:
     shape = tuple(known(length) for length in array.shape)
     lengths = [max(sizes, default=0) for sizes in array.chunks]
     exact = array.dtype.kind != "O"
     whole = math.prod(array.shape) * array.dtype.itemsize
     piece = math.prod(lengths) * array.dtype.itemsize
-    return Part(
+    return Collection(
         kind=kind,
         name=name,
         shape=shape,
@@ -74,7 +76,7 @@ def _array(array: Any, kind: str, name: str) -> Part:
     )
 
 
-def _frame(frame: Any, held: Mapping[Any, int]) -> Part:
+def _frame(frame: Any, held: Mapping[Any, int]) -> Collection:
     expression = without_eager_steps(frame.expr)[0]
     table = Tables(held).of(expression)
     meta = empty_frame(frame)
@@ -92,4 +94,4 @@ def _frame(frame: Any, held: Mapping[Any, int]) -> Part:
     rows = int(table.rows) if table is not None and table.exact else None
     nbytes = UNKNOWN if table is None else Size(int(table.nbytes), table.exact)
     piece = UNKNOWN if table is None else Size(int(table.nbytes / max(1, pieces)), False)
-    return Part(kind, "", (rows, *wide), dtype, pieces, (), nbytes, piece, object_columns(meta), frame)
+    return Collection(kind, "", (rows, *wide), dtype, pieces, (), nbytes, piece, object_columns(meta), frame)

@@ -15,7 +15,7 @@ from .dataframes import Tables
 from .describe import lazy_parts, parts_of
 from .graph import graph_of, shuffles_of
 from .html import as_html
-from .model import Advice, Part, Size, Work, total
+from .model import Advice, Collection, Size, Work, total
 from .peak import peak_memory
 from .sizes import TaskSizes, chunks_of
 from .text import Row, as_text, rows
@@ -28,7 +28,7 @@ class Explanation:
 
     Parameters
     ----------
-    parts : tuple of Part
+    parts : tuple of Collection
         The lazy objects.
     work : Work
         What computing them together takes.
@@ -38,7 +38,7 @@ class Explanation:
         What is unwise.
     """
 
-    parts: tuple[Part, ...]
+    parts: tuple[Collection, ...]
     work: Work
     resources: Resources
     advice: tuple[Advice, ...]

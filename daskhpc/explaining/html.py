@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from html import escape
 
-from .model import Part
+from .model import Collection
 from .text import Row
 
 _MOST_PICTURES = 3
 _LEFT = "text-align: left; vertical-align: top"
 
 
-def as_html(rows: Iterable[Row], parts: tuple[Part, ...]) -> str:
+def as_html(rows: Iterable[Row], parts: tuple[Collection, ...]) -> str:
     """A table, beside it the pictures of the chunks."""
     pictures = "".join(pictures_of(parts[:_MOST_PICTURES]))
     cells = "".join(_row(label.strip(), text) for label, text in rows)
@@ -20,7 +20,7 @@ def as_html(rows: Iterable[Row], parts: tuple[Part, ...]) -> str:
     return f'<table><tr><td style="{_LEFT}"><table>{cells}</table></td>{side}</tr></table>'
 
 
-def pictures_of(parts: tuple[Part, ...]) -> Iterator[str]:
+def pictures_of(parts: tuple[Collection, ...]) -> Iterator[str]:
     """Dask's own drawings of the chunks of the arrays that have one."""
     for part in parts:
         if part.piece_shape and hasattr(part.expression, "to_svg"):

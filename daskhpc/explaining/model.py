@@ -44,7 +44,7 @@ def total(sizes: Sequence[Size]) -> Size:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class Collection:
     """One lazy object.
 
     Parameters

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from ..chunk_size import Resources
 from ..text import bytes_text, counted
-from .model import Advice, Part, Work, total
+from .model import Advice, Collection, Work, total
 
 Row = tuple[str, str]
 """A label and a text; a text without a label goes on, a label without a text is a heading."""
@@ -23,7 +23,7 @@ def as_text(rows: Iterable[Row]) -> str:
     return "\n".join(line for label, text in rows for line in _lines(label, text))
 
 
-def rows(parts: tuple[Part, ...], work: Work, resources: Resources, advice: tuple[Advice, ...]) -> list[Row]:
+def rows(parts: tuple[Collection, ...], work: Work, resources: Resources, advice: tuple[Advice, ...]) -> list[Row]:
     """What an explanation says, row by row."""
     said: list[Row] = []
     for part in parts[:_MOST_PARTS]:
@@ -41,13 +41,13 @@ def rows(parts: tuple[Part, ...], work: Work, resources: Resources, advice: tupl
     return said
 
 
-def title(part: Part) -> str:
+def title(part: Collection) -> str:
     """``Dask array, float64, 20,000 x 20,000``."""
     shape = " x ".join("?" if length is None else f"{length:,}" for length in part.shape)
     return ", ".join(text for text in (f"{part.kind} {part.name}".strip(), part.dtype, shape) if text)
 
 
-def part_rows(part: Part) -> Iterator[Row]:
+def part_rows(part: Collection) -> Iterator[Row]:
     """Its bytes and chunks."""
     yield "in all", str(part.nbytes)
     word = "partitions" if part.kind.startswith("Dask") and part.kind != "Dask array" else "chunks"

@@ -23,11 +23,12 @@ import xarray as xr
 from clusters import start_cluster
 from dask import delayed
 from distributed import Client, SchedulerPlugin, futures_of
+from waiting import until
 
 import daskhpc
 from daskhpc.computing import Figures, last
 from daskhpc.computing.counting import Counts
-from daskhpc.computing.following import Follower
+from daskhpc.computing.progress import ProgressThread
 from daskhpc.errors import SettingsError
 from daskhpc.parallel.progress import Progress, Standing
 
@@ -44,14 +45,6 @@ def anywhere(request: pytest.FixtureRequest) -> Iterator[None]:
     else:
         with dask.config.set(scheduler="threads"):
             yield
-
-
-def until(there: Callable[[], object]) -> None:
-    """Wait until something is so."""
-    end = time.monotonic() + DEADLINE
-    while not there():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def figures() -> Figures:
@@ -268,11 +261,11 @@ def test_two_runs_at_once_count_their_own(client: Client) -> None:
     def run(size: int) -> None:
         from daskhpc.computing import running
 
-        results, made = running._watched(
+        results, made = running._counted_run(
             "compute",
             dask.compute,
             [delayed(nap)(0.01 * size + n / 1000) for n in range(size)],
-            place(client),
+            scheduler_of(client),
             Progress(),
         )
         with lock:
@@ -287,10 +280,10 @@ def test_two_runs_at_once_count_their_own(client: Client) -> None:
     assert {size: {k.name: k.count for k in made.tasks}["nap"] for size, made in found.items()} == {5: 5, 9: 9}
 
 
-def place(client: Client) -> Any:
-    from daskhpc.computing.places import OnCluster
+def scheduler_of(client: Client) -> Any:
+    from daskhpc.computing.schedulers import ClusterScheduler
 
-    return OnCluster(client)
+    return ClusterScheduler(client)
 
 
 def test_a_client_of_ones_own_choice(client: Client, tmp_path: Path) -> None:
@@ -379,11 +372,11 @@ class Recorder(Progress):
 def test_progress_is_shown_while_it_runs(client: Client, tmp_path: Path) -> None:
     go = tmp_path / "go"
     shown = Recorder()
-    runner = place(client)
+    runner = scheduler_of(client)
     runner.begin()
     work = [delayed(double)(1), delayed(wait_for)(go, delayed(double)(2))]
     thread = threading.Thread(target=lambda: dask.compute(work, scheduler=runner))
-    with Follower(runner.look, shown):
+    with ProgressThread(runner.counts_now, shown):
         thread.start()
         until(lambda: shown.seen and shown.seen[-1].done == 2)
         go.touch()
@@ -401,6 +394,6 @@ def test_what_ends_the_showing_does_not_end_the_run() -> None:
         raise ConnectionError
 
     shown = Recorder()
-    with Follower(look, shown) as follower:
-        until(lambda: not follower._thread.is_alive())
+    with ProgressThread(look, shown) as thread:
+        until(lambda: not thread._thread.is_alive())
     assert shown.seen == []

@@ -1,4 +1,8 @@
-"""Shows how far a run is, from a thread beside it."""
+"""Shows how far a run is, from a thread beside it.
+
+``distributed.progress`` draws a bar or a widget. It has no lines for a batch log, and shows nothing of Dask's
+schedulers of one machine.
+"""
 
 from __future__ import annotations
 
@@ -26,12 +30,12 @@ def standing(counts: Counts, seconds: float) -> Standing:
     )
 
 
-class Follower:
-    """Shows twice a second how far a run is, while its block is not left.
+class ProgressThread:
+    """Shows twice a second how far a run is, until its block is left.
 
     Parameters
     ----------
-    look : callable
+    counts_now : callable
         Asks how far the run is; what it raises ends the showing, not the run.
     shown : Progress
 
@@ -41,19 +45,19 @@ class Follower:
         As last seen.
     """
 
-    def __init__(self, look: Callable[[], Counts], shown: Progress) -> None:
+    def __init__(self, counts_now: Callable[[], Counts], shown: Progress) -> None:
         self.counts = Counts(0, 0, 0, 0)
-        self._look, self._shown = look, shown
+        self._counts_now, self._shown = counts_now, shown
         self._began = time.perf_counter()
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._follow, name="daskhpc-follow", daemon=True)
+        self._thread = threading.Thread(target=self._show, name="daskhpc-progress", daemon=True)
 
     @property
     def seconds(self) -> float:
         """Since it was made, or since its block was entered."""
         return time.perf_counter() - self._began
 
-    def __enter__(self) -> Follower:
+    def __enter__(self) -> ProgressThread:
         self._began = time.perf_counter()
         self._thread.start()
         return self
@@ -62,10 +66,10 @@ class Follower:
         self._over.set()
         self._thread.join(_LEAVE_SECONDS)
 
-    def _follow(self) -> None:
+    def _show(self) -> None:
         while not self._over.wait(_GAP_SECONDS):
             try:
-                self.counts = self._look()
+                self.counts = self._counts_now()
             except Exception:
                 return
             self._shown.update(standing(self.counts, self.seconds))

@@ -1,4 +1,4 @@
-"""Where a run is made: on a cluster, or by Dask's schedulers of one machine. Each computes, and counts meanwhile."""
+"""What computes a run and counts meanwhile: a cluster, or Dask's schedulers of one machine."""
 
 from __future__ import annotations
 
@@ -15,31 +15,32 @@ from dask.callbacks import Callback
 from dask.sizeof import sizeof
 from dask.system import CPU_COUNT
 from distributed import as_completed, futures_of, rejoin, secede
-from distributed.worker import thread_state
 
+from ..clients import inside_task
 from .counting import (
     MARK,
     Counts,
-    Tally,
+    TaskTimes,
     begin_counting,
     begin_use,
+    counts_now,
     end_counting,
     end_use,
-    look,
+    forget_peak,
+    peak,
     stop_counting,
 )
-from .figures import Figures, kinds
-from .memory import forget_peak, peak
+from .figures import Figures
 
 _STOP_SECONDS = 5.0
 
 
-class Place(Protocol):
+class RunScheduler(Protocol):
     """Computes as one of Dask's schedulers, which is what ``dask.compute(scheduler=...)`` takes, and counts.
 
     Notes
     -----
-    In order: `begin`, one call, and then `end`, or `drop` where it failed; `look` at any time in between, from any
+    In order: `begin`, one call, and then `end`, or `drop` if it failed; `counts_now` at any time in between, from any
     thread.
     """
 
@@ -49,7 +50,7 @@ class Place(Protocol):
     def __call__(self, expr: Any, keys: Sequence[Any], **options: Any) -> Any:
         """Compute these keys of a graph."""
 
-    def look(self) -> Counts:
+    def counts_now(self) -> Counts:
         """How far it is."""
 
     def end(self, name: str, seconds: float) -> tuple[Figures, Counts]:
@@ -59,7 +60,7 @@ class Place(Protocol):
         """Leave nothing behind of a run that failed."""
 
 
-class OnCluster:
+class ClusterScheduler:
     """Computes with a client.
 
     Parameters
@@ -80,12 +81,12 @@ class OnCluster:
 
     def __call__(self, expr: Any, keys: Sequence[Any], **options: Any) -> Any:
         with dask.annotate(**{MARK: self._run}):
-            promised = self.client.get(expr, keys, sync=False, **options)
-        futures = futures_of(promised, client=self.client)
+            futures_in_place = self.client.get(expr, keys, sync=False, **options)
+        futures = futures_of(futures_in_place, client=self.client)
         try:
-            with _out_of_the_way():
-                _settle(self.client, futures)
-                results = self.client.gather(promised)
+            with _thread_given_back():
+                _wait_for_all(self.client, futures)
+                results = self.client.gather(futures_in_place)
         finally:
             _release(futures)
         self._result = sizeof(results)
@@ -97,16 +98,16 @@ class OnCluster:
             persisted = self.client.persist(collections)
         futures = futures_of(persisted, client=self.client)
         try:
-            with _out_of_the_way():
-                _settle(self.client, futures)
+            with _thread_given_back():
+                _wait_for_all(self.client, futures)
         except BaseException:
             _release(futures)
             raise
         self._held = [future.key for future in futures]
         return persisted
 
-    def look(self) -> Counts:
-        counts: Counts = self.client.run_on_scheduler(look, self._run)
+    def counts_now(self) -> Counts:
+        counts: Counts = self.client.run_on_scheduler(counts_now, self._run)
         return counts
 
     def end(self, name: str, seconds: float) -> tuple[Figures, Counts]:
@@ -115,7 +116,7 @@ class OnCluster:
         figures = Figures(
             name=name,
             seconds=seconds,
-            tasks=kinds(counted.tasks),
+            tasks=counted.tasks,
             transferred=sum(use.transferred for use in uses.values()),
             spilled=sum(use.spilled for use in uses.values()),
             peak_memory={worker: use.peak for worker, use in uses.items()},
@@ -128,10 +129,14 @@ class OnCluster:
 
     def drop(self) -> None:
         with contextlib.suppress(Exception):
-            self.client.sync(self.client._run_on_scheduler, stop_counting, self._run, callback_timeout=_STOP_SECONDS)
+            # At an interrupt the scheduler may be gone: the client waits for it only so long.
+            self.client.sync(self._stop_counting, callback_timeout=_STOP_SECONDS)
+
+    async def _stop_counting(self) -> None:
+        await self.client.run_on_scheduler(stop_counting, self._run)
 
 
-def _settle(client: Any, futures: Sequence[Any]) -> None:
+def _wait_for_all(client: Any, futures: Sequence[Any]) -> None:
     """Wait until all are there, or raise what the first that failed raised.
 
     Notes
@@ -149,9 +154,9 @@ def _release(futures: Sequence[Any]) -> None:
 
 
 @contextlib.contextmanager
-def _out_of_the_way() -> Iterator[None]:
+def _thread_given_back() -> Iterator[None]:
     """Inside a task: give its thread to the tasks that it waits for."""
-    inside = getattr(thread_state, "key", None) is not None
+    inside = inside_task()
     if inside:
         secede()
     try:
@@ -161,7 +166,7 @@ def _out_of_the_way() -> Iterator[None]:
             rejoin()
 
 
-class Here:
+class LocalScheduler:
     """Computes by one of Dask's schedulers for one machine.
 
     Parameters
@@ -172,7 +177,7 @@ class Here:
 
     def __init__(self, get: Callable[..., Any]) -> None:
         self._get = get
-        self._tally = Tally()
+        self._times = TaskTimes()
         self._total = self._done = self._result = 0
         self._started: dict[Any, float] = {}
 
@@ -180,12 +185,12 @@ class Here:
         forget_peak()
 
     def __call__(self, expr: Any, keys: Sequence[Any], **options: Any) -> Any:
-        with Callback(start_state=self._know, pretask=self._start, posttask=self._stop):
+        with Callback(start_state=self._count_new, pretask=self._start, posttask=self._stop):
             results = self._get(expr, keys, **options)
         self._result = sizeof(results)
         return results
 
-    def _know(self, graph: Any, state: Any) -> None:
+    def _count_new(self, graph: Any, state: Any) -> None:
         self._total += sum(len(state[name]) for name in ("ready", "waiting"))
 
     def _start(self, key: Any, graph: Any, state: Any) -> None:
@@ -193,9 +198,9 @@ class Here:
 
     def _stop(self, key: Any, result: Any, graph: Any, state: Any, worker: Any) -> None:
         self._done += 1
-        self._tally.add(key, [("compute", time.perf_counter() - self._started.pop(key))])
+        self._times.add(key, [("compute", time.perf_counter() - self._started.pop(key))])
 
-    def look(self) -> Counts:
+    def counts_now(self) -> Counts:
         return Counts(self._total, self._done, 0, 1)
 
     def end(self, name: str, seconds: float) -> tuple[Figures, Counts]:
@@ -204,7 +209,7 @@ class Here:
         figures = Figures(
             name=name,
             seconds=seconds,
-            tasks=kinds(self._tally.read()),
+            tasks=self._times.tasks(),
             transferred=0,
             spilled=0,
             peak_memory={"here": peak()},
@@ -213,7 +218,7 @@ class Here:
             threads=threads,
             hosts=1,
         )
-        return figures, self.look()
+        return figures, self.counts_now()
 
     def drop(self) -> None:
         """Nothing is left."""
