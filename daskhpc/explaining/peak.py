@@ -37,16 +37,16 @@ def peak_memory(graph: Graph, sizes: Mapping[Any, TaskSize], workers: int, threa
     -----
     The formula::
 
-        peak = max(2 * held / workers, task, copies * threads * piece) + p2p buffers + what pyarrow keeps
+        peak = max(2 * held / workers, task, copies * pieces) + p2p buffers + what pyarrow keeps
 
     ``held`` is the most bytes of results that exist at once if the tasks run one after another in Dask's order, each
     result dropped after its last use; a worker gets up to twice its even share of them, one worker all. ``task`` is
-    the most that a single task takes and gives: the whole result, for one, is put together on one worker. ``piece``
-    is the largest chunk or partition that any task makes. ``copies`` is 2, and 4 for dataframes. The buffers are twice
-    a worker's share of what is moved by p2p, at most 200 MiB.
+    the most that a single task takes and gives: the whole result, for one, is put together on one worker. ``pieces``
+    is the largest chunk or partition that tasks of a kind make, times the threads of a worker that can be in such
+    tasks at once; of all kinds the one with most. ``copies`` is 2, and 4 for dataframes. The buffers are twice a
+    worker's share of what is moved by p2p, at most 200 MiB.
     """
-    pieces = [size.piece for size in map(sizes.__getitem__, graph.tasks) if size.piece is not None]
-    if 2 * len(pieces) < len(graph.tasks) or not pieces:
+    if 2 * sum(sizes[key].piece is None for key in graph.tasks) > len(graph.tasks):
         return None
     held, task = _held_and_largest_task(graph, {key: size.nbytes or 0.0 for key, size in sizes.items()})
     copies = FRAME_COPIES if graph.expressions else ARRAY_COPIES
@@ -58,7 +58,19 @@ def peak_memory(graph: Graph, sizes: Mapping[Any, TaskSize], workers: int, threa
     )
     arrow = ARROW_POOL if any("parquet" in key_name(key) for key in graph.tasks) else 0
     share = held * min(1.0, 2 / workers)
-    return max(share, task, copies * threads * max(pieces)) + min(2 * moved / workers, P2P_BUFFERS) + arrow
+    pieces = _pieces_at_once(graph, sizes, workers, threads)
+    return max(share, task, copies * pieces) + min(2 * moved / workers, P2P_BUFFERS) + arrow
+
+
+def _pieces_at_once(graph: Graph, sizes: Mapping[Any, TaskSize], workers: int, threads: int) -> float:
+    """The most bytes of pieces that all threads of a worker make at once, in tasks of one kind."""
+    counts: dict[str, int] = {}
+    largest: dict[str, float] = {}
+    for key in graph.tasks:
+        kind = key_name(key)
+        counts[kind] = counts.get(kind, 0) + 1
+        largest[kind] = max(largest.get(kind, 0.0), sizes[key].piece or 0.0)
+    return max((min(threads, -(-counts[kind] // workers)) * largest[kind] for kind in counts), default=0.0)
 
 
 def _held_and_largest_task(graph: Graph, nbytes: Mapping[Any, float]) -> tuple[float, float]:

@@ -39,7 +39,7 @@ def work_of(graph: Graph, sizes: TaskSizes, table_reads: float, peak: float | No
         before=graph.before,
         in_memory=len(graph.held),
         layers=layers,
-        largest=max((each for each in layers if each.largest.value), key=_largest_bytes, default=None),
+        largest=max((each for each in layers if _is_piece(each)), key=_largest_bytes, default=None),
         sources=next(iter(_layers(("sources", size) for size in heavy)), Layer("sources", 0, UNKNOWN)),
         growth=sum(cuts) // max([1, *others]),
         shuffles=tuple(shuffles),
@@ -62,6 +62,11 @@ def _layers(pairs: Iterable[tuple[str, TaskSize]]) -> tuple[Layer, ...]:
         Layer(name, counts[name], _size(largest[name].piece, largest[name].piece_exact))
         for name in sorted(counts, key=lambda each: -counts[each])
     )
+
+
+def _is_piece(layer: Layer) -> bool:
+    """Whether a layer's bytes are known, and are not the result that one task puts together."""
+    return bool(layer.largest.value) and not layer.name.startswith("finalize")
 
 
 def _largest_bytes(layer: Layer) -> int:
