@@ -202,8 +202,9 @@ def _undecodable(csv: CsvBlock) -> InputFileError:
 
 def _first_replaced(csv: CsvBlock) -> tuple[str, str]:
     """The column of the first value with a byte that cannot be decoded, in words, and that value."""
+    names = {} if csv.names else {"names": None}
     try:
-        frame = csv.parsed(dtype=str, encoding_errors="replace") if csv.names else pandas.DataFrame()
+        frame = csv.parsed(dtype=str, encoding_errors="replace", **names)
     except ValueError:
         return "", ""
     for values in frame.itertuples(index=False, name=None):

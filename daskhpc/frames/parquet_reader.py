@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import dask.dataframe
@@ -23,31 +23,39 @@ def read_parquet(paths: Paths, columns: Sequence[str] | None = None, **options: 
     columns : list of str, optional
         By default all.
     **options
-        Options of dask.dataframe.read_parquet.
+        Options of dask.dataframe.read_parquet, for files of equal schemas.
 
     Returns
     -------
     dask.dataframe.DataFrame
-        Where files have a column in numeric types of different width, or one without any value in some of them, all are
+        If files have a column in numeric types of different width, or one without any value in some of them, all are
         read as the type that holds them.
 
     Raises
     ------
     InputFileError
-        Before anything is read: where a file lacks a column, or has one of a type that cannot be reconciled. Names file
+        Before anything is read: if a file lacks a column, or has one of a type that cannot be reconciled. Names file
         and column.
+
+    Examples
+    --------
+    >>> import pandas
+    >>> pandas.DataFrame({"x": [1, 2]}).to_parquet("a.parquet")
+    >>> pandas.DataFrame({"x": [0.5]}).to_parquet("b.parquet")
+    >>> read_parquet("*.parquet")["x"].compute().tolist()
+    [1.0, 2.0, 0.5]
     """
     import pyarrow
 
     names = files.matching(paths, "data/*.parquet")
-    found = files.examined(_schema, files.groups_of(names))
-    chosen = list(columns) if columns is not None else found[0].names
-    schema = pyarrow.schema([_settled(column, dict(zip(names, found, strict=True))) for column in chosen])
-    if all(one.field(column).type == schema.field(column).type for one in found for column in chosen):
+    schemas = files.examined(_schema, files.groups_of(names))
+    chosen = list(columns) if columns is not None else schemas[0].names
+    unified = pyarrow.schema([_unified(column, names, schemas) for column in chosen])
+    if all(schema.field(column).type == unified.field(column).type for schema in schemas for column in chosen):
         return dask.dataframe.read_parquet(names, columns=columns, **options)
-    meta = schema.empty_table().to_pandas(types_mapper=_text)
+    meta = unified.empty_table().to_pandas(types_mapper=_text)
     with types_as_they_are():
-        return dask.dataframe.from_map(_read, names, schema=schema, meta=meta, label="read-parquet")
+        return dask.dataframe.from_map(_read, names, schema=unified, meta=meta, label="read-parquet")
 
 
 def _schema(path: str) -> Any:
@@ -60,12 +68,16 @@ def _schema(path: str) -> Any:
         raise InputFileError(f"{path} is not a Parquet file.", str(error), "remove it, or write it again") from None
 
 
-def _settled(column: str, schemas: Mapping[str, Any]) -> Any:
-    """The field of a column that holds it in all files."""
+def _unified(column: str, names: Sequence[str], schemas: Sequence[Any]) -> Any:
+    """The field that holds a column in all files.
+
+    Arrow unifies whole schemas at once too, but then names neither the file nor the column, and takes a column that a
+    file lacks for one without values.
+    """
     import pyarrow
 
-    settled = None
-    for name, schema in schemas.items():
+    unified = None
+    for name, schema in zip(names, schemas, strict=True):
         if column not in schema.names:
             raise InputFileError(
                 f"{name} has no column {column!r}.",
@@ -73,25 +85,23 @@ def _settled(column: str, schemas: Mapping[str, Any]) -> Any:
                 "columns=[the columns that all files have], or a pattern that leaves this file out",
             )
         field = schema.field(column).remove_metadata().with_nullable(True)
+        if unified is None or unified.type == field.type:
+            unified = field
+            continue
         try:
-            settled = field if settled is None else _wider(settled, field)
+            both = [pyarrow.schema([unified]), pyarrow.schema([field])]
+            unified = pyarrow.unify_schemas(both, promote_options="permissive").field(0)
         except pyarrow.ArrowException:
             raise InputFileError(
                 f"Column {column!r} cannot be reconciled: {name} has it as {field.type}.",
-                f"{settled.type if settled else ''} in the files before it, from {next(iter(schemas))} on",
+                f"{unified.type} in the files before it, from {names[0]} on",
                 f"columns= without {column!r}, or write {name} again with the other type",
             ) from None
-    return settled
+    return unified
 
 
-def _wider(one: Any, other: Any) -> Any:
-    import pyarrow
-
-    if one.type == other.type:
-        return one
-    return pyarrow.unify_schemas([pyarrow.schema([one]), pyarrow.schema([other])], promote_options="permissive").field(
-        0
-    )
+# Dask's own reader does not apply a given schema to a file whose column has no value (tried with 2026.8: such
+# a column is of objects, not of text), so files of unequal schemas are read by pyarrow.
 
 
 def _read(name: str, schema: Any, columns: Sequence[str] | None = None) -> Any:
