@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import random
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
+
+from ..errors import DaskhpcError
 
 LONGEST_LIST = 100
 """Items of a list within a task up to which each item is looked at; a longer one is taken for data."""
@@ -79,14 +82,28 @@ class OptimizedGraph(NamedTuple):
     outputs: frozenset[Any]
 
 
+@contextlib.contextmanager
+def known_release() -> Iterator[None]:
+    """Turn a private name that Dask has no longer into an error that says so: a guessed graph would be a wrong one."""
+    try:
+        yield
+    except ImportError as error:
+        raise DaskhpcError(
+            "This release of Dask makes its graphs in another way than daskhpc knows.",
+            f"dask {importlib.import_module('dask').__version__}: {error}",
+            "pip install --upgrade daskhpc, or an older release of Dask",
+        ) from error
+
+
 def optimized_graph(expression: Any) -> OptimizedGraph:
     """The tasks that the scheduler would get for an expression.
 
     The steps are those of ``dask.compute``, and those of the scheduler when it gets the expression: wrap in
     FinalizeCompute, optimize, materialize.
     """
-    from dask._expr import FinalizeCompute
-    from dask._task_spec import convert_legacy_graph
+    with known_release():
+        from dask._expr import FinalizeCompute
+        from dask._task_spec import convert_legacy_graph
     from dask.core import flatten
 
     with warnings.catch_warnings():
@@ -139,7 +156,8 @@ def task_steps(key: Any, node: Any) -> list[TaskStep]:
     Dask fuses chains of tasks into one. The keys of the steps tell which collection each belongs to, the last step
     gives the result of the task.
     """
-    from dask._task_spec import TaskRef, _execute_subgraph
+    with known_release():
+        from dask._task_spec import TaskRef, _execute_subgraph
 
     if getattr(node, "func", None) is not _execute_subgraph:
         return [_step(key, node, {})]

@@ -11,6 +11,8 @@ import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
+from .dask import known_release
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -258,8 +260,9 @@ def _next_eager_step(expression: Any) -> Any:
 
 
 def _eager_kinds() -> tuple[Any, ...]:
-    from dask.dataframe.dask_expr._repartition import Repartition
-    from dask.dataframe.dask_expr._shuffle import SetIndex, SortValues
+    with known_release():  # without them Dask would compute while it optimizes
+        from dask.dataframe.dask_expr._repartition import Repartition
+        from dask.dataframe.dask_expr._shuffle import SetIndex, SortValues
 
     return SetIndex, SortValues, Repartition
 

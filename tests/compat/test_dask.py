@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 
@@ -20,9 +21,11 @@ from daskhpc.compat.dask import (
     compute_in_order,
     expression_of,
     in_dependency_order,
+    known_release,
     optimized_graph,
     task_steps,
 )
+from daskhpc.errors import DaskhpcError
 
 DRAWS = """
 import random
@@ -63,6 +66,11 @@ def test_the_graph_is_the_one_that_is_computed() -> None:
     for key in order:
         values[key] = graph.tasks[key]({needed: values[needed] for needed in graph.tasks[key].dependencies})
     np.testing.assert_array_equal(np.asarray(values[output]).reshape(4, 4), np.full((4, 4), 2.0))
+
+
+def test_a_release_without_these_names_is_refused() -> None:
+    with pytest.raises(DaskhpcError, match="an older release of Dask"), known_release():
+        importlib.import_module("dask._no_such_module")
 
 
 def test_what_is_there_already_is_not_needed() -> None:
