@@ -14,7 +14,7 @@ import sys
 import time
 
 POLL_SECONDS = 0.5
-SPEAKS_SECONDS = 3.0
+MESSAGE_FIRST_SECONDS = 3.0
 SIGKILL = 9
 ORDERS = ("deadline", "rank", "rank_variable", "local_size", "stderr", "late", "gone", "died", "step")
 
@@ -36,7 +36,7 @@ def main() -> None:
         # Twice in a row: a launcher may still be starting its processes.
         if missing and speaker >= 0:
             if int(orders["rank"]) != speaker:
-                time.sleep(SPEAKS_SECONDS)  # the launcher ends all with the first, who is to speak before
+                time.sleep(MESSAGE_FIRST_SECONDS)  # the launcher ends all with the first, who is to speak before
             finish(orders, parent, orders["gone"] if int(orders["rank"]) == speaker else "")
         speaker = min(here, default=int(orders["rank"])) if missing else -1
     finish(orders, parent, orders["late"])

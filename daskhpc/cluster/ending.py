@@ -44,9 +44,9 @@ CLOSE_SECONDS = 15.0
 _POLL_SECONDS = 0.02
 _GRACE = 5.0
 _SAVE_SECONDS = 1.0
-_CLIENT_SPEAKS_SECONDS = 1.0
+_CLIENT_FIRST_SECONDS = 1.0
 _exit = os._exit  # before call_before_os_exit replaces it
-_names = {SCHEDULER: "scheduler", CLIENT: "client", WORKER: "worker's rank"}
+_ROLE_NAMES = {SCHEDULER: "scheduler", CLIENT: "client", WORKER: "worker's rank"}
 
 
 def end_with_program(member: ClusterMember, own_world: bool) -> None:
@@ -212,7 +212,7 @@ def lost(world: World, hosts: Sequence[str], loss: Loss) -> None:
     cause = "its node has not answered for a while" if loss.silent else cause_of_end(loss.last_lines, limit)
     say(
         DaskhpcError(
-            f"The {_names[role_of(loss.rank)]} ended, so the job ends.",
+            f"The {_ROLE_NAMES[role_of(loss.rank)]} ended, so the job ends.",
             f"rank {loss.rank} on {host}, process {loss.pid}: {cause}",
             _where_to_read(),
         )
@@ -228,7 +228,7 @@ def on_scheduler_lost(world: World, host: str, told: bool, last_lines: Sequence[
         found = f"rank 0 on {host}: {cause_of_end(last_lines, limit)}"
         say(DaskhpcError("The scheduler ended, so the job ends.", found, where))
     elif not told:  # a launcher may end the client with this rank, before it has spoken
-        time.sleep(_CLIENT_SPEAKS_SECONDS)
+        time.sleep(_CLIENT_FIRST_SECONDS)
     sys.stdout.flush()
     _exit(EXIT_FAILED)
 

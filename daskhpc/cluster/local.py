@@ -1,4 +1,4 @@
-"""The same cluster on one machine without MPI: a LocalCluster under the same rules."""
+"""The cluster on one machine without MPI: a LocalCluster, planned as one rank with several worker processes."""
 
 from __future__ import annotations
 

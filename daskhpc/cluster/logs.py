@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 
 FOLDER = Path(".daskhpc", "logs")
 """Where `save_logs` writes, in the working directory, where ``logs`` is not set."""
-KEPT = 2000
+KEPT_RECORDS = 2000
 """Records that are kept in memory."""
 _WORKER_LOG = "DASKHPC_WORKER_LOG"
 _FAMILIES = ("distributed", "daskhpc")
 # One below INFO, so that INFO is known for a level that the program itself sets later.
-_FULL = logging.INFO - 1
+_LOG_LEVEL = logging.INFO - 1
 _PLAIN = frozenset({str, int, float, bool, type(None)})
 
 
@@ -92,7 +92,7 @@ def start_worker_log() -> None:
 
 def worker_environment(name: int | str) -> dict[str, str]:
     """What the environment of a worker process says of its log: nothing where ``logs`` is not set."""
-    start = _kept.workers if _kept is not None else None
+    start = _process_log.workers if _process_log is not None else None
     return {} if start is None else {_WORKER_LOG: f"{start}{name}.log"}
 
 
@@ -106,15 +106,15 @@ def save_logs() -> Path | None:
     Path or None
         The folder with the logs of this run; None where there is none, or it cannot be written.
     """
-    return None if _kept is None else _kept.handler.save()
+    return None if _process_log is None else _process_log.handler.save()
 
 
 def stop_log() -> None:
     """End the log of this process: its loggers are what they were."""
-    global _kept
-    if _kept is not None:
-        _kept.undo.close()
-        _kept = None
+    global _process_log
+    if _process_log is not None:
+        _process_log.undo.close()
+        _process_log = None
 
 
 class FileLog(logging.Handler):
@@ -155,7 +155,7 @@ class LastRecords(logging.Handler):
         super().__init__()
         self.setFormatter(_format())
         self._file = file
-        self._records: collections.deque[logging.LogRecord] = collections.deque(maxlen=KEPT)
+        self._records: collections.deque[logging.LogRecord] = collections.deque(maxlen=KEPT_RECORDS)
         self._saving = threading.Lock()
 
     def handle(self, record: logging.LogRecord) -> bool:
@@ -221,16 +221,16 @@ class _ProcessLog:
     undo: contextlib.ExitStack
 
 
-_kept: _ProcessLog | None = None
+_process_log: _ProcessLog | None = None
 
 
 def _begin(handler: FileLog | LastRecords, workers: str | None) -> None:
-    global _kept
+    global _process_log
     undo = contextlib.ExitStack()
     undo.callback(handler.close)
     _take_records(handler, undo)
     undo.callback(copy_warnings(lambda file, line, text: _log_warning(handler, file, line, text)))
-    _kept = _ProcessLog(handler, workers, undo)
+    _process_log = _ProcessLog(handler, workers, undo)
     # Not by a logger, which might print it.
     handler.handle(_record(__name__, logging.INFO, __file__, 0, f"the log of process {os.getpid()} begins"))
 
@@ -241,7 +241,7 @@ def _log_warning(handler: logging.Handler, file: str, line: int, text: str) -> N
 
 def _take_records(handler: logging.Handler, undo: contextlib.ExitStack) -> None:
     """Give the handler all that Dask and daskhpc log from INFO on, and from their own level where that is lower."""
-    level = min(_FULL, logging.getLogger(_FAMILIES[0]).getEffectiveLevel())
+    level = min(_LOG_LEVEL, logging.getLogger(_FAMILIES[0]).getEffectiveLevel())
     handler.setLevel(level)
     loggers = loggers_of(_FAMILIES)
     lowered = {each.name: each.level for each in loggers if each.level > level or each.name in _FAMILIES}

@@ -1,4 +1,4 @@
-"""Dask's scheduler preload: what rank 0 needs of the scheduler that dask_mpi.initialize starts."""
+"""Dask's scheduler preload: remembers the scheduler that dask_mpi.initialize starts, and adds its dashboard late."""
 
 from __future__ import annotations
 

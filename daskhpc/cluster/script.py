@@ -1,4 +1,4 @@
-"""Running the user's program as plain python would, in a process that already has a cluster."""
+"""Runs the user's program as plain python would, in a process that already has a cluster."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What this process is part of: at most one cluster, remembered so that a second call finds it."""
+"""The cluster that this process belongs to, at most one; a second call of `start` or `initialize` finds it here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The start deadline: no rank waits for ever for one that never comes."""
+"""The watchdog of a start: ends the job with a message if a rank never comes, or MPI ends a process."""
 
 from __future__ import annotations
 

@@ -39,11 +39,11 @@ from .world import say
 if TYPE_CHECKING:
     from ..journal.journal import Journal
 
-_MOST_GRACE = 30.0
+_LONGEST_GRACE = 30.0
 _LOOK_SECONDS = 60.0
 _POLL_SECONDS = 0.02
-_ON_THE_WAY_SECONDS = 0.5
-_AGAIN_SECONDS = 0.5
+_DELIVERY_SECONDS = 0.5
+_REPEAT_SECONDS = 0.5
 
 
 class TimeLimitNear(SystemExit):
@@ -76,7 +76,7 @@ class TimeLimit:
     @property
     def grace(self) -> float:
         """Seconds that the program has to end; the journals have half as many before that, and again after it."""
-        return min(self.margin / 3, _MOST_GRACE)
+        return min(self.margin / 3, _LONGEST_GRACE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,14 +181,14 @@ class TimeLimitWatcher:
         while (left := self.limit.end - self.limit.margin - time.time()) > 0:
             if self.over.wait(min(left, _LOOK_SECONDS)):
                 return
-        kept = _kept(journals())
+        kept = _saved_results(journals())
         if kept is None or interactive():
             say(warning(self.limit, kept, time.time()))
             return
-        _let_end(self.limit.patience)
+        _drain_workers(self.limit.patience)
         written = journals()
         _sync(written, self.limit.grace / 2)
-        kept = _kept(written) or kept
+        kept = _saved_results(written) or kept
         if self.over.is_set():
             return
         say(last_message(self.limit, kept))
@@ -204,7 +204,7 @@ class TimeLimitWatcher:
         while (left := end - time.monotonic()) > 0:
             if self.interrupts and self._raised() is None:
                 signal.pthread_kill(main.ident or 0, signal.SIGXCPU)
-            if self.over.wait(min(left, _AGAIN_SECONDS)):
+            if self.over.wait(min(left, _REPEAT_SECONDS)):
                 return True
         return False
 
@@ -242,7 +242,7 @@ def watch_time_limit(end: Sourced[float | None], margin: float) -> None:
         _watch = TimeLimitWatcher(limit)
 
 
-def _kept(written: Sequence[Journal]) -> SavedResults | None:
+def _saved_results(written: Sequence[Journal]) -> SavedResults | None:
     if not written:
         return None
     folders = sorted({str(journal.folder) for journal in written})
@@ -255,7 +255,7 @@ def _sync(written: Sequence[Journal], seconds: float) -> None:
         journal.sync(max(0.0, end - time.monotonic()))
 
 
-def _let_end(seconds: float) -> None:
+def _drain_workers(seconds: float) -> None:
     """Have the workers start nothing more, and wait so long for what they run: what it gives is saved."""
     client = session.client
     if client is None or client.status != "running":
@@ -264,7 +264,7 @@ def _let_end(seconds: float) -> None:
     with contextlib.suppress(Exception):
         client.sync(client.run, _pause, 0.8 * seconds, on_error="ignore", callback_timeout=seconds)
     # The workers are done; the last results are on their way to the client.
-    time.sleep(max(0.0, min(_ON_THE_WAY_SECONDS, end - time.monotonic())))
+    time.sleep(max(0.0, min(_DELIVERY_SECONDS, end - time.monotonic())))
 
 
 async def _pause(seconds: float, dask_worker: Any) -> None:

@@ -1,4 +1,4 @@
-"""Dask's worker preload: what a worker process leaves to the client, its own memory, and its log."""
+"""Dask's worker preload: sets up interrupts, the memory figure and the log of a worker process."""
 
 from __future__ import annotations
 

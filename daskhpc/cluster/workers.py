@@ -1,4 +1,4 @@
-"""The worker side of a rank: Nannies, several of them when asked, that never run the user's script again."""
+"""The worker processes of a rank: one Nanny for each, with caps for BLAS and an environment set before it starts."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ BLAS_VARIABLES = (
 # Dask's own default makes glibc give every array above 128 kB back to the kernel at once, and fault its pages in anew:
 # a fit on slices of a few MB then takes up to twice as long.
 _DASKS_TRIM_THRESHOLD = "65536"
-_KEPT_BYTES, _KEPT_PART = 64 << 20, 16  # what glibc comes to keep by itself, left alone
+_KEPT_FREE_BYTES, _KEPT_FREE_PART = 64 << 20, 16  # what glibc comes to keep by itself, left alone
 _TRACKER_WARNING = "ignore::UserWarning:multiprocessing.resource_tracker"
 _ATTEMPTS = 3
 
@@ -45,7 +45,7 @@ def blas_variables(threads: int) -> dict[str, str]:
 
 def malloc_variables(limit: int | None, threads: int) -> dict[str, str]:
     """The environment that lets glibc keep freed memory: 64 MB a thread, a sixteenth of the worker's limit at most."""
-    kept = min(_KEPT_BYTES, limit // (_KEPT_PART * threads)) if limit else _KEPT_BYTES
+    kept = min(_KEPT_FREE_BYTES, limit // (_KEPT_FREE_PART * threads)) if limit else _KEPT_FREE_BYTES
     return {"MALLOC_TRIM_THRESHOLD_": str(kept), "MALLOC_MMAP_THRESHOLD_": str(kept // 2)}
 
 
@@ -68,7 +68,7 @@ class CappedNanny(SupervisingNanny):
         ignore_warnings_of_children(_TRACKER_WARNING)
         if self.pre_spawn_env.get("MALLOC_TRIM_THRESHOLD_") == _DASKS_TRIM_THRESHOLD:
             self.pre_spawn_env.update(malloc_variables(self.memory_manager.memory_limit, self.nthreads))
-        self.pre_spawn_env.update(_least(blas_variables(blas_threads)))
+        self.pre_spawn_env.update(_lowered_by_user(blas_variables(blas_threads)))
         self.env.update({**self.pre_spawn_env, **worker_environment(self.name)})
 
     def memory_of(self, pid: int) -> int:
@@ -83,7 +83,7 @@ class CappedNanny(SupervisingNanny):
             self.log_event(WORKER_EXIT_TOPIC, {"worker": self.worker_address, "host": host, "cause": cause})
 
 
-def _least(limits: Mapping[str, str]) -> dict[str, str]:
+def _lowered_by_user(limits: Mapping[str, str]) -> dict[str, str]:
     """The caps, lowered where the user's own environment asks for fewer threads."""
 
     def least(name: str, limit: str) -> str:

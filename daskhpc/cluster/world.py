@@ -19,7 +19,7 @@ from .network import address_of
 from .rendezvous import meet, meeting_of
 from .start_watchdog import StartWatchdog
 
-_LEAD_SPEAKS_SECONDS = 3.0
+_RANK_0_FIRST_SECONDS = 3.0
 _BEFORE_DEADLINE = 2.0
 _HIDDEN_MANAGER = frozenset({"Cray MPICH"})
 """Libraries that may talk to srun in a way that the environment does not show."""
@@ -141,7 +141,7 @@ def _join_mpi(
         if not mpi.Is_initialized():
             if wait:
                 # The library may end every rank in MPI_Init, and srun the step with the first: rank 0 speaks before.
-                time.sleep(_LEAD_SPEAKS_SECONDS)
+                time.sleep(_RANK_0_FIRST_SECONDS)
             with watch.quiet_stderr():
                 mpi.Init_thread()
         if comm is None:
@@ -294,7 +294,7 @@ def end_together(error: StartError, world: World | None, runtime: Runtime) -> No
     else:
         # The ranks cannot meet; a launcher that ends all ranks with the first would end rank 0 before it spoke.
         # What is wrong with one node alone is said there, once.
-        time.sleep(_LEAD_SPEAKS_SECONDS)
+        time.sleep(_RANK_0_FIRST_SECONDS)
         if runtime.local_rank.value == 0 and not isinstance(error, _Mismatch):
             say(error)
 

@@ -20,7 +20,7 @@ import pytest
 from clusters import start_cluster
 from distributed import Client
 
-from daskhpc.cluster.logs import FOLDER, KEPT, run_name, save_logs, start_log, stop_log
+from daskhpc.cluster.logs import FOLDER, KEPT_RECORDS, run_name, save_logs, start_log, stop_log
 from daskhpc.errors import StartError
 
 
@@ -150,15 +150,15 @@ def test_a_log_of_the_same_run_is_appended_to() -> None:
 
 def test_the_last_records_are_kept_and_written_once() -> None:
     assert start_log(None, "run", "client") is None
-    for number in range(KEPT + 10):
+    for number in range(KEPT_RECORDS + 10):
         log("record %d.", number)
     assert not FOLDER.exists()
     text = saved()
-    assert len(text.splitlines()) == KEPT
+    assert len(text.splitlines()) == KEPT_RECORDS
     assert "record 9." not in text
-    assert f"record {KEPT + 9}." in text
+    assert f"record {KEPT_RECORDS + 9}." in text
     log("later")
-    assert saved().splitlines()[KEPT:] == [saved().splitlines()[-1]]
+    assert saved().splitlines()[KEPT_RECORDS:] == [saved().splitlines()[-1]]
     assert saved().endswith("distributed.scheduler: later\n")
 
 
