@@ -15,6 +15,14 @@ from collections.abc import Callable, Sequence
 from types import CodeType
 from typing import Any, NoReturn
 
+ABC_ATTRIBUTES = frozenset({"__abstractmethods__", "_abc_impl"})
+"""What `abc` puts into each abstract class, which tells nothing of the class itself."""
+
+
+def is_namedtuple_field(value: Any) -> bool:
+    """Whether a class attribute is the descriptor of a field of a named tuple."""
+    return type(value).__name__ == "_tuplegetter"
+
 
 def exception_entries(code: CodeType) -> list[tuple[int, int, int, int, bool]] | None:
     """Where a code object catches exceptions: start, end and target as offsets, the stack's depth, `lasti`.

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
+from ..compat.python import ABC_ATTRIBUTES, is_namedtuple_field
 from .bytecode import instructions, module_source, reads
 from .node import Attributes, Lenient, Node
 from .origins import file_of, named, origin
@@ -33,8 +34,7 @@ _OF_PYTHON = frozenset(
         "__orig_bases__",
         "__parameters__",
         "__type_params__",
-        "__abstractmethods__",
-        "_abc_impl",
+        *ABC_ATTRIBUTES,
         "__dataclass_fields__",
         "__dataclass_params__",
         "__match_args__",
@@ -160,7 +160,7 @@ def _enumerated(kind: type[enum.Enum]) -> list[tuple[str, Any]]:
 
 
 def _generated(kind: type, name: str, value: Any) -> bool:
-    if type(value).__name__ == "_tuplegetter":
+    if is_namedtuple_field(value):
         return True
     by_library = issubclass(kind, enum.Enum) or value is None or isinstance(value, FunctionType | BuiltinFunctionType)
     return name.startswith("_") and by_library and not _written(value)

@@ -53,7 +53,7 @@ def _dtype_node(dtype: np.dtype) -> Node:
 
 def _random_state(state: np.random.RandomState) -> Node:
     """By its state; NumPy's global one by being that."""
-    if state is np.random.mtrand._rand:
+    if state is np.random.get_state.__self__:  # type: ignore[attr-defined]
         return Node("global random state", [])
     return Node("random state", [type(state).__name__, dict(state.get_state(legacy=False))])
 
@@ -125,7 +125,7 @@ _KINDS: Mapping[str, Callable[[Any], Node]] = {
     "numpy.BitGenerator": _bit_generator,
     "numpy.SeedSequence": _seeds,
     "numpy.ufunc": _ufunc,
-    "scipy._spbase": _sparse,
+    "scipy.sparray": _sparse,
     "scipy.spmatrix": _sparse,
     "xarray.Variable": _variable,
     "xarray.DataArray": _data_array,

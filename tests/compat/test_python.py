@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import logging
 import multiprocessing.spawn
 import os
@@ -10,7 +11,7 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -151,3 +152,22 @@ def test_the_loggers_below_a_name_are_known() -> None:
     """``loggers_of``."""
     child = logging.getLogger("daskhpc-test.inner.child")
     assert set(compat.loggers_of(["daskhpc-test"])) == {logging.getLogger("daskhpc-test"), child}
+
+
+def test_what_abc_puts_into_a_class() -> None:
+    class Plain:
+        pass
+
+    class Abstract(abc.ABC):  # noqa: B024
+        pass
+
+    assert vars(Abstract).keys() - vars(Plain).keys() == compat.ABC_ATTRIBUTES
+
+
+def test_fields_of_named_tuples() -> None:
+    class Point(NamedTuple):
+        x: int
+
+    assert compat.is_namedtuple_field(vars(Point)["x"])
+    assert not compat.is_namedtuple_field(Point._fields)
+    assert not compat.is_namedtuple_field(property())
