@@ -1,8 +1,8 @@
 """Which tests are quick: those that start no process and no cluster, as far as their code shows.
 
-There is no list of tests that somebody would have to keep. A test is quick if its folder is one of code that decides
-rather than computes, it asks for no fixture that starts something, and neither it nor a function of its module that it
-calls names a package that does. ``pytest -m quick`` runs them.
+No test is marked by hand. A test is quick if its folder or file is named here, it asks for no fixture that starts
+something, and neither it nor a function of its module that it calls names a package that does. ``pytest -m quick`` runs
+them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 
-FOLDERS = {"tests", "cli", "cluster", "compat", "journal", "launch", "parallel", "report", "runtime"}
+# Code that decides and computes little.
+FOLDERS = {"launch", "runtime"}
+FILES = {"test_config", "test_errors", "test_layers", "test_plan", "test_pool", "test_start_table"}
 # Packages of Python, of others and of these tests that start processes or clusters.
 STARTERS = {"subprocess", "multiprocessing", "distributed", "joblib", "nbclient"}
 STARTERS |= {"bed", "cells", "clusters", "flavors", "kills", "place", "ranks", "recorder"}
@@ -22,7 +24,9 @@ FIXTURES = {"client", "flavor", "flavored_ranks", "openmpi", "place", "ranks", "
 
 def is_quick(item: pytest.Item) -> bool:
     """Whether a test counts as quick."""
-    if not isinstance(item, pytest.Function) or item.path.parent.name not in FOLDERS:
+    if not isinstance(item, pytest.Function):
+        return False
+    if item.path.parent.name not in FOLDERS and item.path.stem not in FILES:
         return False
     parameters = item.callspec.params if hasattr(item, "callspec") else {}
     return not (FIXTURES & (set(item.fixturenames) - set(parameters))) and not starts(item.function, set())
