@@ -300,7 +300,11 @@ def test_the_star_marks_what_the_search_chose() -> None:
     search = GridSearchCV(DecisionTreeClassifier(), **options, refit=lambda results: 1).fit(X, X[:, 0] > 20)
     figure = plots.search(search)
     assert star(figure)[0] == 2
-    assert said(figure).startswith("★ chosen ")
+    assert said(figure).startswith("★ best ")  # the three are equal
+    table = pd.DataFrame(results([0.5, 0.9, 0.7], C=[1, 2, 3]))
+    table.attrs["best_index"] = 2
+    assert star(plots.search(table)) == (3, 0.7)
+    assert said(plots.search(table)).startswith("★ chosen 0.7")
     tied = GridSearchCV(DecisionTreeClassifier(), **options).fit(X, X[:, 0] > 20)
     assert len(set(tied.cv_results_["mean_test_score"])) == 1
     for made in (tied, tied.cv_results_, pd.DataFrame(tied.cv_results_)):
