@@ -247,6 +247,12 @@ def several_scorers(scorer: Any) -> dict[str, Any] | None:
     return parts if isinstance(parts, dict) else None
 
 
+def asked_methods(scorer: Any) -> list[str]:
+    """The methods of a model of which a scorer asks the first that the model has; empty if that cannot be known."""
+    asked = getattr(scorer, "_response_method", None)
+    return [asked] if isinstance(asked, str) else list(asked or ())
+
+
 # Callbacks, such as ProgressBar, send messages to the process that listens over a local socket, which other nodes do
 # not reach. In a task the messages are collected instead, and go back with its results.
 

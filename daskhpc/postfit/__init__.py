@@ -1,6 +1,6 @@
 """Models fitted on what fits a node, applied block by block to Dask collections of any size."""
 
 from .incremental import Incremental
-from .wrappers import ParallelPostFit
+from .parallel_post_fit import ParallelPostFit
 
 __all__ = ["Incremental", "ParallelPostFit"]

@@ -11,16 +11,16 @@ import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import sklearn
-from dask._task_spec import Alias, TaskRef
 from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph
 from dask.utils import parse_bytes
+from distributed import Future
 
-from .placing import Packed
+from .model_transfer import PickledModel
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class MethodCall:
     """What is done to each block.
 
     Attributes
@@ -38,21 +38,30 @@ class Call:
     config: dict[str, Any]
 
 
-def run(block: Any, model: Any, call: Call, start: int | None = None) -> Any:
+def run(block: Any, model: Any, call: MethodCall, start: int | None = None) -> Any:
     """The method's output for one block; for a block without rows, the empty output.
 
     Parameters
     ----------
     block : object
         Or lists around it, as Dask gives the blocks along an axis that the output lacks.
+    model : PickledModel or estimator
+        The fitted model.
+    call : MethodCall
+        What is done.
     start : int, optional
         The place of the block's first row among all rows, which gives a pandas output its index.
+
+    Returns
+    -------
+    object
+        With as many rows as the block.
     """
     while isinstance(block, list):
         block = block[0]
     if block.shape[0] == 0:
         return call.empty
-    if isinstance(model, Packed):
+    if isinstance(model, PickledModel):
         model = model.model()
     with sklearn.config_context(**call.config):
         output = getattr(model, call.method)(block)
@@ -80,7 +89,7 @@ def whole_rows(X: Any) -> Any:
     return X.rechunk({0: "auto", **merged})
 
 
-def over_blocks(X: Any, model: Packed | Delayed, call: Call) -> Any:
+def over_blocks(X: Any, model: PickledModel | Delayed, call: MethodCall) -> Any:
     """A method's output for all blocks of a Dask array, dataframe or series.
 
     Returns
@@ -96,7 +105,7 @@ def over_blocks(X: Any, model: Packed | Delayed, call: Call) -> Any:
     return _arrays(X, model, call, call.empty)
 
 
-def _arrays(X: Any, model: Packed | Delayed, call: Call, like: Any) -> Any:
+def _arrays(X: Any, model: PickledModel | Delayed, call: MethodCall, like: Any) -> Any:
     if is_frame(X):
         return _array_of_frame(X, model, call, like)
     inner = tuple(f"features{axis}" for axis in range(1, X.ndim))
@@ -133,14 +142,14 @@ def _item(outputs: list[Any], place: int) -> Any:
     return outputs[place]
 
 
-def _partitions(X: Any, model: Packed | Delayed, call: Call, meta: Any, **options: Any) -> Any:
-    if isinstance(model, Delayed) and isinstance(value := model.dask[model.key], TaskRef):
-        # a Future itself: of a Delayed, Dask's dataframes make a task of their own, and its output would travel again
+def _partitions(X: Any, model: PickledModel | Delayed, call: MethodCall, meta: Any, **options: Any) -> Any:
+    if isinstance(model, Delayed) and isinstance(value := model.dask[model.key], Future):
+        # Why the Future itself: Dask's dataframes make a task of a Delayed, whose output would travel again.
         model = value
     return X.map_partitions(run, model, call, meta=meta, **options)
 
 
-def _array_of_frame(X: Any, model: Packed | Delayed, call: Call, like: Any) -> Any:
+def _array_of_frame(X: Any, model: PickledModel | Delayed, call: MethodCall, like: Any) -> Any:
     """An array of the outputs for a frame's partitions, whose numbers of rows nobody knows yet.
 
     Notes
@@ -148,15 +157,16 @@ def _array_of_frame(X: Any, model: Packed | Delayed, call: Call, like: Any) -> A
     Dask's own conversion knows NumPy arrays only, and loses that an output is sparse.
     """
     parts = _partitions(X, model, call, pd.Series(dtype=object), enforce_metadata=False).optimize()
-    source, name = parts._name, f"{call.method}-{parts._name}"
+    keys = parts.__dask_keys__()
+    name = f"{call.method}-{keys[0][0]}"
     tail = (0,) * (like.ndim - 1)
-    layer = {(name, i, *tail): Alias((name, i, *tail), (source, i)) for i in range(parts.npartitions)}
-    graph = HighLevelGraph({source: parts.__dask_graph__(), name: layer}, {source: set(), name: {source}})
+    layer = {(name, i, *tail): key for i, key in enumerate(keys)}  # a block of the array is a partition of the frame
+    graph = HighLevelGraph.from_collections(name, layer, dependencies=[parts])
     chunks = ((np.nan,) * parts.npartitions, *((size or np.nan,) for size in like.shape[1:]))
     return da.Array(graph, name, chunks, dtype=like.dtype, meta=like)
 
 
-def _frame(X: Any, model: Packed | Delayed, call: Call) -> Any:
+def _frame(X: Any, model: PickledModel | Delayed, call: MethodCall) -> Any:
     """A dataframe of the pandas outputs for an array's blocks; its index counts all rows where that is known."""
     sizes = X.chunks[0]
     known = not any(np.isnan(size) for size in sizes)

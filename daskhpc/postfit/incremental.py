@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import inspect
 import uuid
 from typing import Any
@@ -11,7 +12,6 @@ import dask
 import dask.array as da
 import dask_ml.wrappers
 import numpy as np
-from dask._task_spec import Task, TaskRef
 from dask.base import is_dask_collection
 from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph
@@ -22,11 +22,11 @@ from sklearn.utils.validation import check_is_fitted
 from ..clients import current_client
 from ..errors import SettingsError
 from .blocks import whole_rows
-from .cubes import bare
-from .example import row_of
-from .placing import placed
+from .example_row import row_of
+from .model_transfer import lazy_model
+from .parallel_post_fit import ParallelPostFit
 from .scoring import checked
-from .wrappers import ParallelPostFit
+from .xarray_samples import inner_array
 
 
 class Incremental(ParallelPostFit, dask_ml.wrappers.Incremental):  # type: ignore[misc]
@@ -58,6 +58,16 @@ class Incremental(ParallelPostFit, dask_ml.wrappers.Incremental):  # type: ignor
     Names, signatures and meaning are those of `dask_ml.wrappers.Incremental`, of which this is a subclass. The result
     is that of a loop of ``partial_fit`` over the blocks in the same order: training is sequential, and only what makes
     the blocks (reading, preparing) runs in parallel.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> from sklearn.linear_model import SGDClassifier
+    >>> X = da.random.default_rng(0).normal(size=(1000, 3), chunks=(100, 3))
+    >>> y = (X[:, 0] > 0).astype(int)
+    >>> model = Incremental(SGDClassifier(random_state=0), random_state=0).fit(X, y, classes=[0, 1])
+    >>> model.score(X, y) > 0.9
+    True
     """
 
     def __init__(
@@ -124,7 +134,7 @@ class Incremental(ParallelPostFit, dask_ml.wrappers.Incremental):  # type: ignor
             )
         if self.scoring is not None:
             checked(model, self.scoring)
-        X, y = whole_rows(bare(X)), bare(y)
+        X, y = whole_rows(inner_array(X)), inner_array(y)
         if _needs_classes(model, kwargs) and y is not None:
             kwargs = {**kwargs, "classes": _classes(y)}
         if is_dask_collection(X):
@@ -133,32 +143,33 @@ class Incremental(ParallelPostFit, dask_ml.wrappers.Incremental):  # type: ignor
             if self.shuffle_blocks:
                 check_random_state(self.random_state).shuffle(order)
             pairs = [(steps[i], targets[i]) for i in order]
-            self.estimator_ = _chain(placed(model, current_client()), pairs, kwargs).compute()
+            self.estimator_ = _chain(lazy_model(model, current_client()), pairs, kwargs).compute()
         else:
             (y,) = dask.compute(y) if is_dask_collection(y) else (y,)
-            self.estimator_ = _step(copy.deepcopy(model), X, y, kwargs)
+            self.estimator_ = _step(copy.deepcopy(model), X, y, kwargs=kwargs)
         self._example = row_of(X)
         return self
 
 
 def _chain(model: Delayed, pairs: list[tuple[Any, Any]], kwargs: dict[str, Any]) -> Delayed:
     """The model after every block, each of its tasks waiting for the one before."""
+    # Why a graph of one's own and not dask.delayed: each call of that copies all layers so far, so that the time for a
+    # chain would grow with the square of its length.
     name = f"partial-fit-{uuid.uuid4().hex}"
+    step = functools.partial(_step, kwargs=kwargs)
     last: Any = (name, "begin")
-    # each step trains in place what the one before gave; the first a copy, since others may use the model that was
-    layer: dict[Any, Any] = {last: Task(last, copy.deepcopy, TaskRef(model.key))}
+    # Each step trains in place what the one before gave; the first a copy, since others may use the model that was.
+    layer: dict[Any, Any] = {last: (copy.deepcopy, model.key)}
     for i, (X, y) in enumerate(pairs):
-        layer[(name, i)] = Task(
-            (name, i), _step, TaskRef(last), TaskRef(X.key), None if y is None else TaskRef(y.key), kwargs
-        )
+        layer[(name, i)] = (step, last, X.key, None if y is None else y.key)
         last = (name, i)
     parts = [model, *(part for pair in pairs for part in pair if part is not None)]
-    # the blocks of a collection share its graph, which is merged once
+    # The blocks of a collection share its graph, which is merged once.
     sources = list({id(part.dask): part for part in parts}.values())
     return Delayed(last, HighLevelGraph.from_collections(name, layer, dependencies=sources), layer=name)
 
 
-def _step(model: Any, X: Any, y: Any, kwargs: dict[str, Any]) -> Any:
+def _step(model: Any, X: Any, y: Any, *, kwargs: dict[str, Any]) -> Any:
     """Train a model on one block, in place; one without rows, as a filter leaves it, is passed over."""
     if getattr(X, "shape", (1,))[0] == 0:
         return model

@@ -14,9 +14,10 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 
 from ..clients import current_client
+from ..compat.sklearn import asked_methods, several_scorers
 from ..errors import SettingsError
 from ..materialize import materialize
-from .sums import SUMS, summed
+from .blockwise_scores import SUMS, blockwise_score
 
 _LABELS = "Scikit-learn's scorer needs all labels and predictions in one process, and they do not fit its memory."
 _WHOLE = "This model has a score of its own, which needs all data in one process, and they do not fit its memory."
@@ -50,7 +51,7 @@ def default_scoring(estimator: Any) -> str | None:
     return {ClassifierMixin.score: "accuracy", RegressorMixin.score: "r2"}.get(score)
 
 
-class Answered(BaseEstimator):  # type: ignore[misc]
+class PredictedModel(BaseEstimator):  # type: ignore[misc]
     """Stands for a fitted model whose predictions are there already; those that are not are made block by block."""
 
     def __init__(self, estimator: Any, answers: dict[str, Any], ask: Callable[[str, Any], Any] | None = None) -> None:
@@ -97,9 +98,9 @@ def score_of(wrapper: Any, estimator: Any, X: Any, y: Any, compute: bool, sample
         return _whole(estimator, X, y, compute, sample_weight)
     scorer = checked(estimator, scoring)
     if not is_dask_collection(X):
-        y, sample_weight = _here(_LABELS, y=y, sample_weight=sample_weight).values()
+        y, sample_weight = _brought(_LABELS, y=y, sample_weight=sample_weight).values()
     if sample_weight is None and isinstance(scoring, str) and scoring in SUMS and hasattr(estimator, "predict"):
-        total = summed(scoring, y, wrapper.predict(X))
+        total = blockwise_score(scoring, y, wrapper.predict(X))
         if total is not None:
             return float(total.compute()) if compute else total
     names = _methods(scorer, estimator)
@@ -111,23 +112,23 @@ def score_of(wrapper: Any, estimator: Any, X: Any, y: Any, compute: bool, sample
                 f"scoring={scoring!r}",
                 "compute=True",
             )
-        whole = _here(_LABELS, y=y, **weight)
+        whole = _brought(_LABELS, y=y, **weight)
         y, weight = whole.pop("y"), whole
 
         def ask(name: str, data: Any) -> Any:
-            return _here(_LABELS, **{name: getattr(wrapper, name)(data)})[name]
+            return _brought(_LABELS, **{name: getattr(wrapper, name)(data)})[name]
 
-        return scorer(Answered(estimator, {}, ask), X, y, **weight)
+        return scorer(PredictedModel(estimator, {}, ask), X, y, **weight)
     answers = {name: getattr(wrapper, name)(X) for name in names}
     if compute:
-        whole = _here(_LABELS, **answers, y=y, **weight)
+        whole = _brought(_LABELS, **answers, y=y, **weight)
         answers, y = {name: whole.pop(name) for name in answers}, whole.pop("y")
         return _apply(scorer, estimator, answers, y, whole)
     return dask.delayed(_apply)(scorer, estimator, answers, y, weight)
 
 
 def _apply(scorer: Any, estimator: Any, answers: dict[str, Any], y: Any, weight: dict[str, Any]) -> Any:
-    return scorer(Answered(estimator, answers), None, y, **weight)
+    return scorer(PredictedModel(estimator, answers), None, y, **weight)
 
 
 def _whole(estimator: Any, X: Any, y: Any, compute: bool, sample_weight: Any) -> Any:
@@ -135,21 +136,19 @@ def _whole(estimator: Any, X: Any, y: Any, compute: bool, sample_weight: Any) ->
     more = {} if sample_weight is None else {"sample_weight": sample_weight}
     if not compute:
         return dask.delayed(estimator.score)(X, y, **more)
-    whole = _here(_WHOLE, X=X, y=y, **more)
+    whole = _brought(_WHOLE, X=X, y=y, **more)
     return estimator.score(whole.pop("X"), whole.pop("y"), **whole)
 
 
-def _here(purpose: str, **data: Any) -> dict[str, Any]:
+def _brought(purpose: str, **data: Any) -> dict[str, Any]:
     return materialize(data, current_client(), purpose, _TODO)
 
 
 def _methods(scorer: Any, estimator: Any) -> set[str] | None:
-    """The model's methods that scikit-learn's scorer asks, None where that cannot be known."""
-    parts = getattr(scorer, "_scorers", None)
-    if isinstance(parts, dict):
-        found = [_methods(part, estimator) for part in parts.values()]
-        return None if None in found else {name for names in found if names for name in names}
-    asked = getattr(scorer, "_response_method", None)
-    names = [asked] if isinstance(asked, str) else list(asked or ())
-    there = [name for name in names if name in METHODS and hasattr(estimator, name)]
-    return {there[0]} if there else None
+    """The model's methods that scikit-learn's scorer asks, None if that cannot be known."""
+    parts = several_scorers(scorer)
+    if parts is not None:
+        of_parts = [_methods(part, estimator) for part in parts.values()]
+        return None if None in of_parts else {name for names in of_parts if names for name in names}
+    usable = [name for name in asked_methods(scorer) if name in METHODS and hasattr(estimator, name)]
+    return {usable[0]} if usable else None

@@ -21,7 +21,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import SGDRegressor
 
 from daskhpc import Incremental, ParallelPostFit
-from daskhpc.postfit.placing import CARRIED_BYTES, IN_GRAPH_BYTES
+from daskhpc.postfit.model_transfer import CARRIED_BYTES, IN_GRAPH_BYTES
 
 
 class Heavy(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -109,7 +109,7 @@ def test_a_score_on_the_cluster(client: Client, tmp_path: Path) -> None:
 
 
 def test_training_goes_on_with_a_copy_of_what_the_workers_have(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("daskhpc.postfit.placing.IN_GRAPH_BYTES", 0)
+    monkeypatch.setattr("daskhpc.postfit.model_transfer.IN_GRAPH_BYTES", 0)
     X = np.random.default_rng(0).normal(size=(60, 3))
     data = da.from_array(X, chunks=(20, 3))
     made = Incremental(SGDRegressor(random_state=0)).fit(X, X[:, 0])
@@ -122,7 +122,7 @@ def test_training_goes_on_with_a_copy_of_what_the_workers_have(client: Client, m
 @pytest.mark.parametrize(("carried", "fused"), [(CARRIED_BYTES, True), (0, False)])
 def test_a_block_is_made_and_predicted_in_one_task(carried: int, fused: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the tasks carry the model."""
-    monkeypatch.setattr("daskhpc.postfit.placing.CARRIED_BYTES", carried)
+    monkeypatch.setattr("daskhpc.postfit.model_transfer.CARRIED_BYTES", carried)
     X = np.random.default_rng(0).normal(size=(40, 3))
     made = da.random.default_rng(0).normal(size=(40, 3), chunks=(10, 3))
     (found,) = dask.optimize(ParallelPostFit(SGDRegressor()).fit(X, X[:, 0]).predict(made))

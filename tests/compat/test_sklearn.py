@@ -33,6 +33,7 @@ from daskhpc.compat.sklearn import (
     REQUIRED,
     STEP_MESSAGES,
     CallbackMessages,
+    asked_methods,
     callback_transport,
     candidate_number,
     deliver_callback_messages,
@@ -398,6 +399,12 @@ def test_scorers() -> None:
     parts = several_scorers(several)
     assert parts is not None
     assert all(map(callable, parts.values()))
+
+
+def test_what_a_scorer_asks_of_a_model() -> None:
+    assert asked_methods(check_scoring(LogisticRegression(), "accuracy")) == ["predict"]
+    assert asked_methods(check_scoring(LogisticRegression(), "roc_auc")) == ["decision_function", "predict_proba"]
+    assert asked_methods(lambda estimator, X, y: 0.0) == []
 
 
 # Callbacks.

@@ -15,7 +15,7 @@ def is_cube(X: Any) -> bool:
     return xarray is not None and isinstance(X, xarray.DataArray)
 
 
-def bare(X: Any) -> Any:
+def inner_array(X: Any) -> Any:
     """The array inside a DataArray; anything else as it is."""
     return X.data if is_cube(X) else X
 

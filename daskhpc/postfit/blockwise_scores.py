@@ -46,9 +46,9 @@ def _r2(counts: Any, sums: Any) -> float:
     return float(1 - residual.sum() / total)
 
 
-Sums = tuple[int, Callable[[Any, Any], list[float]], Callable[[Any, Any], float]]
+BlockwiseScore = tuple[int, Callable[[Any, Any], list[float]], Callable[[Any, Any], float]]
 
-SUMS: dict[str, Sums] = {
+SUMS: dict[str, BlockwiseScore] = {
     "accuracy": (1, _accuracy, _mean),
     "r2": (3, _moments, _r2),
     "neg_mean_squared_error": (1, _squared, lambda counts, sums: -_mean(counts, sums)),
@@ -58,17 +58,22 @@ SUMS: dict[str, Sums] = {
 """By scikit-learn's name: how many sums, those of one block, and the score from the blocks' counts and sums."""
 
 
-def summed(scoring: Any, y: Any, predicted: Any) -> Any:
-    """A score of `SUMS` as a Dask array of no dimensions; None where it is not one of these, or not of two arrays.
+def blockwise_score(scoring: Any, y: Any, predicted: Any) -> Any:
+    """A score of `SUMS` as a Dask array of no dimensions; None if it is none of these, or not of two arrays.
 
     Parameters
     ----------
     scoring : object
         What may be a name of `SUMS`.
-    y : dask.array.Array or NumPy array
-        The truth.
-    predicted : dask.array.Array
-        What the model says.
+    y : dask.array.Array or NumPy array, of shape (n,)
+        The true values.
+    predicted : dask.array.Array of shape (n,)
+        The model's values.
+
+    Returns
+    -------
+    dask.array.Array of shape () or None
+        The score.
     """
     if not isinstance(scoring, str) or scoring not in SUMS or not isinstance(predicted, da.Array):
         return None

@@ -1,11 +1,13 @@
-"""What docs/dask-ml.md says of Dask-ML's parts, tried on the installed releases.
+"""Write the table of docs/dask-ml.md: what of Dask-ML works with the installed releases.
 
-Run as a program, this file writes the table anew.
+Each part does something small, and what comes out is compared with scikit-learn. These are Dask-ML's faults and not
+daskhpc's, so no test hangs on them:
+
+    python tests/benchmarks/dask_ml_table.py
 """
 
 from __future__ import annotations
 
-import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +18,6 @@ import dask.array as da
 import dask.dataframe as dd
 import numpy as np
 import pandas as pd
-import pytest
 from sklearn import cluster, decomposition, linear_model, metrics, naive_bayes, preprocessing
 from sklearn.datasets import make_blobs
 
@@ -365,22 +366,6 @@ def outcome(name: str) -> str:
     return "works"
 
 
-def written() -> dict[str, str]:
-    """The rows of the table in the docs."""
-    table = PAGE.read_text().partition(BEGIN)[2].partition(END)[0]
-    rows = [line.strip("| ").split(" | ") for line in table.splitlines() if line.startswith("| `")]
-    return {name.strip("`"): said.strip() for name, said in rows}
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_the_docs_say_what_happens(name: str) -> None:
-    assert written().get(name) == outcome(name)
-
-
-def test_the_docs_name_no_part_that_is_not_tried() -> None:
-    assert set(written()) == set(CASES)
-
-
 def main() -> None:
     """Write the table."""
     before, _, rest = PAGE.read_text().partition(BEGIN)
@@ -390,4 +375,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -18,11 +18,11 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..clients import current_client
 from ..materialize import materialize
-from .blocks import Call, is_frame, over_blocks, whole_rows
-from .cubes import bare, is_cube, labelled
-from .example import empty_like, output_for_one_row, row_of
-from .placing import handed
+from .blocks import MethodCall, is_frame, over_blocks, whole_rows
+from .example_row import empty_like, output_for_one_row, row_of
+from .model_transfer import model_for_tasks
 from .scoring import checked, score_of
+from .xarray_samples import inner_array, is_cube, labelled
 
 _FIT = "Scikit-learn fits data that are whole in one process, and these Dask collections do not fit its memory."
 _FIT_TODO = (
@@ -69,6 +69,17 @@ class ParallelPostFit(dask_ml.wrappers.ParallelPostFit):  # type: ignore[misc]
     Names, signatures and meaning are those of `dask_ml.wrappers.ParallelPostFit`, of which this is a subclass. Each
     method takes NumPy, pandas and SciPy data, and gives what the estimator gives; and Dask arrays, dataframes and
     series, and xarray's arrays, and gives a lazy one. The model is sent once to each worker process.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> import numpy as np
+    >>> from sklearn.linear_model import LinearRegression
+    >>> sample = np.arange(10.0)[:, None]
+    >>> model = ParallelPostFit(LinearRegression()).fit(sample, 2 * sample[:, 0])
+    >>> predicted = model.predict(da.arange(1000.0, chunks=100)[:, None])
+    >>> predicted.numblocks, predicted[-1].compute().round().item()
+    ((10,), 1998.0)
     """
 
     def _model(self) -> Any:
@@ -85,7 +96,7 @@ class ParallelPostFit(dask_ml.wrappers.ParallelPostFit):  # type: ignore[misc]
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def __getstate__(self) -> Any:
-        return {name: value for name, value in super().__getstate__().items() if name != "_handed"}
+        return {name: value for name, value in super().__getstate__().items() if name != "_sent_model"}
 
     def __sklearn_tags__(self) -> Any:
         return super().__sklearn_tags__() if self.estimator is None else copy.deepcopy(get_tags(self.estimator))
@@ -128,7 +139,7 @@ class ParallelPostFit(dask_ml.wrappers.ParallelPostFit):  # type: ignore[misc]
     def _learn(self, model: Any, method: str, X: Any, y: Any, kwargs: dict[str, Any]) -> Any:
         if self.scoring is not None:
             checked(model, self.scoring)
-        X, y = bare(X), bare(y)
+        X, y = inner_array(X), inner_array(y)
         if _all_of_scikit_learn(model):
             data = materialize({"X": X, "y": y, **kwargs}, current_client(), _FIT, _FIT_TODO)
             X, y, kwargs = data.pop("X"), data.pop("y"), data
@@ -183,7 +194,7 @@ class ParallelPostFit(dask_ml.wrappers.ParallelPostFit):  # type: ignore[misc]
             Where labels and predictions do not fit the memory of this process, and the score is none of those that
             are summed over the blocks: accuracy, r2, and the negative mean squared and absolute errors.
         """
-        X, y, sample_weight, model = bare(X), bare(y), bare(sample_weight), self._model()
+        X, y, sample_weight, model = inner_array(X), inner_array(y), inner_array(sample_weight), self._model()
         if not any(map(is_dask_collection, (X, y, sample_weight))):
             weight = {} if sample_weight is None else {"sample_weight": sample_weight}
             return checked(model, self.scoring)(model, X, y, **weight) if self.scoring else model.score(X, y, **weight)
@@ -200,8 +211,8 @@ class ParallelPostFit(dask_ml.wrappers.ParallelPostFit):  # type: ignore[misc]
         X = whole_rows(X)
         if meta is None:
             meta = output_for_one_row(model, method, X, vars(self).get("_example"))
-        self._handed = handed(model, X.npartitions, current_client(), vars(self).get("_handed"))
-        return over_blocks(X, self._handed, Call(method, empty_like(meta), sklearn.get_config()))
+        self._sent_model = model_for_tasks(model, X.npartitions, current_client(), vars(self).get("_sent_model"))
+        return over_blocks(X, self._sent_model, MethodCall(method, empty_like(meta), sklearn.get_config()))
 
 
 def _all_of_scikit_learn(estimator: Any) -> bool:

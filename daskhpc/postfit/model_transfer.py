@@ -1,4 +1,4 @@
-"""A fitted model where the tasks are: once on every worker process, however many tasks use it."""
+"""How a fitted model gets to the tasks that use it: once to every worker process, however many tasks there are."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import cloudpickle
+import dask
 import xxhash
-from dask._task_spec import Task
 from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph
 
@@ -21,12 +21,12 @@ CARRIED_BYTES = 256 << 20
 """A model is carried by the tasks where those of a graph carry no more than this; one second or less of the
 scheduler's time."""
 
-KEPT = 4
+MODELS_IN_A_PROCESS = 4
 """Carried models that a process keeps."""
 
 
 @dataclass(frozen=True, slots=True)
-class Packed:
+class PickledModel:
     """A pickled model, named by its content, as an argument of tasks."""
 
     key: str
@@ -37,20 +37,20 @@ class Packed:
 
     def model(self) -> Any:
         """The model, unpickled once in each process."""
-        with _unpacking:  # by one thread: the others would do it at the same time
-            return _unpacked(self)
+        with _unpickling:  # by one thread: the others would do it at the same time
+            return _unpickled(self)
 
 
-_unpacking = threading.Lock()
+_unpickling = threading.Lock()
 
 
-@functools.lru_cache(maxsize=KEPT)
-def _unpacked(packed: Packed) -> Any:
-    return pickle.loads(packed.payload)
+@functools.lru_cache(maxsize=MODELS_IN_A_PROCESS)
+def _unpickled(pickled: PickledModel) -> Any:
+    return pickle.loads(pickled.payload)
 
 
-def handed(model: Any, blocks: int, client: Any, before: Any = None) -> Packed | Delayed:
-    """A model as so many tasks take it: packed in each of them, or lazy.
+def model_for_tasks(model: Any, blocks: int, client: Any, before: Any = None) -> PickledModel | Delayed:
+    """A model as so many tasks take it: pickled in each of them, or lazy.
 
     Parameters
     ----------
@@ -68,13 +68,13 @@ def handed(model: Any, blocks: int, client: Any, before: Any = None) -> Packed |
     Dask fuses a task that has one input with what makes that input, so that a block is made and predicted in one go. A
     lazy model is a second input.
     """
-    packed = _packed(model)
-    if len(packed.payload) <= min(IN_GRAPH_BYTES, CARRIED_BYTES // max(1, blocks)):
-        return packed
-    return _placed(model, packed, client, before)
+    pickled = _pickled(model)
+    if len(pickled.payload) <= min(IN_GRAPH_BYTES, CARRIED_BYTES // max(1, blocks)):
+        return pickled
+    return _lazy_or_sent(model, pickled, client, before)
 
 
-def placed(model: Any, client: Any) -> Delayed:
+def lazy_model(model: Any, client: Any) -> Delayed:
     """A model, copied as it is now, as one lazy value.
 
     Returns
@@ -84,27 +84,24 @@ def placed(model: Any, client: Any) -> Delayed:
         A smaller one is a task that unpickles it: one worker runs that, the others copy the result, and after the loss
         of a worker it is run again.
     """
-    return _placed(model, _packed(model), client, None)
+    return _lazy_or_sent(model, _pickled(model), client, None)
 
 
-def _packed(model: Any) -> Packed:
+def _pickled(model: Any) -> PickledModel:
     payload = cloudpickle.dumps(model, protocol=5)
-    return Packed(f"model-{xxhash.xxh3_128_hexdigest(payload)}", payload)
+    return PickledModel(f"model-{xxhash.xxh3_128_hexdigest(payload)}", payload)
 
 
-def _placed(model: Any, packed: Packed, client: Any, before: Any) -> Delayed:
-    key = packed.key
-    if client is None or client.asynchronous or len(packed.payload) <= IN_GRAPH_BYTES:
-        return _lazy(key, {key: Task(key, pickle.loads, packed.payload)})
-    if isinstance(before, Delayed) and before.key == key and _there(client, key):
+def _lazy_or_sent(model: Any, pickled: PickledModel, client: Any, before: Any) -> Delayed:
+    key = pickled.key
+    if client is None or client.asynchronous or len(pickled.payload) <= IN_GRAPH_BYTES:
+        return dask.delayed(pickle.loads, traverse=False)(pickled.payload, dask_key_name=key)
+    if isinstance(before, Delayed) and before.key == key and _on_workers(client, key):
         return before
-    return _lazy(key, client.scatter({key: model}, broadcast=True))
+    sent = client.scatter({key: model}, broadcast=True)
+    return Delayed(key, HighLevelGraph.from_collections(key, sent, dependencies=[]))
 
 
-def _lazy(key: str, layer: dict[str, Any]) -> Delayed:
-    return Delayed(key, HighLevelGraph.from_collections(key, layer, dependencies=[]))
-
-
-def _there(client: Any, key: str) -> bool:
+def _on_workers(client: Any, key: str) -> bool:
     state = client.futures.get(key)
     return state is not None and state.status == "finished"

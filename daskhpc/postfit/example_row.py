@@ -9,7 +9,9 @@ from typing import Any
 import dask.dataframe as dd
 import numpy as np
 import pandas as pd
+from dask.array.utils import meta_from_array
 from dask.base import is_dask_collection
+from dask.dataframe.dispatch import make_meta
 from dask.dataframe.utils import meta_nonempty
 from scipy import sparse
 from sklearn.exceptions import NotFittedError
@@ -75,12 +77,13 @@ def _row_like_array(X: Any, estimator: Any, method: str, known: Any) -> Any:
     row = None if known is None else _cast(known, (1, *widths), X.dtype)
     if row is None:
         row = np.zeros((1, *widths), dtype=X.dtype)
-    if sparse.issparse(X._meta):
-        return type(X._meta)(row)
-    if hasattr(X._meta, "__array_function__"):
-        return np.asarray(row, like=X._meta)
+    empty = meta_from_array(X)
+    if sparse.issparse(empty):
+        return type(empty)(row)
+    if hasattr(empty, "__array_function__"):
+        return np.asarray(row, like=empty)
     warnings.warn(
-        f"What `{method}` returns for blocks of type {type(X._meta).__name__} is guessed with a NumPy array; where "
+        f"What `{method}` returns for blocks of type {type(empty).__name__} is guessed with a NumPy array; where "
         f"that is wrong, provide explicit `{method}_meta` with an empty array of the right kind.",
         stacklevel=5,
     )
@@ -98,7 +101,7 @@ def _cast(known: Any, shape: tuple[int, ...], dtype: Any) -> Any:
 
 
 def _row_like_frame(X: Any, known: Any) -> Any:
-    row = meta_nonempty(X._meta).iloc[:1]
+    row = meta_nonempty(make_meta(X)).iloc[:1]
     if isinstance(X, dd.Series):
         value = known if isinstance(known, pd.Series) else None if known is None else pd.Series(np.ravel(known)[:1])
         return row if value is None else _known_column(value, row)
