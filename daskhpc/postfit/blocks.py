@@ -11,10 +11,10 @@ import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import sklearn
+from dask._task_spec import Alias, TaskRef
 from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph
 from dask.utils import parse_bytes
-from distributed import Future
 
 from .model_transfer import PickledModel
 
@@ -143,7 +143,7 @@ def _item(outputs: list[Any], place: int) -> Any:
 
 
 def _partitions(X: Any, model: PickledModel | Delayed, call: MethodCall, meta: Any, **options: Any) -> Any:
-    if isinstance(model, Delayed) and isinstance(value := model.dask[model.key], Future):
+    if isinstance(model, Delayed) and isinstance(value := model.dask[model.key], TaskRef):
         # Why the Future itself: Dask's dataframes make a task of a Delayed, whose output would travel again.
         model = value
     return X.map_partitions(run, model, call, meta=meta, **options)
@@ -157,11 +157,10 @@ def _array_of_frame(X: Any, model: PickledModel | Delayed, call: MethodCall, lik
     Dask's own conversion knows NumPy arrays only, and loses that an output is sparse.
     """
     parts = _partitions(X, model, call, pd.Series(dtype=object), enforce_metadata=False).optimize()
-    keys = parts.__dask_keys__()
-    name = f"{call.method}-{keys[0][0]}"
+    source, name = parts._name, f"{call.method}-{parts._name}"
     tail = (0,) * (like.ndim - 1)
-    layer = {(name, i, *tail): key for i, key in enumerate(keys)}  # a block of the array is a partition of the frame
-    graph = HighLevelGraph.from_collections(name, layer, dependencies=[parts])
+    layer = {(name, i, *tail): Alias((name, i, *tail), (source, i)) for i in range(parts.npartitions)}
+    graph = HighLevelGraph({source: parts.__dask_graph__(), name: layer}, {source: set(), name: {source}})
     chunks = ((np.nan,) * parts.npartitions, *((size or np.nan,) for size in like.shape[1:]))
     return da.Array(graph, name, chunks, dtype=like.dtype, meta=like)
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import cloudpickle
-import dask
 import xxhash
+from dask._task_spec import Task
 from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph
 
@@ -95,11 +95,14 @@ def _pickled(model: Any) -> PickledModel:
 def _lazy_or_sent(model: Any, pickled: PickledModel, client: Any, before: Any) -> Delayed:
     key = pickled.key
     if client is None or client.asynchronous or len(pickled.payload) <= IN_GRAPH_BYTES:
-        return dask.delayed(pickle.loads, traverse=False)(pickled.payload, dask_key_name=key)
+        return _lazy(key, {key: Task(key, pickle.loads, pickled.payload)})
     if isinstance(before, Delayed) and before.key == key and _on_workers(client, key):
         return before
-    sent = client.scatter({key: model}, broadcast=True)
-    return Delayed(key, HighLevelGraph.from_collections(key, sent, dependencies=[]))
+    return _lazy(key, client.scatter({key: model}, broadcast=True))
+
+
+def _lazy(key: str, layer: dict[str, Any]) -> Delayed:
+    return Delayed(key, HighLevelGraph.from_collections(key, layer, dependencies=[]))
 
 
 def _on_workers(client: Any, key: str) -> bool:
