@@ -64,13 +64,11 @@ def status(folder: str, as_json: bool, failures: bool, watch: float | None) -> N
 
 def _show(folder: str, as_json: bool, failures: bool, clear: bool) -> str:
     """Print how far it is once; its state."""
-    from ..journal.folder import existing
+    from ..journal.reader import JournalReader
     from ..report.progress import run_progress
-    from ..report.records import entries
 
     now = time.time()
-    place, manifest = existing(folder)
-    run = run_progress(manifest, entries(place), now)
+    run = run_progress(JournalReader(folder), now)
     text = json.dumps(_plain(folder, run, failures)) if as_json else "\n".join(_lines(folder, run, now, failures))
     if clear:
         click.clear()

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 from ..compat.distributed import pause_worker
 from ..compat.python import waits_for_threads
 from ..errors import EXIT_FAILED, EXIT_UNFINISHED, DaskhpcError
-from ..journal.writing import journals
+from ..journal.journal import open_journals
 from ..runtime.model import Sourced
 from ..text import counted
 from .environment import interactive
@@ -181,12 +181,12 @@ class TimeLimitWatcher:
         while (left := self.limit.end - self.limit.margin - time.time()) > 0:
             if self.over.wait(min(left, _LOOK_SECONDS)):
                 return
-        kept = _saved_results(journals())
+        kept = _saved_results(open_journals())
         if kept is None or interactive():
             say(warning(self.limit, kept, time.time()))
             return
         _drain_workers(self.limit.patience)
-        written = journals()
+        written = open_journals()
         _sync(written, self.limit.grace / 2)
         kept = _saved_results(written) or kept
         if self.over.is_set():
@@ -194,7 +194,7 @@ class TimeLimitWatcher:
         say(last_message(self.limit, kept))
         self.code = exit_code(kept)
         if not self._end_program():
-            _sync(journals(), self.limit.grace / 2)
+            _sync(open_journals(), self.limit.grace / 2)
             _flush()
             os._exit(self.code)
 

@@ -18,8 +18,6 @@ from .segment import FORMAT, SUFFIX, sync_folder, write_all
 KINDS = ("search", "sweep", "calls")
 MANIFEST = "journal.json"
 
-_LISTINGS = 5
-
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
@@ -66,21 +64,7 @@ class Folder:
         return self.segments / f"{name}{SUFFIX}"
 
     def names(self) -> list[str]:
-        """All segments by name.
-
-        Notes
-        -----
-        Asked for until two answers agree: a listing that another process compacts under may lack old and new.
-        """
-        before = self._listed()
-        for _ in range(_LISTINGS):
-            now = self._listed()
-            if now == before:
-                break
-            before = now
-        return before
-
-    def _listed(self) -> list[str]:
+        """All segments by name."""
         try:
             entries = os.listdir(self.segments)
         except FileNotFoundError:

@@ -7,7 +7,7 @@ import os
 from binascii import unhexlify
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from hashlib import blake2b
+from typing import Any
 
 from .folder import Folder
 from .segment import END, HEADER, NOTE, Damage, check_header, intact, scan, take_apart
@@ -17,13 +17,18 @@ _OFFSET = (1 << _OFFSET_BITS) - 1
 _OPEN = 64
 _LINE = 4096
 _AGAIN = 1 << 20
+_GONE = (-1, 0.0)
 
 
 @dataclass(slots=True)
-class _Segment:
+class IndexedSegment:
+    """A segment as far as it was read: its header once that was seen, and its file's last change (Unix time)."""
+
     name: str
     read: int = 0
-    headed: bool = False
+    header: dict[str, Any] | None = None
+    closed: bool = False
+    touched: float = 0.0
     damages: list[Damage] = field(default_factory=list)
 
 
@@ -37,7 +42,8 @@ class Index:
     Notes
     -----
     A place is an integer: the segment's number, the offset, and as lowest bit whether the record is a successful one.
-    Of several records with one key the first successful one counts, else the first, by segment name and offset.
+    Of several records with one key the first successful one counts, else the first, by segment name and offset; `_rank`
+    decides that, and nothing else does.
     Not for several threads at once.
     """
 
@@ -47,11 +53,11 @@ class Index:
 
     def clear(self) -> None:
         """Forget everything."""
-        self._segments: list[_Segment] = []
+        self._segments: list[IndexedSegment] = []
         self._numbers: dict[str, int] = {}
         self._best: dict[bytes, int] = {}
         self._more: dict[bytes, list[int]] = {}
-        self._notes: dict[bytes, tuple[str, int]] = {}
+        self._notes: dict[str, dict[int, None]] = {}
         self._descriptors: dict[int, int] = {}
 
     def __len__(self) -> int:
@@ -59,16 +65,6 @@ class Index:
 
     def __contains__(self, key: bytes) -> bool:
         return key in self._best
-
-    @property
-    def extra(self) -> int:
-        """Records of a key that has another one, which counts."""
-        return sum(map(len, self._more.values()))
-
-    @property
-    def failures(self) -> int:
-        """Keys that have no successful record."""
-        return sum(not place & 1 for place in self._best.values())
 
     @property
     def damages(self) -> list[Damage]:
@@ -85,19 +81,18 @@ class Index:
             return []
         return sorted([best, *more], key=self._rank) if more else [best]
 
-    def notes(self, name: str) -> list[int]:
-        """Where the notes of a name are, in order."""
-        places = [place for own, place in self._notes.values() if own == name]
-        return sorted(places, key=self._rank)
+    def notes(self, *names: str) -> list[int]:
+        """Where the notes of some names are, in order; of all when no name is given."""
+        return sorted((place for name in names or self._notes for place in self._notes.get(name, ())), key=self._rank)
+
+    def segments(self) -> list[IndexedSegment]:
+        """All segments, by name."""
+        return sorted(self._segments, key=lambda segment: segment.name)
 
     def drop(self, key: bytes) -> None:
         """Forget the records of a key."""
         self._best.pop(key, None)
         self._more.pop(key, None)
-
-    def every_note(self) -> list[int]:
-        """Where all notes are, each once."""
-        return [place for _, place in self._notes.values()]
 
     def where(self, place: int) -> tuple[str, int]:
         """Segment name and offset of a place."""
@@ -110,15 +105,15 @@ class Index:
         """Take in a record that this process has written."""
         self._take(key, self._number(name) << (_OFFSET_BITS + 1) | offset << 1 | ok)
 
-    def add_note(self, name: str, note: str, line: bytes, offset: int) -> None:
+    def add_note(self, name: str, note: str, offset: int) -> None:
         """Take in a note that this process has written."""
-        self._take_note(note, line, self._number(name) << (_OFFSET_BITS + 1) | offset << 1 | 1)
+        self._take_note(note, self._number(name) << (_OFFSET_BITS + 1) | offset << 1 | 1)
 
     def _number(self, name: str) -> int:
         number = self._numbers.get(name)
         if number is None:
             number = self._numbers[name] = len(self._segments)
-            self._segments.append(_Segment(name))
+            self._segments.append(IndexedSegment(name))
         return number
 
     def _take(self, key: bytes, place: int) -> None:
@@ -132,13 +127,9 @@ class Index:
             self._best[key], place = place, other
         more.append(place)
 
-    def _take_note(self, name: str, line: bytes, place: int) -> None:
-        # a line again is a copy, of a compaction that did not end or of a merge: each note has an id of its own
-        self._notes.setdefault(_digest(line), (name, place))
-
-    def has_note(self, line: bytes) -> bool:
-        """Whether a note's line is here."""
-        return _digest(line) in self._notes
+    def _take_note(self, name: str, place: int) -> None:
+        # what this process wrote is met again when the segment is read
+        self._notes.setdefault(name, {})[place] = None
 
     def update(self) -> None:
         """Take in what was appended since, new segments included.
@@ -148,26 +139,30 @@ class Index:
         JournalError
             When a segment has another format.
         """
-        sizes = self._sizes()
-        if any(sizes.get(segment.name, -1) < segment.read - 1 for segment in self._segments):
+        states = self._states()
+        if any(states.get(segment.name, _GONE)[0] < segment.read - 1 for segment in self._segments):
             self.close()
             self.clear()
-        for name, size in sizes.items():
+        for name, (size, touched) in states.items():
             segment = self._segments[self._number(name)]
+            segment.touched = touched
             if size != segment.read:
                 with contextlib.suppress(FileNotFoundError):
                     self._update(segment)
 
-    def _sizes(self) -> dict[str, int]:
-        sizes = {}
+    def _states(self) -> dict[str, tuple[int, float]]:
+        """Size and time of the last change of each segment's file."""
+        states = {}
         for name in self.folder.names():
             with contextlib.suppress(FileNotFoundError):
-                sizes[name] = os.stat(self.folder.segment(name)).st_size
-        return sizes
+                found = os.stat(self.folder.segment(name))
+                states[name] = found.st_size, found.st_mtime
+        return states
 
-    def _update(self, segment: _Segment) -> None:
+    def _update(self, segment: IndexedSegment) -> None:
         path = self.folder.segment(segment.name)
-        # what was written before a later part can arrive after it where the file system is a network's
+        # On a network's file system, what was written before a later part can arrive after it. So what was damaged near
+        # the end is read again.
         again = [damage.offset for damage in segment.damages if damage.offset >= segment.read - _AGAIN]
         start = min([segment.read, *again])
         segment.damages = [damage for damage in segment.damages if damage.offset < start]
@@ -183,21 +178,22 @@ class Index:
                     take(key, place)
             else:
                 self._other(segment, offset, line, first | offset << 1 | 1)
-            if not segment.headed:
+            if segment.header is None:
                 self._headless(segment, str(path))
 
-    def _other(self, segment: _Segment, offset: int, line: bytes, place: int) -> None:
+    def _other(self, segment: IndexedSegment, offset: int, line: bytes, place: int) -> None:
         path, parts = self.folder.segment(segment.name), take_apart(line)
         if parts is None or parts.sign != NOTE:
             segment.damages.append(Damage(str(path), offset, "a record of unknown form"))
         elif parts.key == HEADER:
-            check_header(path, parts.text)
-            segment.headed = True
-        elif parts.key != END:
-            self._take_note(str(parts.key), line, place)
+            segment.header = check_header(path, parts.text)
+        elif parts.key == END:
+            segment.closed = True
+        else:
+            self._take_note(str(parts.key), place)
 
-    def _headless(self, segment: _Segment, path: str) -> None:
-        segment.headed = True
+    def _headless(self, segment: IndexedSegment, path: str) -> None:
+        segment.header = {}
         if not segment.damages:
             segment.damages.append(Damage(path, 0, "the header is missing"))
 
@@ -232,10 +228,6 @@ class Index:
         """Close the files; they are opened again where needed."""
         for number in list(self._descriptors):
             self._close(number)
-
-
-def _digest(line: bytes) -> bytes:
-    return blake2b(line, digest_size=16).digest()
 
 
 def _line(descriptor: int, offset: int) -> bytes:

@@ -77,10 +77,8 @@ def write(folder: Path, digest: str, data: bytes) -> Path:
         pass
     else:
         sync_folder(folder)
-    with contextlib.suppress(OSError):
-        os.utime(path, follow_symlinks=False)  # what is in use is not taken for an orphan
-        if sound(folder, digest, len(data)):
-            return path.parent
+    if sound(folder, digest, len(data)):
+        return path.parent
     temporary = path.with_name(f".{digest}.{os.getpid()}.{os.urandom(4).hex()}.tmp")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:

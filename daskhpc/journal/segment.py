@@ -106,6 +106,20 @@ def take_apart(line: bytes) -> Parts | None:
     return None
 
 
+def check_note_name(name: str) -> str:
+    """The key of the notes of a name.
+
+    Raises
+    ------
+    ValueError
+        When a note cannot have that name.
+    """
+    key = f"note:{name}"
+    if not name.isascii() or not name.isprintable() or " " in name or key in (HEADER, END):
+        raise ValueError(f"{name!r} cannot be a note's name")
+    return key
+
+
 def check_header(path: Path, text: bytes) -> dict[str, Any]:
     """What a header says.
 

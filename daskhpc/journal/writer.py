@@ -43,7 +43,7 @@ class _Framed:
 
 
 @dataclass(frozen=True, slots=True)
-class Saved:
+class SavedRecord:
     """A record that was saved: its key, sign and line, and where the line begins."""
 
     key: str
@@ -123,7 +123,7 @@ class Writer:
     def __init__(
         self,
         folder: Folder,
-        on_commit: Callable[[str, list[Saved]], None],
+        on_commit: Callable[[str, list[SavedRecord]], None],
         on_problem: Callable[[str], None] | None = None,
     ) -> None:
         self.saved = 0
@@ -287,7 +287,7 @@ class Writer:
         self._retry = _RETRY_SECONDS
         self.saved += len(group)
         queue.framed = []
-        saved = [Saved(e.key, e.sign, e.frame[1:-1], at) for e, at in zip(group, offsets, strict=True)]
+        saved = [SavedRecord(e.key, e.sign, e.frame[1:-1], at) for e, at in zip(group, offsets, strict=True)]
         self._call(self._on_commit, self._segment.name, saved)
         for each in group:
             if each.on_saved is not None:

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ..journal.codec import to_text
-from ..journal.folder import Manifest
-from .records import Entry, Note, Record, Segment, cause, distinct, number, texts
+from ..journal.reader import JournalReader, Note, Record
+from .record_texts import cause, number, texts
 
 State = Literal["empty", "running", "finished", "stopped"]
 
@@ -158,24 +158,22 @@ class _ParallelCall:
 
 
 class _Records:
-    """The entries of a journal, each counted once."""
+    """What a journal has, each result counted once for every Parallel call that computed it."""
 
-    def __init__(self, entries: Iterable[Entry]) -> None:
+    def __init__(self, reader: JournalReader) -> None:
         self.calls: dict[str, _ParallelCall] = {}
-        self.failures: dict[bytes, tuple[str, Record]] = {}
-        self.segments: list[Segment] = []
+        self.failures: dict[str, tuple[str, Record]] = {}
         self.notes: dict[str, Note] = {}  # the last one of each name
         self.saved: float | None = None
-        self._calls_of: dict[bytes, set[str]] = {}
-        for entry in distinct(entries):
-            if isinstance(entry, Record):
-                self._record(entry)
-            elif isinstance(entry, Segment):
-                self.segments.append(entry)
-            elif entry.name == "call":
-                self.call(entry.data["id"]).about.update(entry.data)
-            elif entry.name not in self.notes or entry.time >= self.notes[entry.name].time:
-                self.notes[entry.name] = entry
+        self._calls_of: dict[str, set[str]] = {}
+        for note in reader.notes():
+            if note.name == "call":
+                self.call(note.data["id"]).about.update(note.data)
+            elif note.name not in self.notes or note.time >= self.notes[note.name].time:
+                self.notes[note.name] = note
+        for record in reader.every_record():
+            self._record(record)
+        self.segments = reader.segments()
 
     def __len__(self) -> int:
         return len(self._calls_of)
@@ -187,38 +185,34 @@ class _Records:
         about, key = record.about, record.key
         name = str(about.get("call", ""))
         calls = self._calls_of.setdefault(key, set())
-        # A failure counts until the same call has succeeded, in whichever process and order.
-        if record.ok:
-            self.failures.pop(key, None)
-        elif not calls:
+        counts = not calls  # of the records of a key the one that counts comes first
+        if counts and not record.ok:
             self.failures[key] = name, record
         if name in calls:
-            return  # a copy, of a compaction that did not end or of a merge
+            return
         calls.add(name)
         call = self.call(name)
         time = float(record.fields["time"])
         call.times.append(time)
         self.saved = time if self.saved is None else max(time, self.saved)
         score = number(about.get("score"))
-        if score is not None and math.isfinite(score) and "params" in about:
+        if counts and score is not None and math.isfinite(score) and "params" in about:
             params = to_text(about["params"])
             call.scores.setdefault(params, {})[about.get("split", 0)] = score
             call.numbers[params] = about.get("candidate", 0)
             call.splits = max(call.splits, about.get("splits", 1))
 
 
-def run_progress(manifest: Manifest, entries: Iterable[Entry], now: float) -> RunProgress:
+def run_progress(reader: JournalReader, now: float) -> RunProgress:
     """How far the work of a journal is.
 
     Parameters
     ----------
-    manifest : Manifest
-    entries : iterable of Record, Note and Segment
-        All that is in its folder.
+    reader : JournalReader
     now : float
         Unix time, in seconds.
     """
-    records = _Records(entries)
+    manifest, records = reader.manifest, _Records(reader)
     writing = [
         s for s in records.segments if s.ended is False or (s.ended is None and now - s.touched < SILENT_SECONDS)
     ]

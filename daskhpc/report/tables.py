@@ -8,7 +8,6 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from operator import itemgetter
 from typing import Any
 
@@ -16,14 +15,10 @@ import numpy as np
 import pandas as pd
 
 from ..errors import DaskhpcError
-from ..journal import payloads
-from ..journal.codec import TAG, decode
-from ..journal.folder import Folder, existing
+from ..journal.codec import TAG
+from ..journal.reader import JournalReader, Note, Record
 from ..sweep_table import LAST_COLUMNS, SweepCall, parameter_columns, sweep_table
 from .candidates import CandidateFit, search_table
-from .records import Entry, Note, Record, distinct, entries
-
-Load = Callable[[str, int], bytes]
 
 _REPR_MOST = 600
 
@@ -59,18 +54,6 @@ class Results:
         return frame[["place", *(name for name in frame if name != "place")]]
 
 
-@dataclass(slots=True)
-class _Contents:
-    """What a table is made of: for each key the decoded record that counts, and the notes."""
-
-    records: dict[bytes, tuple[bool, Any]] = field(default_factory=dict)
-    places: dict[str, str] = field(default_factory=dict)
-    plan: Mapping[str, Any] = field(default_factory=dict)
-    results: Note | None = None
-    last: float = 0.0
-    unreadable: int = 0
-
-
 def read(folder: str | os.PathLike[str]) -> Results:
     """The results in a journal.
 
@@ -79,78 +62,51 @@ def read(folder: str | os.PathLike[str]) -> Results:
     JournalError
         When it is none, or another user's.
     """
-    place, manifest = existing(folder)
-    contents = _contents(place, _row if manifest.kind == "sweep" else _fit)
-    if contents.unreadable:
+    reader = JournalReader(folder)
+    kind = reader.manifest.kind
+    timed = list(reader.each(_timed(_row if kind == "sweep" else _fit)))
+    if reader.unreadable:
         todo = "daskhpc journal check says which"
-        warnings.warn(f"{contents.unreadable} results in {folder} cannot be read back; {todo}", stacklevel=3)
-    rows = [value for _, value in contents.records.values()]
-    if manifest.kind == "sweep":
-        parameters = tuple(contents.plan.get("parameters", ()))
+        warnings.warn(f"{reader.unreadable} results in {folder} cannot be read back; {todo}", stacklevel=3)
+    rows = [value for _, value in timed]
+    if kind == "sweep":
+        plans = reader.notes("plan")
+        parameters = tuple(plans[-1].data.get("parameters", ())) if plans else ()
         columns = tuple(parameter_columns(parameters).values())
-        return Results(manifest.kind, {"": _sweep_table(rows, parameters)}, parameters=columns)
-    if manifest.kind == "calls":
-        return _of_program(rows, contents.places)
-    if contents.results is not None and contents.results.time >= contents.last:
-        return Results(manifest.kind, {"": _noted(contents.results, place)})
-    return Results(manifest.kind, {"": search_table([fit for fit in rows if isinstance(fit, CandidateFit)])})
+        return Results(kind, {"": _sweep_table(rows, parameters)}, parameters=columns)
+    if kind == "calls":
+        places = {note.data["id"]: note.data["place"] for note in reader.notes("call") if "place" in note.data}
+        return _of_program(rows, places)
+    saved = max(reader.notes("results"), key=lambda note: note.time, default=None)
+    if saved is not None and saved.time >= max((time for time, _ in timed), default=0.0):
+        return Results(kind, {"": _noted(saved)})
+    return Results(kind, {"": search_table([fit for fit in rows if isinstance(fit, CandidateFit)])})
 
 
-def _contents(folder: Folder, take: Callable[[Record, Load], Any]) -> _Contents:
-    contents, load = _Contents(), partial(payloads.read, folder.payloads)
-    for entry in distinct(entries(folder)):
-        if isinstance(entry, Record):
-            _take_record(contents, entry, take, load)
-        else:
-            _take_note(contents, entry)
-    return contents
+def _timed(read: Callable[[Record], Any]) -> Callable[[Record], tuple[float, Any]]:
+    return lambda record: (float(record.fields["time"]), read(record))
 
 
-def _take_record(contents: _Contents, record: Record, take: Callable[[Record, Load], Any], load: Load) -> None:
-    """The first successful record of a key counts, else the first."""
-    before = contents.records.get(record.key)
-    if before is not None and (before[0] or not record.ok):
-        return
-    try:
-        value = take(record, load)
-    except Exception:  # whatever unpickling raises
-        contents.unreadable += 1
-        return
-    contents.records[record.key] = record.ok, value
-    contents.last = max(contents.last, float(record.fields["time"]))
-
-
-def _take_note(contents: _Contents, entry: Entry) -> None:
-    if not isinstance(entry, Note):
-        return
-    if entry.name == "call" and "place" in entry.data:
-        contents.places[entry.data["id"]] = entry.data["place"]
-    elif entry.name == "plan":
-        contents.plan = entry.data
-    elif entry.name == "results" and (contents.results is None or entry.time >= contents.results.time):
-        contents.results = entry
-
-
-def _noted(note: Note, folder: Folder) -> pd.DataFrame:
+def _noted(note: Note) -> pd.DataFrame:
     """The table that the search itself saved at its end; its ``attrs`` say which candidate it chose, for pictures."""
-    data = decode(note.data, partial(payloads.read, folder.payloads))
+    data = note.decoded()
     table = pd.DataFrame(data["cv_results"])
     if data["best_index"] is not None:
         table.attrs["best_index"] = int(data["best_index"])
     return table
 
 
-def _fit(record: Record, load: Load) -> CandidateFit | str:
+def _fit(record: Record) -> CandidateFit | str:
     """A fit of a search; of another call the id of the Parallel call that it belongs to."""
-    about = decode(record.fields["about"], load)
-    value = decode(record.fields["value"], load) if "params" in about and "split" in about else None
+    about = record.decoded("about")
+    value = record.decoded("value") if "params" in about and "split" in about else None
     if value is None or not (isinstance(value, dict) or not record.ok):
         return str(about.get("call", ""))
     outcome = value if isinstance(value, dict) else {}
     return CandidateFit(
         call=str(about.get("call", "")),
         params=about["params"],
-        identity=identity(record.about.get("params"), load),
+        identity=identity(record.about.get("params"), record.decode),
         number=int(about.get("candidate", 0)),
         split=int(about["split"]),
         splits=int(about.get("splits", 0)),
@@ -170,7 +126,7 @@ def _scores(scores: Any) -> dict[str, float]:
     return {"score": float(scores)}
 
 
-def identity(data: Any, load: Load) -> str:
+def identity(data: Any, decode: Callable[[Any], Any]) -> str:
     """A text that two values in the journal's form have in common if they are the same.
 
     Notes
@@ -178,17 +134,17 @@ def identity(data: Any, load: Load) -> str:
     The journal's form is exact in value and type. Only pickles of the same object may differ, from process to process:
     an object goes by its type and its repr, where that says enough.
     """
-    return json.dumps(_without_pickles(data, load), sort_keys=True)
+    return json.dumps(_without_pickles(data, decode), sort_keys=True)
 
 
-def _without_pickles(data: Any, load: Load) -> Any:
+def _without_pickles(data: Any, decode: Callable[[Any], Any]) -> Any:
     if isinstance(data, list):
-        return [_without_pickles(item, load) for item in data]
+        return [_without_pickles(item, decode) for item in data]
     if not isinstance(data, dict):
         return data
     if data.get(TAG) != "pickle":
-        return {name: _without_pickles(item, load) for name, item in data.items()}
-    value = decode(data, load)
+        return {name: _without_pickles(item, decode) for name, item in data.items()}
+    value = decode(data)
     text = repr(value)
     if " at 0x" in text or "..." in text or len(text) > _REPR_MOST:
         return data
@@ -204,11 +160,11 @@ def _of_program(rows: list[Any], places: Mapping[str, str]) -> Results:
     return Results("calls", {place: search_table(own) for place, own in fits.items()}, dict(others))
 
 
-def _row(record: Record, load: Load) -> tuple[int, SweepCall]:
+def _row(record: Record) -> tuple[int, SweepCall]:
     """A call of a sweep, and its place in the table."""
-    about = decode(record.fields["about"], load)
-    value = decode(record.fields["value"], load) if record.ok else None
-    seconds, host, error = (decode(record.fields.get(name), load) for name in LAST_COLUMNS)
+    about = record.decoded("about")
+    value = record.decoded("value") if record.ok else None
+    seconds, host, error = map(record.decoded, LAST_COLUMNS)
     return int(about.get("index", 0)), SweepCall(about.get("params", {}), value, seconds, host, error)
 
 

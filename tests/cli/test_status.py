@@ -89,7 +89,7 @@ def test_watching_ends_with_the_work(here: Path, args: tuple[str, ...]) -> None:
     assert printed("status", *args).count("s: sweep") == 1
 
 
-@pytest.mark.parametrize("command", [("status",), ("results",), ("journal", "check"), ("journal", "compact")])
+@pytest.mark.parametrize("command", [("status",), ("results",), ("journal", "check")])
 def test_a_folder_that_is_no_journal_is_an_error(here: Path, command: tuple[str, ...]) -> None:
     for name, found in ((".", "found: no journal.json"), ("nowhere", "found: no such folder")):
         result = typed(*command, name)
@@ -180,14 +180,12 @@ def test_a_table_that_cannot_be_written_is_an_error(here: Path) -> None:
     assert "nowhere" in result.stderr
 
 
-def test_journals_are_checked_compacted_and_merged(here: Path) -> None:
+def test_journals_are_checked(here: Path) -> None:
     finished_search(here / "one")
     with Journal.open(here / "one", "search") as journal:
         append(journal, "b-0", fits({"C": [5.0]})[:1])
-    assert printed("journal", "merge", "two", "one") == "two: 19 results taken from 1 journal\n"
-    assert "one: made one of 2 segments" in printed("journal", "compact", "one")
     text = printed("journal", "check", "one")
-    assert text.startswith("one: 19 results, 1 segment, ")
+    assert text.startswith("one: 19 results, 2 segments, ")
     assert text.endswith("; no damage\n")
 
 

@@ -22,8 +22,8 @@ from daskhpc.cluster.timelimit import (
     warning,
     watch_time_limit,
 )
-from daskhpc.journal.journal import Journal
-from daskhpc.journal.writing import journals
+from daskhpc.journal.journal import Journal, open_journals
+from daskhpc.journal.reader import JournalReader
 from daskhpc.runtime.model import Sourced
 
 THREAD = "daskhpc-timelimit"
@@ -87,15 +87,16 @@ def test_nothing_watches_where_nobody_tells_the_end() -> None:
 
 
 def test_the_journals_of_this_process_and_what_it_saved_in_them(tmp_path: Path) -> None:
-    before = journals()
+    before = open_journals()
     with Journal.open(tmp_path / "a", "calls") as journal:
-        assert journals() == [*before, journal]
+        assert open_journals() == [*before, journal]
         journal.note("call", 1)
         assert (journal.sync(10), journal.results_saved) == (True, 0)
         journal.append("0" * 32, True, 1, 0.1, "here", {})
         assert (journal.sync(10), journal.results_saved) == (True, 1)
-        assert Journal.read(tmp_path / "a").results_saved == 0
-    assert journals() == before
+        JournalReader(tmp_path / "a")
+        assert open_journals() == [*before, journal]
+    assert open_journals() == before
 
 
 # Programs whose time is over in a few seconds: with a cluster, by the variables that Slurm sets, and without.
@@ -161,7 +162,7 @@ def check_kept(done: Done, folder: Path) -> int:
     told = re.search(r"saved (\d+) results? in (.+)", done.err)
     assert told is not None, done.err
     assert told[2] == str(folder / "kept")
-    results = len(Journal.read(folder / "kept"))
+    results = len(JournalReader(folder / "kept"))
     assert 0 < int(told[1]) <= results < 1000
     assert len([m for m in done.messages if "time limit" in m]) == 1
     return results

@@ -21,6 +21,7 @@ from ranks import MARK, Ranks
 
 from daskhpc.errors import JournalError
 from daskhpc.journal.journal import Journal
+from daskhpc.journal.reader import JournalReader
 
 FOLDER = Path(__file__).parent / "programs"
 RUN_SECONDS = 120.0
@@ -107,7 +108,7 @@ class Story:
         """How many results the journal has now."""
         try:
             if self._open is None:
-                self._open = Journal.read(self.journal)
+                self._open = JournalReader(self.journal)
             self._open.refresh()
         except JournalError:
             return 0
@@ -134,12 +135,12 @@ class Story:
     def _scores(self) -> Iterator[str]:
         """The scores of the fits whose results the journal has."""
         try:
-            journal = Journal.read(self.journal)
+            journal = JournalReader(self.journal)
         except JournalError:  # killed before there was one
             return
-        for key, _ in journal.results():
-            result = journal.get(key)
-            assert result is not None, f"{key} cannot be read: {journal.damages}"
+        for record in journal.records():
+            result = journal.get(record.key)
+            assert result is not None, f"{record.key} cannot be read: {journal.damages}"
             yield _score(result.value).hex()
 
     @property

@@ -13,7 +13,7 @@ import pytest
 from daskhpc.errors import JournalError
 from daskhpc.journal.folder import Folder
 from daskhpc.journal.index import Index
-from daskhpc.journal.journal import Journal
+from daskhpc.journal.reader import JournalReader
 from daskhpc.journal.segment import (
     HEADER,
     NOTE,
@@ -105,7 +105,7 @@ def test_another_format_is_refused_by_both_numbers(tmp_path: Path) -> None:
     fill(tmp_path / "j", range(2))
     segments(tmp_path / "j")[0].write_bytes(frame(HEADER, NOTE, '{"format":2,"program":"daskhpc 9.1"}') + record(0))
     with pytest.raises(JournalError, match=r"format 2.* format 1[\s\S]*daskhpc 9\.1"):
-        Journal.read(tmp_path / "j")
+        JournalReader(tmp_path / "j")
 
 
 def test_a_record_of_unknown_form_is_reported(tmp_path: Path) -> None:
@@ -169,4 +169,4 @@ def test_who_wrote_a_segment_is_known_to_be_gone() -> None:
 
 def test_what_one_reads_the_other_wrote(tmp_path: Path) -> None:
     fill(tmp_path / "j", range(5))
-    assert found(Journal.read(tmp_path / "j"), range(6)) == [0, 1, 2, 3, 4]
+    assert found(JournalReader(tmp_path / "j"), range(6)) == [0, 1, 2, 3, 4]

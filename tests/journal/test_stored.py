@@ -15,12 +15,11 @@ from sklearn.svm import SVC
 
 import daskhpc
 from daskhpc.errors import JournalError
-from daskhpc.journal import upkeep
 from daskhpc.journal.calls import call_key
-from daskhpc.journal.journal import Journal
+from daskhpc.journal.check import check
+from daskhpc.journal.reader import JournalReader
 from daskhpc.journal.tokens import Tokens, token
-from daskhpc.report import results, standing, tables
-from daskhpc.report.records import entries
+from daskhpc.report import progress, results, tables
 
 STORED = Path(__file__).parent / "stored"
 FORMATS = [pytest.param(path, id=path.name) for path in sorted(STORED.glob("format-*"))]
@@ -43,7 +42,7 @@ def test_there_is_a_journal_of_the_format_of_today() -> None:
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.InconsistentVersionWarning")
 def test_every_value_comes_back_exactly(stored: Path) -> None:
-    journal = Journal.read(stored / "values")
+    journal = JournalReader(stored / "values")
     found = [journal.get(f"{number:032x}") for number in range(8)]
     values: list[Any] = [result.value for result in found if result is not None]
     assert [result.about for result in found if result is not None] == [{"number": number} for number in range(8)]
@@ -61,7 +60,7 @@ def test_every_value_comes_back_exactly(stored: Path) -> None:
     assert (type(values[6]), values[6].C) == (SVC, 2.0)
     assert type(values[7]) is ValueError
     assert [result.ok for result in found if result is not None] == [True] * 7 + [False]
-    assert upkeep.check(stored / "values").damages == ()
+    assert check(stored / "values").damages == ()
 
 
 def test_the_tables_of_a_search_a_sweep_and_a_program_are_read(stored: Path) -> None:
@@ -78,23 +77,22 @@ def test_the_tables_of_a_search_a_sweep_and_a_program_are_read(stored: Path) -> 
 
 def test_how_far_they_are_is_read(stored: Path) -> None:
     for name, records in {"search": 6, "failed": 4, "sweep": 4, "calls": 6}.items():
-        folder, manifest = tables.existing(stored / name)
-        found = standing.standing(manifest, entries(folder), 0.0)
+        found = progress.run_progress(JournalReader(stored / name), 0.0)
         assert (found.state, found.records, found.damages) == ("finished", records, 0), name
 
 
 def test_a_search_goes_on_in_a_stored_journal_or_is_refused_by_name(stored: Path) -> None:
     X, y = make_classification(60, random_state=0)
-    before = Journal.read(stored / "search")
+    before = JournalReader(stored / "search")
     search = daskhpc.GridSearchCV(SVC(), {"C": [1.0, 2.0]}, cv=3, checkpoint=stored / "search")
     if before.manifest.parts["scikit-learn"]["text"] != sklearn.__version__:
         with pytest.raises(JournalError, match="scikit-learn: from"):
             search.fit(X, y)
         return
     search.fit(X, y)
-    after = Journal.read(stored / "search")
+    after = JournalReader(stored / "search")
     assert len(after) == len(before) == 6
-    assert after.notes("call")[-1]["replayed"] == 6
+    assert after.notes("call")[-1].data["replayed"] == 6
     assert search.cv_results_["split1_test_score"].tolist() == [0.6, 0.6]
 
 

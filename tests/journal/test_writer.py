@@ -15,7 +15,7 @@ from daskhpc.errors import JournalError
 from daskhpc.journal import writer as module
 from daskhpc.journal.folder import Folder, prepare
 from daskhpc.journal.segment import OK, scan
-from daskhpc.journal.writer import Saved, Writer
+from daskhpc.journal.writer import SavedRecord, Writer
 
 from .kept import SECONDS, key, segments
 
@@ -25,7 +25,7 @@ class Commits:
         self.groups: list[list[str]] = []
         self.problems: list[str] = []
 
-    def __call__(self, segment: str, records: list[Saved]) -> None:
+    def __call__(self, segment: str, records: list[SavedRecord]) -> None:
         self.groups.append([record.key for record in records])
 
 

@@ -20,7 +20,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_score
 
 from daskhpc.errors import JournalError, SettingsError
-from daskhpc.journal.journal import Journal
+from daskhpc.journal.reader import JournalReader
 from daskhpc.parallel import checkpoints
 
 
@@ -162,17 +162,17 @@ def test_forests_are_not_kept_and_cross_validation_is(client: Any, tmp_path: Pat
     with parallel_config(backend="daskhpc", checkpoint=folder, n_jobs=-1):
         RandomForestClassifier(random_state=0, n_jobs=-1).fit(X, y)
         first = cross_val_score(LogisticRegression(max_iter=500), X, y, cv=4, n_jobs=-1)
-        assert len(Journal.read(folder)) == 4
+        assert len(JournalReader(folder)) == 4
         again = cross_val_score(LogisticRegression(max_iter=500), X, y, cv=4, n_jobs=-1)
     assert list(first) == list(again)
-    places = [note["place"] for note in Journal.read(folder).notes("call") if "place" in note]
+    places = [note.data["place"] for note in JournalReader(folder).notes("call") if "place" in note.data]
     assert [place.split()[1] for place in places] == ["cross_val_score", "cross_val_score"]
     assert all(place.startswith("test_checkpoints.py:") for place in places)
 
 
 def test_a_plain_call_has_its_place(client: Any, tmp_path: Path, kept: Any) -> None:
     kept([delayed(abs)(-1), delayed(abs)(-2)])
-    (place,) = [note["place"] for note in Journal.read(tmp_path / "kept").notes("call") if "place" in note]
+    (place,) = [n.data["place"] for n in JournalReader(tmp_path / "kept").notes("call") if "place" in n.data]
     assert place.startswith("test_checkpoints.py:")
     assert place.endswith(" Parallel")
 

@@ -18,19 +18,17 @@ import daskhpc
 import daskhpc.report
 from daskhpc import plots
 from daskhpc.cli import main
-from daskhpc.journal.folder import existing
 from daskhpc.journal.journal import Journal
+from daskhpc.journal.reader import JournalReader
 from daskhpc.plots.data import read_search
 from daskhpc.report.progress import Best, mean, run_progress
-from daskhpc.report.records import entries
 
 X, y = load_iris(return_X_y=True)
 TIED: dict[str, list[Any]] = {"C": [0.5, 1.0], "kernel": ["linear"], "gamma": [9.0, 0.1, 3.0, 1.0]}
 
 
 def best_of(folder: Path) -> Best:
-    place, manifest = existing(folder)
-    (at,) = run_progress(manifest, entries(place), 0.0).places
+    (at,) = run_progress(JournalReader(folder), 0.0).places
     assert at.best is not None
     return at.best
 

@@ -23,7 +23,7 @@ from sklearn.model_selection import KFold, StratifiedKFold
 import daskhpc
 from daskhpc import GridSearchCV, HalvingGridSearchCV, RandomizedSearchCV
 from daskhpc.errors import JournalError
-from daskhpc.journal.journal import Journal
+from daskhpc.journal.reader import JournalReader
 
 X, Y = load_iris(return_X_y=True)
 GRID = {"C": [0.1, 1.0, 10.0]}
@@ -295,13 +295,13 @@ def test_a_folder_that_is_no_journal(tmp_path: Path, log: Path) -> None:
 
 def test_results_can_be_read_by_others(log: Path, folder: Path) -> None:
     search = GridSearchCV(Logged(str(log)), GRID, cv=3, refit=False, checkpoint=folder).fit(X, Y)
-    journal = Journal.read(folder)
+    journal = JournalReader(folder)
     assert len(journal) == 9
-    about = [result.about for _, result in journal.results()]
+    about = [result.about for result in journal.records()]
     assert {(a["params"]["C"], a["split"]) for a in about} == {(C, s) for C in GRID["C"] for s in range(3)}
     (note,) = journal.notes("results")
-    same(note["cv_results"], search.cv_results_)
-    calls = journal.notes("call")
+    same(note.decoded()["cv_results"], search.cv_results_)
+    calls = [note.data for note in journal.notes("call")]
     assert calls[0]["place"].startswith("test_checkpoint.py:")
     assert calls[0]["place"].endswith("GridSearchCV.fit")
     assert calls[1]["known"] == 9

@@ -13,7 +13,7 @@ from scipy.stats import loguniform
 
 from daskhpc import sweep
 from daskhpc.errors import JournalError, SettingsError
-from daskhpc.journal.journal import Journal
+from daskhpc.journal.reader import JournalReader
 from daskhpc.search.sweeps import calls_of
 
 
@@ -140,9 +140,9 @@ def test_a_checkpoint_saves_every_call(swept: Any, two_workers: Any, tmp_path: P
     more, count = swept({"x": [0.5, 1.0, 2.0]})
     assert count == 1
     assert more["value"].tolist() == [0.5, 1.0, 2.0]
-    journal = Journal.read(tmp_path / "kept")
-    assert journal.notes("plan")[-1] == {"parameters": ["x", "log"], "total": 3}
-    assert {result.about["index"] for _, result in journal.results()} == {0, 1, 2}
+    journal = JournalReader(tmp_path / "kept")
+    assert journal.notes("plan")[-1].data == {"parameters": ["x", "log"], "total": 3}
+    assert {result.about["index"] for result in journal.records()} == {0, 1, 2}
 
 
 def test_draws_without_a_seed_are_the_checkpoints(swept: Any, two_workers: Any) -> None:
