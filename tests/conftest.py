@@ -13,18 +13,7 @@ from bed import BedUnavailable, SlurmBed
 from clusters import start_cluster
 from flavors import Flavor
 from machine import unavailable
-from quick import is_quick
 from ranks import Ranks
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "quick: starts no process and no cluster; set by tests/quick.py, not by hand")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if is_quick(item):
-            item.add_marker(pytest.mark.quick)
 
 
 def _flavor(make: Callable[[], Flavor]) -> Flavor:
