@@ -74,6 +74,30 @@ def expression_of(collections: Sequence[Any]) -> Any:
         return collections_to_expr(list(collections))
 
 
+def task(key: Any, function: Callable[..., Any], *args: Any) -> Any:
+    """A task of a graph: `key` is ``function(*args)``, with arguments that are taken as they are."""
+    with known_release():
+        from dask._task_spec import Task
+
+    return Task(key, function, *args)
+
+
+def alias(key: Any, target: Any) -> Any:
+    """An entry of a graph that gives the result of `target` the name `key`; Dask drops it when it optimizes."""
+    with known_release():
+        from dask._task_spec import Alias
+
+    return Alias(key, target)
+
+
+def is_reference(value: Any) -> bool:
+    """Whether a value in a graph stands for the result of another task, or for a Future."""
+    with known_release():
+        from dask._task_spec import TaskRef
+
+    return isinstance(value, TaskRef)
+
+
 class OptimizedGraph(NamedTuple):
     """The optimized expression, its tasks by key, and the keys that the client asks for."""
 

@@ -11,11 +11,12 @@ import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import sklearn
-from dask._task_spec import Alias, TaskRef
 from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph
 from dask.utils import parse_bytes
 
+from ..compat.dask import alias, is_reference
+from ..compat.dask_expr import name_of
 from .model_transfer import PickledModel
 
 
@@ -143,7 +144,7 @@ def _item(outputs: list[Any], place: int) -> Any:
 
 
 def _partitions(X: Any, model: PickledModel | Delayed, call: MethodCall, meta: Any, **options: Any) -> Any:
-    if isinstance(model, Delayed) and isinstance(value := model.dask[model.key], TaskRef):
+    if isinstance(model, Delayed) and is_reference(value := model.dask[model.key]):
         # Why the Future itself: Dask's dataframes make a task of a Delayed, whose output would travel again.
         model = value
     return X.map_partitions(run, model, call, meta=meta, **options)
@@ -157,9 +158,10 @@ def _array_of_frame(X: Any, model: PickledModel | Delayed, call: MethodCall, lik
     Dask's own conversion knows NumPy arrays only, and loses that an output is sparse.
     """
     parts = _partitions(X, model, call, pd.Series(dtype=object), enforce_metadata=False).optimize()
-    source, name = parts._name, f"{call.method}-{parts._name}"
+    source = name_of(parts)
+    name = f"{call.method}-{source}"
     tail = (0,) * (like.ndim - 1)
-    layer = {(name, i, *tail): Alias((name, i, *tail), (source, i)) for i in range(parts.npartitions)}
+    layer = {(name, i, *tail): alias((name, i, *tail), (source, i)) for i in range(parts.npartitions)}
     graph = HighLevelGraph({source: parts.__dask_graph__(), name: layer}, {source: set(), name: {source}})
     chunks = ((np.nan,) * parts.npartitions, *((size or np.nan,) for size in like.shape[1:]))
     return da.Array(graph, name, chunks, dtype=like.dtype, meta=like)

@@ -10,9 +10,10 @@ from typing import Any
 
 import cloudpickle
 import xxhash
-from dask._task_spec import Task
 from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph
+
+from ..compat.dask import task
 
 IN_GRAPH_BYTES = 4 << 20
 """A model of up to so many bytes, pickled, is in the graph; a larger one is sent ahead to the workers."""
@@ -95,7 +96,7 @@ def _pickled(model: Any) -> PickledModel:
 def _lazy_or_sent(model: Any, pickled: PickledModel, client: Any, before: Any) -> Delayed:
     key = pickled.key
     if client is None or client.asynchronous or len(pickled.payload) <= IN_GRAPH_BYTES:
-        return _lazy(key, {key: Task(key, pickle.loads, pickled.payload)})
+        return _lazy(key, {key: task(key, pickle.loads, pickled.payload)})
     if isinstance(before, Delayed) and before.key == key and _on_workers(client, key):
         return before
     return _lazy(key, client.scatter({key: model}, broadcast=True))

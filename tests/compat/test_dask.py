@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import subprocess
 import sys
+from typing import Any
 
 import dask
 import dask.array as da
@@ -13,16 +14,21 @@ import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import pytest
+from dask.delayed import Delayed
+from dask.highlevelgraph import HighLevelGraph
 
 from daskhpc.compat.dask import (
     FileBlock,
     OptimizedGraph,
     TaskStep,
+    alias,
     compute_in_order,
     expression_of,
     in_dependency_order,
+    is_reference,
     known_release,
     optimized_graph,
+    task,
     task_steps,
 )
 from daskhpc.errors import DaskhpcError
@@ -109,3 +115,15 @@ def test_blocks_of_files_are_found(tmp_path: object) -> None:
     blocks = [each for each in data if isinstance(each, FileBlock)]
     assert len(blocks) == 3
     assert all(block.nbytes is not None and block.file.path == path for block in blocks)
+
+
+def test_tasks_and_aliases_make_a_graph() -> None:
+    tasks = {"one": task("one", int, "1"), "same": alias("same", "one")}
+    assert Delayed("same", HighLevelGraph.from_collections("same", tasks)).compute() == 1
+
+
+def test_a_future_in_a_graph_is_a_reference(client: Any) -> None:
+    futures = client.scatter({"a-model": 1})
+    lazy = Delayed("a-model", HighLevelGraph.from_collections("a-model", futures))
+    assert is_reference(lazy.dask["a-model"])
+    assert not is_reference(dask.delayed(1, name="a-number").dask["a-number"])
