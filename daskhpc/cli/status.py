@@ -14,7 +14,7 @@ import click
 from .errors import exit_on_error
 
 if TYPE_CHECKING:
-    from ..report.progress import RunProgress
+    from ..report.run_progress import RunProgress
 
 _EVERY = 5.0
 _WATCH = "--watch"
@@ -65,7 +65,7 @@ def status(folder: str, as_json: bool, failures: bool, watch: float | None) -> N
 def _show(folder: str, as_json: bool, failures: bool, clear: bool) -> str:
     """Print how far it is once; its state."""
     from ..journal.reader import JournalReader
-    from ..report.progress import run_progress
+    from ..report.run_progress import run_progress
 
     now = time.time()
     run = run_progress(JournalReader(folder), now)

@@ -28,7 +28,7 @@ from .environment import (
     set_dask_log_level,
     suit_chunks,
 )
-from .local import plan_local, start_local
+from .local_cluster import plan_local, start_local
 from .logs import run_name, start_log
 from .network import check_interface, with_usable_interface
 from .plan import CLIENT, WORKER, RankPlan

@@ -6,7 +6,7 @@ import shlex
 from datetime import datetime
 
 from ..text import duration, duration_left, rate, shortened
-from .progress import Best, Failure, PlaceProgress, RunProgress
+from .run_progress import Best, Failure, PlaceProgress, RunProgress
 
 MOST_PLACES = 15
 _MOST_CAUSES = 3

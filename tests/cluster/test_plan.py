@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from example_plans import GB, grant, plans, runtime, settings
 
-from daskhpc.cluster.local import plan_local
+from daskhpc.cluster.local_cluster import plan_local
 from daskhpc.cluster.plan import RankPlan, plan_rank, ranks_on_host, role_of, worker_blas, worker_memory, worker_threads
 from daskhpc.runtime import Grant, Sourced
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from example_plans import GB, grant, plans, runtime, settings
 
-from daskhpc.cluster.local import plan_local
+from daskhpc.cluster.local_cluster import plan_local
 from daskhpc.cluster.start_table import COLUMNS, StartTable, hosts, show, show_warnings, spans, tunnel
 
 TWO_NODES = ["n1", "n2", "n1", "n2"]

@@ -19,7 +19,7 @@ from daskhpc.journal.calls import call_key
 from daskhpc.journal.check import check
 from daskhpc.journal.reader import JournalReader
 from daskhpc.journal.tokens import Tokens, token
-from daskhpc.report import progress, results, tables
+from daskhpc.report import results, run_progress, tables
 
 STORED = Path(__file__).parent / "stored"
 FORMATS = [pytest.param(path, id=path.name) for path in sorted(STORED.glob("format-*"))]
@@ -77,7 +77,7 @@ def test_the_tables_of_a_search_a_sweep_and_a_program_are_read(stored: Path) -> 
 
 def test_how_far_they_are_is_read(stored: Path) -> None:
     for name, records in {"search": 6, "failed": 4, "sweep": 4, "calls": 6}.items():
-        found = progress.run_progress(JournalReader(stored / name), 0.0)
+        found = run_progress.run_progress(JournalReader(stored / name), 0.0)
         assert (found.state, found.records, found.damages) == ("finished", records, 0), name
 
 

@@ -13,8 +13,8 @@ from report.made import GRID, PLACE, SECONDS, append, begin, end, finished_searc
 from daskhpc.journal.journal import Journal
 from daskhpc.journal.reader import JournalReader
 from daskhpc.report import status_text
-from daskhpc.report.progress import SILENT_SECONDS, RunProgress, run_progress
 from daskhpc.report.record_texts import last_error
+from daskhpc.report.run_progress import SILENT_SECONDS, RunProgress, run_progress
 
 BAD = {"C": [-1.0], "gamma": ["scale"]}
 
