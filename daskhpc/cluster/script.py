@@ -13,8 +13,8 @@ from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from typing import Any, NoReturn
 
+from ..compat import python as compat_python
 from ..compat.dask_mpi import replace_functions
-from ..compat.python import run_module_as_main
 
 
 def set_path(target: str, module: bool) -> None:
@@ -62,7 +62,7 @@ def _uncaught(target: str, module: bool) -> BaseException | None:
     main = _fresh_main()
     try:
         if module:
-            run_module_as_main(target)
+            compat_python.run_module_as_main(target)
         else:
             _execute(os.path.join(os.getcwd(), target), main)
     except SystemExit:
@@ -107,8 +107,8 @@ def _report(error: BaseException, trace: types.TracebackType | None) -> None:
 
 
 def _without_our_frames(trace: types.TracebackType | None) -> types.TracebackType | None:
-    """The traceback from the first frame that is neither this module's nor runpy's."""
-    ours = {__file__, "<frozen runpy>", runpy.__file__}
+    """The traceback from the first frame of the program: after those of this module, of compat and of runpy."""
+    ours = {__file__, compat_python.__file__, "<frozen runpy>", runpy.__file__}
     while trace is not None and trace.tb_frame.f_code.co_filename in ours:
         trace = trace.tb_next
     return trace
