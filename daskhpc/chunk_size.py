@@ -67,11 +67,6 @@ class Resources:
         """Bytes of a worker process for each of its threads."""
         return self.memory // self.threads_per_worker
 
-    @property
-    def total_memory(self) -> int:
-        """Bytes of all worker processes."""
-        return self.memory * self.workers
-
 
 def resources(client: Any = None) -> Resources:
     """What the current cluster has to compute with; without a cluster, what this machine has.

@@ -48,7 +48,7 @@ def test_the_resources_of_a_cluster_and_of_this_machine(client: object) -> None:
     assert resources(client) == resources()
     found = resources()
     assert (found.workers, found.threads, found.memory, found.hosts, found.cluster) == (2, 2, 2 * GIB, 1, True)
-    assert (found.threads_per_worker, found.memory_per_thread, found.total_memory) == (1, 2 * GIB, 4 * GIB)
+    assert (found.threads_per_worker, found.memory_per_thread) == (1, 2 * GIB)
 
 
 def test_the_resources_without_a_cluster() -> None:
