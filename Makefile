@@ -52,7 +52,7 @@ test-oldest:
 	.venv-oldest/bin/python $(PIP) --constraint tests/oldest.txt --editable '.[mpi,files,plots]' \
 	    hypothesis ipykernel nbclient nbconvert pytest pytest-timeout
 	PATH="$(CURDIR)/.venv-oldest/bin:$$PATH" .venv-oldest/bin/python -m pytest tests/mpi tests/collections tests/parallel tests/search \
-	    tests/journal tests/report -k 'not openmpi and not dask_ml_table and not sklearn_suites and not test_kills' $(PYTEST)
+	    tests/journal tests/report -k 'not openmpi and not sklearn_suites and not test_kills' $(PYTEST)
 
 # Programs with a checkpoint, killed at random moments and run again, ROUNDS times each.
 ROUNDS ?= 50
