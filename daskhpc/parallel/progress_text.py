@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
+from ..text import duration, duration_left
+from ..text import rate as rate_text
+
 
 @dataclass(frozen=True, slots=True)
 class Standing:
@@ -41,34 +44,6 @@ class Standing:
     best: float | None
     workers: int
     replayed: int = 0
-
-
-def time_text(seconds: float) -> str:
-    """How long something took: ``2.5 s``, ``35 s``, ``2 min 5 s``, ``1 h 20 min``, ``2 d 3 h``."""
-    if seconds < 99.5:
-        return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
-    units = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
-    whole = round(seconds)
-    big = next(n for n, (_, size) in enumerate(units) if whole >= size)
-    (unit, size), (small, part) = units[big : big + 2]
-    rest = whole % size // part
-    return f"{whole // size:,} {unit}" + (f" {rest} {small}" if rest else "")
-
-
-def left_text(seconds: float) -> str:
-    """How long something still takes, no finer than an estimate is: ``40 s``, ``3 min``, ``1.5 h``, ``2 days``."""
-    if seconds <= 90:
-        return f"{max(5, 5 * round(seconds / 5))} s"
-    if seconds <= 90 * 60:
-        return f"{round(seconds / 60)} min"
-    value, unit = (seconds / 3600, "h") if seconds <= 36 * 3600 else (seconds / 86400, "days")
-    return f"{round(2 * value) / 2:g} {unit}" if value < 10 else f"{round(value):,} {unit}"
-
-
-def rate_text(rate: float) -> str:
-    """Calls per second in the unit that has whole numbers: ``1,200/s``, ``3.4/s``, ``12/min``, ``2/h``."""
-    value, unit = next(((rate * s, u) for s, u in ((1, "s"), (60, "min")) if rate * s >= 1), (rate * 3600, "h"))
-    return f"{value:,.0f}/{unit}" if value >= 10 else f"{value:.2g}/{unit}"
 
 
 def score_text(score: float) -> str:
@@ -134,7 +109,7 @@ def line(label: str, standing: Standing, rate: float | None, unit: str = "fits")
     left = seconds_left(standing, rate)
     parts = [f"{label}: {standing.done:,} of {whole}{percent}", *_replayed(standing), *_failed(standing)]
     parts += [rate_text(rate)] if rate else []
-    parts += [f"about {left_text(left)} left"] if left is not None else []
+    parts += [f"about {duration_left(left)} left"] if left is not None else []
     return ", ".join([*parts, *_best(standing)])
 
 
@@ -142,7 +117,7 @@ def last_line(label: str, standing: Standing, unit: str = "fits") -> str:
     """``GridSearchCV: 1,200 fits in 35 s, 3 failed, best 0.974``."""
     whole = standing.total is None or standing.done >= standing.total
     fits = _counted(standing.done, unit) if whole else f"{standing.done:,} of {_counted(standing.total or 0, unit)}"
-    first = f"{label}: {fits} in {time_text(standing.seconds)}"
+    first = f"{label}: {fits} in {duration(standing.seconds)}"
     return ", ".join([first, *_replayed(standing), *_failed(standing), *_best(standing)])
 
 
@@ -179,7 +154,7 @@ def bar(label: str, standing: Standing, rate: float | None, width: int, ascii_on
     name = _short(label, min(width - len(count) - 1, max(width // 3, 12)))
     least = 12 if width >= 50 and total else 0
     room = width - len(name) - 1 - least - len(count)
-    figures = [(f"{left_text(left)} left", "cyan")] if left is not None else []
+    figures = [(f"{duration_left(left)} left", "cyan")] if left is not None else []
     figures = [*((f, "red") for f in _failed(standing)), *figures, *((b, "bold") for b in _best(standing))]
     figures += [(rate_text(rate), "default")] if rate else []
     shown = []

@@ -29,15 +29,14 @@ from daskhpc.parallel.progress_text import (
     alike,
     bar,
     last_line,
-    left_text,
     line,
     line_gap,
-    rate_text,
     recent_rate,
     score_text,
     seconds_left,
-    time_text,
 )
+from daskhpc.text import duration, duration_left
+from daskhpc.text import rate as rate_text
 
 
 def standing(done: int = 340, **changes: Any) -> Standing:
@@ -79,7 +78,7 @@ def clock() -> Clock:
     ],
 )
 def test_time(seconds: float, text: str) -> None:
-    assert time_text(seconds) == text
+    assert duration(seconds) == text
 
 
 @pytest.mark.parametrize(
@@ -99,7 +98,7 @@ def test_time(seconds: float, text: str) -> None:
     ],
 )
 def test_time_left(seconds: float, text: str) -> None:
-    assert left_text(seconds) == text
+    assert duration_left(seconds) == text
 
 
 @pytest.mark.parametrize(
