@@ -133,6 +133,11 @@ class Process:
         self.tell(word)
         return self.hear()
 
+    def stop(self) -> None:
+        """Stop it; when this returns, none of its threads runs any more."""
+        self.process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED)
+
     def kill(self) -> None:
         self.process.kill()
         self.process.wait(DEADLINE)
@@ -269,7 +274,7 @@ def test_ranks_on_a_node_are_asked_whether_its_memory_was_used_up(root: Root) ->
 
 def test_a_rank_that_stops_is_not_lost_until_it_ends(root: Root) -> None:
     stopped, ended = root.rank(2), root.rank(3)
-    stopped.process.send_signal(signal.SIGSTOP)
+    stopped.stop()
     ended.kill()
     root.only((LOST, 3))
 
@@ -473,7 +478,7 @@ def test_rank_0_that_closes_first_is_not_lost(starting: Callable[..., Process]) 
 def test_rank_0_that_was_gone_when_it_was_asked_to_close_is_lost(starting: Callable[..., Process]) -> None:
     """What a program meets whose call of Dask fails, because the scheduler has just been killed."""
     other = Connected(starting)
-    other.root.process.send_signal(signal.SIGSTOP)
+    other.root.stop()
     other.line.end()
     other.root.kill()
     assert other.lost.wait(DEADLINE)
