@@ -1,0 +1,254 @@
+"""Child processes of a Dask worker: started within milliseconds, each ended alone, none outlives its worker.
+
+The worker's process keeps its event loop and Dask's data, and runs nobody's calls. A call that crashes, leaks memory or
+is given up takes one child with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pickle
+import socket
+import subprocess
+import sys
+import threading
+import weakref
+from collections import deque
+from collections.abc import Sequence
+from multiprocessing.connection import Connection, Pipe
+from typing import Any
+
+from ..errors import DaskhpcError
+
+_START_SECONDS = 60.0
+_MESSAGE_BYTES = 1 << 16
+_PROGRAM = """
+import json, sys
+sys.path[:], descriptor, modules = json.loads(sys.argv[1])
+from daskhpc.cluster import child_server
+child_server.import_quietly(modules)
+child_server.main(descriptor)
+"""
+
+
+class Child:
+    """A child process, and the connection to it.
+
+    Attributes
+    ----------
+    pid : int
+        Also its process group and its session.
+    connection : multiprocessing.connection.Connection
+        What is sent here, the child's target receives.
+    """
+
+    def __init__(self, pid: int, connection: Connection[Any, Any], server: ChildServer) -> None:
+        self.pid = pid
+        self.connection = connection
+        self._server = server
+        self._ended = threading.Event()
+        self._status: int | None = None
+
+    def send(self, message: bytes) -> None:
+        """Send bytes; OSError if the child has ended."""
+        self.connection.send_bytes(message)
+
+    def receive(self) -> bytes:
+        """Wait for the bytes that the child sends next; EOFError if it ends before."""
+        try:
+            return self.connection.recv_bytes()
+        except OSError as error:
+            raise EOFError(str(error)) from None
+
+    def kill(self) -> None:
+        """End the child and what it has started; returns at once."""
+        self._server._tell("kill", self.pid)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the child is known to have ended."""
+        return self._ended.is_set()
+
+    def status(self, seconds: float) -> int | None:
+        """Wait for the child's end.
+
+        Parameters
+        ----------
+        seconds : float
+            How long.
+
+        Returns
+        -------
+        int or None
+            Its exit code, or the number of the signal that ended it as a negative number; None if it has not ended, or
+            if nobody knows how.
+        """
+        self._ended.wait(seconds)
+        return self._status
+
+    def close(self) -> None:
+        """End the child and close the connection."""
+        self.kill()
+        self.connection.close()
+
+    def _note_end(self, status: int | None) -> None:
+        self._status = status
+        self._ended.set()
+        # Whoever waits for its words goes on, also if something that the child started still holds its end.
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(self.connection.fileno())) as own:
+            own.shutdown(socket.SHUT_RDWR)
+
+
+class ChildServer:
+    """The process that forks children for this one, and all children.
+
+    Parameters
+    ----------
+    modules : sequence of str
+        What is imported before the first child is forked; what cannot be imported is left out. No module among them may
+        start a thread or open MPI.
+
+    Raises
+    ------
+    OSError
+        If no process can be started.
+
+    Examples
+    --------
+    A target takes the child's connection. This one is a function of Python itself, and leaves at once:
+
+    >>> server = ChildServer()
+    >>> child = server.start("gc:collect")
+    >>> child.status(10)
+    1
+    >>> server.close()
+    """
+
+    def __init__(self, modules: Sequence[str] = ()) -> None:
+        self._socket, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        path = [entry or os.getcwd() for entry in sys.path]
+        with other:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", _PROGRAM, json.dumps([path, other.fileno(), list(modules)])],
+                stdin=subprocess.DEVNULL,
+                pass_fds=(other.fileno(),),
+                start_new_session=True,
+            )
+        self._starting = threading.Lock()
+        self._sending = threading.Lock()
+        self._answered = threading.Condition()
+        self._awaited: deque[Connection[Any, Any]] = deque()
+        self._started: dict[int, Child] = {}
+        self._children: dict[int, Child] = {}
+        self.ended = False
+        threading.Thread(target=self._listen, name="daskhpc-children", daemon=True).start()
+
+    @property
+    def pid(self) -> int:
+        """Process id of the server."""
+        return self._process.pid
+
+    @property
+    def children(self) -> list[Child]:
+        """The children that run."""
+        return list(self._children.values())
+
+    def load(self, modules: Sequence[str]) -> None:
+        """Import modules before the next child is forked."""
+        self._tell("import", list(modules))
+
+    def start(self, target: str) -> Child:
+        """Start a child.
+
+        Parameters
+        ----------
+        target : str
+            ``"module:function"``; the function is called in the child with the child's end of the connection, in the
+            main thread, and the child ends when it returns.
+
+        Raises
+        ------
+        DaskhpcError
+            If the server has ended, or does not answer.
+        """
+        own, other = Pipe(duplex=True)
+        with self._starting, other:
+            with self._answered:
+                self._awaited.append(own)
+            try:
+                with self._sending:
+                    socket.send_fds(self._socket, [pickle.dumps(("start", target))], [other.fileno()])
+            except OSError:
+                pass  # `_listen` sees the server's end
+            with self._answered:
+                key = id(own)
+                self._answered.wait_for(lambda: key in self._started or self.ended, _START_SECONDS)
+                child = self._started.pop(key, None)
+        if child is None:
+            own.close()
+            raise DaskhpcError(
+                "A worker could not start a child process for a call.",
+                f"the process that forks them, {self._process.pid}, {'ended' if self.ended else 'does not answer'}",
+                "look at the worker's log, and at the limits of processes and memory (ulimit -a)",
+            )
+        return child
+
+    def close(self) -> None:
+        """End the server and all its children; returns when the server has ended."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._process.wait()
+
+    def _tell(self, *message: Any) -> None:
+        with contextlib.suppress(OSError), self._sending:
+            self._socket.send(pickle.dumps(message))
+
+    def _listen(self) -> None:
+        with contextlib.suppress(OSError):
+            while message := self._socket.recv(_MESSAGE_BYTES):
+                what, pid, *details = pickle.loads(message)
+                if what == "started":
+                    with self._answered:
+                        connection = self._awaited.popleft()
+                        self._children[pid] = self._started[id(connection)] = Child(pid, connection, self)
+                        self._answered.notify_all()
+                elif pid in self._children:
+                    self._children.pop(pid)._note_end(details[0])
+        self._process.wait()
+        self.ended = True
+        for child in self.children:  # they end with it
+            child._note_end(None)
+        with self._answered:
+            self._answered.notify_all()
+        self._socket.close()
+
+
+_servers: weakref.WeakKeyDictionary[Any, ChildServer] = weakref.WeakKeyDictionary()
+_lock = threading.Lock()
+
+
+def children_of(worker: Any, modules: Sequence[str] = ()) -> ChildServer:
+    """The child server of a Dask worker, started when it is first asked for; another if that one has ended.
+
+    Parameters
+    ----------
+    worker : distributed.Worker
+    modules : sequence of str
+        As of `ChildServer`; those that a running server does not have are imported before its next child.
+    """
+    with _lock:
+        server = _servers.get(worker)
+        if server is None or server.ended:
+            server = _servers[worker] = ChildServer(modules)
+            weakref.finalize(worker, server.close)
+        return server
+
+
+def close_children_of(worker: Any) -> None:
+    """End all child processes of a Dask worker, which closes."""
+    with _lock:
+        server = _servers.pop(worker, None)
+    if server is not None:
+        server.close()

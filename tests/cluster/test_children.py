@@ -1,0 +1,137 @@
+"""Child processes of a worker: started, spoken to, ended alone, and gone with their parent."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import psutil
+import pytest
+from waiting import until
+
+from daskhpc.cluster.children import ChildServer
+from daskhpc.errors import DaskhpcError
+
+DEADLINE = 20.0
+
+
+@pytest.fixture
+def server() -> Iterator[ChildServer]:
+    server = ChildServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def target(tmp_path, monkeypatch) -> str:
+    """A module that children can import, whose function runs each text that it receives and sends its value back."""
+    (tmp_path / "child_target.py").write_text(
+        "import os, sys, signal, subprocess, threading\n"
+        "def main(connection):\n"
+        "    while True:\n"
+        "        try:\n"
+        "            code = connection.recv_bytes().decode()\n"
+        "        except EOFError:\n"
+        "            return\n"
+        "        connection.send_bytes(str(eval(code)).encode())\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return "child_target:main"
+
+
+def ask(child, code: str) -> str:
+    child.send(code.encode())
+    return child.receive().decode()
+
+
+def gone(pid: int) -> bool:
+    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_call_runs_in_the_main_thread_of_a_process_of_its_own(target) -> None:
+    server = ChildServer()
+    try:
+        one, other = server.start(target), server.start(target)
+        assert int(ask(one, "os.getpid()")) == one.pid != other.pid
+        assert ask(one, "threading.current_thread() is threading.main_thread()") == "True"
+        assert ask(one, "os.getppid()") == str(server.pid)
+        assert ask(other, "os.getpgid(0) == os.getpid()") == "True"
+    finally:
+        server.close()
+    until(lambda: gone(one.pid) and gone(other.pid) and gone(server.pid), DEADLINE)
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [("os._exit(3)", 3), ("sys.exit(4)", 4), ("os.kill(os.getpid(), 9)", -9), ("1 / 0", 1), ("os.abort()", -6)],
+)
+def test_how_a_child_ended_is_known_and_the_others_go_on(target, code: str, status: int) -> None:
+    server = ChildServer()
+    child, other = server.start(target), server.start(target)
+    child.send(code.encode())
+    with pytest.raises(EOFError):
+        child.receive()
+    assert child.status(DEADLINE) == status
+    assert child.ended
+    assert ask(other, "1 + 1") == "2"
+    assert server.children == [other]
+    server.close()
+
+
+def test_what_a_child_started_ends_with_it(target) -> None:
+    server = ChildServer()
+    child = server.start(target)
+    grandchild = int(ask(child, "subprocess.Popen(['sleep', '100'], close_fds=False).pid"))
+    child.kill()
+    with pytest.raises(EOFError):  # although the grandchild held the child's end of the connection
+        child.receive()
+    until(lambda: gone(grandchild), DEADLINE)
+    server.close()
+
+
+@pytest.mark.parametrize("who", ["server", "parent"])
+def test_no_child_outlives_its_parent_or_server(target, tmp_path, who: str) -> None:
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from daskhpc.cluster.children import ChildServer\n"
+        "server = ChildServer(); children = [server.start('child_target:main') for _ in range(3)]\n"
+        "children[0].send(b'[i for i in iter(int, 1)]')\n"
+        "print(server.pid, *(child.pid for child in children), flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as parent:
+        assert parent.stdout is not None
+        pids = [int(word) for word in parent.stdout.readline().split()]
+        os.kill(parent.pid if who == "parent" else pids[0], signal.SIGKILL)
+        began = time.monotonic()
+        until(lambda: all(map(gone, pids)), DEADLINE)
+        assert time.monotonic() - began < 5
+        parent.kill()
+
+
+def test_a_server_that_has_ended_says_so(server: ChildServer) -> None:
+    os.kill(server.pid, signal.SIGKILL)
+    until(lambda: server.ended, DEADLINE)
+    with pytest.raises(DaskhpcError, match="could not start a child process"):
+        server.start("gc:collect")
+
+
+def test_nothing_is_left_of_many(target) -> None:
+    server = ChildServer()
+    me = psutil.Process()
+    before = me.num_fds(), me.num_threads()
+    for _ in range(50):
+        child = server.start(target)
+        assert ask(child, "1") == "1"
+        child.close()
+        assert child.status(DEADLINE) in (-9, 0)  # it may see the end of its connection first
+    assert (me.num_fds(), me.num_threads()) == before
+    server.close()
+    until(lambda: me.num_threads() < before[1], DEADLINE)
+    assert me.num_fds() < before[0]
