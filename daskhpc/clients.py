@@ -20,9 +20,18 @@ def current_worker() -> Any:
         return None
 
 
+_call_process = False
+
+
+def enter_call_process() -> None:
+    """Note that this process makes calls for a Dask worker."""
+    global _call_process
+    _call_process = True
+
+
 def inside_task() -> bool:
-    """Whether this thread runs a task of a Dask worker."""
-    return current_worker() is not None
+    """Whether this thread runs a task of a Dask worker, or this process a call for one."""
+    return _call_process or current_worker() is not None
 
 
 def is_open(client: Any) -> bool:

@@ -142,6 +142,7 @@ class ChildServer:
         self._awaited: deque[Connection[Any, Any]] = deque()
         self._started: dict[int, Child] = {}
         self._children: dict[int, Child] = {}
+        self._modules = set(modules)
         self.ended = False
         threading.Thread(target=self._listen, name="daskhpc-children", daemon=True).start()
 
@@ -156,8 +157,11 @@ class ChildServer:
         return list(self._children.values())
 
     def load(self, modules: Sequence[str]) -> None:
-        """Import modules before the next child is forked."""
-        self._tell("import", list(modules))
+        """Import those modules before the next child is forked that were not yet."""
+        new = [name for name in modules if name not in self._modules]
+        if new:
+            self._modules.update(new)
+            self._tell("import", new)
 
     def start(self, target: str) -> Child:
         """Start a child.
@@ -243,6 +247,8 @@ def children_of(worker: Any, modules: Sequence[str] = ()) -> ChildServer:
         if server is None or server.ended:
             server = _servers[worker] = ChildServer(modules)
             weakref.finalize(worker, server.close)
+        else:
+            server.load(modules)
         return server
 
 

@@ -39,6 +39,38 @@ def unsubscribe(client: Any, topic: str, late: Any) -> None:
         client._event_handlers[topic] = late
 
 
+def let_calls_find(distributed: Any, address: str) -> None:
+    """In a process that makes calls for a worker: let ``get_client()`` find the worker's cluster.
+
+    Parameters
+    ----------
+    distributed : module
+        The package, which this process has imported.
+    address : str
+        The scheduler's.
+
+    Notes
+    -----
+    ``get_client`` looks for the worker whose task the thread runs, then for a client that this process has made. A call
+    has neither. If a release has no such function, ``Client(address)`` in the call still works.
+    """
+    import functools
+
+    worker = distributed.worker
+    original = getattr(worker.get_client, "__wrapped__", worker.get_client)
+
+    @functools.wraps(original)
+    def get_client(address_: str | None = None, *args: Any, **options: Any) -> Any:
+        if address_ is None and not args and not options.get("address"):
+            try:
+                return distributed.Client.current()
+            except ValueError:
+                address_ = options.pop("address", None) or address
+        return original(address_, *args, **options)
+
+    distributed.get_client = worker.get_client = get_client
+
+
 async def call_on_scheduler(worker: Any, function: Any) -> Any:
     """What a function returns that the scheduler of a worker calls, with itself as ``dask_scheduler``.
 

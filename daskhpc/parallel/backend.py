@@ -261,6 +261,7 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
         if self.parallel is not None:
             raise_early_error(self.parallel)
         for parallel, run in self._runs.values():
+            run.dispatched()
             run.delivery.complete = run.delivery.complete or parallel.pre_dispatch == "all"
         if self._keeper is not None and self._part is not None and self.parallel.pre_dispatch == "all":
             self._keeper.known(self._part)

@@ -60,6 +60,9 @@ class LocalEngine:
                 future = self._executor.submit(_make, work)
             future.add_done_callback(lambda done: self._done(calls, done))
 
+    def dispatched(self) -> None:
+        """joblib waits for results."""
+
     def abort(self) -> None:
         """Stop: what has not begun is never run."""
         self._end(aborted=True)

@@ -9,7 +9,8 @@ from typing import Any
 
 from .parcel import Parcel
 from .segment import MemorySegment, pieces
-from .store import PIECE_BYTES, Ticket, attach, fetch_from_peer, node_name, receive, segment_location, write_piece
+from .store import PIECE_BYTES, attach, fetch_from_peer, node_name, receive, segment_location, write_piece
+from .task import Ticket
 from .worker_set import WorkerProcess, WorkerSet
 
 _PULLS_PER_SOURCE = 2

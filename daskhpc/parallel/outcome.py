@@ -12,6 +12,7 @@ from ..compat.sklearn import failed_fit, fit_arguments
 from ..errors import DaskhpcError, WorkerDiedError
 from .measured import Measured, Outcome
 from .pool import Call
+from .task import Record
 
 
 class RemoteTracebackError(Exception):
@@ -63,21 +64,19 @@ class Batch:
         return self.results
 
 
-def read(outcome: Any) -> tuple[bool, Any]:
-    """A call's outcome as it came: whether it went well, and its value or its error."""
-    if type(outcome) is tuple:
-        return outcome
+def read(record: bytes) -> Record:
+    """A call's record as it came; one that cannot be read is the error of reading it."""
     try:
-        ok, value, *rest = pickle.loads(outcome)
+        found: Record = pickle.loads(record)
     except Exception as error:
-        return False, error
-    if not ok:
-        value.__cause__ = RemoteTracebackError(rest[0])
-    return ok, value
+        return Record(False, error)
+    if not found.ok:
+        found.value.__cause__ = RemoteTracebackError(found.traceback)
+    return found
 
 
 def failed_alone(call: Call, host: str, cause: str) -> tuple[bool, Any]:
-    """What a call becomes whose worker process died twice, the second time with nothing else in it.
+    """What a call becomes that ended its process twice, the second time with nothing else in its worker.
 
     Returns
     -------
@@ -86,7 +85,7 @@ def failed_alone(call: Call, host: str, cause: str) -> tuple[bool, Any]:
     """
     name = funcname(getattr(call.function, "function", call.function))
     error = WorkerDiedError(
-        f"A call of {name} ended its worker process twice, the second time when it ran alone.",
+        f"A call of {name} ended its process twice, the second time when it ran alone.",
         f"{cause or 'the process was killed or crashed'} on {host}",
         "less data or memory per call, fewer processes per node (--processes), or more memory (--mem)",
     )

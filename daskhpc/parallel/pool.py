@@ -149,6 +149,11 @@ class Pool:
         if first and line is not None and line.calls:
             self._push(line)
 
+    @property
+    def grouped(self) -> bool:
+        """Whether calls wait that share what they fit."""
+        return bool(self._groups)
+
     def remaining(self) -> float | None:
         """Expected seconds of all that waits; None before anything is known."""
         mean = self.costs.of(object())

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
-import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
@@ -25,7 +24,7 @@ import numpy as np
 from ..compat.sklearn import STEP_MESSAGES, has_callbacks, is_step_fit
 from .content_keys import Content, ContentPickler, Unsure
 from .prefix_costs import SharingCosts, kind_of, size_of
-from .side_effects import SideEffects
+from .side_effects import SideEffects, show
 from .snapshots import Entry
 
 _DATA = frozenset({"builtins", "numpy", "scipy", "pandas"})
@@ -57,18 +56,15 @@ class PrefixCache:
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self._lock = threading.Lock()
         self.clear()
 
     def clear(self) -> None:
         """Forget everything."""
-        with self._lock:
-            self.hits = self.misses = self.nbytes = 0
-            self._entries: OrderedDict[bytes, Entry] = OrderedDict()
-            self._flights: dict[bytes, _StepFit] = {}
-            self._given: dict[int, tuple[weakref.ref[Any], Entry]] = {}
-            self._costs: dict[Any, SharingCosts] = {}
-            self._pinned: dict[int, Any] = {}
+        self.hits = self.misses = self.nbytes = 0
+        self._entries: OrderedDict[bytes, Entry] = OrderedDict()
+        self._given: dict[int, tuple[weakref.ref[Any], Entry]] = {}
+        self._costs: dict[Any, SharingCosts] = {}
+        self._pinned: dict[int, Any] = {}
 
     def content(self, value: Any) -> tuple[Content, bytes]:
         """An input's content and its digest, known where the input was given out here."""
@@ -94,35 +90,20 @@ class PrefixCache:
         except Exception:
             costs.fits += 1
             return None
-        with self._lock:
-            flight = self._flights.get(fit.key)
-            if flight is None and fit.key not in self._entries:
-                self._flights[fit.key] = fit
-                self.misses += 1
-                return fit
-        if flight is not None and flight.owner != threading.get_ident():
-            flight.done.wait()
-        with self._lock:
-            entry = self._entries.get(fit.key)
-            if entry is not None:
-                self._entries.move_to_end(fit.key)
-        return fit if entry is not None and fit.load(entry) else None
+        entry = self._entries.get(fit.key)
+        if entry is None:
+            self.misses += 1
+            return fit
+        self._entries.move_to_end(fit.key)
+        return fit if fit.load(entry) else None
 
     def keep(self, fit: _StepFit, entry: Entry) -> None:
         """Keep what a fit made, and let the oldest go for it."""
-        with self._lock:
-            if self._flights.get(fit.key) is fit:
-                self._entries[fit.key] = entry
-                self.nbytes += entry.nbytes
-            while self.nbytes > self.limit:
-                self.nbytes -= self._entries.popitem(last=False)[1].nbytes
-
-    def done(self, fit: _StepFit) -> None:
-        """Let those go on who wait for a fit."""
-        with self._lock:
-            if self._flights.get(fit.key) is fit:
-                del self._flights[fit.key]
-        fit.done.set()
+        before = self._entries.pop(fit.key, None)  # a fit inside this one may have been the same
+        self.nbytes += entry.nbytes - (before.nbytes if before is not None else 0)
+        self._entries[fit.key] = entry
+        while self.nbytes > self.limit:
+            self.nbytes -= self._entries.popitem(last=False)[1].nbytes
 
     def give(self, output: Any, entry: Entry) -> None:
         """Know an output again when it is the next step's input."""
@@ -149,7 +130,6 @@ class _StepFit:
         self._cache, self._costs, self._saved, self._inputs, self._rest = cache, costs, saved, inputs, rest
         self._memory, self._data = self._look()
         self.key = self._data + cache.walk((transformer, sys.modules["sklearn"].get_config())).digest()
-        self.owner, self.done = threading.get_ident(), threading.Event()
         self.value: Any = None
         self.found: Entry | None = None
         self._started, self._price = started, perf_counter() - started
@@ -171,12 +151,11 @@ class _StepFit:
         self.found = entry
         self._cache.give(self.value[0], entry)
         now, costs = perf_counter(), self._costs
-        with self._cache._lock:
-            self._cache.hits += 1
-            self._saved.seconds += max(0.0, entry.seconds - (now - self._started))
-            price = self._price + now - started
-            costs.fits, costs.price = costs.fits + 1, min(costs.price, price)
-            costs.balance += entry.seconds - price
+        self._cache.hits += 1
+        self._saved.seconds += max(0.0, entry.seconds - (now - self._started))
+        price = self._price + now - started
+        costs.fits, costs.price = costs.fits + 1, min(costs.price, price)
+        costs.balance += entry.seconds - price
         return True
 
     def __enter__(self) -> None:
@@ -185,13 +164,10 @@ class _StepFit:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         now = perf_counter()
-        try:
-            self._watch.__exit__()
-            if kind is None:
-                with contextlib.suppress(Exception):
-                    self._keep(now - self._began + self._saved.seconds - self._before)
-        finally:
-            self._cache.done(self)
+        self._watch.__exit__()
+        if kind is None:
+            with contextlib.suppress(Exception):
+                self._keep(now - self._began + self._saved.seconds - self._before)
 
     def _keep(self, seconds: float) -> None:
         costs, started = self._costs, perf_counter()
@@ -249,8 +225,8 @@ class _Memory:
 def _call(memory: _Memory, func: Any, ignore: frozenset[str], /, *args: Any, **kwargs: Any) -> Any:
     fit = memory.begin(func, ignore, args, kwargs)
     if fit is not None and fit.found is not None:
-        for warned in fit.found.warned:
-            warned.replay()
+        for warning in fit.found.warned:
+            show(warning)
         return fit.value
     with fit or contextlib.nullcontext():
         value = func(*args, **kwargs)
@@ -315,11 +291,9 @@ def shared(cache: PrefixCache, estimator: Any, parameters: Any) -> Iterator[Save
         touched = [p for p in _pipelines([estimator, values]) if p.memory is None]
         for pipeline in touched:
             pipeline.memory = memory
-    SideEffects.callers.append(threading.get_ident())
     try:
         yield saved
     finally:
-        SideEffects.callers.remove(threading.get_ident())
         if memory is not None and touched:
             memory.close()
             for pipeline in [*touched, *_pipelines([estimator, values])]:

@@ -7,11 +7,10 @@ from importlib.machinery import ModuleSpec, PathFinder
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from types import ModuleType
 
 _NAME = "daskhpc"
-_JOBLIB = "joblib.parallel"
 
 
 def install(default: bool = False) -> None:
@@ -20,14 +19,10 @@ def install(default: bool = False) -> None:
     Parameters
     ----------
     default : bool
-        Whether it is what Parallel uses where nothing else was said.
+        Whether it is what Parallel uses where nothing else was said. ``n_jobs`` then means what it means in joblib: a
+        Parallel that names none is serial.
     """
-    if _JOBLIB in sys.modules:
-        _register(sys.modules[_JOBLIB], default)
-        return
-    default = default or any(finder.default for finder in sys.meta_path if isinstance(finder, _Finder))
-    sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, _Finder)]
-    sys.meta_path.insert(0, _Finder(default))
+    after_import("joblib.parallel", lambda joblib: _register(joblib, default))
 
 
 def _make(**options: Any) -> Any:
@@ -40,35 +35,49 @@ def _register(joblib: Any, default: bool) -> None:
     joblib.register_parallel_backend(_NAME, _make, make_default=default)
     if default:
         # A backend that was only made the default would never see calls that prefer threads.
-        joblib.parallel_config(backend=_NAME)
+        joblib.parallel_config(backend=_NAME, n_jobs=1)
 
 
-class _Finder:
-    """Waits on ``sys.meta_path`` for joblib, and leaves when joblib is imported.
+def after_import(name: str, action: Callable[[Any], None]) -> None:
+    """Call a function with a module as soon as that is imported, now if it is already.
 
     joblib looks up the name of a backend among those that are registered with it, and can be asked to register one only
     once it is imported. ``import daskhpc`` imports nothing that takes long, and joblib does. So a program that
     says ``import daskhpc`` and later ``parallel_config(backend="daskhpc")`` needs somebody to see joblib's import.
     """
+    if name in sys.modules:
+        action(sys.modules[name])
+        return
+    finder = next((finder for finder in sys.meta_path if isinstance(finder, _Finder)), None)
+    if finder is None:
+        sys.meta_path.insert(0, finder := _Finder())
+    finder.actions.setdefault(name, []).append(action)
 
-    def __init__(self, default: bool) -> None:
-        self.default = default
+
+class _Finder:
+    """Waits on ``sys.meta_path`` for modules, and leaves when all are imported."""
+
+    def __init__(self) -> None:
+        self.actions: dict[str, list[Callable[[Any], None]]] = {}
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if fullname != _JOBLIB:
+        actions = self.actions.pop(fullname, None)
+        if actions is None:
             return None
-        sys.meta_path.remove(self)
+        if not self.actions:
+            sys.meta_path.remove(self)
         spec = PathFinder.find_spec(fullname, path)
         if spec is not None and spec.loader is not None:
-            loader, default = spec.loader, self.default
+            loader = spec.loader
             execute = loader.exec_module
 
-            def execute_and_register(module: ModuleType) -> None:
+            def execute_and_act(module: ModuleType) -> None:
                 del vars(loader)["exec_module"]
                 execute(module)
-                _register(module, default)
+                for action in actions:
+                    action(module)
 
-            vars(loader)["exec_module"] = execute_and_register
+            vars(loader)["exec_module"] = execute_and_act
         return spec

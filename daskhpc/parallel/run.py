@@ -24,15 +24,15 @@ from .outcome import deserted, failed_alone, read, unpicklable
 from .pool import Call, Pool
 from .progress import Progress
 from .sent_task import SentTask, overdue, wait_or_lost
-from .store import drop, free, recall
-from .task import TaskResult, run_task
+from .slots import drop, free, recall, run_task
+from .task import TaskResult
 from .task_builder import Options, TaskBuilder
 from .worker_set import WorkerProcess, WorkerSet, slots_of, slots_per_worker
 
 _CHECK_SECONDS = 1.0
 _DESERTED_SECONDS = 60.0
 _LEAVE_SECONDS = 5.0
-_SETTLE_SECONDS = 0.3
+_DISPATCH_SECONDS = 0.005
 _orders = itertools.count()
 
 
@@ -75,6 +75,7 @@ class Run:
         self.sent: dict[WorkerProcess, list[SentTask]] = {}
         self.used: set[str] = set()
         self.closed = False
+        self._dispatched = asyncio.Event()
         self._broken: Exception | None = None
         self._deserted = time.monotonic()
         self._arrived: deque[Call] = deque()
@@ -101,32 +102,30 @@ class Run:
             self._waking = True
             self.client.loop.asyncio_loop.call_soon_threadsafe(self._wake.set)
 
+    def dispatched(self) -> None:
+        """joblib has made the calls that it makes at once, and waits for results."""
+        self.client.loop.asyncio_loop.call_soon_threadsafe(self._dispatched.set)
+
     def abort(self) -> None:
-        """Stop: what has not begun is never run."""
-        self._end(cancelled=True)
+        """Stop: what has not begun is never run, and what runs is ended."""
+        self.close()
 
     def close(self) -> None:
-        """All is done; free what lies on the workers."""
-        self._end(cancelled=False)
-
-    def _end(self, cancelled: bool) -> None:
+        """End what still runs, and free what lies on the workers."""
         if self.closed:
             return
         self.closed = True
         self.delivery.close(len(self.members.alive))
         with contextlib.suppress(Exception):  # its client may be closed by now, and all is freed with it
-            self.client.sync(self._leave, cancelled, callback_timeout=_LEAVE_SECONDS)
+            self.client.sync(self._leave, callback_timeout=_LEAVE_SECONDS)
 
-    async def _leave(self, cancelled: bool) -> None:
+    async def _leave(self) -> None:
         used = [address for address in self.used if address in self.members.alive]
         self._unwatch()
         self._wake.set()
         for task in list(self._tasks):
             task.cancel()
         self.node_memory.close()
-        if cancelled:
-            await asyncio.wait({self.members.drain(self.name, used)}, timeout=_SETTLE_SECONDS)
-            return
         with contextlib.suppress(Exception):
             if used:
                 await self.client.run(free, self.name, workers=used, on_error="ignore")
@@ -137,6 +136,8 @@ class Run:
         self._unwatch = self.members.watch(self._lost, self._wake.set)
         try:
             await self.members.refresh()
+            with contextlib.suppress(TimeoutError):  # so that few calls are known as few
+                await asyncio.wait_for(self._dispatched.wait(), _DISPATCH_SECONDS)
             while not self.closed:
                 self._waking = False
                 while self._arrived:
@@ -180,22 +181,36 @@ class Run:
                 self.local.free -= 1
                 self._start(self._locally(call, self.local))
             return
-        for member, slots in self._seats():
-            sent = self.sent.setdefault(member, [])
-            if any(task.alone for task in sent):
-                continue
-            if self.suspects:
-                if not sent:
-                    self._launch(member, [self.suspects.popleft()], 0.0, alone=True)
-                continue
+        seats = self._seats()
+        while (self.pool.waiting or self.suspects) and sum(self._give(*seat) for seat in seats):
+            pass
+        self._unblock_pinned_calls()
+
+    def _give(self, member: WorkerProcess, slots: int) -> bool:
+        """Give a member one task, if it has room for one."""
+        sent = self.sent.setdefault(member, [])
+        if any(task.alone for task in sent):
+            return False
+        if self.suspects:
+            if not sent:
+                self._launch(member, [self.suspects.popleft()], 0.0, alone=True)
+            return not sent
+        slot = None
+        if self.pool.grouped:
+            # What a child has fitted serves the calls of its group, which all go to its slot.
+            free = set(range(member.threads)).difference(task.slot for task in sent)
+            if len(sent) >= slots or not free:
+                return False
+            slot = min(free)
+        else:
             # What is not known to be short does not wait in a worker behind what may be long.
             ahead = 1 if self.pool.remaining() is not None and self.pool.waiting > 2 * self.slots else 0
-            while self.pool.waiting and len(sent) < slots + ahead:
-                calls, seconds = self.pool.take(member.address, self.slots)
-                if not calls:
-                    break
-                self._launch(member, calls, seconds)
-        self._unblock_pinned_calls()
+            if len(sent) >= slots + ahead:
+                return False
+        calls, seconds = self.pool.take(member.address if slot is None else (member.address, slot), self.slots)
+        if calls:
+            self._launch(member, calls, seconds, slot=slot)
+        return bool(calls)
 
     def _unblock_pinned_calls(self) -> None:
         """Where all are idle and calls wait for one of them in particular, that one is not coming."""
@@ -227,8 +242,10 @@ class Run:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _launch(self, member: WorkerProcess, calls: list[Call], seconds: float, alone: bool = False) -> None:
-        task = SentTask(calls, alone, seconds)
+    def _launch(
+        self, member: WorkerProcess, calls: list[Call], seconds: float, alone: bool = False, slot: int | None = None
+    ) -> None:
+        task = SentTask(calls, alone, seconds, slot)
         task.expected_after(self.sent[member], member.threads)
         self.sent[member].append(task)
         self.used.add(member.address)
@@ -272,18 +289,26 @@ class Run:
         self.node_memory.opened(member, reply.opened)
         self.builder.acknowledged(member, reply)
         deliver_callback_messages(reply.messages)
-        self._take_results(member, task, reply.outcomes, reply.costs)
+        self._take_results(member, task, reply.records)
+        if reply.died and task.calls:
+            self._suspect(task, task.calls.pop(0), member, reply.died)
         self._give_back(task.take_unstarted())
         self.delivery.show(len(self.members.alive))
 
-    def _take_results(
-        self, member: WorkerProcess, task: SentTask, outcomes: Sequence[Any], costs: Sequence[tuple[float, float]]
-    ) -> None:
-        for call, outcome, (spent, saved) in task.take_results(outcomes, costs):
-            ok, value = read(outcome)
-            if ok:
-                self.pool.learn(call, spent, saved)
-            self._finish(call, ok, value, spent + saved, member.host)
+    def _take_results(self, member: WorkerProcess, task: SentTask, records: Sequence[bytes]) -> None:
+        for call, stream in task.take_results(records):
+            record = read(stream)
+            if record.ok:
+                self.pool.learn(call, record.seconds, record.saved)
+            self._finish(call, record.ok, record.value, record.seconds + record.saved, member.host)
+
+    def _suspect(self, task: SentTask, call: Call, member: WorkerProcess, cause: str) -> None:
+        """A call ended its process: it is tried once more with nothing else in its worker, and then given up."""
+        if not task.alone:
+            self.suspects.append(call)
+            return
+        ok, value = failed_alone(call, member.host, cause)
+        self._finish(call, ok, value, 0.0, member.host)
 
     def _give_back(self, calls: list[Call], anybody: bool = False) -> None:
         for call in reversed(calls):
@@ -295,9 +320,9 @@ class Run:
         told = await self.client.run(recall, self.name, names, workers=[member.address], on_error="ignore")
         begun = told.get(member.address, dict.fromkeys(names))
         for task in late:
-            got = begun.get(task.name, ((), ()))
-            if got is not None and not task.over and not task.gone.is_set():
-                self._take_results(member, task, *got)
+            records = begun.get(task.name, [])
+            if records is not None and not task.over and not task.gone.is_set():
+                self._take_results(member, task, records)
                 self._give_back(task.take_unstarted(keep=task.name in begun), anybody=True)
         self._wake.set()
 
@@ -314,7 +339,7 @@ class Run:
         await self._pack(task)
         if not task.calls:
             return None
-        order = await self.builder.order(task, seconds, member, self.node_memory)
+        order = await self.builder.task(task, seconds, self._threads_for(member), member, self.node_memory)
         if task.gone.is_set():
             return None
         name = funcname(getattr(task.calls[0].function, "function", task.calls[0].function))
@@ -332,6 +357,13 @@ class Run:
             return reply
         finally:
             future.release()
+
+    def _threads_for(self, member: WorkerProcess) -> int:
+        """Threads that each call may use besides: those that no other call can have, as there are so few calls."""
+        if not self._dispatched.is_set():
+            return 1
+        calls = self.pool.waiting + sum(len(task.calls) for sent in self.sent.values() for task in sent)
+        return max(1, min(member.threads, self.slots // max(1, calls)))
 
     async def _fetch(self, future: Any) -> TaskResult | None:
         from distributed import KilledWorker, wait
@@ -357,7 +389,8 @@ class Run:
     def _lost(self, member: WorkerProcess) -> None:
         """A worker is gone: what it may have been running is retried alone, the rest as before."""
         self.node_memory.lost(member)
-        self.pool.lost(member.address)
+        for owner in (member.address, *((member.address, slot) for slot in range(member.threads))):
+            self.pool.lost(owner)
         self.builder.lost(member)
         sent = self.sent.pop(member, [])
         for index, task in enumerate(sent):
@@ -366,17 +399,12 @@ class Run:
                 if index >= member.threads:
                     self.pool.add(call, front=True)
                     continue
-                if task.alone:
-                    self._start(self._give_up(call, member))
-                else:
-                    self.suspects.append(call)
+                self._start(self._give_up(task, call, member))
             task.calls = []
         self._wake.set()
 
-    async def _give_up(self, call: Call, member: WorkerProcess) -> None:
-        cause = await self.members.cause(member)
-        ok, value = failed_alone(call, member.host, cause)
-        self._finish(call, ok, value, 0.0, member.host)
+    async def _give_up(self, task: SentTask, call: Call, member: WorkerProcess) -> None:
+        self._suspect(task, call, member, await self.members.cause(member))
 
     def _finish(self, call: Call, ok: bool, value: Any, seconds: float = 0.0, host: str = "") -> None:
         """One call has ended."""

@@ -121,6 +121,10 @@ class MemorySegment:
         os.close(own)
         return None
 
+    def place_for_others(self) -> tuple[int, int, Layout]:
+        """What another process of this node needs to `attach`: this process's id, the descriptor and the layout."""
+        return os.getpid(), self.descriptor, self.layout
+
     def write(self, offset: int, data: Any) -> None:
         """Write bytes at an offset."""
         view = memoryview(data).cast("B")

@@ -34,6 +34,8 @@ class SentTask:
         Results that came before the task was over.
     recalled, over : bool
         Whether it was told to give back what has not begun; whether it is back.
+    slot : int or None
+        Of its worker, if the calls are to go where others of their group went.
     gone : asyncio.Event
         Set when the worker is lost.
     """
@@ -41,6 +43,7 @@ class SentTask:
     calls: list[Call]
     alone: bool
     seconds: float = 0.0
+    slot: int | None = None
     due: float = math.inf
     name: str = field(default_factory=lambda: uuid.uuid4().hex)
     taken: int = 0
@@ -53,9 +56,9 @@ class SentTask:
         queue = self.seconds + sum(other.seconds for other in others) / threads
         self.due = time.monotonic() + 2 * queue + _GRACE_SECONDS
 
-    def take_results(self, outcomes: Sequence[Any], costs: Sequence[Any]) -> Iterator[tuple[Call, Any, Any]]:
-        """The calls whose outcomes are new, each of which then leaves it; `outcomes` begin with the task's first."""
-        for found in list(zip(self.calls, outcomes[self.taken :], costs[self.taken :], strict=False)):
+    def take_results(self, records: Sequence[bytes]) -> Iterator[tuple[Call, bytes]]:
+        """The calls whose records are new, each of which then leaves it; `records` begin with the task's first."""
+        for found in list(zip(self.calls, records[self.taken :], strict=False)):
             yield found
             self.taken += 1
             self.calls = self.calls[1:]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import warnings
 from collections.abc import Iterable, Sequence
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
@@ -11,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from .content_keys import Content, Span, Unsure, bounds, same
-from .side_effects import RecordedWarning
 
 _GLOBAL = np.random.get_state.__self__  # type: ignore[attr-defined]  # the RandomState behind numpy's own functions
 
@@ -104,7 +104,7 @@ class Entry:
             raise Unsure
         self.arrays = [np.array(raws[at], np.uint8) if at >= 0 else np.empty(0, np.uint8) for at in self.slots]
         self.outputs, self.seconds = snapshot.output, 0.0
-        self.warned: list[RecordedWarning] = []
+        self.warned: list[warnings.WarningMessage] = []
         self.head, self.digest = b"", b""
 
     def load(self, inputs: Sequence[Any], memory: Content) -> Any:

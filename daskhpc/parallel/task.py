@@ -1,77 +1,96 @@
-"""What a worker does with a task: a few calls, one after the other, each with its own outcome."""
+"""A task as it travels: what the client sends to a worker, what the worker hands on to a child, and what comes back."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import pickle
-import time
-import traceback
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
-import cloudpickle
-
-from ..clients import current_worker
-from ..compat.sklearn import POSITIONAL, READ_ONLY, CallbackMessages, has_callbacks
-from . import fitting
-from .parcel import FUNCTION, Anew, Position, Ref, plain
-from .store import (
-    CancelledCallError,
-    RunState,
-    Ticket,
-    calling,
-    load,
-    prefixes,
-    register,
-    run_state,
-    start_orphan_cleanup,
-)
-from .threads import threads_of
-
-_ANEW = Anew()
+from .parcel import Position
+from .segment import Layout
 
 
 @dataclass(frozen=True, slots=True)
-class TaskSpec:
-    """The calls of one task, plain enough for pickle alone.
+class Ticket:
+    """How to find a parcel in a node's memory.
 
     Attributes
     ----------
-    run, name : str
+    layout : Layout
+    holders : tuple[tuple[int, int], ...]
+        Process id and file descriptor of the processes on the node that have it open.
+    """
+
+    layout: Layout
+    holders: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CallBatch:
+    """A few calls, which one child makes one after the other.
+
+    Attributes
+    ----------
     templates : dict[int, tuple]
         Per template: its plain values, its parcels' numbers, the order of both, how many arguments are positional, what
         it is to `fitting`.
-    blobs : dict[int, bytes]
-        Small parcels that this worker process is not known to have.
     once : dict[int, bytes]
-        Those that only one call needs; they are not kept.
-    tickets : dict[int, Ticket]
-        Large ones, which lie in the node's memory.
+        Parcels that only one call needs; they are not kept.
     calls : list[tuple[int, dict]]
         Template and differences of each call.
     seconds : float
         After which the calls that have not begun are given back.
+    world : int
+        Number of the parcel with the program's `World`.
     mode : str or None
         joblib's ``mmap_mode``.
+    threads : int
+        Threads that a Parallel inside a call may use.
     inner_threads : int or None
         joblib's ``inner_max_num_threads``.
     callbacks : bool
         Whether scikit-learn's callbacks watch the calls.
     """
 
-    run: str
-    name: str
     templates: dict[int, tuple[dict[Position, Any], dict[Position, int], tuple[Position, ...], int, int]]
-    blobs: dict[int, bytes]
     once: dict[int, bytes]
-    tickets: dict[int, Ticket]
     calls: list[tuple[int, dict[Position, Any]]]
     seconds: float
-    mode: str | None
+    world: int
+    mode: str | None = "r"
+    threads: int = 1
     inner_threads: int | None = None
     callbacks: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSpec:
+    """A batch on its way to a worker.
+
+    Attributes
+    ----------
+    run, name : str
+    batch : bytes
+        The pickled `CallBatch`, which only the child opens.
+    needed : frozenset[int]
+        Parcels that the batch needs.
+    blobs : dict[int, bytes]
+        Small ones among them that this worker is not known to have.
+    tickets : dict[int, Ticket]
+        Large ones, which lie in the node's memory.
+    modules : tuple[str, ...]
+        What the program has imported of the packages that calls use most; children have it before they start.
+    slot : int or None
+        The slot whose child is to make the calls, because of what it has fitted before; None is any.
+    """
+
+    run: str
+    name: str
+    batch: bytes
+    needed: frozenset[int]
+    blobs: dict[int, bytes]
+    tickets: dict[int, Ticket]
+    modules: tuple[str, ...] = ()
+    slot: int | None = None
 
 
 @dataclass(slots=True)
@@ -80,151 +99,70 @@ class TaskResult:
 
     Attributes
     ----------
-    outcomes : list[tuple or bytes]
-        Of the calls that were made, in order: ``(True, value)``, pickled where the value is not plain, or pickled
-        ``(False, error, traceback)``.
-    costs : list[tuple[float, float]]
-        Seconds of each, and those that sharing saved.
+    records : list[bytes]
+        Of the calls that were made, in order: a pickled `Record` each.
     opened : dict[int, int]
-        File descriptors of the large parcels that this process has opened now.
+        File descriptors of the large parcels that the worker has opened now.
     kept : list[int]
         Small parcels that it keeps.
     absent : list[int]
         Parcels that it does not have: nothing was done.
     messages : list
         What scikit-learn's callbacks sent meanwhile.
+    died : str
+        How the child ended while it made the call after the last record; empty if it did not.
     """
 
-    pid: int = 0
-    outcomes: list[Any] = field(default_factory=list)
-    costs: list[tuple[float, float]] = field(default_factory=list)
+    records: list[bytes] = field(default_factory=list)
     opened: dict[int, int] = field(default_factory=dict)
     kept: list[int] = field(default_factory=list)
     absent: list[int] = field(default_factory=list)
     messages: list[Any] = field(default_factory=list)
+    died: str = ""
 
 
-def run_task(payload: bytes) -> TaskResult:
-    """Make the calls of an order."""
-    order: TaskSpec = pickle.loads(payload)
-    state, worker = run_state(order.run), current_worker()
-    start_orphan_cleanup(worker)
-    reply = TaskResult(os.getpid(), opened=register(state, order.blobs, order.tickets), kept=list(order.blobs))
-    here = state.blobs.keys() | state.segments.keys() | order.once.keys()
-    reply.absent = sorted(_wanted(order) - here)
-    if reply.absent:
-        return reply
-    loader = _Loader(state, order)
-    state.tasks[order.name] = reply.outcomes, reply.costs
-    end = time.perf_counter() + order.seconds
-    with (
-        contextlib.suppress(CancelledCallError),
-        threads_of(worker, order.inner_threads),
-        CallbackMessages(order.callbacks) as collected,
-        calling(state),
-    ):
-        for number, differences in order.calls:
-            began = time.perf_counter()
-            if state.cancelled or order.name in state.recalled or (reply.outcomes and began > end):
-                break
-            ok, outcome, saved = _call(loader, order.templates[number], differences)
-            reply.outcomes.append(outcome)
-            reply.costs.append((time.perf_counter() - began, saved))
-            if not ok:
-                break  # the caller is to know at once
-        reply.messages = collected.messages
-    state.tasks[order.name] = None
-    return reply
+class Record(NamedTuple):
+    """What became of one call.
 
-
-def _wanted(order: TaskSpec) -> set[int]:
-    numbers: set[int] = set()
-    for template, differences in order.calls:
-        numbers.update(v.number for v in differences.values() if type(v) is Ref)
-        numbers.update(n for at, n in order.templates[template][1].items() if type(differences.get(at, _ANEW)) is Anew)
-    return numbers
-
-
-class _Loader:
-    """The objects of a task's calls: shared by the calls of the task, as in any batch of joblib's.
-
-    What scikit-learn's fits never change is shared by all tasks of the process; a fit's estimator by none.
+    Attributes
+    ----------
+    ok : bool
+    value : Any
+        What it returned, or raised.
+    traceback : str
+        Of what it raised.
+    seconds, saved : float
+        What it took, and what it would have taken more without prefixes that were fitted before.
     """
 
-    def __init__(self, state: RunState, order: TaskSpec) -> None:
-        self.state, self.mode, self.once = state, order.mode, order.once
-        self.objects: dict[int, Any] = {}
-
-    def shared(self, number: int) -> Any:
-        if number not in self.objects:
-            self.objects[number] = self.fresh(number)
-        return self.objects[number]
-
-    def read_only(self, number: int) -> Any:
-        if number in self.once:
-            return self.fresh(number)
-        if number not in self.state.objects:
-            self.state.objects[number] = self.fresh(number)
-        return self.state.objects[number]
-
-    def fresh(self, number: int) -> Any:
-        if number in self.once:
-            return pickle.loads(self.once[number])
-        return load(self.state, number, self.mode)
+    ok: bool
+    value: Any
+    traceback: str = ""
+    seconds: float = 0.0
+    saved: float = 0.0
 
 
-def _arguments(
-    loader: _Loader, template: tuple[Any, ...], differences: Mapping[Position, Any]
-) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
-    """Put one call together again."""
-    plain_values, parcels, order, count, is_fit = template
-    values: dict[Position, Any] = {}
-    for at in order:
-        value = differences.get(at, Ref(parcels[at]) if at in parcels else plain_values.get(at))
-        if type(value) is Anew:
-            value = loader.fresh(parcels[at])
-        elif type(value) is Ref:
-            name = POSITIONAL[at] if is_fit and isinstance(at, int) and at < len(POSITIONAL) else at
-            if not is_fit or at == FUNCTION:
-                value = loader.shared(value.number)
-            elif name in READ_ONLY:
-                value = loader.read_only(value.number)
-            else:
-                value = loader.fresh(value.number)
-        values[at] = value
-    args = tuple(values[i] for i in range(count))
-    return values[FUNCTION], args, {k: v for k, v in values.items() if isinstance(k, str)}
+class ChildOrder(NamedTuple):
+    """What a worker sends to a child: calls to make.
 
+    Attributes
+    ----------
+    run : str
+    batch : bytes
+        The pickled `CallBatch`.
+    blobs : dict[int, bytes]
+        Small parcels that this child does not have.
+    places : dict[int, tuple[int, int, Layout]]
+        Large ones: the process id and file descriptor that have it open, and its layout.
+    prefix_bytes : int
+        What fitted prefixes may take in this child.
+    scheduler : str
+        Address of the cluster's scheduler, for ``distributed.get_client()`` in a call.
+    """
 
-def _call(loader: _Loader, template: tuple[Any, ...], differences: Mapping[Position, Any]) -> tuple[bool, Any, float]:
-    """Make one call; whether it went well, its outcome, the seconds that shared prefixes saved."""
-    saved = 0.0
-    try:
-        function, args, kwargs = _arguments(loader, template, differences)
-        if template[4] == fitting.SHARING and not has_callbacks(kwargs):
-            value, saved = fitting.fit(function, args, kwargs, prefixes(loader.state, current_worker()))
-        else:
-            value = function(*args, **kwargs)
-    except CancelledCallError:
-        raise
-    except BaseException as error:
-        return False, _failure(error), saved
-    try:
-        return True, (True, value) if plain(value) else cloudpickle.dumps((True, value), protocol=5), saved
-    except Exception as error:
-        return False, _failure(error), saved
-
-
-def _failure(error: BaseException) -> bytes:
-    try:
-        text = "".join(traceback.format_exception(error))
-    except Exception:
-        text = type(error).__name__
-    error.__traceback__ = None
-    for plainly in (False, True):
-        with contextlib.suppress(Exception):
-            given = RuntimeError(f"{type(error).__name__}: {error}") if plainly else error
-            stream = cloudpickle.dumps((False, given, text), protocol=5)
-            if isinstance(pickle.loads(stream)[1], BaseException):
-                return bytes(stream)
-    return pickle.dumps((False, RuntimeError(type(error).__name__), text))
+    run: str
+    batch: bytes
+    blobs: dict[int, bytes]
+    places: dict[int, tuple[int, int, Layout]]
+    prefix_bytes: int
+    scheduler: str

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
+import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..compat.sklearn import candidate_number, fit_arguments, has_callbacks, is_fit, without_callbacks
-from . import fitting
+from . import fitting, world
 from .node_memory import NodeMemory
 from .parcel import Factory, Parcel, Template, plain, size
 from .pool import Call
 from .sent_task import SentTask
-from .store import Ticket
-from .task import TaskResult, TaskSpec
+from .task import CallBatch, TaskResult, TaskSpec, Ticket
 from .worker_set import WorkerProcess
 
 _LARGE_BYTES = 1 << 20
@@ -43,6 +44,22 @@ class Options:
     inner_threads: int | None = None
 
 
+class _World(NamedTuple):
+    """The pickled world of the program, which travels as a small parcel; numbers of parcels proper begin at 0."""
+
+    number: int
+    stream: bytes
+
+
+_PRELOADED = frozenset({"numpy", "scipy", "pandas", "sklearn"})
+
+
+def _is_preloaded(name: str) -> bool:
+    """Whether a module is one that children import before they start: public, of packages that start no threads."""
+    parts = name.split(".")
+    return parts[0] in _PRELOADED and len(parts) <= 2 and not any(part.startswith("_") for part in parts)
+
+
 class TaskBuilder:
     """Makes the orders of one run.
 
@@ -62,6 +79,8 @@ class TaskBuilder:
         self._has: dict[str, set[int]] = defaultdict(set)
         self._prefixes: dict[int, tuple[str, ...] | None] = {}
         self._splits: dict[int, int] = {}
+        self._world = _World(-1, b"")
+        self._modules: tuple[str, ...] = ()
 
     # Called by the thread that makes the calls.
 
@@ -71,6 +90,7 @@ class TaskBuilder:
             self._call_number = call_number
             self.factory.new_call()
             self._prefixes.clear()
+            self._look_around()
         if is_fit(call.function):
             call.kwargs = without_callbacks(call.kwargs)
             self.callbacks = self.callbacks or has_callbacks(call.kwargs)
@@ -81,6 +101,13 @@ class TaskBuilder:
             self._classify(call, call_number)
         call.nbytes = self._own_bytes(call)
         return call
+
+    def _look_around(self) -> None:
+        """The program's world as it is now, and what it has imported, for its calls."""
+        stream = world.capture()
+        if stream != self._world.stream:
+            self._world = _World(self._world.number - 1, stream)
+        self._modules = tuple(name for name in list(sys.modules) if _is_preloaded(name))
 
     def _classify(self, call: Call, call_number: int) -> None:
         """Tell the pool who costs alike and who shares what is fitted first."""
@@ -124,29 +151,41 @@ class TaskBuilder:
             else:
                 await asyncio.to_thread(parcel.pack, self.options.threshold)
 
-    async def order(self, task: SentTask, seconds: float, member: WorkerProcess, node_memory: NodeMemory) -> TaskSpec:
-        """The order for a task; large parcels are on the member's node when this returns."""
+    async def task(
+        self, task: SentTask, seconds: float, threads: int, member: WorkerProcess, node_memory: NodeMemory
+    ) -> TaskSpec:
+        """What travels; large parcels are on the member's node when this returns."""
         calls = task.calls
         templates: dict[int, Template] = {call.template.number: call.template for call in calls}
         needed = {parcel.number: parcel for call in calls for parcel in call.parcels}
         has = self._has[member.address]
-        small = {n: p for n, p in needed.items() if p.layout is None and n not in has}
+        once = {n: p.blob for n, p in needed.items() if p.layout is None and p.uses == 1}
+        small = {n: p.blob for n, p in needed.items() if p.layout is None and p.uses > 1}
+        small[self._world.number] = self._world.stream
         tickets: dict[int, Ticket] = {}
         for number, parcel in needed.items():
             if parcel.layout is not None:
                 tickets[number] = await node_memory.ticket(parcel, member)
+        batch = CallBatch(
+            templates={number: _sent(template) for number, template in templates.items()},
+            once=once,
+            calls=[(call.template.number, call.differences) for call in calls],
+            seconds=seconds,
+            world=self._world.number,
+            mode=self.options.mode,
+            threads=threads,
+            inner_threads=self.options.inner_threads,
+            callbacks=self.callbacks,
+        )
         return TaskSpec(
             run=self.run,
             name=task.name,
-            templates={number: _sent(template) for number, template in templates.items()},
-            blobs={n: p.blob for n, p in small.items() if p.uses > 1},
-            once={n: p.blob for n, p in small.items() if p.uses == 1},
+            batch=pickle.dumps(batch, protocol=5),
+            needed=frozenset({*small, *tickets}),
+            blobs={number: blob for number, blob in small.items() if number not in has},
             tickets=tickets,
-            calls=[(call.template.number, call.differences) for call in calls],
-            seconds=seconds,
-            mode=self.options.mode,
-            inner_threads=self.options.inner_threads,
-            callbacks=self.callbacks,
+            modules=self._modules,
+            slot=task.slot,
         )
 
     def acknowledged(self, member: WorkerProcess, reply: TaskResult) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
-import math
 import time
 import weakref
 from collections import Counter
@@ -15,7 +13,7 @@ from typing import Any
 
 from ..compat.distributed import event_handler, unsubscribe
 from ..errors import WORKER_EXIT_TOPIC
-from .store import cancel, describe, free
+from .store import describe
 
 _ALL = "all"
 _CHECK_SECONDS = 3.0
@@ -80,7 +78,6 @@ class WorkerSet:
     causes: dict[str, str] = field(default_factory=dict)
     _watchers: list[_Listener] = field(default_factory=list)
     _others: Any = None
-    _draining: set[asyncio.Task[None]] = field(default_factory=set)
     _refreshing: asyncio.Task[None] | None = None
     _checked: float = 0.0
 
@@ -165,27 +162,6 @@ class WorkerSet:
 
     async def _loss(self, event: tuple[float, Any]) -> None:
         self.causes[event[1]["worker"]] = event[1]["cause"]
-
-    def drain(self, run: str, addresses: list[str]) -> asyncio.Task[None]:
-        """End the calls of a run on some workers, which get no other work before."""
-        members = [self.alive[address] for address in addresses if address in self.alive]
-        for member in members:
-            member.ready = math.inf
-        task = asyncio.create_task(self._drain(run, members))
-        self._draining.add(task)
-        task.add_done_callback(self._draining.discard)
-        return task
-
-    async def _drain(self, run: str, members: list[WorkerProcess]) -> None:
-        for function in (cancel, free):
-            there = [member.address for member in members if member.address in self.alive]
-            with contextlib.suppress(Exception):
-                if there:
-                    await self.client.run(function, run, workers=there, on_error="ignore")
-        for member in members:
-            member.ready = 0.0
-        for watcher in list(self._watchers):
-            watcher.changed()
 
     async def cause(self, member: WorkerProcess) -> str:
         """How a lost worker process ended, as far as its Nanny says; empty where nobody does."""

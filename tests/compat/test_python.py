@@ -11,12 +11,11 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
 
 from daskhpc.compat import python as compat
-from daskhpc.compat.python import set_warning_hook, warning_hook, warnings_reach
 
 
 def test_where_code_catches_exceptions_is_known() -> None:
@@ -28,33 +27,6 @@ def test_where_code_catches_exceptions_is_known() -> None:
 
     assert compat.exception_entries(catching.__code__)
     assert compat.exception_entries((lambda: 1).__code__) == []
-
-
-def test_every_warning_that_is_shown_passes_the_hook() -> None:
-    """If this fails, see how warnings.py shows a warning: fits whose warnings are not seen are never shared."""
-    original, seen = warning_hook(), list[Any]()
-    assert callable(original)
-
-    def note(message: Any) -> None:
-        seen.append(str(message.message))
-        original(message)
-
-    set_warning_hook(note)
-    try:
-        assert warning_hook() is note
-        with pytest.warns(UserWarning, match="told"):
-            warnings.warn("told", stacklevel=1)
-    finally:
-        set_warning_hook(original)
-    assert seen == ["told"]
-
-
-def test_where_warnings_go_is_another_place_while_they_are_caught() -> None:
-    before = warnings_reach()
-    assert None not in before
-    with warnings.catch_warnings(record=True):
-        assert warnings_reach() != before
-    assert warnings_reach() == before
 
 
 def test_spawned_processes_of_a_name_do_not_import_main(monkeypatch: pytest.MonkeyPatch) -> None:

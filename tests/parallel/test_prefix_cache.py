@@ -14,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import cloudpickle
-import dask.sizeof
 import numpy as np
 import pandas as pd
 import pytest
@@ -41,7 +40,6 @@ from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, OneHotEncod
 from sklearn.svm import SVC, LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 
-from daskhpc.compat.dask import isolate_dask_rng
 from daskhpc.parallel import prefix_cache, side_effects
 from daskhpc.parallel.content_keys import ContentPickler
 from daskhpc.parallel.prefix_cache import PrefixCache, shared
@@ -479,22 +477,6 @@ def test_random_fits_are_made_each_time(kind: type[Step], cache: PrefixCache) ->
     assert made[0] == made[1]
     assert len(set(made[0])) == 3
     assert (cache.hits, kind.fits) == (0, 6)
-
-
-class Sized(Step):
-    """Takes so long that Dask looks how large something is meanwhile, for which it draws a sample."""
-
-    def fit(self, X: Any, y: Any = None) -> Step:
-        dask.sizeof.sizeof(list(range(100)))
-        return super().fit(X)
-
-
-def test_what_dask_draws_meanwhile_is_not_the_fits(cache: PrefixCache, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dask.sizeof, "random", random)
-    isolate_dask_rng()
-    for _ in range(2):
-        run(make_pipeline(Sized(), SVC()), cache)
-    assert (cache.hits, Sized.fits) == (1, 1)
 
 
 @pytest.mark.parametrize("generator", [np.random.RandomState(0), np.random.default_rng(0), random.Random(0)])
