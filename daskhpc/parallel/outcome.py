@@ -68,10 +68,10 @@ def read(record: bytes) -> Record:
     """A call's record as it came; one that cannot be read is the error of reading it."""
     try:
         found: Record = pickle.loads(record)
+        if not found.ok:
+            found.value.__cause__ = RemoteTracebackError(found.traceback)
     except Exception as error:
         return Record(False, error)
-    if not found.ok:
-        found.value.__cause__ = RemoteTracebackError(found.traceback)
     return found
 
 

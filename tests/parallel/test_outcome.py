@@ -13,10 +13,10 @@ from sklearn.metrics import check_scoring
 from sklearn.model_selection import _validation
 
 from daskhpc.errors import DaskhpcError
+from daskhpc.parallel.call_process import _call, error_record
 from daskhpc.parallel.outcome import Batch, RemoteTracebackError, WorkerDiedError, failed_alone, read
 from daskhpc.parallel.parcel import Template
 from daskhpc.parallel.pool import Call
-from daskhpc.parallel.task import _call, _failure
 
 
 class Two(Exception):
@@ -76,12 +76,12 @@ ERRORS: list[tuple[BaseException, type[BaseException]]] = [
 ]
 
 
-def outcome_of(function: Any) -> tuple[bool, Any]:
+def outcome_of(function: Any, note: str = "") -> tuple[bool, Any]:
     """What becomes of a call on its way to the client."""
-    ok, outcome, _ = _call(None, ({-1: function}, {}, (-1,), 0, 0), {})  # type: ignore[arg-type]
-    found = read(outcome)
-    assert ok or not found[0]
-    return found
+    ok, record = _call(None, ({-1: function}, {}, (-1,), 0, 0), {}, note)  # type: ignore[arg-type]
+    found = read(record)
+    assert ok or not found.ok
+    return found.ok, found.value
 
 
 @pytest.mark.parametrize(("error", "kind"), ERRORS, ids=[type(error).__name__ for error, _ in ERRORS])
@@ -145,11 +145,19 @@ def test_a_value_that_cannot_be_read() -> None:
     assert isinstance(error, ValueError)
 
 
-@pytest.mark.parametrize("outcome", [b"", b"nonsense", pickle.dumps(1)], ids=repr)
-def test_an_outcome_that_nobody_understands(outcome: bytes) -> None:
-    ok, error = read(outcome)
+@pytest.mark.parametrize("record", [b"", b"nonsense", pickle.dumps(1)], ids=repr)
+def test_a_record_that_nobody_understands(record: bytes) -> None:
+    found = read(record)
+    assert not found.ok
+    assert isinstance(found.value, Exception)
+
+
+def test_a_note_is_part_of_the_error() -> None:
+    ok, error = outcome_of(lambda: 1 / 0, "The folder is not there.")
     assert not ok
-    assert isinstance(error, Exception)
+    assert error.__notes__ == ["The folder is not there."]
+    assert "The folder is not there." in str(error.__cause__)
+    assert outcome_of(lambda: 1, "The folder is not there.") == (True, 1)
 
 
 def test_errors_lose_their_frames_before_they_travel() -> None:
@@ -158,7 +166,7 @@ def test_errors_lose_their_frames_before_they_travel() -> None:
 
     with pytest.raises(ValueError, match="1048576") as raised:
         culprit(bytes(1 << 20))
-    assert len(_failure(raised.value)) < 10_000
+    assert len(error_record(raised.value)) < 10_000
     assert raised.value.__traceback__ is None
 
 

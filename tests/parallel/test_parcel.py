@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import collections
 import copy
 import decimal
 import enum
 import functools
 import gc
-import os
 import pickle
 import random
 import threading
@@ -24,16 +22,9 @@ from sklearn.base import BaseEstimator
 from sklearn.linear_model import SGDClassifier
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
+from wire import Wire
 
-from daskhpc.parallel import store
-from daskhpc.parallel.node_memory import NodeMemory
-from daskhpc.parallel.outcome import read
 from daskhpc.parallel.parcel import FUNCTION, SMALL_BYTES, Factory, Parcel, Ref, alike, plain
-from daskhpc.parallel.pool import Call
-from daskhpc.parallel.sent_task import SentTask
-from daskhpc.parallel.task import run_task
-from daskhpc.parallel.task_builder import Options, TaskBuilder
-from daskhpc.parallel.worker_set import WorkerProcess
 
 X = np.arange(12.0).reshape(4, 3)
 
@@ -396,51 +387,7 @@ def test_what_cannot_be_pickled() -> None:
     assert not parcel.packed
 
 
-# Calls as they arrive: through the orders of the client and the tasks of a worker, in this process.
-
-
-class Wire:
-    """Sends calls to this very process as the client sends them to a worker of its own node."""
-
-    def __init__(self, threshold: int | None = 1 << 20, mode: str | None = "r") -> None:
-        self.builder = TaskBuilder(f"Client-{id(self)}", Options(-1, threshold, mode))
-        self.member = WorkerProcess("tcp://here", store.node_name(), os.getpid(), 1)
-        self.node_memory = NodeMemory(None, self.builder.run)  # type: ignore[arg-type]
-
-    def __enter__(self) -> Wire:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        store.free(self.builder.run)
-        self.node_memory.close()
-
-    def make(self, *calls: tuple[Any, ...], number: int = 0) -> list[Call]:
-        """The calls, each a function, its arguments, and its keyword arguments last where it has a dict there."""
-        return [self.builder.make(Call(None, c[0], c[1], c[2] if c[2:] else {}), number) for c in calls]
-
-    def send(self, made: list[Call]) -> list[Any]:
-        """Their values from one task."""
-
-        async def order() -> Any:
-            for call in made:
-                for parcel in call.parcels:
-                    await self.builder.pack(parcel)
-            return await self.builder.order(SentTask(made, False), 60.0, self.member, self.node_memory)
-
-        reply = run_task(pickle.dumps(asyncio.run(order())))
-        assert not reply.absent
-        self.builder.acknowledged(self.member, reply)
-        values = []
-        for outcome in reply.outcomes:
-            ok, value = read(outcome)
-            if not ok:
-                raise value
-            values.append(value)
-        assert len(values) == len(made)
-        return values
-
-    def __call__(self, *calls: tuple[Any, ...], number: int = 0) -> list[Any]:
-        return self.send(self.make(*calls, number=number))
+# Calls as they arrive: through the client's tasks, a worker's slot and what its child does, all in this process.
 
 
 def tell(*args: Any, **kwargs: Any) -> Any:

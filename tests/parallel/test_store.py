@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import os
-import pickle
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,10 +14,11 @@ import pytest
 from runtime.tree import GIB, MIB, Tree
 
 from daskhpc.parallel import store
-from daskhpc.parallel.parcel import FUNCTION, Parcel
+from daskhpc.parallel.call_process import ChildRun
+from daskhpc.parallel.parcel import Parcel
+from daskhpc.parallel.prefix_cache import PrefixCache
 from daskhpc.parallel.segment import MemorySegment, layout_of, pieces
-from daskhpc.parallel.store import Ticket, load, register, run_state
-from daskhpc.parallel.task import TaskSpec, run_task
+from daskhpc.parallel.store import RunState, Ticket, register, run_state
 from daskhpc.runtime import spare_memory
 from daskhpc.runtime.node import NodeView
 
@@ -30,7 +27,8 @@ from daskhpc.runtime.node import NodeView
 def run() -> Iterator[str]:
     name = "Client-1-run"
     yield name
-    store.free(name)
+    store.forget(name)
+    store._freed.clear()
 
 
 def parcel(number: int, value: Any) -> tuple[Parcel, MemorySegment]:
@@ -61,143 +59,48 @@ def segments() -> list[str]:
     return found
 
 
+def load(state: RunState, number: int, mode: str | None = "r") -> Any:
+    """A parcel's object, as a child has it that was told of the parcel just now."""
+    child = ChildRun(PrefixCache(0))
+    places = {n: segment.place_for_others() for n, segment in state.segments.items() if n == number}
+    child.take(SimpleNamespace(blobs=dict(state.blobs), places=places))  # type: ignore[arg-type]
+    try:
+        return child.load(number, mode)
+    finally:
+        child.drop([number])
+
+
 def test_a_run_is_kept_until_it_is_freed(run: str) -> None:
     first = run_state(run)
     assert run_state(run) is first
     assert run_state(run + "2") is not first
-    store.free(run + "2")
-    store.free(run)
-    assert first.cancelled
-    assert run_state(run) is not first
-    assert not run_state(run).cancelled
-    store.free("never heard of")
-
-
-IDLE = SimpleNamespace(nanny=None, data={}, state=SimpleNamespace(executing_count=0))
-
-
-def test_cancelling(run: str) -> None:
-    asyncio.run(store.cancel(run, IDLE))
-    assert run_state(run).cancelled
-
-
-def test_an_import_is_not_cut_short(run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What it had not made yet would be missing in this process for ever."""
-    module = "import pathlib, time\nhere = pathlib.Path(__file__)\nhere.with_name('began').touch()\n"
-    module += "end = time.monotonic() + 20\n"
-    module += "while not here.with_name('go').exists() and time.monotonic() < end: time.sleep(0.01)\nWHOLE = True\n"
-    (tmp_path / "slowly_imported.py").write_text(module)
-    monkeypatch.syspath_prepend(tmp_path)
-    ended: list[str] = []
-
-    def call() -> None:
-        with store.calling(run_state(run)):
-            try:
-                import slowly_imported  # type: ignore[import-not-found]
-
-                ended.append(str(slowly_imported.WHOLE))
-                for _ in range(10**9):
-                    pass
-            except store.CancelledCallError:
-                ended.append("cancelled")
-
-    thread = threading.Thread(target=call)
-    thread.start()
-
-    async def let_go() -> None:
-        while not (tmp_path / "began").exists():
-            await asyncio.sleep(0.01)
-        cancelling = asyncio.create_task(store.cancel(run, IDLE))
-        await asyncio.sleep(0)
-        (tmp_path / "go").touch()
-        await cancelling
-
-    asyncio.run(asyncio.wait_for(let_go(), 20))
-    thread.join(20)
-    assert not thread.is_alive()
-    assert sys.modules.pop("slowly_imported").WHOLE
-    assert ended[-1] == "cancelled"
-
-
-def test_cancelling_interrupts_the_calls_of_the_run_only(run: str) -> None:
-    began, ended = threading.Barrier(3), dict.fromkeys((run, run + "2"), "")
-    stop = threading.Event()
-
-    def work(name: str) -> None:
-        try:
-            with store.calling(run_state(name)):
-                began.wait(30)
-                while not stop.wait(0.001):
-                    pass
-            ended[name] = "in peace"
-        except store.CancelledCallError:
-            ended[name] = "cancelled"
-
-    threads = [threading.Thread(target=work, args=(name,)) for name in ended]
-    for thread in threads:
-        thread.start()
-    began.wait(30)
-    asyncio.run(store.cancel(run, IDLE))
-    threads[0].join(30)
-    assert ended == {run: "cancelled", run + "2": ""}
-    stop.set()
-    threads[1].join(30)
-    assert ended[run + "2"] == "in peace"
-    assert not run_state(run).threads
-    store.free(run + "2")
-
-
-def test_a_call_that_just_ended_is_not_interrupted_later(run: str) -> None:
-    """Cancelling meets the end of a call: its thread goes on with something else, and is left alone."""
-    state, late = run_state(run), 0
-    stop = threading.Event()
-
-    def work() -> None:
-        nonlocal late
-        while not stop.is_set():
-            try:
-                with contextlib.suppress(store.CancelledCallError), store.calling(state):
-                    sum(range(20))
-                for _ in range(20):
-                    sum(range(20))
-            except store.CancelledCallError:
-                late += 1
-
-    thread = threading.Thread(target=work)
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
-    try:
-        thread.start()
-        for _ in range(300):
-            asyncio.run(store.cancel(run, IDLE))
-    finally:
-        stop.set()
-        thread.join(30)
-        sys.setswitchinterval(before)
-    assert late == 0
-    assert not state.threads
+    assert {run, run + "2"} <= {*store.runs()}
+    store.forget(run + "2")
+    assert not first.freed
+    store.forget(run)
+    assert first.freed
+    assert not {run, run + "2"} & {*store.runs()}
+    store.forget("never heard of")
 
 
 def test_what_comes_late_for_a_run_that_ended_keeps_nothing(run: str) -> None:
     run_state(run)
-    store.free(run)
-    store.drop(run, [1])
-    assert run not in store._states
+    store.forget(run)
+    late = run_state(run)
+    assert late.freed
+    late.drop([1])
+    assert run not in store.runs()
 
 
 def test_small_parcels(run: str) -> None:
     state = run_state(run)
-    assert register(state, {1: pickle.dumps([1, 2])}, {}) == {}
-    first, second = load(state, 1, "r"), load(state, 1, "r")
-    assert first == second == [1, 2]
-    assert first is not second
-    store.drop(run, [1, 2])
-    with pytest.raises(KeyError):
-        load(state, 1, "r")
+    assert register(state, {1: b"one", 2: b"two"}, {}) == {}
+    assert state.blobs == {1: b"one", 2: b"two"}
+    state.drop([1, 3])
+    assert state.blobs == {2: b"two"}
 
 
-@pytest.mark.parametrize("mode", ["r", "r+", "w+", "c", None])
-def test_large_parcels(run: str, mode: str | None) -> None:
+def test_large_parcels(run: str) -> None:
     before = segments()
     made, segment = parcel(7, {"x": np.arange(1000.0), "y": [1]})
     state = run_state(run)
@@ -205,18 +108,12 @@ def test_large_parcels(run: str, mode: str | None) -> None:
     assert opened == {7: state.segments[7].descriptor}
     assert register(state, {}, {7: ticket(segment)}) == {}
     segment.close()
-    values = [load(state, 7, mode) for _ in range(3)]
-    for value in values:
-        np.testing.assert_array_equal(value["x"], made.value["x"])
-        assert value["x"].flags.writeable == (mode != "r")
-    shared = values[0]["x"].ctypes.data == values[1]["x"].ctypes.data
-    assert shared == (mode in ("r", "r+", "w+"))
-    store.drop(run, [7])
-    assert 7 not in state.frames
-    np.testing.assert_array_equal(values[0]["x"], made.value["x"])
-    with pytest.raises(KeyError):
-        load(state, 7, mode)
-    del values, value
+    value = load(state, 7)
+    np.testing.assert_array_equal(value["x"], made.value["x"])
+    state.drop([7])
+    np.testing.assert_array_equal(value["x"], made.value["x"])
+    assert 7 not in state.segments
+    del value
     assert segments() == before
 
 
@@ -249,7 +146,7 @@ def test_adopting_and_holding(run: str) -> None:
     assert other is not None
     other.close()
     segment.close()
-    np.testing.assert_array_equal(load(run_state(run), 1, "r"), made.value)
+    np.testing.assert_array_equal(load(run_state(run), 1), made.value)
 
 
 def test_pieces_from_the_client(run: str, tmp_path: Path) -> None:
@@ -261,7 +158,7 @@ def test_pieces_from_the_client(run: str, tmp_path: Path) -> None:
     for offset, piece in pieces(made.frames, made.layout, 100):
         store.write_piece(run, 1, offset, bytes(piece))
     assert run_state(run).received == sum(memoryview(frame).nbytes for frame in made.frames)
-    found = load(run_state(run), 1, "r")
+    found = load(run_state(run), 1)
     np.testing.assert_array_equal(found[0], made.value[0])
     size = made.layout.size
     whole = b"".join(store.read(run, 1, offset, 512) for offset in range(0, size, 512))
@@ -275,7 +172,7 @@ def test_a_second_attempt_leaves_nothing_of_the_first(run: str, tmp_path: Path) 
     for _ in range(3):
         store.receive(run, 1, layout_of([1000]), worker)
     assert len(segments()) == len(before) + 1
-    store.free(run)
+    store.forget(run)
     assert segments() == before
 
 
@@ -286,15 +183,13 @@ def test_freeing_closes_all(run: str) -> None:
         _, segment = parcel(number, np.arange(1000.0))
         register(state, {number + 10: b"x"}, {number: ticket(segment)})
         segment.close()
-    load(state, 3, "r")
-    assert store.prefixes(state, None) is store.prefixes(state, None)
     assert len(segments()) > len(before)
-    store.free(run)
+    store.forget(run)
     assert segments() == before
-    assert [state.blobs, state.segments, state.frames, state.objects] == [{}] * 4
+    assert [state.blobs, state.segments] == [{}] * 2
 
 
-def test_many_threads_admit_and_load(run: str) -> None:
+def test_many_threads_register_and_open(run: str) -> None:
     before = segments()
     _, segment = parcel(1, np.arange(1000.0))
     state, errors, start = run_state(run), [], threading.Barrier(8)
@@ -303,9 +198,9 @@ def test_many_threads_admit_and_load(run: str) -> None:
         try:
             start.wait(30)
             for _ in range(50):
-                register(state, {2: pickle.dumps(2)}, {1: ticket(segment)})
-                assert load(state, 1, "r")[5] == 5
-                assert load(state, 2, "r") == 2
+                register(state, {2: b"two"}, {1: ticket(segment)})
+                assert load(state, 1)[5] == 5
+                assert state.blobs[2] == b"two"
         except BaseException as error:
             errors.append(error)
 
@@ -316,7 +211,7 @@ def test_many_threads_admit_and_load(run: str) -> None:
         thread.join(30)
     assert not errors
     segment.close()
-    store.free(run)
+    store.forget(run)
     assert segments() == before
 
 
@@ -326,14 +221,6 @@ def test_a_node_has_one_name() -> None:
     assert name.split()[0] == os.uname().nodename
     worker = SimpleNamespace(state=SimpleNamespace(nthreads=3))
     assert store.describe(worker) == (name, os.getpid(), 3)
-
-
-@pytest.mark.parametrize(
-    ("limit", "most"), [(None, 1 << 30), (0, 1 << 30), (1 << 30, (1 << 30) // 5), (1 << 40, 1 << 30)]
-)
-def test_prefixes_take_a_share_of_the_memory(run: str, limit: int | None, most: int) -> None:
-    worker = SimpleNamespace(memory_manager=SimpleNamespace(memory_limit=limit))
-    assert store.prefixes(run_state(run), worker).limit == most
 
 
 # What a node has to spare.
@@ -413,29 +300,3 @@ def test_malformed_groups(tree: Tree) -> None:
 
 def test_this_node() -> None:
     assert spare_memory() > 0
-
-
-def order(run: str, name: str, *numbers: int) -> bytes:
-    """A task that asks for the absolute value of each number."""
-    template: Any = ({FUNCTION: absolute}, {}, (FUNCTION, 0), 1, 0)
-    return pickle.dumps(TaskSpec(run, name, {0: template}, {}, {}, {}, [(0, {0: n}) for n in numbers], 60.0, None))
-
-
-def absolute(number: int) -> int:
-    if number < 0:
-        during[number] = store.recall("Client-1-run", ["running"])
-    return abs(number)
-
-
-during: dict[int, Any] = {}
-"""What a recall was told within each call."""
-
-
-def test_what_a_task_that_is_recalled_has_done_is_told(run: str) -> None:
-    assert store.recall(run, ["waiting"]) == {}
-    assert run_task(order(run, "waiting", 1, 2)).outcomes == [], "it begins nothing when it comes"
-    assert run_task(order(run, "done", 1)).outcomes == [(True, 1)]
-    assert store.recall(run, ["done", "never sent"]) == {"done": None}, "its reply is on its way"
-    during.clear()
-    assert run_task(order(run, "running", -1, -2)).outcomes == [(True, 1)]
-    assert during == {-1: {"running": ([], [])}}
