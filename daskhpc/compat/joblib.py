@@ -15,6 +15,25 @@ def keep_one_ahead(parallel: Any) -> None:
     parallel._cached_effective_n_jobs = 1
 
 
+def dispatch_all(parallel: Any) -> None:
+    """Let a Parallel make all its calls now, rather than a few at a time as results come (``pre_dispatch``).
+
+    The calls that joblib's own callbacks make meanwhile are made under the same lock. With a release that keeps its
+    iterator elsewhere, the calls come a few at a time.
+    """
+    lock = getattr(parallel, "_lock", None)
+    while lock is not None and not is_exhausted(parallel):
+        with lock:
+            if is_exhausted(parallel):
+                return
+            parallel.dispatch_next()
+
+
+def is_exhausted(parallel: Any) -> bool:
+    """Whether a Parallel has made all its calls."""
+    return getattr(parallel, "_original_iterator", None) is None
+
+
 def raise_early_error(parallel: Any) -> None:
     """Raise the error of a batch that failed before the first call was dispatched.
 

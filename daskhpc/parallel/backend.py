@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import os
-import time
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,10 +20,12 @@ from joblib.parallel import (
 )
 
 from ..clients import current_client, inside_task, is_open
-from ..compat.joblib import has_ended, is_aborting, keep_one_ahead, raise_early_error
+from ..compat.joblib import dispatch_all, has_ended, is_aborting, is_exhausted, keep_one_ahead, raise_early_error
+from ..compat.sklearn import is_wrapped
 from ..errors import SettingsError
 from . import checkpoints
 from .checkpoints import Checkpoint, ParallelUse, SearchCheckpoint
+from .delivery import Delivery
 from .local import LocalEngine, LocalThreads
 from .outcome import Batch
 from .pool import Call
@@ -31,9 +34,8 @@ from .run import Run
 from .task_builder import Options
 from .worker_set import slots_of
 
-_AHEAD = "2*n_jobs"
-_BATCH = 10
-_FAST_SECONDS = 1e-3
+_BATCH_SECONDS = 0.2
+_MOST_CALLS = 1000
 
 
 class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
@@ -50,7 +52,10 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
     label : str, optional
         What progress calls the work.
     first_n_jobs : int, optional
-        ``n_jobs`` of the first Parallel here that names none; later ones stay serial, as everywhere in joblib.
+        ``n_jobs`` of the first Parallel here that names none; later ones are then serial. Without it ``n_jobs`` of all
+        that name none is -1, as with the backends of Dask, Ray and ipyparallel.
+    scatter : optional
+        Taken because programs for joblib's Dask backend say it: what calls share goes to each node once anyway.
     checkpoint : path or False, optional
         The folder in which results are kept: calls whose results are there are not made again. By default that of
         ``daskhpc run --checkpoint``, where there is one; False: none.
@@ -61,7 +66,8 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
 
     Notes
     -----
-    ``n_jobs`` counts the threads of all workers: -1 is all of them, None and 1 run in sequence in this process.
+    ``n_jobs`` counts the threads of all workers: -1 is all of them, and 1 runs in sequence in this process. A call runs
+    in the main thread of a process that makes no other call at the same time.
     ``max_nbytes`` and ``mmap_mode`` mean what they mean for loky: from this size on, arrays are not copied but mapped,
     read-only by default, here by all processes of a node.
 
@@ -90,7 +96,7 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
 
     supports_retrieve_callback = True
     supports_inner_max_num_threads = True
-    default_n_jobs = 1
+    default_n_jobs = -1
 
     def __init__(
         self,
@@ -103,30 +109,38 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
         first_n_jobs: int | None = None,
         checkpoint: Any = None,
         retry_failed: bool = False,
+        scatter: Any = None,
         **options: Any,
     ) -> None:
         if options:
             raise SettingsError(
                 "The joblib backend daskhpc does not have such an option.",
                 ", ".join(sorted(options)),
-                "client=, progress=, label=, first_n_jobs=, checkpoint=, retry_failed=, inner_max_num_threads=",
+                "client=, progress=, label=, first_n_jobs=, checkpoint=, retry_failed=, scatter=, "
+                "inner_max_num_threads=",
             )
         super().__init__(nesting_level=nesting_level, inner_max_num_threads=inner_max_num_threads)
+        if scatter is not None:
+            warnings.warn(
+                "scatter= is not needed with the backend daskhpc: what calls share goes to each node once anyway.",
+                stacklevel=2,
+            )
         self.client = client
         self.progress = progress
         self.label = label
+        self._later_n_jobs = self.default_n_jobs
         if first_n_jobs is not None:
-            self.default_n_jobs = first_n_jobs
+            self.default_n_jobs, self._later_n_jobs = first_n_jobs, 1
         self._given_keeper = _keeper(checkpoint, retry_failed)
         self._keeper: Checkpoint | None = None
         self._part: ParallelUse | None = None
         self._part_of: Any = None
         self.parallel: Any = None
+        self._whole = False
         self._runs: dict[int, tuple[Any, Run | LocalEngine]] = {}
         self._choices: dict[str, Any] = {}
         self._calls = itertools.count()
-        self._call = self._asked = 0
-        self._began = 0.0
+        self._call = 0
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (SequentialBackend, (self.nesting_level,))
@@ -135,10 +149,11 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
         """How many calls can run at once; at least 2 on a cluster, since joblib makes calls one by one here for 1."""
         if n_jobs == 0:
             raise ValueError("n_jobs == 0 in Parallel has no meaning")
-        client = None if n_jobs is None or n_jobs == 1 else self._client()
-        if client is not None and n_jobs is not None:
+        n_jobs = self.default_n_jobs if n_jobs is None else n_jobs
+        client = None if n_jobs == 1 else self._client()
+        if client is not None:
             return max(2, slots_of(n_jobs, sum(client.ncores().values())))
-        found = 1 if n_jobs is None else int(self._without_client().effective_n_jobs(n_jobs))
+        found = int(self._without_client().effective_n_jobs(n_jobs))
         return max(2, found) if isinstance(self._keeper, SearchCheckpoint) else found
 
     def configure(
@@ -150,7 +165,7 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
         **options: Any,
     ) -> int:
         """Prepare for one Parallel."""
-        self.__dict__.pop("default_n_jobs", None)
+        self.default_n_jobs = self._later_n_jobs
         self._keeper = self._keeper_of(prefer)
         slots = self.effective_n_jobs(n_jobs)
         if slots == 1:
@@ -161,9 +176,6 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
             raise FallbackToBackend(_GrantedThreads(nesting_level=self.nesting_level))
         self.parallel = parallel
         self._choices = {"n_jobs": n_jobs, "prefer": prefer, **options}
-        if parallel is not None and str(parallel.pre_dispatch).replace(" ", "") == _AHEAD:
-            # joblib would hand out a few calls at a time; all of them are needed to put the long ones first.
-            parallel.pre_dispatch = "all"
         return slots
 
     def _keeper_of(self, prefer: str | None) -> Checkpoint | None:
@@ -203,7 +215,6 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
     def start_call(self) -> None:
         """One call of a Parallel begins."""
         self._call = next(self._calls)
-        self._asked, self._began = 0, time.monotonic()
         if self._keeper is not None:
             # A halving search makes several calls of one Parallel, within one `with`: each ends before the next begins.
             if self._part is not None and self._part_of is self.parallel:
@@ -213,30 +224,33 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
             keep_one_ahead(self.parallel)
 
     def compute_batch_size(self) -> int:
-        """Several calls at a time where the caller makes them faster than joblib books them."""
-        self._asked += 1
-        pace = (time.monotonic() - self._began) / self._asked
-        one_by_one = self.parallel.return_generator or self.parallel.timeout is not None
-        return _BATCH if self._asked > _BATCH and pace < _FAST_SECONDS and not one_by_one else 1
+        """Calls that joblib books together: as many as take a fraction of a second, one while that is not known."""
+        known = self._runs.get(id(self.parallel))
+        seconds = known[1].seconds_per_call() if known is not None else None
+        if seconds is None or self.parallel.timeout is not None:
+            return 1
+        return int(max(1, min(_MOST_CALLS, _BATCH_SECONDS / max(seconds, 1e-6))))
 
     def submit(self, func: Any, callback: Any = None) -> Any:
         """Take a batch of calls from joblib."""
         parallel = callback.parallel
         found = self._runs.get(id(parallel))
         if found is None or found[1].closed:
-            found = self._runs[id(parallel)] = (parallel, self._new_run())
+            found = self._runs[id(parallel)] = (parallel, self._new_run(parallel))
         batch = Batch(len(func.items), callback)
+        self._whole = is_wrapped(func.items[0][0])
         found[1].add([Call((batch, at), *item) for at, item in enumerate(func.items)], self._call, self._part)
         return batch
 
     apply_async = submit  # its name before joblib 1.5
 
-    def _new_run(self) -> Run | LocalEngine:
+    def _new_run(self, parallel: Any) -> Run | LocalEngine:
         choices, client = self._choices, self._client()
+        exhausted = functools.partial(is_exhausted, parallel)
         serial = choices["n_jobs"] in (None, 1)
         if self._keeper is not None and (client is None or serial):
             here = 1 if serial else int(self._without_client().effective_n_jobs(choices["n_jobs"]))
-            return LocalEngine(here, self._progress(), self._keeper)
+            return LocalEngine(here, Delivery(self._progress(), exhausted, self._keeper))
         options = Options(
             n_jobs=choices["n_jobs"],
             threshold=choices.get("max_nbytes"),
@@ -244,7 +258,7 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
             inner_threads=self.inner_max_num_threads,
         )
         local = LocalThreads(_threads_here()) if choices["prefer"] == "threads" else None
-        return Run(client, options, self._progress(), local, self._keeper)
+        return Run(client, options, Delivery(self._progress(), exhausted, self._keeper), local)
 
     def _progress(self) -> Any:
         if self.label is not None:
@@ -257,13 +271,15 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
 
     @contextlib.contextmanager
     def retrieval_context(self) -> Iterator[None]:
-        """joblib waits for results: all calls are made, where it was to make all at once."""
+        """joblib has made the calls that it makes at once, and waits for results."""
         if self.parallel is not None:
             raise_early_error(self.parallel)
-        for parallel, run in self._runs.values():
+            if self._whole:
+                # scikit-learn's calls are few and known: all of them are needed to put the long ones first.
+                dispatch_all(self.parallel)
+        for _, run in list(self._runs.values()):
             run.dispatched()
-            run.delivery.complete = run.delivery.complete or parallel.pre_dispatch == "all"
-        if self._keeper is not None and self._part is not None and self.parallel.pre_dispatch == "all":
+        if self._keeper is not None and self._part is not None and is_exhausted(self.parallel):
             self._keeper.known(self._part)
         yield
 

@@ -25,6 +25,8 @@ class Delivery:
     Parameters
     ----------
     progress : Progress
+    exhausted : callable
+        Whether all calls are made, as far as joblib says.
     keeper : Checkpoint, optional
         Has results that need not be computed, and saves those that come.
 
@@ -34,12 +36,15 @@ class Delivery:
     thread runs them.
     """
 
-    def __init__(self, progress: Progress, keeper: Checkpoint | None = None) -> None:
+    def __init__(
+        self, progress: Progress, exhausted: Callable[[], bool] = lambda: False, keeper: Checkpoint | None = None
+    ) -> None:
         self.progress = progress
+        self._exhausted = exhausted
         self._keeper = keeper
         self.known = self.done = self.failed = self.replayed = 0
         self.best: float | None = None
-        self.complete = self.closed = False
+        self.closed = False
         self._began = time.monotonic()
         self._room = threading.Condition()
         self._ahead = 0
@@ -112,7 +117,7 @@ class Delivery:
         self.progress.close(self._standing(workers))
 
     def _standing(self, workers: int) -> Standing:
-        total = self.known if self.complete or self.closed else None
+        total = self.known if self.closed or self._exhausted() else None
         seconds = time.monotonic() - self._began
         return Standing(self.done, self.failed, total, self.known, seconds, self.best, workers, self.replayed)
 

@@ -15,11 +15,10 @@ import joblib
 from joblib.executor import get_memmapping_executor
 from joblib.parallel import SequentialBackend
 
-from .checkpoints import Checkpoint, ParallelUse
+from .checkpoints import ParallelUse
 from .delivery import Delivery
 from .outcome import RemoteTracebackError
 from .pool import Call
-from .progress import Progress
 
 _OVERHEAD_SECONDS = 0.5
 _BYTES_PER_SECOND = 300e6
@@ -32,13 +31,12 @@ class LocalEngine:
     ----------
     n_jobs : int
         Processes; 1 is this one.
-    progress : Progress
-    keeper : Checkpoint
+    delivery : Delivery
     """
 
-    def __init__(self, n_jobs: int, progress: Progress, keeper: Checkpoint) -> None:
+    def __init__(self, n_jobs: int, delivery: Delivery) -> None:
         self.n_jobs = n_jobs
-        self.delivery = Delivery(progress, keeper)
+        self.delivery = delivery
         self.closed = False
         self._host = socket.gethostname()
         self._executor: Executor = (
@@ -62,6 +60,10 @@ class LocalEngine:
 
     def dispatched(self) -> None:
         """joblib waits for results."""
+
+    def seconds_per_call(self) -> float | None:
+        """What a call takes on average; not known here."""
+        return None
 
     def abort(self) -> None:
         """Stop: what has not begun is never run."""

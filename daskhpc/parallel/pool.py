@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 LONGEST_TASK = 0.4
+_MOST_TASKS_A_SECOND = 1000  # what Dask's scheduler takes beside everything else, whatever the number of slots
 SHORTEST_TASK = 0.05
 _PARTS = 2
 _FIRST_TASK = 0.1
@@ -172,7 +173,8 @@ class Pool:
         if remaining is None:
             most = max(1, min(_FIRST_CALLS, self.waiting // (4 * slots)))
             return self._some(worker, most, None), _FIRST_TASK
-        seconds = min(LONGEST_TASK, max(SHORTEST_TASK, remaining / (_PARTS * slots)))
+        longest = max(LONGEST_TASK, slots / _MOST_TASKS_A_SECOND)
+        seconds = min(longest, max(SHORTEST_TASK, remaining / (_PARTS * slots)))
         return self._some(worker, _MOST_CALLS, seconds), 1.5 * seconds
 
     def _some(self, worker: Hashable, most: int, seconds: float | None) -> list[Call]:

@@ -35,7 +35,7 @@ def _register(joblib: Any, default: bool) -> None:
     joblib.register_parallel_backend(_NAME, _make, make_default=default)
     if default:
         # A backend that was only made the default would never see calls that prefer threads.
-        joblib.parallel_config(backend=_NAME, n_jobs=1)
+        joblib.parallel_config(backend=_NAME, first_n_jobs=1)
 
 
 def after_import(name: str, action: Callable[[Any], None]) -> None:

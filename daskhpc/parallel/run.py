@@ -16,13 +16,12 @@ from typing import Any
 from dask.utils import funcname
 
 from ..compat.sklearn import deliver_callback_messages
-from .checkpoints import Checkpoint, ParallelUse
+from .checkpoints import ParallelUse
 from .delivery import Delivery
 from .local import LocalThreads
 from .node_memory import NodeMemory
 from .outcome import deserted, failed_alone, read, unpicklable
 from .pool import Call, Pool
-from .progress import Progress
 from .sent_task import SentTask, overdue, wait_or_lost
 from .slots import drop, free, recall, run_task
 from .task import TaskResult
@@ -43,11 +42,9 @@ class Run:
     ----------
     client : distributed.Client
     options : Options
-    progress : Progress
+    delivery : Delivery
     local : LocalThreads, optional
         Threads of this process, which are tried first and left when the cluster is worth its way.
-    keeper : Checkpoint, optional
-        Calls whose results it has are not sent.
 
     Notes
     -----
@@ -58,13 +55,12 @@ class Run:
         self,
         client: Any,
         options: Options,
-        progress: Progress,
+        delivery: Delivery,
         local: LocalThreads | None = None,
-        keeper: Checkpoint | None = None,
     ) -> None:
         self.client = client
         self.options = options
-        self.delivery = Delivery(progress, keeper)
+        self.delivery = delivery
         self.local = local
         self.name = f"{client.id}-{uuid.uuid4().hex[:12]}"
         self.members = WorkerSet.of(client)
@@ -89,6 +85,10 @@ class Run:
     def slots(self) -> int:
         """Calls that may run at once."""
         return slots_of(self.options.n_jobs, sum(member.threads for member in self.members.alive.values()))
+
+    def seconds_per_call(self) -> float | None:
+        """What a call takes on average; None before one has ended."""
+        return self.pool.costs.of(None)
 
     def add(self, calls: list[Call], call_number: int, part: ParallelUse | None) -> None:
         """Take the calls of a batch, which gets their results as they end."""

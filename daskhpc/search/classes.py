@@ -163,7 +163,7 @@ def _engine(client: Any, progress: Any, label: str, keeper: Any) -> AbstractCont
         client=client,
         progress=progress,
         label=label,
-        first_n_jobs=None if client is None else -1,
+        first_n_jobs=1 if client is None else -1,
         checkpoint=keeper,
     )
     return engine

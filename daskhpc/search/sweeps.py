@@ -109,7 +109,7 @@ def sweep(
     with joblib.parallel_config(
         backend="daskhpc", client=client, progress=progress, label="sweep", checkpoint=keeper or False
     ):
-        outcomes = joblib.Parallel(n_jobs=-1)(
+        outcomes = joblib.Parallel(n_jobs=-1, pre_dispatch="all")(
             joblib.delayed(measured)(parameters, index) for index, parameters in enumerate(calls)
         )
     if keeper is not None:

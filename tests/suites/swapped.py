@@ -57,7 +57,7 @@ def pytest_sessionstart() -> None:
     if asked("BACKEND"):
         import daskhpc  # noqa: F401
 
-        running.enter_context(joblib.parallel_config(backend="daskhpc", n_jobs=2 if asked("CLIENT") else None))
+        running.enter_context(joblib.parallel_config(backend="daskhpc", n_jobs=2 if asked("CLIENT") else 1))
 
 
 def pytest_sessionfinish() -> None:
