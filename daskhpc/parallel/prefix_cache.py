@@ -11,6 +11,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
+import threading
+import warnings
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
@@ -91,7 +93,7 @@ class PrefixCache:
             costs.fits += 1
             return None
         entry = self._entries.get(fit.key)
-        if entry is None:
+        if entry is None or entry.filters != warnings.filters:  # it may warn otherwise now
             self.misses += 1
             return fit
         self._entries.move_to_end(fit.key)
@@ -179,7 +181,7 @@ class _StepFit:
             looked = perf_counter()
             entry = Entry(output, transformer, self._inputs, self._memory, self._cache.limit // 2)
             price = self._price + perf_counter() - looked
-            entry.seconds, entry.warned = seconds, self._watch.warned
+            entry.seconds, entry.warned, entry.filters = seconds, self._watch.warned, list(warnings.filters)
             entry.head = self._cache.walk(output).head
             self._cache.keep(self, entry)
             self._cache.give(output, entry)
@@ -201,6 +203,8 @@ class _Memory:
 
     def begin(self, func: Any, ignore: frozenset[str], args: Any, kwargs: dict[str, Any]) -> _StepFit | None:
         if self._store is None or has_callbacks(kwargs) or len(args) != 3 or not is_step_fit(func):
+            return None
+        if threading.current_thread() is not threading.main_thread():  # what `SideEffects` sees is of all threads
             return None
         rest = {k: v for k, v in kwargs.items() if k not in ignore and k not in STEP_MESSAGES}
         transformer, X, y = args

@@ -28,7 +28,9 @@ class SideEffects:
     def __enter__(self) -> SideEffects:
         self._state = _generators()
         self._catch = warnings.catch_warnings(record=True)
-        self.warned = self._catch.__enter__() or []
+        warned = self._catch.__enter__()
+        assert warned is not None
+        self.warned = warned
         return self
 
     def __exit__(self, *_: object) -> None:

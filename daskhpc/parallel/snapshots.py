@@ -105,6 +105,7 @@ class Entry:
         self.arrays = [np.array(raws[at], np.uint8) if at >= 0 else np.empty(0, np.uint8) for at in self.slots]
         self.outputs, self.seconds = snapshot.output, 0.0
         self.warned: list[warnings.WarningMessage] = []
+        self.filters: list[Any] = []
         self.head, self.digest = b"", b""
 
     def load(self, inputs: Sequence[Any], memory: Content) -> Any:

@@ -7,10 +7,8 @@ import copy
 import functools
 import pickle
 import random
-import threading
 import warnings
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import cloudpickle
@@ -18,7 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn
-from joblib import Memory
+from joblib import Memory, parallel_config
 from scipy import sparse
 from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin, clone
 from sklearn.cluster import KMeans
@@ -40,7 +38,7 @@ from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, OneHotEncod
 from sklearn.svm import SVC, LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 
-from daskhpc.parallel import prefix_cache, side_effects
+from daskhpc.parallel import prefix_cache
 from daskhpc.parallel.content_keys import ContentPickler
 from daskhpc.parallel.prefix_cache import PrefixCache, shared
 from daskhpc.parallel.prefix_costs import SharingCosts
@@ -48,7 +46,6 @@ from daskhpc.parallel.prefix_costs import SharingCosts
 X, Y = make_classification(90, 8, random_state=0)
 SPLITS = list(KFold(3).split(X))
 GIGABYTE = 1 << 30
-WAIT = 60
 
 
 class Step(TransformerMixin, BaseEstimator):
@@ -186,9 +183,9 @@ def _fresh() -> Iterator[None]:
     Step.fits = 0
     for kind in Step.__subclasses__():
         kind.fits = 0
+    before = warnings.showwarning, list(warnings.filters)
     yield
-    assert vars(warnings)["_showwarnmsg"] is not side_effects._showing
-    assert not side_effects.SideEffects._all
+    assert (warnings.showwarning, warnings.filters) == before
 
 
 @pytest.fixture
@@ -624,59 +621,55 @@ def test_saved_seconds_are_those_of_the_fit(cache: PrefixCache) -> None:
     assert seconds[0] == 0.0 < seconds[1]
 
 
-class Slow(Step):
-    """Waits in fit until it may go on."""
-
-    entered = threading.Event()
-    go = threading.Event()
-    fails = False
-
-    def fit(self, X: Any, y: Any = None) -> Step:
-        self.entered.set()
-        assert self.go.wait(WAIT)
-        super().fit(X)
-        if type(self).fails:
-            type(self).fails = False
-            raise ValueError("the first fails")
-        return self
+def shown(function: Any) -> list[tuple[str, type[Warning], str, int]]:
+    """The warnings that a call shows."""
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        function()
+    return [(str(w.message), w.category, w.filename, w.lineno) for w in seen]
 
 
-@pytest.mark.parametrize("fails", [False, True])
-def test_the_second_waits_for_the_first(fails: bool, cache: PrefixCache) -> None:
-    Slow.entered, Slow.go, Slow.fails = threading.Event(), threading.Event(), fails
-    waiting = threading.Event()
-
-    class Done(threading.Event):
-        def wait(self, timeout: float | None = None) -> bool:
-            waiting.set()
-            return super().wait(WAIT)
-
-    pipeline = make_pipeline(Slow(), SVC())
-    with ThreadPoolExecutor(2) as pool:
-        first = pool.submit(run, pipeline, cache, error_score=-1.0)
-        assert Slow.entered.wait(WAIT)
-        (flight,) = cache._flights.values()
-        flight.done = Done()
-        second = pool.submit(run, pipeline, cache)
-        assert waiting.wait(WAIT)
-        Slow.go.set()
-        assert (first.result(WAIT)["fit_error"] is not None) is fails
-        same(run(pipeline, None), second.result(WAIT))
-    assert Slow.fits == (3 if fails else 2)
-    assert cache.hits == (0 if fails else 1)
+def test_what_is_shown_is_what_is_shown_without_sharing(cache: PrefixCache) -> None:
+    """Those of a fit inside another one too, each as often and in the same order."""
+    nested = make_pipeline(Warning_(1), make_pipeline(Warning_(2), Quiet(), StandardScaler()), Warning_(3), SVC())
+    for pipeline in (make_pipeline(Warning_(), SVC()), nested, make_pipeline(make_union(Warning_(), PCA(2)), SVC())):
+        plain = shown(lambda pipeline=pipeline: run(pipeline, None))
+        assert plain
+        assert [shown(lambda pipeline=pipeline: run(pipeline, cache)) for _ in range(3)] == [plain] * 3
+    assert cache.hits > 0
 
 
-def test_many_threads(cache: PrefixCache) -> None:
-    pipeline = make_pipeline(Step(), make_union(PCA(2), make_pipeline(Warning_(), StandardScaler())), SVC())
-    grid = [{"step__amount": a, "svc__C": c} for a in (1, 2) for c in (1, 2, 3)] * 3
+def test_what_the_filters_let_through_now(cache: PrefixCache) -> None:
+    pipeline = make_pipeline(Warning_(), SVC())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        plain = [run(pipeline, None, p) for p in grid]
-        with ThreadPoolExecutor(4) as pool:
-            ours = list(pool.map(lambda p: run(pipeline, cache, p), grid, timeout=WAIT))
-        for one, other in zip(plain, ours, strict=True):
-            same(one, other)
-    assert cache.hits > 0
+        run(pipeline, cache)
+    assert len(shown(lambda: run(pipeline, cache))) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert shown_by_default(lambda: run(pipeline, cache)) == 0
+
+
+def shown_by_default(function: Any) -> int:
+    """How many warnings a call shows with the filters that there are."""
+    with warnings.catch_warnings(record=True) as seen:
+        function()
+    return len(seen)
+
+
+def test_threads_inside_a_fit(cache: PrefixCache) -> None:
+    """A nested Parallel runs in threads: they share nothing, and what they warn of is not mixed up."""
+    union = FeatureUnion([(name, make_pipeline(Warning_(), Step(), StandardScaler())) for name in "abcd"], n_jobs=4)
+    pipeline = make_pipeline(union, SVC())
+    with parallel_config(backend="threading"):
+        plain, ours = [], []
+        expected = shown(lambda: plain.append(run(pipeline, None)))
+        for _ in range(3):
+            assert shown(lambda: ours.append(run(pipeline, cache))) == expected
+    for result in ours:
+        same(plain[0], result)
+    assert cache.misses == 1, "only the main thread's own fits are shared"
+    assert cache.hits == 2
 
 
 def test_callbacks_see_every_fit(cache: PrefixCache) -> None:
