@@ -87,10 +87,10 @@ def main(connection: Connection[Any, Any]) -> None:
             return
         if not isinstance(order, ChildOrder):
             run, numbers = order
-            if numbers is None:
-                runs.pop(run, None)
-            elif run in runs:
+            if numbers is not None and run in runs:
                 runs[run].drop(numbers)
+            elif numbers is None and (over := runs.pop(run, None)) is not None:
+                over.drop([*over.segments])
             continue
         if order.scheduler != found_cluster:
             found_cluster = order.scheduler

@@ -29,6 +29,7 @@ _ORPHANS_SECONDS = 10.0
 _IDLE_SECONDS = 60.0
 _STATUS_SECONDS = 5.0
 _PREFIX_SHARE = 0.2
+_ENDED = ("closing", "closed", "failed")
 _PREFIX_BYTES = 1 << 30
 
 
@@ -232,8 +233,7 @@ class Slots:
         self._watching, asked = True, time.monotonic()
         try:
             while (worker := self._worker()) is not None and (self._running() or runs()):
-                if worker.status.name in ("closing", "closed", "failed"):
-                    await asyncio.to_thread(close_children_of, worker)
+                if worker.status.name in _ENDED:
                     break
                 self._hold_memory()
                 self._end_idle()
@@ -245,6 +245,9 @@ class Slots:
                 await asyncio.sleep(_WATCH_SECONDS)
         finally:
             self._watching = False
+            worker = self._worker()
+            if worker is not None and worker.status.name in _ENDED:  # or its loop ends, which cancels this
+                threading.Thread(target=close_children_of, args=(worker,)).start()
 
     def _running(self) -> list[Slot]:
         return [slot for slot in self._slots if slot.child is not None]
