@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 
@@ -15,14 +16,22 @@ def keep_one_ahead(parallel: Any) -> None:
     parallel._cached_effective_n_jobs = 1
 
 
-def dispatch_all(parallel: Any) -> None:
-    """Let a Parallel make all its calls now, rather than a few at a time as results come (``pre_dispatch``).
+def dispatch_while(parallel: Any, wanted: Callable[[], bool] = lambda: True) -> None:
+    """Let a Parallel make calls now, rather than one as each result comes (``pre_dispatch``).
 
+    Parameters
+    ----------
+    parallel : joblib.Parallel
+    wanted : callable
+        Asked before each call; all by default.
+
+    Notes
+    -----
     The calls that joblib's own callbacks make meanwhile are made under the same lock. With a release that keeps its
     iterator elsewhere, the calls come a few at a time.
     """
     lock = getattr(parallel, "_lock", None)
-    while lock is not None and not is_exhausted(parallel):
+    while lock is not None and not is_exhausted(parallel) and wanted():
         with lock:
             if is_exhausted(parallel):
                 return

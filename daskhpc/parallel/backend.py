@@ -6,6 +6,7 @@ import contextlib
 import functools
 import itertools
 import os
+import time
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -20,7 +21,7 @@ from joblib.parallel import (
 )
 
 from ..clients import current_client, inside_task, is_open
-from ..compat.joblib import dispatch_all, has_ended, is_aborting, is_exhausted, keep_one_ahead, raise_early_error
+from ..compat.joblib import dispatch_while, has_ended, is_aborting, is_exhausted, keep_one_ahead, raise_early_error
 from ..compat.sklearn import is_wrapped
 from ..errors import SettingsError
 from . import checkpoints
@@ -35,6 +36,9 @@ from .task_builder import Options
 from .worker_set import slots_of
 
 _BATCH_SECONDS = 0.2
+_MAKING_SECONDS = 0.01
+_AHEAD = "2*n_jobs"  # joblib's own ``pre_dispatch``
+_AHEAD_SECONDS = 0.4
 _MOST_CALLS = 1000
 
 
@@ -137,6 +141,7 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
         self._part_of: Any = None
         self.parallel: Any = None
         self._whole = False
+        self._asked = self._making = 0.0
         self._runs: dict[int, tuple[Any, Run | LocalEngine]] = {}
         self._choices: dict[str, Any] = {}
         self._calls = itertools.count()
@@ -225,11 +230,15 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
 
     def compute_batch_size(self) -> int:
         """Calls that joblib books together: as many as take a fraction of a second, one while that is not known."""
-        known = self._runs.get(id(self.parallel))
-        seconds = known[1].seconds_per_call() if known is not None else None
-        if seconds is None or self.parallel.timeout is not None:
+        run = self._runs.get(id(self.parallel), (None, None))[1]
+        seconds = run.seconds_per_call() if run is not None else None
+        self._asked = time.perf_counter()
+        # A result that is wanted as soon as it is there does not wait for those of its batch, nor a call for the making
+        # of the next.
+        if seconds is None or self.parallel.timeout is not None or self.parallel.return_generator:
             return 1
-        return int(max(1, min(_MOST_CALLS, _BATCH_SECONDS / max(seconds, 1e-6))))
+        most = min(_BATCH_SECONDS / max(seconds, 1e-6), _MAKING_SECONDS / max(self._making, 1e-6), _MOST_CALLS)
+        return max(1, int(most))
 
     def submit(self, func: Any, callback: Any = None) -> Any:
         """Take a batch of calls from joblib."""
@@ -237,12 +246,24 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
         found = self._runs.get(id(parallel))
         if found is None or found[1].closed:
             found = self._runs[id(parallel)] = (parallel, self._new_run(parallel))
-        batch = Batch(len(func.items), callback)
+        self._making = (time.perf_counter() - self._asked) / len(func.items)
+        batch = Batch(len(func.items), functools.partial(self._deliver, callback))
         self._whole = is_wrapped(func.items[0][0])
         found[1].add([Call((batch, at), *item) for at, item in enumerate(func.items)], self._call, self._part)
         return batch
 
     apply_async = submit  # its name before joblib 1.5
+
+    def _deliver(self, callback: Any, batch: Batch) -> None:
+        """Tell joblib of a batch, for which it makes one call more; make others if slots would idle otherwise."""
+        callback(batch)
+        parallel = callback.parallel
+        run = self._runs.get(id(parallel), (None, None))[1]
+        seconds = run.seconds_per_call() if run is not None else None
+        if run is None or seconds is None or not parallel.return_generator or str(parallel.pre_dispatch) != _AHEAD:
+            return
+        most = run.slots * _AHEAD_SECONDS / max(seconds, 1e-4)
+        dispatch_while(parallel, lambda: run.delivery.known - run.delivery.done < most)
 
     def _new_run(self, parallel: Any) -> Run | LocalEngine:
         choices, client = self._choices, self._client()
@@ -276,7 +297,7 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
             raise_early_error(self.parallel)
             if self._whole:
                 # scikit-learn's calls are few and known: all of them are needed to put the long ones first.
-                dispatch_all(self.parallel)
+                dispatch_while(self.parallel)
         for _, run in list(self._runs.values()):
             run.dispatched()
         if self._keeper is not None and self._part is not None and is_exhausted(self.parallel):

@@ -116,10 +116,19 @@ class Delivery:
         self._results.put(None)
         self.progress.close(self._standing(workers))
 
+    @property
+    def exhausted(self) -> bool:
+        """Whether all calls are made."""
+        return self.closed or self._exhausted()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the run began."""
+        return time.monotonic() - self._began
+
     def _standing(self, workers: int) -> Standing:
-        total = self.known if self.closed or self._exhausted() else None
-        seconds = time.monotonic() - self._began
-        return Standing(self.done, self.failed, total, self.known, seconds, self.best, workers, self.replayed)
+        total = self.known if self.exhausted else None
+        return Standing(self.done, self.failed, total, self.known, self.elapsed, self.best, workers, self.replayed)
 
     def _hand_back(self) -> None:
         while (give := self._results.get()) is not None:

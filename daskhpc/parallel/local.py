@@ -61,6 +61,11 @@ class LocalEngine:
     def dispatched(self) -> None:
         """joblib waits for results."""
 
+    @property
+    def slots(self) -> int:
+        """Calls that run at once."""
+        return self.n_jobs
+
     def seconds_per_call(self) -> float | None:
         """What a call takes on average; not known here."""
         return None

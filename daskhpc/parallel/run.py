@@ -232,6 +232,8 @@ class Run:
     def _cluster_pays(self) -> bool:
         assert self.local is not None
         remaining = self.pool.remaining()
+        if remaining is not None and not self.delivery.exhausted:
+            remaining = max(remaining, self.delivery.elapsed)  # as much again as there was
         if remaining is not None and self.local.left_for(remaining, self.slots, self.builder.bytes_to_place()):
             self.local = None
             return True
