@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
 from typing import Any
 
 
@@ -16,26 +16,18 @@ def keep_one_ahead(parallel: Any) -> None:
     parallel._cached_effective_n_jobs = 1
 
 
-def dispatch_while(parallel: Any, wanted: Callable[[], bool] = lambda: True) -> None:
-    """Let a Parallel make calls now, rather than one as each result comes (``pre_dispatch``).
+def dispatch(parallel: Any, most: float = math.inf) -> None:
+    """Let a Parallel make calls now, rather than one as each result comes (``pre_dispatch``): all, or at most so many.
 
-    Parameters
-    ----------
-    parallel : joblib.Parallel
-    wanted : callable
-        Asked before each call; all by default.
-
-    Notes
-    -----
     The calls that joblib's own callbacks make meanwhile are made under the same lock. With a release that keeps its
     iterator elsewhere, the calls come a few at a time.
     """
     lock = getattr(parallel, "_lock", None)
-    while lock is not None and not is_exhausted(parallel) and wanted():
+    while lock is not None and most > 0 and not is_exhausted(parallel):
         with lock:
-            if is_exhausted(parallel):
-                return
-            parallel.dispatch_next()
+            if not is_exhausted(parallel):
+                parallel.dispatch_next()
+        most -= 1
 
 
 def is_exhausted(parallel: Any) -> bool:

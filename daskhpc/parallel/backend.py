@@ -21,7 +21,7 @@ from joblib.parallel import (
 )
 
 from ..clients import current_client, inside_task, is_open
-from ..compat.joblib import dispatch_while, has_ended, is_aborting, is_exhausted, keep_one_ahead, raise_early_error
+from ..compat.joblib import dispatch, has_ended, is_aborting, is_exhausted, keep_one_ahead, raise_early_error
 from ..compat.sklearn import is_wrapped
 from ..errors import SettingsError
 from . import checkpoints
@@ -39,6 +39,7 @@ _BATCH_SECONDS = 0.2
 _MAKING_SECONDS = 0.01
 _AHEAD = "2*n_jobs"  # joblib's own ``pre_dispatch``
 _AHEAD_SECONDS = 0.4
+_MORE_CALLS = 3
 _MOST_CALLS = 1000
 
 
@@ -260,10 +261,16 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
         parallel = callback.parallel
         run = self._runs.get(id(parallel), (None, None))[1]
         seconds = run.seconds_per_call() if run is not None else None
-        if run is None or seconds is None or not parallel.return_generator or str(parallel.pre_dispatch) != _AHEAD:
+        if (
+            run is None
+            or seconds is None
+            or not parallel.return_generator
+            or str(parallel.pre_dispatch).replace(" ", "") != _AHEAD
+        ):
             return
         most = run.slots * _AHEAD_SECONDS / max(seconds, 1e-4)
-        dispatch_while(parallel, lambda: run.delivery.known - run.delivery.done < most)
+        if run.delivery.known - run.delivery.done < most:
+            dispatch(parallel, _MORE_CALLS)
 
     def _new_run(self, parallel: Any) -> Run | LocalEngine:
         choices, client = self._choices, self._client()
@@ -297,7 +304,7 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
             raise_early_error(self.parallel)
             if self._whole:
                 # scikit-learn's calls are few and known: all of them are needed to put the long ones first.
-                dispatch_while(self.parallel)
+                dispatch(self.parallel)
         for _, run in list(self._runs.values()):
             run.dispatched()
         if self._keeper is not None and self._part is not None and is_exhausted(self.parallel):
