@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -28,6 +30,27 @@ def test_the_handler_of_a_topic_is_known_and_a_late_event_is_no_error(client: An
     until(lambda: len(first) == 1)
     compat.unsubscribe(client, "topic-of-a-test", late.append)
     assert compat.event_handler(client, "topic-of-a-test") == late.append
+
+
+FINDS = """
+import sys
+import distributed
+from daskhpc.compat.distributed import let_calls_find
+for _ in range(2):
+    let_calls_find(distributed, sys.argv[1])
+from distributed import get_client
+first = get_client()
+assert first.submit(abs, -3).result(30) == 3
+assert get_client() is first and distributed.worker.get_client(timeout=5) is first
+print(first.scheduler.address)
+first.close()
+"""
+
+
+def test_a_process_that_makes_calls_finds_the_cluster(client: Any) -> None:
+    address = client.scheduler.address
+    done = subprocess.run([sys.executable, "-c", FINDS, address], capture_output=True, text=True, timeout=100)
+    assert done.stdout.strip() == address, done.stderr
 
 
 def clients_of(dask_scheduler: Any) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,7 +11,14 @@ import pytest
 from joblib import Parallel, delayed
 from joblib.parallel import ThreadingBackend, parallel_config
 
-from daskhpc.compat.joblib import has_ended, is_aborting, keep_one_ahead, raise_early_error
+from daskhpc.compat.joblib import (
+    dispatch,
+    has_ended,
+    is_aborting,
+    is_exhausted,
+    keep_one_ahead,
+    raise_early_error,
+)
 
 
 class Watching(ThreadingBackend):  # type: ignore[misc]
@@ -61,6 +70,33 @@ def test_each_call_is_given_away_as_soon_as_it_is_made(one_ahead: bool) -> None:
     assert (drawn == [1, 2, 3, 4, 5, 6, 7, 8]) is one_ahead
 
 
+class Ahead(Watching):
+    """Lets calls be made before any result comes."""
+
+    def __init__(self, most: float, go: threading.Event) -> None:
+        super().__init__(one_ahead=True)
+        self.most, self.go = most, go
+
+    def retrieval_context(self) -> Any:
+        self.seen.append(("before", is_exhausted(self.watched), len(self.drawn)))
+        dispatch(self.watched, self.most)
+        self.seen.append(("after", is_exhausted(self.watched), len(self.drawn)))
+        self.go.set()
+        return super().retrieval_context()
+
+
+@pytest.mark.parametrize(("most", "drawn"), [(5, 9), (math.inf, 50)])
+def test_more_calls_are_made_than_joblib_makes_at_once(most: float, drawn: int) -> None:
+    """If this fails, see where Parallel keeps the iterator that it has not used up, and the lock around it."""
+    go = threading.Event()
+    backend = Ahead(most, go)
+    with parallel_config(backend=backend, n_jobs=2):
+        results = Parallel(pre_dispatch=4, batch_size=1)(backend.calls(50, lambda i: i if go.wait(30) else -1))
+    assert results == [*range(50)]
+    assert ("before", False, 4) in backend.seen
+    assert ("after", drawn == 50, drawn) in backend.seen
+
+
 def fail(i: int) -> int:
     raise ZeroDivisionError(i)
 
@@ -110,5 +146,7 @@ def test_without_these_names_nothing_breaks() -> None:
         pass
 
     raise_early_error(Bare())
+    dispatch(Bare())
+    assert is_exhausted(Bare())
     assert is_aborting(Bare())
     assert has_ended(Bare())
