@@ -32,8 +32,9 @@ from .outcome import Batch
 from .pool import Call
 from .progress import progress_for
 from .run import Run
+from .store import node_name
 from .task_builder import Options
-from .worker_set import slots_of
+from .worker_set import WorkerSet, slots_of
 
 _BATCH_SECONDS = 0.2
 _MAKING_SECONDS = 0.01
@@ -158,7 +159,7 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
         n_jobs = self.default_n_jobs if n_jobs is None else n_jobs
         client = None if n_jobs == 1 else self._client()
         if client is not None:
-            return max(2, slots_of(n_jobs, sum(client.ncores().values())))
+            return max(2, slots_of(n_jobs, WorkerSet.of(client).threads()))
         found = int(self._without_client().effective_n_jobs(n_jobs))
         return max(2, found) if isinstance(self._keeper, SearchCheckpoint) else found
 
@@ -209,9 +210,6 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
 
     def _elsewhere(self) -> bool:
         """Whether any worker is on another node than this process."""
-        from .store import node_name
-        from .worker_set import WorkerSet
-
         client = self._client()
         members = WorkerSet.of(client)
         client.sync(members.refresh)
@@ -309,6 +307,9 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
             run.dispatched()
         if self._keeper is not None and self._part is not None and is_exhausted(self.parallel):
             self._keeper.known(self._part)
+        if self.parallel is not None and self.parallel.timeout is None:
+            for _, run in list(self._runs.values()):
+                run.delivery.wait_shortly()
         yield
 
     def abort_everything(self, ensure_ready: bool = True) -> None:

@@ -17,6 +17,7 @@ from .progress import Progress, Standing
 _AHEAD_BYTES = 512 << 20
 _AT_LEAST = 100
 _BREATH = 4
+_MOMENT_SECONDS = 0.05
 
 
 class Delivery:
@@ -45,6 +46,7 @@ class Delivery:
         self.known = self.done = self.failed = self.replayed = 0
         self.best: float | None = None
         self.closed = False
+        self.delivered = 0
         self._began = time.monotonic()
         self._room = threading.Condition()
         self._ahead = 0
@@ -126,6 +128,11 @@ class Delivery:
         """Seconds since the run began."""
         return time.monotonic() - self._began
 
+    def wait_shortly(self) -> None:
+        """Wait for all results that are expected, a moment at most: joblib looks for them 100 times a second only."""
+        with self._room:
+            self._room.wait_for(lambda: self.delivered >= self.known or self.closed, _MOMENT_SECONDS)
+
     def _standing(self, workers: int) -> Standing:
         total = self.known if self.exhausted else None
         return Standing(self.done, self.failed, total, self.known, self.elapsed, self.best, workers, self.replayed)
@@ -134,3 +141,7 @@ class Delivery:
         while (give := self._results.get()) is not None:
             if not self.closed:
                 give()
+            with self._room:
+                if self._results.empty():
+                    self.delivered = self.done
+                self._room.notify_all()

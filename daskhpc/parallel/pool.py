@@ -171,7 +171,7 @@ class Pool:
         """
         remaining = self.remaining()
         if remaining is None:
-            most = max(1, min(_FIRST_CALLS, self.waiting // (4 * slots)))
+            most = min(_FIRST_CALLS, -(-self.waiting // slots))
             return self._some(worker, most, None), _FIRST_TASK
         longest = max(LONGEST_TASK, slots / _MOST_TASKS_A_SECOND)
         seconds = min(longest, max(SHORTEST_TASK, remaining / (_PARTS * slots)))

@@ -26,7 +26,7 @@ from .sent_task import SentTask, overdue, wait_or_lost
 from .slots import drop, free, recall, run_task
 from .task import TaskResult
 from .task_builder import Options, TaskBuilder
-from .worker_set import WorkerProcess, WorkerSet, slots_of, slots_per_worker
+from .worker_set import FRESH_SECONDS, WorkerProcess, WorkerSet, slots_of, slots_per_worker
 
 _CHECK_SECONDS = 1.0
 _DESERTED_SECONDS = 60.0
@@ -117,7 +117,10 @@ class Run:
         self.closed = True
         self.delivery.close(len(self.members.alive))
         with contextlib.suppress(Exception):  # its client may be closed by now, and all is freed with it
-            self.client.sync(self._leave, callback_timeout=_LEAVE_SECONDS)
+            if self.node_memory.segments or any(self.sent.values()):
+                self.client.sync(self._leave, callback_timeout=_LEAVE_SECONDS)
+            else:  # nothing large is left, and nobody needs to wait for the rest
+                self.client.loop.add_callback(self._leave)
 
     async def _leave(self) -> None:
         used = [address for address in self.used if address in self.members.alive]
@@ -135,7 +138,7 @@ class Run:
             return
         self._unwatch = self.members.watch(self._lost, self._wake.set)
         try:
-            await self.members.refresh()
+            await self.members.check(FRESH_SECONDS)
             with contextlib.suppress(TimeoutError):  # so that few calls are known as few
                 await asyncio.wait_for(self._dispatched.wait(), _DISPATCH_SECONDS)
             while not self.closed:
@@ -203,8 +206,9 @@ class Run:
                 return False
             slot = min(free)
         else:
-            # What is not known to be short does not wait in a worker behind what may be long.
-            ahead = 1 if self.pool.remaining() is not None and self.pool.waiting > 2 * self.slots else 0
+            # One task more than slots, so that none idles while results are on their way. What then waits behind a call
+            # that takes long is recalled.
+            ahead = 1 if self.pool.remaining() is None or self.pool.waiting > 2 * self.slots else 0
             if len(sent) >= slots + ahead:
                 return False
         calls, seconds = self.pool.take(member.address if slot is None else (member.address, slot), self.slots)

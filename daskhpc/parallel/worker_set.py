@@ -16,6 +16,8 @@ from ..errors import WORKER_EXIT_TOPIC
 from .store import describe
 
 _ALL = "all"
+FRESH_SECONDS = 1.0
+"""For so long nobody asks again which workers there are when a Parallel begins."""
 _CHECK_SECONDS = 3.0
 _CAUSE_SECONDS = 1.5
 _COMING_UP_SECONDS = 0.5
@@ -119,10 +121,16 @@ class WorkerSet:
             self._refreshing = asyncio.create_task(self._refresh())
         await asyncio.shield(self._refreshing)
 
-    async def check(self) -> None:
-        """Ask now and then, should an event have been missed."""
-        if time.monotonic() - self._checked > _CHECK_SECONDS:
+    async def check(self, seconds: float = _CHECK_SECONDS) -> None:
+        """Ask if that was not done for so long: an event may have been missed."""
+        if time.monotonic() - self._checked > seconds:
             await self.refresh()
+
+    def threads(self) -> int:
+        """Threads of all workers; from any thread."""
+        if self._checked and time.monotonic() - self._checked < FRESH_SECONDS:
+            return sum(member.threads for member in list(self.alive.values()))
+        return sum(self.client.ncores().values())
 
     async def _refresh(self) -> None:
         present = set(await self.client.scheduler.ncores())
