@@ -46,6 +46,7 @@ MAY: dict[str, frozenset[str]] = {
     "sweep_table": frozenset(),
     "cluster": BOTTOM | {"runtime", "journal", "clients", "chunk_size"},
     **dict.fromkeys(LAYER_3, BELOW),
+    "parallel": BELOW | {"cluster"},
     "search": BELOW | {"parallel"},
     "postfit": BELOW | {"parallel"},
     "computing": BELOW | {"parallel"},

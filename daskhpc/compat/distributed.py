@@ -39,7 +39,7 @@ def unsubscribe(client: Any, topic: str, late: Any) -> None:
         client._event_handlers[topic] = late
 
 
-def let_calls_find(distributed: Any, address: str) -> None:
+def let_calls_find(distributed: Any, address: str, before: Callable[[], object]) -> None:
     """In a process that makes calls for a worker: let ``get_client()`` find the worker's cluster.
 
     Parameters
@@ -48,6 +48,8 @@ def let_calls_find(distributed: Any, address: str) -> None:
         The package, which this process has imported.
     address : str
         The scheduler's.
+    before : callable
+        Called before each client is given out: whoever has one may wait for tasks.
 
     Notes
     -----
@@ -61,6 +63,7 @@ def let_calls_find(distributed: Any, address: str) -> None:
 
     @functools.wraps(original)
     def get_client(address_: str | None = None, *args: Any, **options: Any) -> Any:
+        before()
         if address_ is None and not args and not options.get("address"):
             try:
                 return distributed.Client.current()

@@ -38,6 +38,17 @@ def exception_entries(code: CodeType) -> list[tuple[int, int, int, int, bool]] |
     return [(entry.start, entry.end, entry.target, entry.depth, entry.lasti) for entry in entries]
 
 
+def warning_filters() -> list[Any]:
+    """The filters of ``warnings``, the one that counts first; empty if this release keeps them elsewhere."""
+    return list(getattr(warnings, "filters", ()))
+
+
+def set_warning_filters(filters: Sequence[Any]) -> None:
+    """Have these filters until the enclosing ``warnings.catch_warnings`` ends."""
+    warnings.resetwarnings()  # what was already shown may be shown again
+    vars(warnings)["filters"] = list(filters)
+
+
 def spawn_without_main(process_name: str) -> None:
     """Keep spawned processes whose name begins with `process_name` from importing this program's ``__main__``.
 

@@ -316,7 +316,7 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
         """Stop at once."""
         for key, (parallel, run) in list(self._runs.items()):
             if is_aborting(parallel):
-                run.abort()
+                run.close(aborted=True)
                 del self._runs[key]
                 self._end_part(aborted=True)
 

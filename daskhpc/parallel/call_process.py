@@ -21,14 +21,14 @@ import threadpoolctl
 from ..clients import enter_call_process
 from ..compat.distributed import let_calls_find
 from ..compat.sklearn import POSITIONAL, READ_ONLY, CallbackMessages, has_callbacks
-from . import fitting, world
+from . import fitting, program_world
 from .nested import NestedBackend
 from .parcel import FUNCTION, Anew, Position, Ref, plain
 from .prefix_cache import PrefixCache
 from .record_file import RecordFile
 from .register import after_import
 from .segment import MemorySegment
-from .task import CallBatch, ChildOrder, Record
+from .task import SECEDE, CallBatch, CallRecord, ChildOrder
 
 
 @dataclass(slots=True)
@@ -94,7 +94,8 @@ def main(connection: Connection[Any, Any]) -> None:
             continue
         if order.scheduler != found_cluster:
             found_cluster = order.scheduler
-            after_import("distributed", functools.partial(let_calls_find, address=found_cluster))
+            secede = functools.partial(connection.send_bytes, SECEDE)
+            after_import("distributed", functools.partial(let_calls_find, address=found_cluster, before=secede))
         if order.run not in runs:
             runs[order.run] = ChildRun(PrefixCache(order.prefix_bytes))
         try:
@@ -109,11 +110,11 @@ def _make_calls(run: ChildRun, order: ChildOrder, records: RecordFile) -> list[A
     run.take(order)
     batch: CallBatch = pickle.loads(order.batch)
     records.restart()
-    note = world.enter(run.blobs[batch.world])
+    note = program_world.enter(run.blobs[batch.world])
     loader = _Loader(run, batch)
     end = time.perf_counter() + batch.seconds
     with contextlib.ExitStack() as around:
-        around.enter_context(world.warning_filters())
+        around.enter_context(program_world.filters_of_warnings())
         if batch.inner_threads is not None:
             around.enter_context(threadpoolctl.threadpool_limits(batch.inner_threads))
         around.enter_context(joblib.parallel_config(backend=NestedBackend(batch.threads, nesting_level=1)))
@@ -190,7 +191,7 @@ def _call(
             value, saved = fitting.fit(function, args, kwargs, loader.run.prefixes)
         else:
             value = function(*args, **kwargs)
-        record = Record(True, value, "", time.perf_counter() - began, saved)
+        record = CallRecord(True, value, "", time.perf_counter() - began, saved)
         # By value if it cannot be imported where it goes, as all that joblib's own processes send.
         return True, pickle.dumps(record, protocol=5) if plain(value) else cloudpickle.dumps(record, protocol=5)
     except BaseException as error:
@@ -209,7 +210,7 @@ def error_record(error: BaseException) -> bytes:
     for plainly in (False, True):
         with contextlib.suppress(Exception):
             given = RuntimeError(f"{type(error).__name__}: {error}") if plainly else error
-            stream = cloudpickle.dumps(Record(False, given, text), protocol=5)
+            stream = cloudpickle.dumps(CallRecord(False, given, text), protocol=5)
             if isinstance(pickle.loads(stream).value, BaseException):
                 return bytes(stream)
-    return pickle.dumps(Record(False, RuntimeError(type(error).__name__), text))
+    return pickle.dumps(CallRecord(False, RuntimeError(type(error).__name__), text))

@@ -6,7 +6,7 @@ import asyncio
 import socket
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any
 
@@ -70,15 +70,8 @@ class LocalEngine:
         """What a call takes on average; not known here."""
         return None
 
-    def abort(self) -> None:
-        """Stop: what has not begun is never run."""
-        self._end(aborted=True)
-
-    def close(self) -> None:
-        """All is done."""
-        self._end(aborted=False)
-
-    def _end(self, aborted: bool) -> None:
+    def close(self, aborted: bool = False) -> None:
+        """All is done, or what has not begun is never to run."""
         if self.closed:
             return
         self.closed = True
@@ -147,9 +140,13 @@ class LocalThreads:
         self.free = threads
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="daskhpc")
 
-    def left_for(self, remaining: float, slots: int, nbytes: int) -> bool:
-        """Whether what remains is better done on the cluster."""
-        return pays(remaining, self.threads, slots, nbytes)
+    def left_for(self, remaining: float | None, run: Delivery, slots: int, nbytes: Callable[[], int]) -> bool:
+        """Whether what remains, as far as it is known, is better done on the cluster."""
+        if remaining is None:
+            return False
+        if not run.exhausted:
+            remaining = max(remaining, run.elapsed)  # as much again as there was
+        return pays(remaining, self.threads, slots, nbytes())
 
     async def run(self, call: Call) -> tuple[bool, Any, float]:
         """Make a call, which `free` counts already; whether it went well, its value or its error, its seconds."""

@@ -12,7 +12,7 @@ from ..compat.sklearn import failed_fit, fit_arguments
 from ..errors import DaskhpcError, WorkerDiedError
 from .measured import Measured, Outcome
 from .pool import Call
-from .task import Record
+from .task import CallRecord
 
 
 class RemoteTracebackError(Exception):
@@ -64,14 +64,14 @@ class Batch:
         return self.results
 
 
-def read(record: bytes) -> Record:
+def read(record: bytes) -> CallRecord:
     """A call's record as it came; one that cannot be read is the error of reading it."""
     try:
-        found: Record = pickle.loads(record)
+        found: CallRecord = pickle.loads(record)
         if not found.ok:
             found.value.__cause__ = RemoteTracebackError(found.traceback)
     except Exception as error:
-        return Record(False, error)
+        return CallRecord(False, error)
     return found
 
 

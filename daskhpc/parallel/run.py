@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import math
 import pickle
-import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -22,17 +20,16 @@ from .local import LocalThreads
 from .node_memory import NodeMemory
 from .outcome import deserted, failed_alone, read, unpicklable
 from .pool import Call, Pool
-from .sent_task import SentTask, overdue, wait_or_lost
+from .sent_task import SentTask, fetch, overdue, wait_or_lost
 from .slots import drop, free, recall, run_task
 from .task import TaskResult
 from .task_builder import Options, TaskBuilder
 from .worker_set import FRESH_SECONDS, WorkerProcess, WorkerSet, slots_of, slots_per_worker
 
 _CHECK_SECONDS = 1.0
-_DESERTED_SECONDS = 60.0
 _LEAVE_SECONDS = 5.0
 _DISPATCH_SECONDS = 0.005
-_orders = itertools.count()
+_tasks = itertools.count()
 
 
 class Run:
@@ -60,8 +57,7 @@ class Run:
     ) -> None:
         self.client = client
         self.options = options
-        self.delivery = delivery
-        self.local = local
+        self.delivery, self.local = delivery, local
         self.name = f"{client.id}-{uuid.uuid4().hex[:12]}"
         self.members = WorkerSet.of(client)
         self.node_memory = NodeMemory(self.members, self.name)
@@ -73,7 +69,6 @@ class Run:
         self.closed = False
         self._dispatched = asyncio.Event()
         self._broken: Exception | None = None
-        self._deserted = time.monotonic()
         self._arrived: deque[Call] = deque()
         self._waking = False
         self._unwatch: Callable[[], None] = lambda: None
@@ -106,11 +101,7 @@ class Run:
         """joblib has made the calls that it makes at once, and waits for results."""
         self.client.loop.asyncio_loop.call_soon_threadsafe(self._dispatched.set)
 
-    def abort(self) -> None:
-        """Stop: what has not begun is never run, and what runs is ended."""
-        self.close()
-
-    def close(self) -> None:
+    def close(self, aborted: bool = False) -> None:
         """End what still runs, and free what lies on the workers."""
         if self.closed:
             return
@@ -153,17 +144,10 @@ class Run:
                 self._wake.clear()
                 if any(self.sent.values()) or not self.members.alive:
                     await self.members.check()
-                self._check_alive()
+                if self.delivery.known > self.delivery.done:
+                    self.members.check_deserted()
         except Exception as error:
             self._fail_all(error)
-
-    def _check_alive(self) -> None:
-        """A cluster without workers is given time to get some."""
-        now = time.monotonic()
-        if self.members.alive:
-            self._deserted = now
-        elif now - self._deserted > _DESERTED_SECONDS and self.delivery.known > self.delivery.done:
-            raise deserted(f"The cluster has had no worker for {_DESERTED_SECONDS:g} s.", "none")
 
     def _recall_late(self) -> None:
         """No call waits in a worker behind one that takes long."""
@@ -176,7 +160,11 @@ class Run:
 
     def _fill(self) -> None:
         """Give every worker something to do."""
-        if self.local is not None and not self._cluster_pays():
+        if self.local is not None and self.local.left_for(
+            self.pool.remaining(), self.delivery, self.slots, self.builder.bytes_to_place
+        ):
+            self.local = None
+        if self.local is not None:
             while self.local.free and self.pool.waiting:
                 call = self.pool.one()
                 if call is None:
@@ -186,7 +174,7 @@ class Run:
             return
         seats = self._seats()
         while (self.pool.waiting or self.suspects) and sum(self._give(*seat) for seat in seats):
-            pass
+            pass  # each takes one more
         self._unblock_pinned_calls()
 
     def _give(self, member: WorkerProcess, slots: int) -> bool:
@@ -226,22 +214,11 @@ class Run:
 
     def _seats(self) -> list[tuple[WorkerProcess, int]]:
         """The members that take part, those with the least to do first, and how many of their threads."""
-        now = time.monotonic()
-        members = list(self.members.alive.values())
-        if any(now < member.ready < math.inf for member in members):
+        members, coming = self.members.ready()
+        if coming:
             asyncio.get_running_loop().call_later(0.1, self._wake.set)
-        seats = slots_per_worker([member for member in members if member.ready <= now], self.slots)
+        seats = slots_per_worker(members, self.slots)
         return sorted(seats.items(), key=lambda seat: len(self.sent.get(seat[0], ())))
-
-    def _cluster_pays(self) -> bool:
-        assert self.local is not None
-        remaining = self.pool.remaining()
-        if remaining is not None and not self.delivery.exhausted:
-            remaining = max(remaining, self.delivery.elapsed)  # as much again as there was
-        if remaining is not None and self.local.left_for(remaining, self.slots, self.builder.bytes_to_place()):
-            self.local = None
-            return True
-        return False
 
     def _start(self, coroutine: Any) -> None:
         task = asyncio.create_task(coroutine)
@@ -255,7 +232,7 @@ class Run:
         task.expected_after(self.sent[member], member.threads)
         self.sent[member].append(task)
         self.used.add(member.address)
-        self._start(self._fly(member, task, seconds))
+        self._start(self._fly(member, task))
 
     async def _locally(self, call: Call, local: LocalThreads) -> None:
         ok, value, seconds = await local.run(call)
@@ -263,10 +240,10 @@ class Run:
         self._finish(call, ok, value, seconds)
         self._wake.set()
 
-    async def _fly(self, member: WorkerProcess, task: SentTask, seconds: float) -> None:
+    async def _fly(self, member: WorkerProcess, task: SentTask) -> None:
         """See one task through."""
         try:
-            reply = await self._reply(member, task, seconds)
+            reply = await self._reply(member, task)
         except asyncio.CancelledError:
             if self.closed:
                 raise
@@ -340,12 +317,12 @@ class Run:
             for call in task.calls:
                 self._finish(call, False, deserted("The client was closed.", self.client.status))
 
-    async def _reply(self, member: WorkerProcess, task: SentTask, seconds: float) -> TaskResult | None:
+    async def _reply(self, member: WorkerProcess, task: SentTask) -> TaskResult | None:
         """Send a task and wait; None where the worker was lost, which `_lost` has dealt with."""
         await self._pack(task)
         if not task.calls:
             return None
-        order = await self.builder.task(task, seconds, self._threads_for(member), member, self.node_memory)
+        order = await self.builder.task(task, self._threads_for(member), member, self.node_memory)
         if task.gone.is_set():
             return None
         name = funcname(getattr(task.calls[0].function, "function", task.calls[0].function))
@@ -356,10 +333,10 @@ class Run:
             key=f"{name}-{uuid.uuid4().hex}",
             pure=False,
             # Dask breaks ties by name, and what was sent first is to run first.
-            priority=-1e-9 * next(_orders),
+            priority=-1e-9 * next(_tasks),
         )
         try:
-            reply: TaskResult | None = await wait_or_lost(self._fetch(future), task.gone)
+            reply: TaskResult | None = await wait_or_lost(self._result(future), task.gone)
             return reply
         finally:
             future.release()
@@ -371,20 +348,11 @@ class Run:
         calls = self.pool.waiting + sum(len(task.calls) for sent in self.sent.values() for task in sent)
         return max(1, min(member.threads, self.slots // max(1, calls)))
 
-    async def _fetch(self, future: Any) -> TaskResult | None:
-        from distributed import KilledWorker, wait
-
-        await wait([future])
-        try:
-            # Never cancelled: the client hands a gather that was cancelled before it began to all that come after it.
-            gather = asyncio.ensure_future(self.client.gather([future]))
-            gather.add_done_callback(lambda done: done.cancelled() or done.exception())
-            (reply,) = await asyncio.shield(gather)
-        except KilledWorker:
+    async def _result(self, future: Any) -> TaskResult | None:
+        result: TaskResult | None = await fetch(self.client, future)
+        if result is None:
             await self.members.refresh()
-            return None
-        found: TaskResult = reply
-        return found
+        return result
 
     async def _pack(self, task: SentTask) -> None:
         """Pickle what the calls need; a call whose arguments cannot be pickled fails."""

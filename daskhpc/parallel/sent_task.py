@@ -86,3 +86,18 @@ async def wait_or_lost(work: Awaitable[Any], gone: asyncio.Event) -> Any:
     finally:
         first.cancel()
         second.cancel()
+
+
+async def fetch(client: Any, future: Any) -> Any:
+    """The result of a task; None if Dask has given it up, because it lost several workers with it."""
+    from distributed import KilledWorker, wait
+
+    await wait([future])
+    try:
+        # Never cancelled: the client hands a gather that was cancelled before it began to all that come after it.
+        gather = asyncio.ensure_future(client.gather([future]))
+        gather.add_done_callback(lambda done: done.cancelled() or done.exception())
+        (result,) = await asyncio.shield(gather)
+    except KilledWorker:
+        return None
+    return result

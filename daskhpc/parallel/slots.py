@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import dask
+from distributed import secede
 
 from ..clients import current_worker
 from ..cluster.children import Child, children_of, close_children_of
@@ -21,10 +22,10 @@ from ..compat.distributed import call_on_scheduler
 from ..text import bytes_text
 from .record_file import RecordFile
 from .store import RunState, forget, register, run_state, runs
-from .task import ChildOrder, TaskResult, TaskSpec
+from .task import SECEDE, ChildOrder, TaskResult, TaskSpec
 
 _TARGET = "daskhpc.parallel.call_process:main"
-_WATCH_SECONDS = 0.25
+_WATCH_SECONDS = 0.1
 _ORPHANS_SECONDS = 10.0
 _IDLE_SECONDS = 60.0
 _STATUS_SECONDS = 5.0
@@ -140,7 +141,9 @@ class Slots:
         assert slot.records is not None
         try:
             child.send(pickle.dumps(order, protocol=5))
-            reply = pickle.loads(child.receive())
+            while (message := child.receive()) == SECEDE:
+                secede()
+            reply = pickle.loads(message)
         except (EOFError, OSError):
             result.records = slot.records.read()
             status = child.status(_STATUS_SECONDS)
@@ -156,8 +159,8 @@ class Slots:
 
     def _child(self, slot: Slot, task: TaskSpec) -> Child:
         """The child of a slot, which only the task in it may change."""
-        if slot.child is not None and slot.child.ended:
-            slot.end()  # killed from outside while it was idle
+        if slot.child is not None and (slot.child.ended or task.fresh):
+            slot.end()  # `ended`: killed from outside while it was idle
         if slot.child is None:
             worker = self._worker()
             child = children_of(worker, (_TARGET.partition(":")[0], *task.modules)).start(_TARGET)

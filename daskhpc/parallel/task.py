@@ -40,7 +40,7 @@ class CallBatch:
     seconds : float
         After which the calls that have not begun are given back.
     world : int
-        Number of the parcel with the program's `World`.
+        Number of the parcel with the program's `ProgramWorld`.
     mode : str or None
         joblib's ``mmap_mode``.
     threads : int
@@ -81,6 +81,8 @@ class TaskSpec:
         What the program has imported of the packages that calls use most; children have it before they start.
     slot : int or None
         The slot whose child is to make the calls, because of what it has fitted before; None is any.
+    fresh : bool
+        Whether a child is to make them that has made no other.
     """
 
     run: str
@@ -91,6 +93,7 @@ class TaskSpec:
     tickets: dict[int, Ticket]
     modules: tuple[str, ...] = ()
     slot: int | None = None
+    fresh: bool = False
 
 
 @dataclass(slots=True)
@@ -100,7 +103,7 @@ class TaskResult:
     Attributes
     ----------
     records : list[bytes]
-        Of the calls that were made, in order: a pickled `Record` each.
+        Of the calls that were made, in order: a pickled `CallRecord` each.
     opened : dict[int, int]
         File descriptors of the large parcels that the worker has opened now.
     kept : list[int]
@@ -121,7 +124,7 @@ class TaskResult:
     died: str = ""
 
 
-class Record(NamedTuple):
+class CallRecord(NamedTuple):
     """What became of one call.
 
     Attributes
@@ -140,6 +143,10 @@ class Record(NamedTuple):
     traceback: str = ""
     seconds: float = 0.0
     saved: float = 0.0
+
+
+SECEDE = b"secede"
+"""What a child sends whose call has made a client: it may wait for tasks, which need the thread that waits for it."""
 
 
 class ChildOrder(NamedTuple):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ..compat.sklearn import candidate_number, fit_arguments, has_callbacks, is_fit, without_callbacks
-from . import fitting, world
+from . import fitting, program_world
 from .node_memory import NodeMemory
 from .parcel import Factory, Parcel, Template, plain, size
 from .pool import Call
@@ -44,7 +44,7 @@ class Options:
     inner_threads: int | None = None
 
 
-class _World(NamedTuple):
+class _WorldParcel(NamedTuple):
     """The pickled world of the program, which travels as a small parcel; numbers of parcels proper begin at 0."""
 
     number: int
@@ -79,7 +79,7 @@ class TaskBuilder:
         self._has: dict[str, set[int]] = defaultdict(set)
         self._prefixes: dict[int, tuple[str, ...] | None] = {}
         self._splits: dict[int, int] = {}
-        self._world = _World(-1, b"")
+        self._world = _WorldParcel(-1, b"")
         self._modules: tuple[str, ...] = ()
 
     # Called by the thread that makes the calls.
@@ -104,9 +104,9 @@ class TaskBuilder:
 
     def _look_around(self) -> None:
         """The program's world as it is now, and what it has imported, for its calls."""
-        stream = world.capture()
+        stream = program_world.capture()
         if stream != self._world.stream:
-            self._world = _World(self._world.number - 1, stream)
+            self._world = _WorldParcel(self._world.number - 1, stream)
         self._modules = tuple(name for name in list(sys.modules) if _is_preloaded(name))
 
     def _classify(self, call: Call, call_number: int) -> None:
@@ -151,9 +151,7 @@ class TaskBuilder:
             else:
                 await asyncio.to_thread(parcel.pack, self.options.threshold)
 
-    async def task(
-        self, task: SentTask, seconds: float, threads: int, member: WorkerProcess, node_memory: NodeMemory
-    ) -> TaskSpec:
+    async def task(self, task: SentTask, threads: int, member: WorkerProcess, node_memory: NodeMemory) -> TaskSpec:
         """What travels; large parcels are on the member's node when this returns."""
         calls = task.calls
         templates: dict[int, Template] = {call.template.number: call.template for call in calls}
@@ -170,7 +168,7 @@ class TaskBuilder:
             templates={number: _sent(template) for number, template in templates.items()},
             once=once,
             calls=[(call.template.number, call.differences) for call in calls],
-            seconds=seconds,
+            seconds=task.seconds,
             world=self._world.number,
             mode=self.options.mode,
             threads=threads,
@@ -186,6 +184,7 @@ class TaskBuilder:
             tickets=tickets,
             modules=self._modules,
             slot=task.slot,
+            fresh=task.alone,
         )
 
     def acknowledged(self, member: WorkerProcess, reply: TaskResult) -> None:

@@ -13,12 +13,14 @@ from typing import Any
 
 from ..compat.distributed import event_handler, unsubscribe
 from ..errors import WORKER_EXIT_TOPIC
+from .outcome import deserted
 from .store import describe
 
 _ALL = "all"
 FRESH_SECONDS = 1.0
 """For so long nobody asks again which workers there are when a Parallel begins."""
 _CHECK_SECONDS = 3.0
+_DESERTED_SECONDS = 60.0
 _CAUSE_SECONDS = 1.5
 _COMING_UP_SECONDS = 0.5
 
@@ -82,6 +84,7 @@ class WorkerSet:
     _others: Any = None
     _refreshing: asyncio.Task[None] | None = None
     _checked: float = 0.0
+    _deserted: float | None = None
 
     @classmethod
     def of(cls, client: Any) -> WorkerSet:
@@ -125,6 +128,22 @@ class WorkerSet:
         """Ask if that was not done for so long: an event may have been missed."""
         if time.monotonic() - self._checked > seconds:
             await self.refresh()
+
+    def check_deserted(self) -> None:
+        """Raise DaskhpcError if there has been no worker for long; a new cluster is given time to get some."""
+        if self.alive:
+            self._deserted = None
+        elif self._deserted is None:
+            self._deserted = time.monotonic()
+        elif time.monotonic() - self._deserted > _DESERTED_SECONDS:
+            self._deserted = None
+            raise deserted(f"The cluster has had no worker for {_DESERTED_SECONDS:g} s.", "none")
+
+    def ready(self) -> tuple[list[WorkerProcess], bool]:
+        """The members that may be given work now, and whether others will be in a moment."""
+        now = time.monotonic()
+        ready = [member for member in self.alive.values() if member.ready <= now]
+        return ready, len(ready) < len(self.alive)
 
     def threads(self) -> int:
         """Threads of all workers; from any thread."""

@@ -29,6 +29,19 @@ def test_where_code_catches_exceptions_is_known() -> None:
     assert compat.exception_entries((lambda: 1).__code__) == []
 
 
+def test_filters_of_warnings_are_taken_over_in_order() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", message="quiet")
+        filters = compat.warning_filters()
+    with warnings.catch_warnings():
+        compat.set_warning_filters(filters)
+        assert compat.warning_filters() == filters
+        warnings.warn("quiet", stacklevel=1)
+        with pytest.raises(UserWarning, match="loud"):
+            warnings.warn("loud", stacklevel=1)
+
+
 def test_spawned_processes_of_a_name_do_not_import_main(monkeypatch: pytest.MonkeyPatch) -> None:
     """``spawn_without_main``, with a main script as ``python script.py`` has it."""
     monkeypatch.setattr(multiprocessing.spawn, "get_preparation_data", multiprocessing.spawn.get_preparation_data)

@@ -18,8 +18,8 @@ import pytest
 from joblib import Parallel, delayed, parallel_config
 from wire import Wire, Worker
 
-from daskhpc.parallel import world
-from daskhpc.parallel.world import World, capture, enter, warning_filters
+from daskhpc.parallel import program_world as world
+from daskhpc.parallel.program_world import ProgramWorld, capture, enter
 
 NAME = "DASKHPC_TEST_OF_THE_WORLD"
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # children need not import this module
@@ -41,8 +41,8 @@ def _own_world() -> Iterator[None]:
     world._entered = None
 
 
-def captured() -> World:
-    found: World = pickle.loads(capture())
+def captured() -> ProgramWorld:
+    found: ProgramWorld = pickle.loads(capture())
     return found
 
 
@@ -199,7 +199,7 @@ def test_the_rest_of_the_environment_is_the_nodes() -> None:
     """A variable that the program did not touch has the value of the worker, also after others were changed."""
     code = (
         "import os, pickle, sys\n"
-        "from daskhpc.parallel import world\n"
+        "from daskhpc.parallel import program_world as world\n"
         "found = []\n"
         "for stream in pickle.load(sys.stdin.buffer):\n"
         "    world.enter(stream)\n"
@@ -207,7 +207,7 @@ def test_the_rest_of_the_environment_is_the_nodes() -> None:
         "print(found)\n"
     )
     streams = [
-        pickle.dumps(World(os.getcwd(), environment, tuple(sys.path), sys.prefix, [], {}))
+        pickle.dumps(ProgramWorld(os.getcwd(), environment, tuple(sys.path), sys.prefix, [], {}))
         for environment in ({}, {"BOTH": "program", "NEW": "1"}, {"BOTH": None, "OWN": None}, {})
     ]
     environment = {**os.environ, "OWN": "node", "BOTH": "node"}
@@ -224,21 +224,23 @@ def test_the_rest_of_the_environment_is_the_nodes() -> None:
 
 def test_another_python_keeps_its_own_path() -> None:
     own = [*sys.path]
-    assert enter(pickle.dumps(World(os.getcwd(), {}, ("/mine", own[-1]), "/another/python", [], {}))) == ""
+    assert enter(pickle.dumps(ProgramWorld(os.getcwd(), {}, ("/mine", own[-1]), "/another/python", [], {}))) == ""
     assert sys.path == ["/mine", *own]
 
 
 def test_filters_of_calls_end_with_them() -> None:
     enter(
-        pickle.dumps(World(os.getcwd(), {}, tuple(sys.path), sys.prefix, [("error", None, UserWarning, None, 0)], {}))
+        pickle.dumps(
+            ProgramWorld(os.getcwd(), {}, tuple(sys.path), sys.prefix, [("error", None, UserWarning, None, 0)], {})
+        )
     )
     before = [*warnings.filters]
-    with warning_filters():
+    with world.filters_of_warnings():
         with pytest.raises(UserWarning):
             warnings.warn("now", stacklevel=1)
         warnings.simplefilter("ignore")
     assert warnings.filters == before
-    with warning_filters(), pytest.raises(UserWarning):
+    with world.filters_of_warnings(), pytest.raises(UserWarning):
         warnings.warn("again", stacklevel=1)
 
 

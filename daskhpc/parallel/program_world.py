@@ -22,9 +22,11 @@ from typing import Any
 import cloudpickle
 import dask
 
+from ..compat.python import set_warning_filters, warning_filters
+
 
 @dataclass(frozen=True, slots=True)
-class World:
+class ProgramWorld:
     """What surrounds a program's calls.
 
     Attributes
@@ -54,12 +56,12 @@ class World:
 def capture() -> bytes:
     """The world of this program, as it is now, pickled."""
     folder = os.getcwd()
-    world = World(
+    world = ProgramWorld(
         folder,
         changed(_initial.environment, os.environ),
         tuple(entry or folder for entry in sys.path),
         sys.prefix,
-        list(warnings.filters),
+        warning_filters(),
         {name: value for name, value in _flat(dask.config.config).items() if _initial.config.get(name) != value},
     )
     try:
@@ -153,7 +155,7 @@ def enter(stream: bytes) -> str:
     return _entered.note
 
 
-def _enter(own: _Entered, world: World) -> None:
+def _enter(own: _Entered, world: ProgramWorld) -> None:
     environment = {**own.environment, **world.environment}
     for name in {*os.environ, *environment}:
         value = environment.get(name)
@@ -180,9 +182,9 @@ def _enter(own: _Entered, world: World) -> None:
 
 
 @contextlib.contextmanager
-def warning_filters() -> Iterator[None]:
+def filters_of_warnings() -> Iterator[None]:
     """Within: the program's filters of warnings; what calls change of them is gone afterwards."""
     with warnings.catch_warnings():
         if _entered is not None and _entered.filters is not None:
-            warnings.filters = list(_entered.filters)
+            set_warning_filters(_entered.filters)
         yield
