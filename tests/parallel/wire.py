@@ -100,7 +100,7 @@ class Wire:
         async def task() -> TaskSpec:
             assert await self.builder.pack_all(made) == []
             sent = SentTask(made, False, **changes)
-            return await self.builder.task(sent, 60.0, 1, self.member, self.node_memory)
+            return await self.builder.task(sent, 1, self.member, self.node_memory)
 
         return dataclasses.replace(asyncio.run(task()), modules=())  # a test's children need few
 
