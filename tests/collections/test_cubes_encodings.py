@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -145,14 +146,15 @@ def test_a_packed_coordinate(tmp_path: Path) -> None:
 
 def test_zarr_filters_that_round(tmp_path: Path) -> None:
     numcodecs = pytest.importorskip("numcodecs")
+    second = {"zarr_format": 2} if "zarr_format" in signature(xr.Dataset.to_zarr).parameters else {}
     rounding = numcodecs.FixedScaleOffset(offset=0, scale=1, dtype="f8", astype="i2")
     for number, filters in enumerate(([rounding], None)):
         dataset = series(f"2001-0{number + 1}-01", [1.0, 2.0, 3.0 + 0.25 * number])
         encoding = {"air": {"filters": filters}}
-        dataset.to_zarr(tmp_path / f"part-{number}.zarr", encoding=encoding, zarr_format=2, consolidated=False)
+        dataset.to_zarr(tmp_path / f"part-{number}.zarr", encoding=encoding, consolidated=False, **second)
     found = cubes.open_dataset(tmp_path / "part-*.zarr", consolidated=False)
     assert found.air.values.tolist() == [1, 2, 3, 1, 2, 3.25]
-    found.to_zarr(tmp_path / "saved.zarr", zarr_format=2, consolidated=False)
+    found.to_zarr(tmp_path / "saved.zarr", consolidated=False, **second)
     again = xr.open_dataset(tmp_path / "saved.zarr", engine="zarr", consolidated=False)
     xr.testing.assert_equal(again.compute(), found.compute())
 
