@@ -1,4 +1,4 @@
-"""Which failure of a training came first, and what is said of it: pure decisions over what ranks and workers reported."""
+"""Which failure of a training came first, and what is said of it: pure decisions over what was reported."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ Kind = Literal["exception", "exit", "signal", "memory", "hang", "worker"]
 # Frames of a stack that are not the user's: packages, the standard library, what the interpreter makes.
 _FOREIGN = re.compile(r"/(site|dist)-packages/|/lib/python3\.\d+/|/daskhpc/ddp/|^<(frozen|string|__array)")
 _FRAME = re.compile(r'^\s*File "(?P<file>[^"]+)", line (?P<line>\d+),? in (?P<function>.+)$', re.MULTILINE)
+_COMMUNICATION = re.compile(r"gloo|NCCL|ProcessGroup|[Ww]atchdog")
 _WAITING = re.compile(r"/torch/(distributed|autograd|nn/parallel)/")
 
 
@@ -137,7 +138,15 @@ def main_thread(stack: str) -> str:
     return next((part for part in parts if "rank_process.py" in part), stack)
 
 
-def exit_failure(rank: int, host: str, time_ns: int, status: int, stack: str, held: tuple[int, int] | None) -> RankFailure:
+def exit_failure(
+    rank: int,
+    host: str,
+    time_ns: int,
+    status: int,
+    stack: str,
+    held: tuple[int, int] | None = None,
+    tail: Sequence[str] = (),
+) -> RankFailure:
     """The failure of a rank whose process ended without a word.
 
     Parameters
@@ -148,13 +157,17 @@ def exit_failure(rank: int, host: str, time_ns: int, status: int, stack: str, he
         What ``faulthandler`` wrote before the end.
     held : (int, int), optional
         Bytes that it held and the worker's limit, if it was ended for that.
+    tail : sequence of str
+        The last lines that it printed.
     """
     line = user_line(stack)
     if held is not None:
         text = f"it held {bytes_text(held[0])} of {bytes_text(held[1])}, the worker's memory limit"
         return RankFailure(rank, host, "memory", time_ns, text, line, traceback=stack)
     if status < 0:
-        return RankFailure(rank, host, "signal", time_ns, signal_name(-status), line, traceback=stack)
+        # nccl's watchdog and gloo's threads abort a process whose peer is gone.
+        aborted = -status == signal.SIGABRT and any(_COMMUNICATION.search(text) for text in tail)
+        return RankFailure(rank, host, "signal", time_ns, signal_name(-status), line, aborted, traceback=stack)
     return RankFailure(rank, host, "exit", time_ns, f"exit code {status}", line, traceback=stack)
 
 
@@ -175,7 +188,9 @@ def may_restart(cause: RankFailure, saved: bool, restarts: int, max_restarts: in
     return restarts < max_restarts and (saved or cause.kind != "exception")
 
 
-def error_of(cause: RankFailure, others: Mapping[int, str], world_size: int, todo: str, timeout: float) -> TrainingError:
+def error_of(
+    cause: RankFailure, others: Mapping[int, str], world_size: int, todo: str, timeout: float
+) -> TrainingError:
     """The error that the user sees.
 
     Parameters

@@ -1,4 +1,4 @@
-"""Which worker processes become the ranks of a training, in which order, and what each rank finds in its environment."""
+"""Which worker processes become the ranks of a training, in which order, with which environment variables."""
 
 from __future__ import annotations
 
@@ -106,8 +106,8 @@ def choose(workers: Iterable[WorkerPlace], world_size: int | None, backend: str 
         world_size = found
     if not 1 <= world_size <= found:
         raise SettingsError(
-            f"A training of {counted(world_size, 'rank')} needs as many worker processes.",
-            f"{counted(found, 'worker process')[: -1 if found == 1 else None]}".replace("processs", "processes"),
+            f"A training of {counted(max(world_size, 1), 'rank')} needs as many worker processes.",
+            f"{found:,} worker process{'' if found == 1 else 'es'}",
             f"world_size={found}" if found else "start workers first: daskhpc.start()",
         )
     order = sorted(nodes.values(), key=lambda on_node: (-_idle(on_node), _natural(on_node[0].hostname)))

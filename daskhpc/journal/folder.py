@@ -15,7 +15,7 @@ from typing import Any
 from ..errors import JournalError
 from .segment import FORMAT, SUFFIX, sync_folder, write_all
 
-KINDS = ("search", "sweep", "calls")
+KINDS = ("search", "sweep", "calls", "training")
 MANIFEST = "journal.json"
 
 
@@ -27,7 +27,7 @@ class Manifest:
     ----------
     format : int
     kind : str
-        "search", "sweep" or "calls".
+        "search", "sweep", "calls" or "training".
     created : str
         ISO time.
     seed : int
