@@ -5,13 +5,10 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import SettingsError
 from ..journal.describe import describe
-
-if TYPE_CHECKING:
-    from .rank_context import RankContext
 
 
 def shares(order: list[int], done: int, rank: int, world_size: int, drop_last: bool = False) -> list[int]:
@@ -63,7 +60,7 @@ class RankLoader:
 
     def __init__(
         self,
-        run: RankContext,
+        run: Any,
         dataset: Any,
         batch_size: int,
         shuffle: bool = True,
@@ -93,8 +90,8 @@ class RankLoader:
 
     def __len__(self) -> int:
         """Batches of a whole epoch."""
-        whole = len(self.dataset)
-        each = whole // self.run.world_size if self.drop_last else math.ceil(whole / self.run.world_size)
+        whole, ranks = len(self.dataset), int(self.run.world_size)
+        each = whole // ranks if self.drop_last else math.ceil(whole / ranks)
         return each // self.batch_size if self.drop_last else math.ceil(each / self.batch_size)
 
     def __iter__(self) -> Iterator[Any]:

@@ -16,7 +16,7 @@ from .stopping import StopAgreement
 
 if TYPE_CHECKING:
     from .places import RankPlace
-    from .rank_process import WorkerLink
+    from .worker_link import WorkerLink
 
 _installed: list[RankContext] = []
 

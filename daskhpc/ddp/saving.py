@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
+from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..compat.torch import uncompiled
 from ..errors import SettingsError, TrainingError
 from ..journal.describe import describe
 from .checkpoints import FORMAT, check_states, file_name, prune, read, save
+from .loaders import RankLoader
 from .random_state import random_state, restore_random_state
-
-if TYPE_CHECKING:
-    from .loaders import RankLoader
-    from .rank_context import RankContext
 
 
 class Saving:
-    """A rank's checkpoints.
+    """The checkpoints of a rank, a `RankContext`.
 
     Attributes
     ----------
@@ -27,7 +25,7 @@ class Saving:
         What is saved.
     """
 
-    def __init__(self, run: RankContext, folder: Path | None, settings: Mapping[str, Any]) -> None:
+    def __init__(self, run: Any, folder: Path | None, settings: Mapping[str, Any]) -> None:
         self.run, self.folder = run, folder
         self.keep: int = settings.get("keep", 2)
         self.objects: Mapping[str, Any] = {}
@@ -164,6 +162,8 @@ def versions() -> dict[str, str]:
     """What a checkpoint was made with."""
     import torch
 
-    from .. import __version__
-
-    return {"daskhpc": __version__, "torch": str(torch.__version__), "python": platform.python_version()}
+    return {
+        "daskhpc": metadata.version("daskhpc"),
+        "torch": str(torch.__version__),
+        "python": platform.python_version(),
+    }

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from .rank_process import StopTraining
-
-if TYPE_CHECKING:
-    from .rank_context import RankContext
+from .worker_link import StopTraining
 
 _PATIENCE_SECONDS = 60.0
 
 
 class StopAgreement:
-    """A rank's part in the agreement on the step at which a training stops.
+    """The part of a rank, a `RankContext`, in the agreement on the step at which a training stops.
 
     Why it is so: a rank that stopped one batch before another one would leave that one waiting in ``all_reduce``, and
     neither could save. So the client proposes a step to all, each says at once whether it has not passed it, and only
@@ -22,7 +19,7 @@ class StopAgreement:
     torch's store before each batch would need no agreement, but costs a round trip to rank 0 for each batch.)
     """
 
-    def __init__(self, run: RankContext) -> None:
+    def __init__(self, run: Any) -> None:
         self.run = run
         self._changed = threading.Condition()
         self._proposed: int | None = None

@@ -25,8 +25,8 @@ import json, os, sys
 import torch, torch.distributed as dist
 dist.init_process_group("gloo")
 one = torch.ones(1); dist.all_reduce(one)
-names = ("RANK", "LOCAL_RANK", "GROUP_RANK", "ROLE_", "WORLD_SIZE", "LOCAL_WORLD", "GROUP_WORLD", "MASTER_", "TORCH", "PMI",
-         "SLURM_", "OMPI_")
+names = ("RANK", "LOCAL_RANK", "GROUP_RANK", "ROLE_", "WORLD_SIZE", "LOCAL_WORLD", "GROUP_WORLD", "MASTER_", "TORCH",
+         "PMI", "SLURM_", "OMPI_")
 found = {k: v for k, v in os.environ.items() if k.startswith(names)}
 with open(f"{sys.argv[1]}-{dist.get_rank()}", "w") as file:
     json.dump({"env": found, "sum": one.item(), "argv": sys.argv[1:]}, file)
@@ -42,7 +42,8 @@ def test_ranks_are_processes_of_their_own(client: Any, capfd: pytest.CaptureFixt
     assert {r["mean"] for r in result} == {2 / 3}
     assert {(r["threads"], r["device"]) for r in result} == {(1, "cpu")}
     assert {ip for r in result for ip, _ in r["listening"]} == {"127.0.0.1"}
-    assert result.log[["rank", "loss"]].sort_values(["rank", "loss"]).to_numpy().tolist() == [[0, 0.25], [0, 0.5], [1, 1.5]]
+    rows = result.log[["rank", "loss"]].sort_values(["rank", "loss"])
+    assert rows.to_numpy().tolist() == [[0, 0.25], [0, 0.5], [1, 1.5]]
     assert (result.restarts, result.checkpoint, result.world_size) == (0, None, 2)
     assert not any(client.run(lambda: "torch" in sys.modules).values())
     assert "this is rank 0\n" in capfd.readouterr().out
@@ -119,7 +120,7 @@ def test_a_busy_worker_is_named_and_nothing_is_left_queued(client: Any, tmp_path
     try:
         until(lambda: client.processing()[address], 10)
         began = time.monotonic()
-        with pytest.raises(TrainingError, match="Only 1 of 2 ranks could begin within 1.0 s") as caught:
+        with pytest.raises(TrainingError, match=r"Only 1 of 2 ranks could begin within 1\.0 s") as caught:
             train(programs.place, client=client, start_timeout="1 s")
         assert time.monotonic() - began < 3
         assert f"({address}) is busy with a-long-task" in caught.value.found
