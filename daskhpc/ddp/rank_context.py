@@ -53,6 +53,11 @@ def context() -> RankContext:
     return _installed[-1] if _installed else _outside()
 
 
+def number(value: Any) -> float:
+    """A number, also of a tensor or an array with one element."""
+    return float(value.item() if hasattr(value, "item") else value)
+
+
 def install(run: RankContext) -> None:
     """Make a context the ambient one of this process."""
     _installed[:] = [run]
@@ -254,7 +259,7 @@ class RankContext:
             Numbers or tensors of one element.
         """
         row = {"rank": self.rank, "epoch": self.epoch, "step": self.steps, "time": time.time()}
-        self._rows.append({**row, **{name: float(value) for name, value in numbers.items()}})
+        self._rows.append({**row, **{name: number(value) for name, value in numbers.items()}})
         self._moves += 1
 
     def take_progress(self) -> dict[str, Any] | None:
@@ -279,7 +284,7 @@ class RankContext:
         float
             nan if all weights are 0.
         """
-        total = [float(value) * n if n else 0.0, float(n)]
+        total = [number(value) * n if n else 0.0, float(n)]
         if self.world_size > 1:
             import torch
             import torch.distributed as dist

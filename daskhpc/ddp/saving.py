@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import platform
+import sys
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -163,7 +163,7 @@ def versions() -> dict[str, str]:
     import torch
 
     return {
-        "daskhpc": metadata.version("daskhpc"),
+        "daskhpc": sys.modules["daskhpc"].__version__,
         "torch": str(torch.__version__),
         "python": platform.python_version(),
     }
