@@ -8,7 +8,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,7 +18,7 @@ from ..config import Settings
 from ..errors import LaunchError
 from ..launch import STDIN, Allocation, Command, mpiexec_line, replace_process, srun_line
 from ..runtime import Runtime, discover
-from ..runtime.commands import installed_library, launcher_library, offered_mpi_types
+from ..runtime.commands import granted_memory, installed_library, launcher_library, offered_mpi_types
 from ..runtime.mpi import srun_mpi
 from ..runtime.schedulers import scheduler_named
 from .errors import exit_on_error
@@ -105,7 +105,8 @@ def launch_command(runtime: Runtime, settings: Settings, program: Sequence[str])
     if scheduler_named(runtime.scheduler.value).launcher == "srun" and shutil.which("srun"):
         mpi = settings.mpi or _srun_mpi(library, settings.bootstrap)
         survive = settings.bootstrap == "slurm"
-        return srun_line(allocation_of(runtime), program, settings.workers, mpi, survive)
+        allocation = replace(allocation_of(runtime), memory=granted_memory(runtime))
+        return srun_line(allocation, program, settings.workers, mpi, survive, os.environ)
     if library is None:
         _warn_local("mpi4py finds no MPI library; pip install mpich brings one")
         return None
@@ -124,7 +125,9 @@ def allocation_of(runtime: Runtime) -> Allocation:
     nodes = runtime.nodes.value
     tasks = runtime.tasks.value or len(nodes)
     per_node = math.ceil(tasks / len(nodes))
-    cpus = runtime.grant.cpus_per_rank.value or max(1, runtime.grant.node_cpus.value // per_node)
+    of_node = runtime.grant.node_cpus.value
+    # More CPUs per task than the job has on a node are those of another job, whose variable was inherited.
+    cpus = min(runtime.grant.cpus_per_rank.value or max(1, of_node // per_node), of_node)
     return Allocation(nodes, tasks, cpus, inside_step=runtime.step.value is not None)
 
 

@@ -19,7 +19,7 @@ from .control_socket import check_reachable
 from .crash_report import install_crash_handler
 from .environment import check_directory, interactive, prepare, set_dask_log_level
 from .logs import run_name, start_log
-from .network import address_of, check_interface, with_usable_interface
+from .network import address_of, check_addresses, check_interface, with_usable_interface
 from .plan import SMALLEST_WORLD, WORKER, plan_rank, ranks_on_host
 from .session import ClusterMember, session
 from .start_table import show_warnings
@@ -311,7 +311,8 @@ def cannot_take_part(size: int, runtime: Runtime, settings: Settings) -> Daskhpc
         return StartError(
             "A module that the cluster needs is missing.", str(error), f"{sys.executable} -m pip install dask-mpi"
         )
-    return check_interface(settings.interface) or check_directory(settings.local_directory)
+    problem = check_interface(settings.interface) or check_addresses(runtime)
+    return problem or check_directory(settings.local_directory)
 
 
 def worker_arguments(
