@@ -22,6 +22,7 @@ from ..runtime.commands import granted_memory, installed_library, launcher_libra
 from ..runtime.mpi import srun_mpi
 from ..runtime.schedulers import scheduler_named
 from .errors import exit_on_error
+from .program_file import check_program
 
 _AS_RANK = "--as-rank"
 _LAUNCH_OPTIONS = ("workers", "mpi")
@@ -62,7 +63,7 @@ def run(script: str, args: tuple[str, ...], module: bool, dry_run: bool, as_rank
     """
     with exit_on_error():
         settings = Settings.resolve(options)
-        _check(script, module)
+        _check(script, args, module)
         for_ranks = [_option(k, v) for k, v in options.items() if v is not None and k not in _LAUNCH_OPTIONS]
         if module:
             for_ranks.append("--module")
@@ -86,17 +87,15 @@ def _option(name: str, value: Any) -> str:
     return option if value is True else f"{option}={value}"
 
 
-def _check(script: str, module: bool) -> None:
+def _check(script: str, args: Sequence[str], module: bool) -> None:
     if _INSIDE in os.environ:
         raise LaunchError(
             "daskhpc run was called by a program that daskhpc runs.",
             f"process {os.environ[_INSIDE]} is the client of a cluster, whose ranks are all taken",
             f"{sys.executable} {shlex.quote(script)}",
         )
-    if module or os.path.isfile(script):
-        return
-    kind = "a folder" if os.path.isdir(script) else "no such file"
-    raise LaunchError(f"Cannot run {script!r}.", f"{kind} in {os.getcwd()}", "daskhpc run [OPTIONS] script.py [ARGS]")
+    if not module:
+        check_program(script, args)
 
 
 def launch_command(runtime: Runtime, settings: Settings, program: Sequence[str]) -> Command | None:
@@ -197,11 +196,11 @@ def _launch(command: Command, dry_run: bool) -> None:
 def _run_program(script: str, args: Sequence[str], module: bool, ranks: bool, options: dict[str, Any]) -> NoReturn:
     """This process is a rank, or there is no MPI: start the cluster, then run the program on the client."""
     from ..cluster import initialize, start
-    from ..cluster.script import run_as_main, set_path
+    from ..cluster.script import put_first, run_as_main, share_folder
     from ..parallel.register import install
 
-    set_path(script, module)
     path = list(sys.path)
+    share_folder(script, module)
     settings = {k: v for k, v in options.items() if k not in (*_LAUNCH_OPTIONS, *_CHECKPOINT_OPTIONS)}
     if ranks:
         initialize(**settings)
@@ -214,6 +213,7 @@ def _run_program(script: str, args: Sequence[str], module: bool, ranks: bool, op
     _keep_results(options)
     os.environ[_INSIDE] = str(os.getpid())
     sys.path[:] = path  # without the folders that Dask added for workers
+    put_first(script, module)
     run_as_main(script, args, module)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -14,6 +16,8 @@ import psutil
 from ..compat.distributed import measure_memory_by
 from .logs import start_worker_log
 
+PROGRAM_FOLDER = "DASKHPC_PROGRAM_FOLDER"
+"""The variable that names the folder with the program's modules; put first once all that Dask needs was imported."""
 _PROGRAM_SIGNALS = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 _handlers: dict[int, Any] = {}
 
@@ -21,6 +25,9 @@ _handlers: dict[int, Any] = {}
 def dask_setup(worker: Any) -> None:
     """Set up a worker process; Dask calls this when a worker starts."""
     leave_signals_to_program()
+    folder = os.environ.pop(PROGRAM_FOLDER, "")
+    if folder:
+        sys.path.insert(0, folder)
     measure_memory_by(worker, private_memory)
     # It warns of each task that still ran when the worker was told to close.
     logging.getLogger("distributed.worker.state_machine").setLevel(logging.ERROR)
