@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
+import functools
+import inspect
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from ..compat.dask_mpi import original_initialize
 from ..config import Settings
@@ -25,9 +28,36 @@ from .session import ClusterMember, session
 from .start_table import show_warnings
 from .world import World, agree, end_together, join, say
 
+P = ParamSpec("P")
+T = TypeVar("T")
 _NANNIES = "daskhpc.cluster.workers.Nannies"
 
 
+def refuse_unknown(function: Callable[P, T]) -> Callable[P, T]:
+    """Let a function that starts a cluster refuse a name that is no setting of it, with those that are.
+
+    Over ranks all of them refuse it together, with one message.
+    """
+    known = [name for name in inspect.signature(function).parameters if name in Settings.names()]
+
+    @functools.wraps(function)
+    def checked(*args: P.args, **given: P.kwargs) -> T:
+        unknown = [name for name in given if name not in inspect.signature(function).parameters]
+        if unknown:
+            if unknown[0] not in Settings.names() and session.member is None and discover().world_size.value > 1:
+                start_ranks({unknown[0]: given[unknown[0]] or "?"})
+            close = difflib.get_close_matches(unknown[0], known, n=1)
+            raise SettingsError(
+                f"{function.__name__}() has no setting {unknown[0]!r}.",
+                f"argument; its settings are {', '.join(known)}",
+                close[0] if close else "one of those, or an option of daskhpc run",
+            )
+        return function(*args, **given)
+
+    return checked
+
+
+@refuse_unknown
 def initialize(
     interface: str | None = None,
     nthreads: int | None = None,

@@ -136,8 +136,8 @@ def _late(deadline: float, runtime: Runtime) -> str:
         f"daskhpc: not all ranks arrived within {deadline:g} s, so every rank of {where} ends.\n"
         f"  found: rank {runtime.rank.value} on {runtime.host.value} waited for the other {world - 1} of {world} ranks;"
         " one of them failed before initialize() (its own message stands above) or hangs\n"
-        "  try:   mend that rank; add --kill-on-bad-exit=1 to srun to see it at once;"
-        " DASK_DASKHPC__START_DEADLINE=300 to wait longer"
+        "  try:   mend that rank; to see it at once: srun --kill-on-bad-exit=1, or, if the program imports mpi4py,"
+        " python -m mpi4py script.py; DASK_DASKHPC__START_DEADLINE=300 to wait longer"
     )
 
 
