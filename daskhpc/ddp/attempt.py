@@ -7,7 +7,7 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ _CAUSE_SECONDS = 2.0
 _EARLIER_SECONDS = 0.25
 _END_SECONDS = 10.0
 _CHECK_SECONDS = 3.0
+_GIVE_BACK_SECONDS = 5.0
 _PRIORITY = 1000
 
 
@@ -69,6 +70,7 @@ class Attempt:
     steps: int = 0
     _said: dict[str, set[int]] = field(default_factory=dict)
     _votes: dict[int, dict[int, dict[str, Any]]] = field(default_factory=dict)
+    _over: bool = False
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _futures: list[Any] = field(default_factory=list)
     _listening: list[asyncio.Task[None]] = field(default_factory=list)
@@ -253,7 +255,7 @@ class Attempt:
     async def _listen(self, rank: RankPlace) -> None:
         """Take what a rank's worker tells, until it is lost."""
         address, lost_at = rank.worker.address, 0
-        while True:
+        while not self._over:
             asked = asyncio.ensure_future(self._on(address, rank_task.poll, self.training))
             try:
                 while not (await asyncio.wait([asked], timeout=_CHECK_SECONDS))[0]:
@@ -265,6 +267,8 @@ class Attempt:
                     raise OSError("the worker process was started again")
             except Exception:
                 asked.cancel()
+                if self._over:
+                    return
                 lost_at = lost_at or time.time_ns()
                 if address in await self.client.scheduler.ncores() and time.time_ns() - lost_at < 2e9:
                     await asyncio.sleep(0.1)
@@ -333,17 +337,29 @@ class Attempt:
 
     async def _give_back(self) -> None:
         """End what runs, and leave nothing queued or reserved."""
+        self._over = True
         present = await self.client.scheduler.ncores()
         reserved = [address for address in self._reserved if address in present]
         with contextlib.suppress(Exception):
             if reserved:
                 await self.client.run(rank_task.release, self.training, workers=reserved, on_error="ignore")
-        for task in self._listening:
-            task.cancel()
-        running: Sequence[Any] = [future for future in self._futures if not future.done()]
-        if running:
-            # Those that run end with their rank's process; those that do not are taken from the queue.
+        # What runs ends with its rank's process, and what is asked of workers is answered; what is queued is cancelled.
+        running = [
+            future for rank, future in enumerate(self._futures) if rank in self._of("here") and not future.done()
+        ]
+        queued = [future for future in self._futures if future not in running and not future.done()]
+        if queued:
             with contextlib.suppress(Exception):
-                await self.client.cancel(running, force=True)
+                await self.client.cancel(queued, force=True)
+        ending: list[asyncio.Task[Any]] = [*self._listening, *(asyncio.create_task(_end_of(f)) for f in running)]
+        if ending:
+            await asyncio.wait(ending, timeout=_GIVE_BACK_SECONDS)
+        for task in ending:
+            task.cancel()
         for future in self._futures:
             future.release()
+
+
+async def _end_of(future: Any) -> None:
+    with contextlib.suppress(Exception):
+        await future

@@ -90,8 +90,11 @@ def _joined(parts: list[Any]) -> np.ndarray[Any, Any]:
 def _in_ranks(model: Any, dataset: Any, batch_size: int, method: str | None, starts: list[int]) -> list[Any]:
     """In this process; in a training each rank takes whole batches, and all get all."""
     from .rank_context import context
+    from .saving import plain
 
     run = context()
+    # Without DDP: its forward pass is a collective call if there are buffers, and the ranks' batches may be uneven.
+    model = plain(model)
     own = shares(len(starts), run.world_size)[run.rank]
     parts = predictions(model, dataset, batch_size, method, [starts[index] for index in own])
     if run.world_size == 1:
@@ -155,7 +158,11 @@ def _on_workers(client: Any, work: tuple[Any, Any, int, str | None], starts: lis
         for number, own in enumerate(ranges)
     ]
     try:
-        return [pickle.loads(part) for own in client.gather(futures) for part in own]
+        found = client.gather(futures)
+        failed = next((own for own in found if isinstance(own, BaseException)), None)
+        if failed is not None:
+            raise failed
+        return [pickle.loads(part) for own in found for part in own]
     finally:
         with contextlib.suppress(Exception):
             client.cancel(futures)
@@ -196,17 +203,15 @@ def _child(name: str, payload: bytes, worker: Any) -> Iterator[Child]:
         child.close()
 
 
-def _predict(name: str, payload: bytes, starts: list[int]) -> list[bytes]:
-    """The task: predictions of some batches, by a child process, so that no worker imports torch."""
+def _predict(name: str, payload: bytes, starts: list[int]) -> Any:
+    """The task: predictions of some batches, or an exception, by a child process: no worker imports torch."""
     with _child(name, payload, current_worker()) as child:
         child.send(pickle.dumps(starts))
         try:
             answer = pickle.loads(child.receive())
         except EOFError:
             raise RuntimeError(f"the process that predicts ended with status {child.status(5)}") from None
-    if isinstance(answer, BaseException):
-        raise answer
-    return list(answer)
+    return answer
 
 
 def _end(name: str) -> None:
@@ -229,7 +234,7 @@ def serve(connection: Connection[Any, Any]) -> None:
     while True:
         try:
             starts = pickle.loads(connection.recv_bytes())
-        except EOFError:
+        except (EOFError, OSError):
             return
         try:
             if failed is not None:

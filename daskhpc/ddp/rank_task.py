@@ -108,6 +108,7 @@ class HeldRank:
         """End the rank, in whatever state it is."""
         self.ended = True
         self.inbox.put(None)
+        self.worker.loop.add_callback(self._said.set)
         if self.child is not None:
             self.child.kill()
 

@@ -107,6 +107,8 @@ class Saving:
         self._active = False
 
     def _save(self, complete: int, positions: list[dict[str, int]], metric: float | None) -> None:
+        if self.run.link is not None:
+            self.run.link.report()  # so that what was logged before a checkpoint is never lost
         if self.folder is None:
             return
         states = self._gathered(random_state(self.run.device.type == "cuda"))

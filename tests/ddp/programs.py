@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 
 import daskhpc
 
@@ -36,8 +37,6 @@ def place() -> dict[str, Any]:
 
 def listening(pid: int) -> list[tuple[str, int]]:
     """The addresses on which a process listens."""
-    import psutil
-
     found = psutil.Process(pid).net_connections(kind="tcp")
     return sorted((c.laddr.ip, c.laddr.port) for c in found if c.status == psutil.CONN_LISTEN)
 
@@ -153,19 +152,20 @@ def fail(kind: str) -> None:
         case "sleep":
             time.sleep(3600)
         case "worker":
-            os.kill(int(os.environ["TEST_WORKER"]), signal.SIGKILL)
+            server = psutil.Process().parent()
+            assert server is not None
+            os.kill(server.ppid(), signal.SIGKILL)
             time.sleep(3600)
         case _:
             os.kill(os.getpid(), getattr(signal, kind))
             time.sleep(3600)
 
 
-def faulty(kind: str, phase: str, rank: int, workers: list[int]) -> None:
+def faulty(kind: str, phase: str, rank: int) -> None:
     """A training in which one rank fails in one phase."""
     import torch
 
     run = daskhpc.ddp.context()
-    os.environ["TEST_WORKER"] = str(workers[run.rank])
     here = run.rank == rank
     if phase == "start" and here:
         run.log()  # or a rank that stands here is found by torch's timeout alone
@@ -175,7 +175,7 @@ def faulty(kind: str, phase: str, rank: int, workers: list[int]) -> None:
 
     class State:
         def state_dict(self) -> dict[str, int]:
-            if phase == "save":
+            if phase == "save" and run.rank == rank:
                 fail(kind)
             return {}
 
@@ -192,3 +192,66 @@ def faulty(kind: str, phase: str, rank: int, workers: list[int]) -> None:
         fail(kind)
     if phase == "end":
         run.mean(1)
+
+
+def both(kinds: tuple[str, str], first: int) -> None:
+    """Two ranks fail 10 ms apart."""
+    run = daskhpc.ddp.context()
+    moment = run.mean(time.time()) + 0.3
+    moment += 0.0 if run.rank == first else 0.01
+    time.sleep(max(0, moment - 0.002 - time.time()))
+    while time.time() < moment:
+        pass
+    fail(kinds[run.rank])
+
+
+def counted(folder: str, epochs: int, fault: str = "") -> int:
+    """Which samples were trained on: a line for each, with its epoch."""
+    import torch
+
+    run = daskhpc.ddp.context()
+    batches = run.loader(Indexed(26), 2)
+    model = torch.nn.Linear(1, 1)
+    with open(f"{folder}/{run.world_size}-{run.rank}", "w") as file:
+        for epoch in run.epochs(epochs, save_every=4, model=model):
+            for index, _, _ in batches:
+                if fault and run.steps == 5:
+                    run.mean(0)
+                    raise ValueError("ended before its time")
+                print(*(f"{epoch}:{i}" for i in index.tolist()), file=file, flush=True)
+    return run.steps
+
+
+class Strange:
+    """Something with a state that cannot be read as data."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"fine": 1, "nested": [{"odd": Path("x")}]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        pass
+
+
+def unreadable() -> None:
+    run = daskhpc.ddp.context()
+    for _ in run.epochs(1, strange=Strange()):
+        pass
+
+
+def lasting(seconds: float, middle: str) -> np.ndarray[Any, Any]:
+    """A training of steps that take time."""
+    import torch
+
+    run = daskhpc.ddp.context()
+    torch.manual_seed(3)
+    model = run.prepare(torch.nn.Linear(2, 1))
+    optimizer = torch.optim.SGD(model.parameters(), 0.01)
+    batches = run.loader(Points(200), 1)
+    for _ in run.epochs(2, model=model, optimizer=optimizer):
+        for x, y in batches:
+            (model(x) - y).square().mean().backward()
+            optimizer.step()
+            time.sleep(seconds)
+            if run.steps == 130:
+                Path(middle).touch()
+    return flat(model)
