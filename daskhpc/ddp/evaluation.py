@@ -96,11 +96,15 @@ def _in_ranks(model: Any, dataset: Any, batch_size: int, method: str | None, sta
     # Without DDP: its forward pass is a collective call if there are buffers, and the ranks' batches may be uneven.
     model = plain(model)
     own = shares(len(starts), run.world_size)[run.rank]
-    parts = predictions(model, dataset, batch_size, method, [starts[index] for index in own])
+    chosen = [starts[index] for index in own]
     if run.world_size == 1:
-        return parts
+        return predictions(model, dataset, batch_size, method, chosen)
     import torch.distributed as dist
 
+    # Those of rank 0 count, as in a checkpoint: means that BatchNorm keeps are each rank's own until the next batch.
+    for buffer in model.buffers():
+        dist.broadcast(buffer, 0)
+    parts = predictions(model, dataset, batch_size, method, chosen)
     every: list[Any] = [None] * run.world_size
     dist.all_gather_object(every, parts)
     return list(itertools.chain.from_iterable(every))

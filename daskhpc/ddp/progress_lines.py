@@ -56,7 +56,7 @@ class TrainingView:
         before = self._epoch
         self._epoch, self._step = message["epoch"], message["step"]
         for row in message["rows"]:
-            self._last = {name: value for name, value in row.items() if name not in _HIDDEN}
+            self._last.update({name: value for name, value in row.items() if name not in _HIDDEN})
         due = _TERMINAL_SECONDS if self._terminal else _EVERY_SECONDS
         if time.monotonic() - self._written > due or (self._epoch != before and not self._terminal):
             line = f"epoch {self._epoch + 1:,}{self._of()}   step {self._step:,}{self._numbers()}"
