@@ -102,7 +102,7 @@ def _noted(note: Note) -> pd.DataFrame:
 
 
 @dataclass(frozen=True, slots=True)
-class _Call:
+class _PlainCall:
     """A call that is no fit of a search, and the Parallel call that it belongs to."""
 
     parallel_call: str
@@ -112,7 +112,7 @@ class _Call:
     host: str
 
 
-def _call(record: Record, about: Mapping[str, Any]) -> _Call:
+def _call(record: Record, about: Mapping[str, Any]) -> _PlainCall:
     """A number or a text as it is, anything else as a text: a table shows it, and it may need modules to be read."""
     try:
         value = record.decoded("value")
@@ -120,10 +120,10 @@ def _call(record: Record, about: Mapping[str, Any]) -> _Call:
     except Exception as error:
         shown = f"(cannot be read here: {one_line(error)})"
     seconds, host, time = map(record.decoded, ("seconds", "host", "time"))
-    return _Call(str(about.get("call", "")), time, shown, seconds, host)
+    return _PlainCall(str(about.get("call", "")), time, shown, seconds, host)
 
 
-def _fit(record: Record) -> CandidateFit | _Call:
+def _fit(record: Record) -> CandidateFit | _PlainCall:
     """A fit of a search, or another call."""
     about = record.decoded("about")
     value = record.decoded("value") if "params" in about and "split" in about else None
@@ -183,8 +183,8 @@ def _of_program(rows: list[Any], places: Mapping[str, str]) -> Results:
     for fit in rows:
         if isinstance(fit, CandidateFit):
             fits.setdefault(places.get(fit.call, ""), []).append(fit)
-    calls: dict[str, list[_Call]] = {}
-    for call in sorted((row for row in rows if isinstance(row, _Call)), key=attrgetter("time")):
+    calls: dict[str, list[_PlainCall]] = {}
+    for call in sorted((row for row in rows if isinstance(row, _PlainCall)), key=attrgetter("time")):
         calls.setdefault(places.get(call.parallel_call, ""), []).append(call)
     shown = ("value", "seconds", "host")
     frames = {
