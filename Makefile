@@ -11,7 +11,7 @@ PIP := -m pip install --quiet --disable-pip-version-check
 # Without build isolation, because pip would otherwise build daskhpc with the newest setuptools, whatever is locked.
 LOCKED := $(PIP) --constraint tests/locked.txt --no-build-isolation
 
-.PHONY: demo test quick lock test-newest test-oldest test-kills test-endings check benchmark benchmark-search clean
+.PHONY: demo test quick lock test-newest test-oldest test-kills test-ddp test-endings check benchmark benchmark-search clean
 
 demo: $(VENV)/installed
 	$(BIN)/daskhpc run -n $(WORKERS) slurm/digits_search/search.py
@@ -58,6 +58,10 @@ test-oldest:
 ROUNDS ?= 50
 test-kills: $(VENV)/installed-test
 	PATH="$(BIN):$$PATH" KILLS_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest -s tests/journal/test_kills.py $(PYTEST)
+
+# Trainings: every cell of the faults of a rank, 20 pairs of failures, ten kills at random steps, 50 at saves, 100 in a row.
+test-ddp: $(VENV)/installed-test
+	PATH="$(BIN):$$PATH" FAULTS=all DDP_ROUNDS=10 $(BIN)/python -m pytest -s tests/ddp $(PYTEST)
 
 # Every cell of the table in docs/endings.md, 200 starts and ends, a job that outlasts its time limit, lost nodes.
 test-endings: $(VENV)/installed-test .openmpi/installed

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .parallel.register import install as _install
 
 if TYPE_CHECKING:
-    from . import arrays, bags, cubes, errors, frames, plots
+    from . import arrays, bags, cubes, ddp, errors, frames, plots, report
     from .cluster import initialize, send_close_signal, start
     from .computing import compute, persist
     from .config import Settings
@@ -35,6 +35,7 @@ _HOMES = {
     "bags": "",
     "compute": "computing",
     "cubes": "",
+    "ddp": "",
     "discover": "runtime",
     "errors": "",
     "explain": "explaining",
@@ -42,6 +43,7 @@ _HOMES = {
     "initialize": "cluster",
     "persist": "computing",
     "plots": "",
+    "report": "",
     "send_close_signal": "cluster",
     "start": "cluster",
     "sweep": "search",
@@ -60,6 +62,7 @@ __all__ = [
     "bags",
     "compute",
     "cubes",
+    "ddp",
     "discover",
     "errors",
     "explain",
@@ -67,6 +70,7 @@ __all__ = [
     "initialize",
     "persist",
     "plots",
+    "report",
     "send_close_signal",
     "start",
     "sweep",

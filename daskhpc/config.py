@@ -265,6 +265,10 @@ class Settings:
         """How every setting is declared, by its name."""
         return {f.name: f.metadata["setting"] for f in fields(cls) if "setting" in f.metadata}
 
+    def given(self, name: str) -> bool:
+        """Whether a setting was set, rather than left to its default."""
+        return self.sources.get(name, "default") != "default"
+
     @classmethod
     def names(cls) -> tuple[str, ...]:
         """The names of all settings."""

@@ -53,6 +53,24 @@ class WorkerDiedError(DaskhpcError, RuntimeError):
     """A call ended its worker process, also when it ran alone."""
 
 
+class TrainingError(DaskhpcError, RuntimeError):
+    """A training over all workers that ended because of one of its ranks.
+
+    Attributes
+    ----------
+    rank : int
+        The rank that failed first; -1 if it is none's doing.
+    host : str
+    kind : str
+        "exception", "exit", "signal", "memory", "hang" or "worker"; empty before the ranks began.
+    line : str
+        Where in the user's code, if that is known.
+    """
+
+    rank = -1
+    host = kind = line = ""
+
+
 class DataTooLargeError(DaskhpcError, MemoryError):
     """Dask collections that do not fit the memory of the process that needs them."""
 

@@ -41,7 +41,7 @@ def materialize(data: Mapping[str, Any], client: Any, purpose: str, todo: str) -
     Returns
     -------
     dict[str, Any]
-        The same names.
+        The same names. Columns of text with NA have NaN, as ``pandas.read_csv`` gives them: scikit-learn knows no NA.
 
     Raises
     ------
@@ -70,8 +70,43 @@ def materialize(data: Mapping[str, Any], client: Any, purpose: str, todo: str) -
                 lazy = compute_in_order(dask.persist, lazy, traverse=False)
             sizes = _measured_sizes(lazy)
         _refuse_too_large(names, [size or 0 for size in sizes], spare_memory(), purpose, todo)
-        results = iter(compute_in_order(dask.compute, lazy, traverse=False))
+        results = iter(map(_with_nan, compute_in_order(dask.compute, lazy, traverse=False)))
     return {name: _with(value, results) for name, value in data.items()}
+
+
+def _with_nan(result: Any) -> Any:
+    """A pandas frame or series with NaN in place of NA among texts; anything else as it is."""
+    pandas = sys.modules.get("pandas")
+    if pandas is None:
+        return result
+    if isinstance(result, pandas.Series):
+        return with_nan(result) if has_na_text(result.dtype) and result.hasnans else result
+    if not isinstance(result, pandas.DataFrame) or not result.columns.is_unique:
+        return result
+    gaps = [name for name, dtype in result.dtypes.items() if has_na_text(dtype) and result[name].hasnans]
+    if not gaps:
+        return result
+    columns = {name: with_nan(column) if name in gaps else column for name, column in result.items()}
+    return pandas.DataFrame(columns, index=result.index)
+
+
+def has_na_text(dtype: Any) -> bool:
+    """Whether a dtype is of text whose gaps are NA."""
+    import pandas
+
+    return isinstance(dtype, pandas.StringDtype) and dtype.na_value is pandas.NA
+
+
+def with_nan(texts: Any) -> Any:
+    """A series of texts with NaN for gaps, of the dtype that pandas gives to text that it reads."""
+    import pandas
+
+    read = pandas.Series(["", None]).dtype
+    return (
+        texts.astype(read)
+        if isinstance(read, pandas.StringDtype)
+        else texts.astype(read).where(texts.notna(), float("nan"))
+    )
 
 
 def _collections(value: Any) -> list[Any]:

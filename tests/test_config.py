@@ -229,6 +229,16 @@ def test_every_argument_of_initialize_becomes_its_setting(name: str, monkeypatch
     assert {n: v for n, v in given.items() if v is not None} == {name: value}
 
 
+@pytest.mark.parametrize("function", [initialize, start])
+@pytest.mark.parametrize(("name", "todo"), [("threads", "nthreads"), ("process", "processes"), ("checkpoint", "run")])
+def test_an_argument_that_is_no_setting_is_refused(function: Callable[..., Any], name: str, todo: str) -> None:
+    with pytest.raises(SettingsError, match=rf"\(\) has no setting '{name}'") as refused:
+        function(**{name: 1})
+    assert "its settings are " in refused.value.found
+    assert "nthreads, " in refused.value.found
+    assert todo in refused.value.todo
+
+
 def test_help_lists_every_setting() -> None:
     text = " ".join((Settings.__doc__ or "").split())
     for name, setting in Settings.declared().items():

@@ -176,8 +176,8 @@ def to_frame(bag: Any, columns: Iterable[str] | None = None, dtype: Mapping[str,
     Returns
     -------
     dask.dataframe.DataFrame
-        A key that a record lacks is a missing value. Whole numbers with gaps are ``float64``; true, false and gaps
-        ``boolean``; lists, mappings and other objects ``object``.
+        A key that a record lacks is a missing value, as NaN is. Whole numbers with gaps are ``float64``, or ``Int64``
+        if that would change one of them; true, false and gaps ``boolean``; lists, mappings and others ``object``.
 
     Raises
     ------

@@ -72,8 +72,8 @@ def _draw(found: Results, path: str, score: str | None) -> None:
     from .. import plots
     from ..report.tables import score_column
 
-    if found.frame.empty:
-        raise DaskhpcError("There is nothing to draw.", "no results of a search or sweep", "daskhpc status DIR")
+    if found.frame.empty or (found.kind == "calls" and not found.tables):
+        raise DaskhpcError("There is nothing to draw.", "no results of a search or sweep", "--csv FILE for all values")
     place, frame = max(found.tables.items(), key=lambda table: len(table[1]))
     if len(found.tables) > 1:
         click.echo(f"the picture is of {place}, the search with most candidates")
@@ -95,15 +95,22 @@ def _sweep_columns(frame: pd.DataFrame, value: str | None, parameters: Sequence[
 
 def _lines(folder: str, found: Results, score: str | None, top: int) -> list[str]:
     """The best rows, and how to have all."""
-    from ..report.results_text import search_lines, sweep_lines
+    from ..report.results_text import call_lines, search_lines, sweep_lines
     from ..report.tables import score_column
 
     width = shutil.get_terminal_size((100, 24)).columns
-    others = [f"{place or 'elsewhere'}: {count:,} calls, no search" for place, count in found.others.items()]
+    name = shlex.quote(Path(folder).resolve().name or "results")
+    command = f"daskhpc results {shlex.quote(folder)}"
+    if found.frame.empty:
+        return [f"{folder}: no results yet"]
+    if found.kind == "calls" and not found.tables:
+        places = [call_lines(place or folder, frame, top, width) for place, frame in found.calls.items()]
+        lines = [line for place in places[:_MOST_OTHERS] for line in place]
+        lines += [f"and {len(places) - _MOST_OTHERS:,} more places in the program"] if places[_MOST_OTHERS:] else []
+        return [*lines, f"all of it: {command} --csv {name}.csv"]
+    others = [f"{place or 'elsewhere'}: {len(calls):,} calls, no search" for place, calls in found.calls.items()]
     if len(others) > _MOST_OTHERS:
         others[_MOST_OTHERS:] = [f"and {len(others) - _MOST_OTHERS:,} more places of calls that are no search"]
-    if found.frame.empty:
-        return [f"{folder}: no results{' of a search' if found.kind == 'calls' else ' yet'}", *others]
     lines = []
     for place, frame in found.tables.items():
         if found.kind == "sweep":
@@ -111,6 +118,4 @@ def _lines(folder: str, found: Results, score: str | None, top: int) -> list[str
             lines += sweep_lines(folder, frame, by, top, width)
         else:
             lines += search_lines(place or folder, frame, score_column(frame, score), top, width)
-    name = shlex.quote(Path(folder).resolve().name or "results")
-    command = f"daskhpc results {shlex.quote(folder)}"
     return [*lines, *others, f"all of it: {command} --csv {name}.csv   a picture: {command} --plot {name}.png"]

@@ -8,7 +8,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,10 +18,11 @@ from ..config import Settings
 from ..errors import LaunchError
 from ..launch import STDIN, Allocation, Command, mpiexec_line, replace_process, srun_line
 from ..runtime import Runtime, discover
-from ..runtime.commands import installed_library, launcher_library, offered_mpi_types
+from ..runtime.commands import granted_memory, installed_library, launcher_library, offered_mpi_types
 from ..runtime.mpi import srun_mpi
 from ..runtime.schedulers import scheduler_named
 from .errors import exit_on_error
+from .program_file import check_program
 
 _AS_RANK = "--as-rank"
 _LAUNCH_OPTIONS = ("workers", "mpi")
@@ -62,7 +63,7 @@ def run(script: str, args: tuple[str, ...], module: bool, dry_run: bool, as_rank
     """
     with exit_on_error():
         settings = Settings.resolve(options)
-        _check(script, module)
+        _check(script, args, module)
         for_ranks = [_option(k, v) for k, v in options.items() if v is not None and k not in _LAUNCH_OPTIONS]
         if module:
             for_ranks.append("--module")
@@ -86,17 +87,15 @@ def _option(name: str, value: Any) -> str:
     return option if value is True else f"{option}={value}"
 
 
-def _check(script: str, module: bool) -> None:
+def _check(script: str, args: Sequence[str], module: bool) -> None:
     if _INSIDE in os.environ:
         raise LaunchError(
             "daskhpc run was called by a program that daskhpc runs.",
             f"process {os.environ[_INSIDE]} is the client of a cluster, whose ranks are all taken",
             f"{sys.executable} {shlex.quote(script)}",
         )
-    if module or os.path.isfile(script):
-        return
-    kind = "a folder" if os.path.isdir(script) else "no such file"
-    raise LaunchError(f"Cannot run {script!r}.", f"{kind} in {os.getcwd()}", "daskhpc run [OPTIONS] script.py [ARGS]")
+    if not module:
+        check_program(script, args)
 
 
 def launch_command(runtime: Runtime, settings: Settings, program: Sequence[str]) -> Command | None:
@@ -105,7 +104,8 @@ def launch_command(runtime: Runtime, settings: Settings, program: Sequence[str])
     if scheduler_named(runtime.scheduler.value).launcher == "srun" and shutil.which("srun"):
         mpi = settings.mpi or _srun_mpi(library, settings.bootstrap)
         survive = settings.bootstrap == "slurm"
-        return srun_line(allocation_of(runtime), program, settings.workers, mpi, survive)
+        allocation = replace(allocation_of(runtime), memory=granted_memory(runtime))
+        return srun_line(allocation, program, settings.workers, mpi, survive, os.environ)
     if library is None:
         _warn_local("mpi4py finds no MPI library; pip install mpich brings one")
         return None
@@ -124,7 +124,9 @@ def allocation_of(runtime: Runtime) -> Allocation:
     nodes = runtime.nodes.value
     tasks = runtime.tasks.value or len(nodes)
     per_node = math.ceil(tasks / len(nodes))
-    cpus = runtime.grant.cpus_per_rank.value or max(1, runtime.grant.node_cpus.value // per_node)
+    of_node = runtime.grant.node_cpus.value
+    # More CPUs per task than the job has on a node are those of another job, whose variable was inherited.
+    cpus = min(runtime.grant.cpus_per_rank.value or max(1, of_node // per_node), of_node)
     return Allocation(nodes, tasks, cpus, inside_step=runtime.step.value is not None)
 
 
@@ -194,11 +196,11 @@ def _launch(command: Command, dry_run: bool) -> None:
 def _run_program(script: str, args: Sequence[str], module: bool, ranks: bool, options: dict[str, Any]) -> NoReturn:
     """This process is a rank, or there is no MPI: start the cluster, then run the program on the client."""
     from ..cluster import initialize, start
-    from ..cluster.script import run_as_main, set_path
+    from ..cluster.script import put_first, run_as_main, share_folder
     from ..parallel.register import install
 
-    set_path(script, module)
     path = list(sys.path)
+    share_folder(script, module)
     settings = {k: v for k, v in options.items() if k not in (*_LAUNCH_OPTIONS, *_CHECKPOINT_OPTIONS)}
     if ranks:
         initialize(**settings)
@@ -211,6 +213,7 @@ def _run_program(script: str, args: Sequence[str], module: bool, ranks: bool, op
     _keep_results(options)
     os.environ[_INSIDE] = str(os.getpid())
     sys.path[:] = path  # without the folders that Dask added for workers
+    put_first(script, module)
     run_as_main(script, args, module)
 
 

@@ -1,9 +1,11 @@
-"""A small process beside a rank that is starting: it ends the job with a message when the rank itself cannot.
+"""A small process beside a rank: it ends the job if the start hangs, and later the processes that the rank leaves.
 
 Why it is so: MPI_Init may wait for ever with Python's GIL held, so that no thread of the rank can keep a deadline,
-and it may abort the process from C, so that no handler of Python runs. This process is outside both. Its arguments
-say what to do. Its standard input is a pipe from the rank: b"ok" means that the start went well, the end of the
-stream without it that the rank died. Every rank starts one, so it imports little.
+and it may abort the process from C, so that no handler of Python runs. This process is outside both. And a launcher
+waits for the end of every rank's output pipes, so a child that outlives its rank holds up the job. Only another
+process can see to that however the rank ended. Its arguments say what to do. Its standard input is a pipe from the
+rank: b"ok" means that the start is over, the end of the stream that the rank ended. Every rank starts one, so it
+imports little.
 """
 
 from __future__ import annotations
@@ -15,21 +17,26 @@ import time
 
 POLL_SECONDS = 0.5
 MESSAGE_FIRST_SECONDS = 3.0
-SIGKILL = 9
+LEAVE_SECONDS = 2.0
+SIGTERM, SIGKILL = 15, 9
 ORDERS = ("deadline", "rank", "rank_variable", "local_size", "stderr", "late", "gone", "died", "step")
 
 
 def main() -> None:
     orders = dict(zip(ORDERS, sys.argv[1:], strict=True))
     parent = os.getppid()
+    left = LeftBehind(parent, orders["rank"], orders["rank_variable"])
     launcher = launcher_of(parent, orders["rank_variable"])
     end = time.monotonic() + float(orders["deadline"])
     speaker = -1
     while time.monotonic() < end:
         readable, _, _ = select.select([0], [], [], min(POLL_SECONDS, max(0.0, end - time.monotonic())))
         if readable:
-            if os.read(0, 2) != b"ok":
+            if os.read(0, 2) == b"ok":
+                wait_for_rank()
+            else:
                 died(orders)
+            left.end()
             return
         here = ranks_below(launcher, orders["rank_variable"])
         missing = len(here) < int(orders["local_size"])
@@ -65,6 +72,121 @@ def died(orders: dict[str, str]) -> None:
         os.write(2, (orders["died"].replace("{said}", last[:200]) + "\n").encode())
 
 
+def wait_for_rank() -> None:
+    """Return when the rank has ended. Signals that a launcher sends to all are the rank's to answer."""
+    import signal
+
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU):
+        signal.signal(number, signal.SIG_IGN)
+    while os.read(0, 1):
+        pass
+
+
+class LeftBehind:
+    """The processes that a rank leaves behind and that hold its output: the launcher would wait for their end.
+
+    A process counts if it began after the rank and can write to the same pipe or terminal. Left out are processes of
+    other ranks, and those of a shell that started the rank (``mpiexec sh -c 'python a.py; python b.py'``).
+    """
+
+    def __init__(self, rank: int, number: str, rank_variable: str) -> None:
+        self.rank, self.number, self.rank_variable = rank, int(number), rank_variable
+        self.began = began(rank)
+        outputs = {link_of(f"/proc/self/fd/{descriptor}") for descriptor in (1, 2)}
+        self.outputs = {name for name in outputs if name.startswith(("pipe:", "socket:", "/dev/pts/"))}
+        self.shells = set()
+        pid = parent_of(rank)
+        while pid > 1:
+            if self.writes_there(pid):
+                self.shells.add(pid)
+            pid = parent_of(pid)
+
+    def end(self) -> None:
+        """Give them some time to end by themselves, then end them, and say so."""
+        until = time.monotonic() + LEAVE_SECONDS
+        while (pids := self.processes()) and time.monotonic() < until:
+            time.sleep(0.05)
+        for pid in pids:
+            words = text_of(f"/proc/{pid}/cmdline").replace("\0", " ").strip()[:80]
+            message = f"daskhpc: rank {self.number} has ended and left a process behind, which is ended too.\n"
+            message += f"  found: process {pid} on {os.uname().nodename}: {words}; the launcher would wait for it\n"
+            message += "  try:   wait for it in the program, or start it with its output sent to a file\n"
+            kill(pid, SIGTERM)
+            write(message)
+        until = time.monotonic() + LEAVE_SECONDS / 2
+        while (pids := self.processes()) and time.monotonic() < until:
+            time.sleep(0.05)
+        for pid in pids:
+            kill(pid, SIGKILL)
+
+    def processes(self) -> list[int]:
+        everybody = (int(name) for name in os.listdir("/proc") if name.isdigit()) if self.outputs else ()
+        return [pid for pid in everybody if pid not in (os.getpid(), self.rank) and self.is_left(pid)]
+
+    def is_left(self, pid: int) -> bool:
+        if began(pid) < self.began or not self.writes_there(pid):
+            return False
+        above = pid
+        while above > 1 and above != self.rank:
+            if above in self.shells:
+                return False
+            above = parent_of(above)
+        return rank_of(pid, self.rank_variable) in (self.number, None)
+
+    def writes_there(self, pid: int) -> bool:
+        try:
+            descriptors = os.listdir(f"/proc/{pid}/fd")
+        except OSError:
+            return False
+        for descriptor in descriptors:
+            if link_of(f"/proc/{pid}/fd/{descriptor}") in self.outputs:
+                flags = text_of(f"/proc/{pid}/fdinfo/{descriptor}").partition("flags:")[2].split()
+                if flags and int(flags[0], 8) & os.O_ACCMODE != os.O_RDONLY:
+                    return True
+        return False
+
+
+def kill(pid: int, number: int) -> None:
+    try:  # noqa: SIM105  contextlib takes longer to import than all else here
+        os.kill(pid, number)
+    except OSError:
+        pass
+
+
+def write(message: str) -> None:
+    """Write to the rank's standard error, unless its launcher has ended and nobody reads it."""
+    try:  # noqa: SIM105
+        os.write(2, message.encode())
+    except OSError:
+        pass
+
+
+def text_of(path: str) -> str:
+    try:
+        with open(path, errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+def link_of(path: str) -> str:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""
+
+
+def stat_of(pid: int) -> list[str]:
+    """The fields of /proc/PID/stat after the name; none if the process is gone."""
+    return text_of(f"/proc/{pid}/stat").rpartition(")")[2].split()
+
+
+def began(pid: int) -> int:
+    """When a process began, in the kernel's ticks since its start; 0 if it is gone."""
+    fields = stat_of(pid)
+    return int(fields[19]) if len(fields) > 19 else 0
+
+
 def launcher_of(pid: int, rank_variable: str) -> int:
     """The nearest ancestor of a rank that is not part of a rank itself: the launcher's process on this node."""
     while pid > 1 and rank_of(pid, rank_variable) is not None:
@@ -80,11 +202,8 @@ def ranks_below(launcher: int, rank_variable: str) -> set[int]:
 
 
 def parent_of(pid: int) -> int:
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return int(file.read().rpartition(")")[2].split()[1])
-    except (OSError, IndexError, ValueError):
-        return 0
+    fields = stat_of(pid)
+    return int(fields[1]) if len(fields) > 1 else 0
 
 
 def rank_of(pid: int, rank_variable: str) -> int | None:

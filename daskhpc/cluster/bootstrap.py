@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
+import functools
+import inspect
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from ..compat.dask_mpi import original_initialize
 from ..config import Settings
@@ -19,15 +22,42 @@ from .control_socket import check_reachable
 from .crash_report import install_crash_handler
 from .environment import check_directory, interactive, prepare, set_dask_log_level
 from .logs import run_name, start_log
-from .network import address_of, check_interface, with_usable_interface
+from .network import address_of, check_addresses, check_interface, with_usable_interface
 from .plan import SMALLEST_WORLD, WORKER, plan_rank, ranks_on_host
 from .session import ClusterMember, session
 from .start_table import show_warnings
 from .world import World, agree, end_together, join, say
 
+P = ParamSpec("P")
+T = TypeVar("T")
 _NANNIES = "daskhpc.cluster.workers.Nannies"
 
 
+def refuse_unknown(function: Callable[P, T]) -> Callable[P, T]:
+    """Let a function that starts a cluster refuse a name that is no setting of it, with those that are.
+
+    Over ranks all of them refuse it together, with one message.
+    """
+    known = [name for name in inspect.signature(function).parameters if name in Settings.names()]
+
+    @functools.wraps(function)
+    def checked(*args: P.args, **given: P.kwargs) -> T:
+        unknown = [name for name in given if name not in inspect.signature(function).parameters]
+        if unknown:
+            if unknown[0] not in Settings.names() and session.member is None and discover().world_size.value > 1:
+                start_ranks({unknown[0]: given[unknown[0]] or "?"})
+            close = difflib.get_close_matches(unknown[0], known, n=1)
+            raise SettingsError(
+                f"{function.__name__}() has no setting {unknown[0]!r}.",
+                f"argument; its settings are {', '.join(known)}",
+                close[0] if close else "one of those, or an option of daskhpc run",
+            )
+        return function(*args, **given)
+
+    return checked
+
+
+@refuse_unknown
 def initialize(
     interface: str | None = None,
     nthreads: int | None = None,
@@ -311,7 +341,8 @@ def cannot_take_part(size: int, runtime: Runtime, settings: Settings) -> Daskhpc
         return StartError(
             "A module that the cluster needs is missing.", str(error), f"{sys.executable} -m pip install dask-mpi"
         )
-    return check_interface(settings.interface) or check_directory(settings.local_directory)
+    problem = check_interface(settings.interface) or check_addresses(runtime)
+    return problem or check_directory(settings.local_directory)
 
 
 def worker_arguments(

@@ -18,7 +18,7 @@ from ..config import Settings
 from ..errors import EXIT_FAILED, StartError
 from ..runtime import Runtime, discover
 from ..runtime.commands import with_end_time
-from .bootstrap import start_ranks, tell_ignored
+from .bootstrap import refuse_unknown, start_ranks, tell_ignored
 from .ending import close_clients, close_local
 from .environment import (
     cap_blas_threads,
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 _POLL_SECONDS = 0.02
 
 
+@refuse_unknown
 def start(
     *,
     interface: str | None = None,
@@ -119,6 +120,8 @@ def start(
 
     Raises
     ------
+    SettingsError
+        If an argument is no setting, or a setting does not take its value. Ranks end with that message, all together.
     StartError
         When workers are missing after `worker_deadline`, naming their ranks and hosts. Over MPI ranks it is printed and
         the program ends with code 70, unless a person types at it; see `initialize` for what ends before that.

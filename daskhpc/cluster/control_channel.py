@@ -204,6 +204,11 @@ class ControlServer:
                     peer.send(word)
         return first
 
+    @property
+    def closing(self) -> bool:
+        """Whether the cluster is being closed, or a rank was lost that ends it."""
+        return self._closing
+
     def workers_left(self) -> bool:
         """Whether every rank but the client has left in order, or ended."""
         with self._changed:

@@ -75,7 +75,7 @@ def cause_of_end(last_lines: Sequence[str], limit: int) -> str:
         return f"SIGTERM{place}"
     if limit:
         return f"killed by the kernel: the job had used up its {bytes_text(limit)} of memory there"
-    return "no output: killed by SIGKILL, or out of memory"
+    return "no output: killed by a signal, such as SIGKILL when memory is used up"
 
 
 def cause_of_exit(exitcode: int, memory_limit: int | None) -> str:

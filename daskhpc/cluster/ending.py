@@ -18,7 +18,6 @@ import atexit
 import contextlib
 import faulthandler
 import os
-import signal
 import socket
 import sys
 import threading
@@ -37,6 +36,7 @@ from .crash_report import cause_of_end, exceeded_memory_limit
 from .logs import save_logs
 from .plan import CLIENT, SCHEDULER, WORKER, RankPlan, role_of
 from .session import ClusterMember, session
+from .worker_preload import answer_signals_again
 from .world import World, say
 
 CLOSE_SECONDS = 15.0
@@ -167,9 +167,8 @@ def leave(member: ClusterMember, exit: bool, own_world: bool) -> bool:
     if member.connection is not None:
         member.connection.leave()
     session.member = None
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
     if not exit:
+        answer_signals_again()
         return False
     finalize(member.world, own_world)
     if member.server is not None:

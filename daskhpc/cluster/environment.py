@@ -14,8 +14,9 @@ import dask
 from ..chunk_size import array_chunk_size
 from ..errors import StartError
 from .plan import CLIENT, SCHEDULER, WORKER, RankPlan
+from .quiet_end import drop_records_of_the_end
 from .session import ClusterMember
-from .worker_preload import ignore_interrupts
+from .worker_preload import leave_signals_to_program, let_program_answer_signals
 from .workers import blas_variables
 
 _INTERVALS = {
@@ -36,8 +37,10 @@ def prepare(member: ClusterMember) -> None:
     plan = member.plan
     if plan.role == CLIENT:
         suit_chunks(member.plans)
+        let_program_answer_signals()
     else:
-        ignore_interrupts()
+        leave_signals_to_program()
+        drop_records_of_the_end()
     if plan.role == CLIENT or (plan.role == WORKER and not member.own_workers):
         cap_blas_threads(plan.blas_threads.value)
     elif plan.role == SCHEDULER:

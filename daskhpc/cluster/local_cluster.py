@@ -9,7 +9,18 @@ from ..chunk_size import array_chunk_size
 from ..config import Settings
 from ..runtime import Runtime, Sourced
 from .environment import limit_worker_deaths_per_task
-from .plan import WORKER, RankPlan, directory_of, interface_of, setting, worker_blas, worker_memory, worker_threads
+from .plan import (
+    WORKER,
+    RankPlan,
+    directory_of,
+    interface_of,
+    more_than_granted,
+    setting,
+    worker_blas,
+    worker_memory,
+    worker_threads,
+)
+from .quiet_end import drop_records_of_the_end
 
 
 def plan_local(runtime: Runtime, settings: Settings) -> RankPlan:
@@ -32,17 +43,19 @@ def plan_local(runtime: Runtime, settings: Settings) -> RankPlan:
     processes = _processes(cpus, settings)
     shared = replace(settings, processes=processes.value)
     nthreads = worker_threads(cpus, shared)
+    blas = worker_blas(cpus, nthreads.value, shared)
+    more = more_than_granted(runtime.grant, settings, processes.value, nthreads.value, blas.value)
     return RankPlan(
         rank=0,
         host=runtime.host.value,
         role=WORKER,
         processes=processes,
         nthreads=nthreads,
-        memory_limit=worker_memory(runtime.memory, shared),
-        blas_threads=worker_blas(cpus, nthreads.value, shared),
+        memory_limit=worker_memory(runtime.memory, shared, runtime.grant.system_memory),
+        blas_threads=blas,
         interface=interface_of(runtime, settings),
         local_directory=directory_of(runtime, settings),
-        warnings=runtime.warnings,
+        warnings=(*runtime.warnings, *more),
     )
 
 
@@ -82,6 +95,7 @@ def start_local(plan: RankPlan, settings: Settings) -> Any:
             array_chunk_size.restore()
 
     limit_worker_deaths_per_task()
+    drop_records_of_the_end()
     where = {"interface": settings.interface} if settings.interface else {"host": "127.0.0.1"}
     cluster = ResilientLocalCluster(
         worker_class=CappedNanny,

@@ -1,9 +1,10 @@
-"""Interfaces of this machine, as the kernel has them now."""
+"""Interfaces of this machine, as the kernel has them now. Dask finds the address of an interface by IPv4 alone."""
 
 from __future__ import annotations
 
 import socket
 from dataclasses import replace
+from ipaddress import ip_address
 
 import psutil
 
@@ -28,10 +29,30 @@ def check_interface(interface: str | None) -> StartError | None:
         return None
     happened = f"The network interface {interface!r} does not exist."
     if interface in psutil.net_if_addrs():
-        happened = f"The network interface {interface!r} has no IPv4 address."
+        of_six = ", only an IPv6 one, which Dask does not take" if interface in _with_ipv6() else ""
+        happened = f"The network interface {interface!r} has no IPv4 address{of_six}."
     return StartError(
         happened, "interfaces with an address: " + ", ".join(sorted(here)), "one of these, or none at all"
     )
+
+
+def check_addresses(runtime: Runtime) -> StartError | None:
+    """Why the ranks of several nodes cannot talk to each other, None where they can: Dask needs IPv4."""
+    several = runtime.world_size.value > runtime.ranks_on_node.value or len(runtime.nodes.value) > 1
+    reachable = [name for name, address in addresses().items() if not ip_address(address).is_loopback]
+    if not several or reachable:
+        return None
+    return StartError(
+        "Dask needs an IPv4 address to talk to the other nodes, and this node has none.",
+        f"{runtime.host.value}: interfaces with IPv6 alone: {', '.join(_with_ipv6()) or 'none'}",
+        "ask for nodes with IPv4 between them, or run on one node: daskhpc.start() without a launcher",
+    )
+
+
+def _with_ipv6() -> list[str]:
+    entries = psutil.net_if_addrs().items()
+    names = [name for name, each in entries if any(entry.family == socket.AF_INET6 for entry in each)]
+    return sorted(name for name in names if name != "lo")
 
 
 def with_usable_interface(runtime: Runtime) -> Runtime:

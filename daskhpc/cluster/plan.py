@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..config import Settings
-from ..runtime import Runtime, Sourced, shared_cpus, shared_memory
+from ..runtime import Grant, Runtime, Sourced, shared_cpus, shared_memory
+from ..text import bytes_text, counted
 
 SCHEDULER, CLIENT, WORKER = "scheduler", "client", "worker"
 SMALLEST_WORLD = 3
@@ -92,18 +93,57 @@ def plan_rank(runtime: Runtime, settings: Settings, rank: int, ranks_on_node: Se
     else:
         nthreads = cpus if role == CLIENT else Sourced(1, "scheduler")
         blas = nthreads
+    limit = (
+        worker_memory(memory, settings, runtime.grant.system_memory) if role == WORKER else Sourced(0, "not limited")
+    )
+    count = workers * processes.value
     return RankPlan(
         rank=rank,
         host=runtime.host.value,
         role=role,
         processes=processes,
         nthreads=nthreads,
-        memory_limit=worker_memory(memory, settings) if role == WORKER else Sourced(0, "not limited"),
+        memory_limit=limit,
         blas_threads=blas,
         interface=interface_of(runtime, settings),
         local_directory=directory_of(runtime, settings),
-        warnings=runtime.warnings,
+        warnings=(*runtime.warnings, *more_than_granted(runtime.grant, settings, count, nthreads.value, blas.value)),
     )
+
+
+def more_than_granted(grant: Grant, settings: Settings, workers: int, nthreads: int, blas: int) -> tuple[str, ...]:
+    """What was asked for beyond what the node grants; each with what to type instead.
+
+    Parameters
+    ----------
+    grant : Grant
+        What the node gives.
+    settings : Settings
+    workers : int
+        Worker processes on the node; 0 on a rank that has none.
+    nthreads, blas : int
+        Threads of each, and BLAS threads of each thread.
+
+    Notes
+    -----
+    A launcher may start some ranks more than there are CPUs. Unless a setting asks for the threads, only more than two
+    to a CPU are worth a line.
+    """
+    warnings = []
+    asked = [name for name in ("workers", "nthreads", "processes", "blas_threads") if settings.given(name)]
+    threads = workers * nthreads * (blas if "blas_threads" in asked else 1)
+    cpus, memory, limit = grant.node_cpus, grant.node_memory, settings.memory_limit
+    if threads > cpus.value * (1 if asked else 2):
+        warnings.append(
+            f"{counted(workers, 'worker')} with {counted(threads, 'thread')} in all on {counted(cpus.value, 'CPU')}"
+            f" ({cpus.source}) wait for each other: start fewer, or leave out workers, processes and threads"
+        )
+    if not isinstance(limit, float | str) and memory.value and workers * limit > memory.value:
+        warnings.append(
+            f"memory_limit={bytes_text(limit)} for {counted(workers, 'worker')}, but the job has"
+            f" {bytes_text(memory.value)} ({memory.source}) there: leave memory_limit out to share that"
+        )
+    return tuple(warnings)
 
 
 def interface_of(runtime: Runtime, settings: Settings) -> Sourced[str | None]:
@@ -123,8 +163,15 @@ def worker_threads(cpus: Sourced[int], settings: Settings) -> Sourced[int]:
     return _share(cpus, settings.processes)
 
 
-def worker_memory(memory: Sourced[int], settings: Settings) -> Sourced[int]:
-    """Bytes per worker process: the memory of the rank over its processes, unless set."""
+def worker_memory(memory: Sourced[int], settings: Settings, system: Sourced[int]) -> Sourced[int]:
+    """Bytes per worker process: the memory of the rank over its processes, unless set; Dask lowers it to the node's."""
+    limit = _worker_memory(memory, settings)
+    if system.value and limit.value > system.value:
+        return Sourced(system.value, f"{limit.source}, lowered to {system.source}")
+    return limit
+
+
+def _worker_memory(memory: Sourced[int], settings: Settings) -> Sourced[int]:
     limit = settings.memory_limit
     if limit == "auto":
         # No memory means that nobody says how much, which is no limit.

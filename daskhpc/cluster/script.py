@@ -15,19 +15,84 @@ from typing import Any, NoReturn
 
 from ..compat import python as compat_python
 from ..compat.dask_mpi import replace_functions
+from ..errors import DaskhpcError
+from .session import session
+from .world import say
+
+# Python itself imports these before any program: under plain python no file beside it stands in for them either.
+_IMPORTED_BY_PYTHON = frozenset(
+    (
+        "__main__",
+        "abc",
+        "codecs",
+        "encodings",
+        "genericpath",
+        "io",
+        "os",
+        "posixpath",
+        "site",
+        "stat",
+        "sys",
+        "zipimport",
+    )
+)
 
 
-def set_path(target: str, module: bool) -> None:
-    """Set sys.path[0] to what ``python target`` or ``python -m target`` would set.
+def share_folder(target: str, module: bool) -> None:
+    """On every rank, before the cluster starts: let worker processes find the modules beside the program.
 
-    Done on every rank before the cluster starts, since worker processes inherit the path: modules beside the script
-    can be imported there.
+    Why it is so: were the folder the first of all while Dask is imported, a ``glob.py`` or ``queue.py`` of the user in
+    it would stand in for Python's own in the middle of Dask, in every process. So it is the last on the ranks; a worker
+    process puts it first when it has started (`worker_preload`), and the client when the program begins.
     """
-    first = os.getcwd() if module else str(Path(target).resolve().parent)
+    session.program_folder = _folder(target, module)
+    sys.path.append(session.program_folder)
+
+
+def put_first(target: str, module: bool) -> None:
+    """Set sys.path[0] to what ``python target`` or ``python -m target`` would set, and name what is hidden there."""
+    first = _folder(target, module)
     if sys.flags.safe_path:
         sys.path.insert(0, first)
     else:
         sys.path[0] = first
+    hidden = hidden_modules(Path(first), None if module else Path(target).resolve())
+    if hidden:
+        files = ", ".join(hidden)
+        say(
+            DaskhpcError(
+                f"Modules beside the program have names that Python or Dask uses: {files}.",
+                "Python's or Dask's own were imported before the program began, so the program gets those",
+                f"other names for {files} if the program imports them",
+            )
+        )
+
+
+def hidden_modules(folder: Path, program: Path | None) -> list[str]:
+    """The modules of a folder that an import would not find any more, since another of that name was imported.
+
+    Parameters
+    ----------
+    folder : Path
+    program : Path or None
+        The program itself, which nobody imports.
+    """
+    hidden = []
+    for path in sorted(folder.glob("*")):
+        is_package = (path / "__init__.py").is_file()
+        name = path.name if is_package else path.stem
+        known = name in sys.modules and name not in _IMPORTED_BY_PYTHON
+        if not known or not (is_package or path.suffix == ".py") or path.resolve() == program:
+            continue
+        origin = getattr(sys.modules[name], "__file__", None)
+        own = path / "__init__.py" if is_package else path
+        if origin is None or Path(origin).resolve() != own.resolve():
+            hidden.append(path.name)
+    return hidden
+
+
+def _folder(target: str, module: bool) -> str:
+    return os.getcwd() if module else str(Path(target).resolve().parent)
 
 
 def run_as_main(target: str, arguments: Sequence[str], module: bool) -> NoReturn:

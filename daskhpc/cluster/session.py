@@ -53,8 +53,9 @@ class _Session:
     scheduler: Any = None
     workers: Any = None
     local: Any = None
+    program_folder: str = ""
 
 
 session = _Session()
 """The cluster of this process; `scheduler` is set on rank 0, `workers` on workers' ranks, `client` by `start`,
-`local` is the LocalCluster where there is no MPI."""
+`local` is the LocalCluster where there is no MPI, `program_folder` that of a program under ``daskhpc run``."""

@@ -1,4 +1,7 @@
-"""The watchdog of a start: ends the job with a message if a rank never comes, or MPI ends a process."""
+"""The watchdog of a rank: ends the job with a message if a rank never comes, or MPI ends a process.
+
+Its small process stays as long as the rank, and ends what the rank leaves behind.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
@@ -15,6 +19,15 @@ from ..runtime import Runtime
 
 _SIDECAR = Path(__file__).with_name("_sidecar.py")
 _STAGGER, _STAGGER_MOST, _GRACE = 2.0, 20.0, 15.0
+
+_sidecars: list[subprocess.Popen[bytes]] = []
+"""Held until the end of this process: the end of their standard input tells them of it."""
+
+
+def _close_in_child(sidecar: subprocess.Popen[bytes]) -> None:
+    """A forked child that lives on would hide the end of this process."""
+    if sidecar.stdin is not None:
+        sidecar.stdin.close()
 
 
 class StartWatchdog:
@@ -50,6 +63,7 @@ class StartWatchdog:
         self.step = f"{runtime.job.value}.{runtime.step.value}" if runtime.step.value else ""
         self.died = died
         self.stderr = -1
+        self.over = False
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -69,10 +83,10 @@ class StartWatchdog:
         self.process = subprocess.Popen(
             [sys.executable, "-I", "-S", str(_SIDECAR), *map(str, orders)],
             stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
             pass_fds=[self.stderr],
-            process_group=0,  # an interrupt from the terminal is the rank's to answer
+            start_new_session=True,  # an interrupt from the terminal is the rank's to answer
         )
+        os.register_at_fork(after_in_child=partial(_close_in_child, self.process))
         # Only the timing counts: the stacks that faulthandler writes go nowhere, the sidecar says what happened.
         self.nowhere = os.open(os.devnull, os.O_WRONLY)
         faulthandler.dump_traceback_later(self.deadline + _GRACE, exit=True, file=self.nowhere)
@@ -101,13 +115,16 @@ class StartWatchdog:
                 os.write(2, said)
 
     def done(self) -> None:
-        """The start is over, well or not: nothing is kept any more."""
-        if self.process is None:
+        """The start is over, well or not, and no deadline is kept any more; the small process lives as long as this."""
+        if self.over or self.process is None:
             return
+        self.over = True
         faulthandler.cancel_dump_traceback_later()
+        assert self.process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
-            self.process.communicate(b"ok", timeout=10)
-        self.process = None
+            self.process.stdin.write(b"ok")
+            self.process.stdin.flush()
+        _sidecars.append(self.process)
         os.close(self.nowhere)
         os.close(self.stderr)
 
@@ -119,8 +136,8 @@ def _late(deadline: float, runtime: Runtime) -> str:
         f"daskhpc: not all ranks arrived within {deadline:g} s, so every rank of {where} ends.\n"
         f"  found: rank {runtime.rank.value} on {runtime.host.value} waited for the other {world - 1} of {world} ranks;"
         " one of them failed before initialize() (its own message stands above) or hangs\n"
-        "  try:   mend that rank; add --kill-on-bad-exit=1 to srun to see it at once;"
-        " DASK_DASKHPC__START_DEADLINE=300 to wait longer"
+        "  try:   mend that rank; to see it at once: srun --kill-on-bad-exit=1, or, if the program imports mpi4py,"
+        " python -m mpi4py script.py; DASK_DASKHPC__START_DEADLINE=300 to wait longer"
     )
 
 

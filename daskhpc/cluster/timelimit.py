@@ -21,7 +21,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -44,6 +44,19 @@ _LOOK_SECONDS = 60.0
 _POLL_SECONDS = 0.02
 _DELIVERY_SECONDS = 0.5
 _REPEAT_SECONDS = 0.5
+
+
+_stoppers: list[Callable[[float], None]] = []
+
+
+@contextlib.contextmanager
+def asked_to_stop(stop: Callable[[float], None]) -> Iterator[None]:
+    """Within: when the time limit is near, `stop` is called with some seconds to save and stop, in another thread."""
+    _stoppers.append(stop)
+    try:
+        yield
+    finally:
+        _stoppers.remove(stop)
 
 
 class TimeLimitNear(SystemExit):
@@ -185,6 +198,8 @@ class TimeLimitWatcher:
         if kept is None or interactive():
             say(warning(self.limit, kept, time.time()))
             return
+        for stop in list(_stoppers):
+            stop(self.limit.patience)
         _drain_workers(self.limit.patience)
         written = open_journals()
         _sync(written, self.limit.grace / 2)

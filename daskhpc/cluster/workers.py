@@ -19,7 +19,7 @@ from ..errors import WORKER_EXIT_TOPIC
 from .crash_report import cause_of_exit
 from .logs import worker_environment
 from .session import session
-from .worker_preload import private_memory
+from .worker_preload import PROGRAM_FOLDER, private_memory
 
 logger = logging.getLogger("distributed.nanny")
 
@@ -63,13 +63,15 @@ class CappedNanny(SupervisingNanny):
     def __init__(self, *args: Any, blas_threads: int = 1, **options: Any) -> None:
         preload = options.pop("preload", None) or dask.config.get("distributed.worker.preload")
         super().__init__(*args, preload=[*preload, "daskhpc.cluster.worker_preload"], **options)
-        spawn_without_main(WORKER_PROCESS)
+        spawn_without_main(WORKER_PROCESS, lambda: session.program_folder)
         # multiprocessing's tracker of semaphores would warn when it cleans up after a worker process that was killed.
         ignore_warnings_of_children(_TRACKER_WARNING)
         if self.pre_spawn_env.get("MALLOC_TRIM_THRESHOLD_") == _DASKS_TRIM_THRESHOLD:
             self.pre_spawn_env.update(malloc_variables(self.memory_manager.memory_limit, self.nthreads))
         self.pre_spawn_env.update(_lowered_by_user(blas_variables(blas_threads)))
         self.env.update({**self.pre_spawn_env, **worker_environment(self.name)})
+        if session.program_folder:
+            self.env[PROGRAM_FOLDER] = session.program_folder
 
     def memory_of(self, pid: int) -> int:
         """What is the process's own: RSS also holds, once in each process, what processes of the node share."""

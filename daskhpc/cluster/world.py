@@ -15,7 +15,7 @@ from ..runtime import MPILibrary, Runtime, parse_library_version, process_manage
 from ..runtime.commands import offered_mpi_types
 from ..runtime.mpi import srun_mpi
 from .control_channel import ControlConnection, ControlServer
-from .network import address_of
+from .network import address_of, check_addresses
 from .rendezvous import meet, meeting_of
 from .start_watchdog import StartWatchdog
 
@@ -163,6 +163,9 @@ def _join_without_mpi(
             f"{runtime.world_size.value} rank ({runtime.world_size.source}), no Slurm step",
             "srun --ntasks=4 python script.py; or bootstrap='auto'",
         )
+    problem = check_addresses(runtime)
+    if problem is not None:
+        raise problem
     watch = StartWatchdog(deadline, runtime, "")
     watch.start()
     try:

@@ -49,8 +49,14 @@ def set_warning_filters(filters: Sequence[Any]) -> None:
     vars(warnings)["filters"] = list(filters)
 
 
-def spawn_without_main(process_name: str) -> None:
+def spawn_without_main(process_name: str, without_path: Callable[[], str] = str) -> None:
     """Keep spawned processes whose name begins with `process_name` from importing this program's ``__main__``.
+
+    Parameters
+    ----------
+    process_name : str
+    without_path : callable
+        Gives a folder that is not in their ``sys.path`` when they start; "" for none.
 
     Why it is so: ``multiprocessing`` tells each spawned process to import the parent's main script first. That is
     right for the user's own processes. For a Dask worker it is wrong: functions of ``__main__`` travel there by
@@ -72,6 +78,8 @@ def spawn_without_main(process_name: str) -> None:
         if name.startswith(tuple(without_main)):
             data.pop("init_main_from_path", None)
             data.pop("init_main_from_name", None)
+            left_out = without_path()
+            data["sys_path"] = [folder for folder in data.get("sys_path", ()) if not left_out or folder != left_out]
         return data
 
     get_preparation_data.without_main = without_main  # type: ignore[attr-defined]

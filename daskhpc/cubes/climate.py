@@ -243,14 +243,21 @@ def _departure(array: xr.DataArray, mean: xr.DataArray, freq: str, along: str) -
     means = mean.sel({freq: labels}).transpose(*(freq if dim == along else dim for dim in array.dims)).data
     axis = array.get_axis_num(along)
     if not isinstance(array.data, da.Array):
-        return array.copy(data=array.data - np.take(np.asarray(means), codes, axis=axis))
+        return _anew(array, array.data - np.take(np.asarray(means), codes, axis=axis))
     letters = tuple(range(array.ndim))
     groups = tuple(array.ndim if i == axis else i for i in letters)
     chunks = tuple(-1 if i == axis else sizes for i, sizes in enumerate(array.chunks or ()))
     means = means.rechunk(chunks) if isinstance(means, da.Array) else da.from_array(means, chunks=chunks)
     parts = (array.data, letters, da.from_array(codes, chunks=array.data.chunks[axis]), (axis,), means, groups)
     dtype = np.result_type(array.dtype, means.dtype)
-    return array.copy(data=da.blockwise(_depart, letters, *parts, axis=axis, concatenate=True, dtype=dtype))
+    return _anew(array, da.blockwise(_depart, letters, *parts, axis=axis, concatenate=True, dtype=dtype))
+
+
+def _anew(array: xr.DataArray, data: Any) -> xr.DataArray:
+    """The array with other values: the scale and the offset of the file do not fit them."""
+    array = array.copy(data=data)
+    array.encoding = {}
+    return array
 
 
 def _depart(block: Any, codes: Any, means: Any, axis: int) -> Any:

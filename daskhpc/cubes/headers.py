@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,10 +14,14 @@ import numpy as np
 import xarray as xr
 
 from ..errors import InputFileError, one_line
+from .encodings import differing, kept
 from .engines import NO_INDEXES, opened
 
 SMALL = 2**24  # bytes; what is larger and in every file stays in the file
-FILE_ENCODING = ("source", "original_shape", "chunks", "preferred_chunks", "shards")
+# Attributes without which numbers are not known; xarray takes them into the encoding, unless options forbid it.
+MEANING = re.compile(
+    "units|calendar|scale_factor|add_offset|_FillValue|missing_value|_Unsigned|flag_(values|masks|meanings)"
+)
 NUMBERS = "biufc"
 NAMED = 5  # files in a message
 
@@ -101,6 +106,8 @@ class FileHeader:
         Its coordinate along that dimension, if it has one.
     dtypes : tuple of numpy.dtype
         The types of its lazy variables.
+    differing : tuple of frozenset
+        Of its lazy variables, and at last of that coordinate, the keys of encodings that are others in the first file.
     version : tuple of int
         When it was last changed (ns), and its bytes.
     """
@@ -109,6 +116,7 @@ class FileHeader:
     length: int
     values: Any
     dtypes: tuple[Any, ...]
+    differing: tuple[frozenset[Hashable], ...]
     version: tuple[int, int]
 
 
@@ -131,9 +139,9 @@ def read_first(path: str, engine: str, along: str, options: Mapping[str, Any]) -
         if coordinate is not None:
             coordinate = coordinate.to_base_variable().load()
     for variable in (*fixed.variables.values(), *([] if coordinate is None else [coordinate])):
-        variable.encoding = _kept(variable.encoding)
+        variable.encoding = kept(variable.encoding)
     fixed.set_close(None)
-    fixed.encoding = _kept(fixed.encoding)
+    fixed.encoding = kept(fixed.encoding)
     names, coords = tuple(dataset.variables), frozenset(dataset.coords)
     return FirstFile(engine, along, options, path, fixed, names, coords, coordinate, lazy)
 
@@ -150,14 +158,19 @@ def _read_header(path: str, first_file: FirstFile) -> FileHeader | FileFault:
             fault = compare(dataset, first_file)
             if fault is not None:
                 return FileFault(path, *fault)
-            values = dataset.variables[first_file.along].values if first_file.along in dataset.variables else None
-            dtypes = tuple(dataset.variables[lazy.name].dtype for lazy in first_file.lazy)
+            variables, first = dataset.variables, [(lazy.name, lazy) for lazy in first_file.lazy]
+            dtypes = tuple(variables[name].dtype for name, _ in first)
+            values = None
+            if first_file.along in variables:
+                values = variables[first_file.along].values
+                first.append((first_file.along, first_file.coordinate))
+            others = tuple(differing(variables[name].encoding, expected.encoding) for name, expected in first)
             length = dataset.sizes.get(first_file.along, 1)
     except FileNotFoundError:
         return FileFault(path, f"is not there for {socket.gethostname()}; all workers have to see it")
     except Exception as error:
         return FileFault(path, f"cannot be read: {one_line(error)}")
-    return FileHeader(path, length, values, dtypes, (status.st_mtime_ns, status.st_size))
+    return FileHeader(path, length, values, dtypes, others, (status.st_mtime_ns, status.st_size))
 
 
 def compare(dataset: xr.Dataset, first_file: FirstFile) -> tuple[str, Hashable] | None:
@@ -170,7 +183,7 @@ def compare(dataset: xr.Dataset, first_file: FirstFile) -> tuple[str, Hashable] 
     for name in sorted(map(str, set(dataset.variables) - known)):
         return f"has a variable {name!r} that the first file has not", name
     if first_file.coordinate is not None:
-        why = _compare_units(dataset.variables[first_file.along], first_file.coordinate)
+        why = _compare_meaning(dataset.variables[first_file.along], first_file.coordinate)
         if why:
             return f"has another {first_file.along!r}: {why}", None
     for lazy in first_file.lazy:
@@ -190,21 +203,36 @@ def _compare_lazy(variable: Any, lazy: LazyVariable, along: str) -> str:
     for dim, size, first in zip(lazy.dims, variable.shape, lazy.shape, strict=True):
         if dim != along and size != first:
             return f"{size} along {dim}, not {first}"
-    if variable.dtype.kind != lazy.dtype.kind and not {variable.dtype.kind, lazy.dtype.kind} <= set(NUMBERS):
-        return f"type {variable.dtype}, not {lazy.dtype}"
-    return _compare_units(variable, lazy)
+    return _compare_meaning(variable, lazy)
 
 
-def _compare_units(variable: Any, first: Any) -> str:
-    units, first_units = variable.attrs.get("units"), first.attrs.get("units")
-    return "" if units == first_units else f"units {units!r}, not {first_units!r}"
+def _compare_meaning(variable: Any, first: Any) -> str:
+    """What numbers, or times, are in one file and not in the other."""
+    kinds = {variable.dtype.kind, first.dtype.kind}
+    inexact = kinds == {"i", "u"} and np.result_type(variable.dtype, first.dtype).kind == "f"
+    if len(kinds) > 1 and (inexact or not kinds <= set(NUMBERS)):
+        return f"type {variable.dtype}, not {first.dtype}"
+    if _calendar(variable) != _calendar(first):
+        return f"calendar {_calendar(variable)!r}, not {_calendar(first)!r}"
+    attrs, first_attrs = ({str(key): of.attrs[key] for key in of.attrs} for of in (variable, first))
+    for key in sorted(map(str, differing(attrs, first_attrs))):
+        if MEANING.fullmatch(key):
+            return f"{key} {attrs.get(key)!r}, not {first_attrs.get(key)!r}"
+    return ""
+
+
+def _calendar(variable: Any) -> str:
+    """The calendar of times that NumPy does not have; they cannot be compared with those of another one."""
+    times = variable.dtype.kind == "O" and "since" in variable.encoding.get("units", "")
+    calendar = str(variable.encoding.get("calendar", "standard")).lower() if times else ""
+    return "standard" if calendar == "gregorian" else calendar
 
 
 def _compare_fixed(variable: Any, first: Any) -> str:
     if variable.dims != first.dims or variable.shape != first.shape:
         return f"{dict(variable.sizes)}, not {dict(first.sizes)}"
     if variable.equals(first):
-        return _compare_units(variable, first)
+        return _compare_meaning(variable, first)
     values, expected = variable.values, first.values
     if values.dtype.kind in NUMBERS and expected.dtype.kind in NUMBERS and values.ndim:
         return f"values that differ by up to {np.nanmax(np.abs(values.astype(float) - expected.astype(float))):g}"
@@ -220,15 +248,10 @@ def _is_lazy(dataset: xr.Dataset, name: Hashable, along: str) -> bool:
 
 def _lazy_variable(name: Hashable, variable: Any) -> LazyVariable:
     blocks = variable.encoding.get("preferred_chunks") or {}
-    encoding = _kept(variable.encoding)
+    encoding = kept(variable.encoding)
     return LazyVariable(
         name, variable.dims, variable.shape, variable.dtype, dict(blocks), dict(variable.attrs), encoding
     )
-
-
-def _kept(encoding: Mapping[Any, Any]) -> dict[Any, Any]:
-    """Without what holds for the file it came from only."""
-    return {key: value for key, value in encoding.items() if key not in FILE_ENCODING}
 
 
 def without_faults(found: Sequence[FileHeader | FileFault]) -> list[FileHeader]:

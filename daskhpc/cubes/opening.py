@@ -19,6 +19,7 @@ from ..clients import current_client
 from ..errors import InputFileError, SettingsError, one_line
 from ..windowed_array import StackedArray, Window
 from .chunks import dataset_chunks
+from .encodings import agreed_in_chunks, agreed_in_memory
 from .engines import NO_INDEXES, engine_for, opened
 from .headers import FileHeader, FirstFile, LazyVariable, ordered, read_first, read_headers, without_faults
 
@@ -63,8 +64,8 @@ def open_dataset(
     Raises
     ------
     InputFileError
-        If files are missing, broken, not like the first one in variables, units, grid or types, not in order, or
-        overlap. It names them.
+        If files are missing, broken, not like the first one in variables, units, grid, calendar or types, not in order,
+        or overlap. It names them.
     SettingsError
         If `chunks` is neither "auto" nor a mapping, or names a dimension that no variable in files has.
 
@@ -73,6 +74,9 @@ def open_dataset(
     `xarray.open_mfdataset` makes a dataset of each file and merges them; this opens the files in batches on the
     workers, compares each with the first there, and makes one dataset. A task opens a file, reads its part and closes
     it; HDF5 is entered by one thread of a process at a time.
+
+    If a variable's scale, offset, fill value, type, units of time or rounding filter are not the same in all files, its
+    encoding keeps none of them, so that all values are saved as they are. (xarray takes those of the first file.)
 
     Examples
     --------
@@ -162,14 +166,18 @@ def _dataset(first: FirstFile, headers: list[FileHeader], available: Resources, 
     arrays = {lazy.name: FileStack(first, lazy, headers) for lazy in first.lazy}
     chunks = _chunks(first, arrays, headers, available, given)
     variables: dict[Any, Any] = {}
-    for lazy in first.lazy:
+    differing = [frozenset().union(*keys) for keys in zip(*(header.differing for header in headers), strict=True)]
+    for lazy, others in zip(first.lazy, differing, strict=False):  # the coordinate's come last
         array = arrays[lazy.name]
         sizes = tuple(chunks.get(dim, (n,)) for dim, n in zip(lazy.dims, array.shape, strict=True))
         data = array.to_dask(sizes, f"open_dataset-{lazy.name}")
-        variables[lazy.name] = xr.Variable(lazy.dims, data, dict(lazy.attrs), dict(lazy.encoding))
+        encoding = agreed_in_chunks(lazy.encoding, others, array.dtype)
+        variables[lazy.name] = xr.Variable(lazy.dims, data, dict(lazy.attrs), encoding)
     if headers[0].values is not None:
         values = np.concatenate([header.values for header in headers])
-        variables[first.along] = xr.Variable(first.along, values, first.coordinate.attrs, first.coordinate.encoding)
+        coordinate = xr.Variable(first.along, values, first.coordinate.attrs, first.coordinate.encoding)
+        coordinate.encoding = agreed_in_memory(coordinate, differing[-1])
+        variables[first.along] = coordinate
     variables.update(first.fixed.variables)
     data_vars, coords = (
         {name: variables[name] for name in first.names if (name in first.coords) is wanted} for wanted in (False, True)

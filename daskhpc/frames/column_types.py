@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import reduce
 from typing import Any
 
 import dask
+import numpy as np
 import pandas
 
 TEXT = pandas.StringDtype("pyarrow")
 """The dtype that text has in Dask dataframes."""
+
+EXACT = 2**53
+"""Up to here float64 has all whole numbers."""
 
 _BOOLEANS = ("True", "TRUE", "true", "False", "FALSE", "false")
 _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*|\s*[+-]?inf(inity)?\s*", re.IGNORECASE)
@@ -48,29 +53,36 @@ class ColumnContent:
         Whether a whole number is below 0.
     first : Kind
         The kind of the first value alone; it tells a column of text from numbers with a text among them.
+    inexact : bool
+        Whether float64 would change a whole number.
     """
 
     kind: Kind = Kind.EMPTY
     gaps: bool = False
     negative: bool = False
     first: Kind = Kind.EMPTY
+    inexact: bool = False
 
     @property
     def dtype(self) -> str:
-        """The dtype that holds it: pandas' own; text, and true and false with gaps, have Dask's."""
+        """The dtype that holds it, unchanged: pandas' own; text, and true and false with gaps, have Dask's."""
+        if self.kind is Kind.INT and self.gaps:
+            return "Int64" if self.inexact else "float64"
         if self.kind is Kind.INT:
-            return "float64" if self.gaps else "int64"
+            return "int64"
         if self.kind is Kind.UINT:
             return "string" if self.gaps or self.negative else "uint64"
         if self.kind is Kind.BOOL:
             return "boolean" if self.gaps else "bool"
         if self.kind is Kind.EMPTY:
             return "float64" if self.gaps else "string"
-        return "float64" if self.kind is Kind.FLOAT else "string"
+        return "float64" if self.kind is Kind.FLOAT and not self.inexact else "string"
 
     @property
     def broken_at_once(self) -> bool:
         """Whether it is text, and does not begin as text."""
+        if self.kind is Kind.FLOAT:
+            return self.inexact
         return self.kind is Kind.TEXT and self.first not in (Kind.TEXT, Kind.EMPTY)
 
 
@@ -92,6 +104,7 @@ def _both(one: ColumnContent, other: ColumnContent) -> ColumnContent:
         gaps=one.gaps or other.gaps,
         negative=one.negative or other.negative,
         first=other.first if one.first is Kind.EMPTY else one.first,
+        inexact=one.inexact or other.inexact,
     )
 
 
@@ -104,8 +117,15 @@ def _wider(one: Kind, other: Kind) -> Kind:
     return Kind.FLOAT if kinds <= {*_WHOLE, Kind.FLOAT} else Kind.TEXT
 
 
-def content_of(column: pandas.Series) -> ColumnContent:
-    """What a column holds, from the dtype that pandas.read_csv gave it."""
+def content_of(column: pandas.Series, texts: Callable[[], pandas.Series]) -> ColumnContent:
+    """What a column holds, from the dtype that pandas.read_csv gave it.
+
+    Parameters
+    ----------
+    column : pandas.Series
+    texts : callable
+        Gives the column as the texts that it is in the file. It is called if numbers of pandas' own do not tell.
+    """
     missing = column.isna()
     gaps = bool(missing.any())
     if missing.all():
@@ -115,19 +135,49 @@ def content_of(column: pandas.Series) -> ColumnContent:
         return ColumnContent(Kind.BOOL, first=Kind.BOOL)
     if letter in "iu":
         kind = Kind.INT if letter == "i" else Kind.UINT
-        return ColumnContent(kind, negative=bool(column.min() < 0), first=kind)
+        large = column[(column > EXACT) | (column < -EXACT)]
+        return ColumnContent(kind, negative=bool(column.min() < 0), first=kind, inexact=is_inexact(large))
     if letter == "f":
-        because_of_gaps = gaps and bool((column % 1 == 0)[~missing].all())
-        kind = Kind.INT if because_of_gaps else Kind.FLOAT
-        return ColumnContent(kind, gaps, bool(column.min() < 0), Kind.FLOAT)
+        return _content_of_floats(column, missing, texts)
     present = column[~missing]
     if pandas.api.types.infer_dtype(present) == "boolean":
         return ColumnContent(Kind.BOOL, gaps, first=Kind.BOOL)
     first = kind_of_value(str(present.iloc[0]))
     # pandas gives whole numbers beyond 64 bits as texts, gaps among them as ""
-    if first is Kind.FLOAT and present.astype(str).replace("", "0").str.fullmatch(_WHOLE_NUMBER).all():
-        return ColumnContent(Kind.HUGE, gaps, first=Kind.HUGE)
+    whole = present.astype(str).replace("", "0")
+    if first is Kind.FLOAT and whole.str.fullmatch(_WHOLE_NUMBER).all():
+        return ColumnContent(Kind.HUGE, gaps, first=Kind.HUGE, inexact=is_inexact(whole))
     return ColumnContent(Kind.TEXT, gaps, first=first)
+
+
+def _content_of_floats(
+    column: pandas.Series, missing: pandas.Series, texts: Callable[[], pandas.Series]
+) -> ColumnContent:
+    gaps, negative = bool(missing.any()), bool(column.min() < 0)
+    kind = Kind.INT if gaps and bool((column % 1 == 0)[~missing].all()) else Kind.FLOAT
+    large = (column.abs() >= EXACT).to_numpy()
+    if not large.any():
+        return ColumnContent(kind, gaps, negative, Kind.FLOAT)
+    present = texts()[large].astype(str)
+    whole = present.str.fullmatch(_WHOLE_NUMBER).to_numpy(dtype=bool)
+    kind = kind if whole.all() else Kind.FLOAT
+    return ColumnContent(kind, gaps, negative, Kind.FLOAT, is_inexact(present[whole]))
+
+
+def is_inexact(numbers: Iterable[Any]) -> bool:
+    """Whether float64 would change one of some whole numbers.
+
+    Examples
+    --------
+    >>> is_inexact([2**60, 10**20]), is_inexact(["1234567890123456789"])
+    (False, True)
+    """
+    return any(map(_is_inexact, map(str, numbers)))
+
+
+def _is_inexact(number: str) -> bool:
+    # float64 ends at 309 digits, and Python converts no more than some thousands
+    return len(number) > 300 or int(float(number)) != int(number)
 
 
 def kind_of_value(value: str) -> Kind:
@@ -147,7 +197,8 @@ def surely_holds(dtype: Any, content: ColumnContent) -> bool:
     """Whether a demanded dtype holds a column for certain; if not, parsing tells."""
     if holds_every_text(dtype):
         return True
-    return (dtype == "float64" and content.kind in (Kind.EMPTY, Kind.INT, Kind.FLOAT)) or str(dtype) == content.dtype
+    numbers = content.kind in (Kind.EMPTY, Kind.INT, Kind.FLOAT)
+    return (dtype == "float64" and numbers) or str(dtype) == content.dtype
 
 
 def holds_every_text(dtype: Any) -> bool:
@@ -158,6 +209,11 @@ def holds_every_text(dtype: Any) -> bool:
 def open_categories(dtype: Any) -> bool:
     """Whether a dtype is of categories that the call does not list."""
     return isinstance(dtype, pandas.CategoricalDtype) and dtype.categories is None
+
+
+def gapped_integers(dtype: Any) -> bool:
+    """Whether a dtype is of whole numbers and gaps."""
+    return bool(pandas.api.types.is_integer_dtype(dtype)) and not isinstance(dtype, np.dtype)
 
 
 def pandas_dtype(name: str) -> Any:

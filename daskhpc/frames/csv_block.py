@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 import pandas
+from pandas.api.types import is_integer_dtype, pandas_dtype
 
 from ..errors import InputFileError
-from .column_types import Kind, kind_of_value
+from .column_types import TEXT, ColumnContent, Kind, content_of, kind_of_value
 from .csv_options import CsvOptions
 from .text_blocks import TextBlock
 
@@ -64,7 +65,8 @@ class CsvBlock:
         options = {"header": None, **begin, "names": list(self.names), **engine, **self.options.options, **more}
         narrow = _narrow_integers(options.get("dtype"))
         if narrow:
-            options["dtype"] = {**options["dtype"], **dict.fromkeys(narrow, "int64")}
+            wide = {c: "int64" if isinstance(t, np.dtype) else "Int64" for c, t in narrow.items()}
+            options["dtype"] = {**options["dtype"], **wide}
         try:
             frame = pandas.read_csv(io.BytesIO(self.data), **options)
         except pandas.errors.EmptyDataError:
@@ -95,17 +97,62 @@ class CsvBlock:
                 frame[name] = self.parsed(dtype=str, usecols=[name])[name]
         return frame
 
+    def column(self, name: Any, rows: int | None = None) -> ColumnContent:
+        """What the first rows hold in a column, or all."""
+        return self.content(self.parsed(usecols=[name], nrows=rows)[name], rows)
+
+    def content(self, column: pandas.Series, rows: int | None = None) -> ColumnContent:
+        """What a column of it holds, from what pandas.read_csv makes of its first rows, or of all."""
+        thousands = self.options.options.get("thousands")
+
+        def texts() -> pandas.Series:
+            values = self.parsed(usecols=[column.name], nrows=rows, dtype=str)[column.name]
+            return values if thousands is None else values.str.replace(thousands, "", regex=False)
+
+        return content_of(column, texts)
+
+    def integers(self, texts: pandas.Series, dtype: Any) -> pandas.Series:
+        """The texts of a column as whole numbers with gaps, to the last digit.
+
+        pandas.read_csv goes by way of float64 if one of the texts is as "1.0" is.
+
+        Raises
+        ------
+        ValueError, TypeError, OverflowError
+            If a text is no whole number, or the dtype does not hold it.
+        """
+        options = self.options.options
+        if options.get("thousands"):
+            texts = texts.str.replace(options["thousands"], "", regex=False)
+        if options.get("decimal", ".") != ".":
+            texts = texts.str.replace(options["decimal"], ".", regex=False)
+        numbers = pandas.to_numeric(texts.astype(TEXT), dtype_backend="numpy_nullable")
+        if numbers.dtype.kind not in "iu":
+            exact = [pandas.NA if pandas.isna(text) else _exact(text) for text in texts]
+            numbers = pandas.Series(exact, index=texts.index, dtype="UInt64" if dtype == "UInt64" else "Int64")
+        return _narrowed(numbers, dtype)
+
+
+def _exact(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        number = float(text)
+        if not number.is_integer():
+            raise
+        return int(number)
+
 
 def _narrow_integers(dtypes: Any) -> dict[Any, Any]:
     """The columns of integers below 64 bits: pandas 2 cuts off too large numbers, without an error."""
     if not isinstance(dtypes, Mapping):
         return {}
-    return {c: t for c, t in dtypes.items() if isinstance(t, np.dtype) and t.kind in "iu" and t.itemsize < 8}
+    return {c: t for c, t in dtypes.items() if is_integer_dtype(t) and pandas_dtype(t).itemsize < 8}
 
 
 def _narrowed(values: pandas.Series, dtype: Any) -> pandas.Series:
-    limits = np.iinfo(dtype)
-    if len(values) and not limits.min <= values.min() <= values.max() <= limits.max:
+    limits = np.iinfo(getattr(dtype, "numpy_dtype", dtype))
+    if values.notna().any() and not limits.min <= values.min() <= values.max() <= limits.max:
         raise OverflowError(f"{values.name!r} does not fit {dtype}")
     return values.astype(dtype)
 

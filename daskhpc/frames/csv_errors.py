@@ -13,7 +13,7 @@ import pandas
 
 from ..errors import InputFileError
 from ..text import shortened
-from .column_types import ColumnContent, content_of, joined
+from .column_types import ColumnContent, joined
 from .csv_block import CsvBlock, LongRowsError
 
 SHOWN = 60
@@ -66,7 +66,7 @@ def location_of_change(csv: CsvBlock, column: Any, before: ColumnContent, dtype:
     """The first value of a block that gives a column a dtype which it had not after the blocks before."""
 
     def changed(rows: int) -> bool:
-        return joined(before, content_of(csv.parsed(usecols=[column], nrows=rows)[column])).dtype == dtype
+        return joined(before, csv.column(column, rows)).dtype == dtype
 
     return _location_of_first(csv, column, changed)
 

@@ -17,9 +17,9 @@ from .. import files
 from ..errors import InputFileError, SettingsError
 from ..files import Paths
 from ..text import shortened
-from .column_types import TEXT, open_categories, pandas_dtype, types_as_they_are
+from .column_types import TEXT, gapped_integers, open_categories, pandas_dtype, types_as_they_are
 from .csv_block import CsvBlock
-from .csv_dates import DateFormat, finest, formats_of
+from .csv_dates import DateFormat, formats_of
 from .csv_errors import SHOWN, location_of_misfit, unreadable
 from .csv_options import CsvOptions, checked_options
 from .csv_types import (
@@ -30,6 +30,7 @@ from .csv_types import (
     location_of_settling,
     misfit,
     settled_type,
+    settled_unit,
     with_same_columns,
 )
 from .partitions import text_block_bytes
@@ -98,8 +99,8 @@ def read_csv(
     Returns
     -------
     dask.dataframe.DataFrame
-        Text is ``string``, as elsewhere in Dask; whole numbers with gaps are ``float64``, as in pandas; true, false and
-        gaps are ``boolean``.
+        Text is ``string``, as elsewhere in Dask; whole numbers with gaps are ``float64``, as in pandas, or ``Int64`` if
+        ``float64`` would change one of them; true, false and gaps are ``boolean``.
 
     Raises
     ------
@@ -132,7 +133,8 @@ def read_csv(
         said = [f"{row.column!r} by {shortened(row.value, SHOWN)!r} in {row.forced_by}" for row in broken.itertuples()]
         warnings.warn(
             f"These columns are text because of single values: {'; '.join(said)}. For numbers: "
-            "na_values=[these values]. For text without this warning: dtype={column: 'str'}.",
+            "na_values=[these values], or dtype={column: 'float64'} if digits beyond the 16th do not matter. "
+            "For text without this warning: dtype={column: 'str'}.",
             stacklevel=2,
         )
     with types_as_they_are():
@@ -193,7 +195,7 @@ def _settled(
     dates = formats_of(date_columns, [file.first_dates for file in looked], how.options)
     blocks = [block for file in looked for block in file.type_blocks]
     types = files.examined(block_types, packed(blocks, size), first, dates, demanded, how)
-    units = {column: finest([found.units[column] for found in types]) for column in dates}
+    units = {column: settled_unit(column, blocks, types) for column in dates}
     free = [column for column in first.columns if column not in dates and column not in demanded]
     settled, causes = _settled_types(free, blocks, types, first.names, how)
     dtypes = demanded | {column: pandas_dtype(name) for column, name in settled.items()}
@@ -249,19 +251,22 @@ def _partition(pack: Sequence[TextBlock], plan: ReadingPlan, columns: Sequence[A
 
 def _read(block: TextBlock, plan: ReadingPlan, wanted: Sequence[Any]) -> pandas.DataFrame:
     csv = CsvBlock(block, block.content(), block.names or plan.names, plan.options)
-    as_text = {*_categories(plan, wanted), *plan.dates}
+    gapped = {name for name in wanted if name not in plan.dates and gapped_integers(plan.dtypes[name])}
+    as_text = {*_categories(plan, wanted), *plan.dates, *gapped}
     dtypes = {name: str if name in as_text else plan.dtypes[name] for name in wanted}
-    texts = [name for name in wanted if dtypes[name] in (str, TEXT)]
+    texts = [name for name in wanted if dtypes[name] in (str, TEXT) and name not in gapped]
     some = {} if set(wanted) == set(csv.names) else {"usecols": list(wanted)}
     try:
         # of two columns called x, pandas gives the second, x.1, the dtype of the first unless it is told another one
         told = {c: str if c in texts else dtypes[c] for c in wanted if c not in texts or str(c)[-1:].isdigit()}
         frame = csv.parsed_with_texts(texts, dtype=told, **some)[list(wanted)]
         frame = frame.astype({name: TEXT for name in texts if dtypes[name] == TEXT})
+        for name in gapped:
+            frame[name] = csv.integers(frame[name], plan.dtypes[name])
     except (ValueError, TypeError, OverflowError) as error:
         raise _unread(csv, plan, dtypes, error) from None
     if not len(frame):
-        frame = frame.astype(dtypes)
+        frame = frame.astype({name: dtype for name, dtype in dtypes.items() if name not in gapped})
     for name in set(plan.dates) & set(wanted):
         how, unit = plan.dates[name]
         frame[name] = how.dates(csv, name, frame[name]).dt.as_unit(unit)

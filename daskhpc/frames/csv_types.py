@@ -11,9 +11,9 @@ import pandas
 
 from ..errors import InputFileError, SettingsError
 from ..text import shortened
-from .column_types import TEXT, ColumnContent, Kind, content_of, joined, surely_holds
+from .column_types import TEXT, ColumnContent, Kind, joined, surely_holds
 from .csv_block import CsvBlock, column_names, header_bytes
-from .csv_dates import DateFormat
+from .csv_dates import DateFormat, finest
 from .csv_errors import SHOWN, Location, location_of_change, location_of_misfit, unreadable
 from .csv_options import CsvOptions
 from .text_blocks import PIECE, TextBlock, blocks_of_records, compression_of, content, ends_of_file, whole_file
@@ -50,10 +50,10 @@ class CsvFile:
 
 @dataclass(frozen=True, slots=True)
 class BlockTypes:
-    """What a block holds in each column, and the resolution of its columns of dates."""
+    """What a block holds in each column; the resolution, the first and the last date of its columns of dates."""
 
     columns: Mapping[Any, ColumnContent]
-    units: Mapping[Any, str]
+    dates: Mapping[Any, tuple[str, Any, Any]]
 
 
 def examined_file(
@@ -206,14 +206,15 @@ def block_types(
         frame = csv.parsed_with_texts(dates, **some)
     except ValueError as error:
         raise unreadable(csv, error) from None
-    units = {column: str(how.dates(csv, column, frame[column]).dt.unit) for column, how in dates.items()}
-    columns = {column: content_of(frame[column]) for column in first.columns if column not in dates}
+    values = {column: how.dates(csv, column, frame[column]) for column, how in dates.items()}
+    ends = {column: (str(series.dt.unit), series.min(), series.max()) for column, series in values.items()}
+    columns = {column: csv.content(frame[column]) for column in first.columns if column not in dates}
     for column, dtype in dtypes.items():
         if not surely_holds(dtype, columns[column]):
             at = location_of_misfit(csv, column, dtype)
             if at is not None:
                 raise misfit(column, dtype, at)
-    return BlockTypes(columns, units)
+    return BlockTypes(columns, ends)
 
 
 def misfit(column: Any, dtype: Any, at: Location) -> InputFileError:
@@ -223,6 +224,28 @@ def misfit(column: Any, dtype: Any, at: Location) -> InputFileError:
         repr(shortened(at.value, SHOWN)) if at.value else "a missing value",
         f"dtype={{{column!r}: another dtype}}, or none for this column: it is then settled over all files",
     )
+
+
+def settled_unit(column: Any, blocks: Sequence[TextBlock], types: Sequence[BlockTypes]) -> str:
+    """The resolution of a column of dates over all blocks.
+
+    Raises
+    ------
+    InputFileError
+        If a file has digits that need one in which a date of another file is out of range.
+    """
+    unit = finest([found.dates[column][0] for found in types])
+    for block, found in zip(blocks, types, strict=True):
+        for date in found.dates[column][1:]:
+            try:
+                date.as_unit(unit)
+            except pandas.errors.OutOfBoundsDatetime:
+                raise InputFileError(
+                    f"Column {column!r} cannot be reconciled: other files have fractions of seconds down to {unit}.",
+                    f"{date} in {block.path}, which is out of range in {unit}",
+                    f"parse_dates without {column!r}",
+                ) from None
+    return unit
 
 
 def settled_type(

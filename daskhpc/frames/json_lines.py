@@ -37,7 +37,8 @@ def read_json_lines(
     -------
     dask.dataframe.DataFrame
         The columns of all records, in the order in which they appear; a key that a record lacks is a missing value.
-        Whole numbers with gaps are ``float64``, lists and mappings ``object``.
+        Whole numbers with gaps are ``float64``, or ``Int64`` if that would change one of them; lists and mappings
+        ``object``.
 
     Raises
     ------

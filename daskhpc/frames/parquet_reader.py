@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import dask.dataframe
+import numpy as np
+import pandas
+from dask.dataframe.utils import clear_known_categories
 
 from .. import files
-from ..errors import InputFileError
+from ..errors import InputFileError, SettingsError
 from ..files import Paths
 from .column_types import TEXT, types_as_they_are
+from .parquet_schemas import ParquetFile, columns_of, dtype_of, examined_file, index_of, unified_type
 
 
 def read_parquet(paths: Paths, columns: Sequence[str] | None = None, **options: Any) -> Any:
@@ -28,14 +33,18 @@ def read_parquet(paths: Paths, columns: Sequence[str] | None = None, **options: 
     Returns
     -------
     dask.dataframe.DataFrame
-        If files have a column in numeric types of different width, or one without any value in some of them, all are
-        read as the type that holds them.
+        If files have a column in numeric types of different width, as categories and as text, or without any value in
+        some of them, all are read as the type that holds them. Whole numbers with gaps are ``float64``, or ``Int64`` if
+        that may change one of them; true, false and gaps are ``boolean``. Row numbers that some files have as an index
+        are no column; an index that all files have stays the index.
 
     Raises
     ------
     InputFileError
-        Before anything is read: if a file lacks a column, or has one of a type that cannot be reconciled. Names file
-        and column.
+        Before anything is computed: if a file lacks a column or has one more, or has one of a type or with a value that
+        cannot be reconciled. Names file and column.
+    SettingsError
+        For options, if the schemas are not equal.
 
     Examples
     --------
@@ -45,72 +54,138 @@ def read_parquet(paths: Paths, columns: Sequence[str] | None = None, **options: 
     >>> read_parquet("*.parquet")["x"].compute().tolist()
     [1.0, 2.0, 0.5]
     """
-    import pyarrow
-
-    names = files.matching(paths, "data/*.parquet")
-    schemas = files.examined(_schema, files.groups_of(names))
-    chosen = list(columns) if columns is not None else schemas[0].names
-    unified = pyarrow.schema([_unified(column, names, schemas) for column in chosen])
-    if all(schema.field(column).type == unified.field(column).type for schema in schemas for column in chosen):
-        return dask.dataframe.read_parquet(names, columns=columns, **options)
-    meta = unified.empty_table().to_pandas(types_mapper=_text)
-    with types_as_they_are():
-        return dask.dataframe.from_map(_read, names, schema=unified, meta=meta, label="read-parquet")
-
-
-def _schema(path: str) -> Any:
-    import pyarrow
-    from pyarrow import parquet
-
-    try:
-        return parquet.read_schema(path)
-    except pyarrow.ArrowException as error:
-        raise InputFileError(f"{path} is not a Parquet file.", str(error), "remove it, or write it again") from None
+    paths = files.matching(paths, "data/*.parquet")
+    found = files.examined(examined_file, files.groups_of(paths))
+    index = index_of(found)
+    names = columns_of(found, columns, index)
+    stored = [*names, *([index] if index is not None and index not in names else [])]
+    types = {name: unified_type(name, found) for name in stored}
+    plan = ParquetPlan(types, {name: dtype_of(name, types[name], found) for name in stored}, names, index)
+    if _are_alike(found, stored):
+        return dask.dataframe.read_parquet(paths, columns=columns, **options)
+    if options:
+        raise SettingsError(
+            "Options of Dask's reader are for files of equal schemas.",
+            f"{', '.join(options)}; the files differ in types, in gaps among whole numbers, or in the index",
+            "read_parquet(...) without them, then a selection of rows",
+        )
+    differing = [file for file in found if any(file.schema.field(name).type != types[name] for name in stored)]
+    files.examined(_castable, files.groups_of(differing), plan)
+    return _planned(found, plan)
 
 
-def _unified(column: str, names: Sequence[str], schemas: Sequence[Any]) -> Any:
-    """The field that holds a column in all files.
+@dataclass(frozen=True, slots=True)
+class ParquetPlan:
+    """How files of unequal schemas are read.
 
-    Arrow unifies whole schemas at once too, but then names neither the file nor the column, and takes a column that a
-    file lacks for one without values.
+    Parameters
+    ----------
+    types : dict
+        The stored type that holds each column.
+    dtypes : dict
+        Its dtype; None: that which Arrow gives.
+    names : list of str
+        The columns of the frame.
+    index : str or None
+        The column that is its index.
     """
+
+    types: Mapping[str, Any]
+    dtypes: Mapping[str, Any]
+    names: Sequence[str]
+    index: str | None
+
+
+def _are_alike(found: Sequence[ParquetFile], stored: Sequence[str]) -> bool:
+    """Whether Dask's own reader gives one dtype for each column, and does not change a value."""
+    from pyarrow import types
+
+    first = found[0]
+    for file in found:
+        for name in stored:
+            kind = file.schema.field(name).type
+            alike = kind == first.schema.field(name).type and file.dtypes.get(name) == first.dtypes.get(name)
+            if not alike or file.loses(name) or (types.is_dictionary(kind) and kind.ordered):
+                return False
+    return all(file.index == first.index for file in found)
+
+
+def _castable(file: ParquetFile, plan: ParquetPlan) -> None:
+    """Raises InputFileError if a column of a file has a value that the type of all files does not hold."""
     import pyarrow
 
-    unified = None
-    for name, schema in zip(names, schemas, strict=True):
-        if column not in schema.names:
-            raise InputFileError(
-                f"{name} has no column {column!r}.",
-                f"its columns: {', '.join(schema.names)}",
-                "columns=[the columns that all files have], or a pattern that leaves this file out",
-            )
-        field = schema.field(column).remove_metadata().with_nullable(True)
-        if unified is None or unified.type == field.type:
-            unified = field
-            continue
-        try:
-            both = [pyarrow.schema([unified]), pyarrow.schema([field])]
-            unified = pyarrow.unify_schemas(both, promote_options="permissive").field(0)
-        except pyarrow.ArrowException:
-            raise InputFileError(
-                f"Column {column!r} cannot be reconciled: {name} has it as {field.type}.",
-                f"{unified.type} in the files before it, from {names[0]} on",
-                f"columns= without {column!r}, or write {name} again with the other type",
-            ) from None
-    return unified
+    for name, kind in plan.types.items():
+        if file.schema.field(name).type != kind:
+            try:
+                _read(file.path, replace(plan, names=[name], index=None))
+            except pyarrow.ArrowException as error:
+                raise InputFileError(
+                    f"Column {name!r} cannot be reconciled: {file.path} has it as {file.schema.field(name).type}.",
+                    f"{kind} for all files; {error}",
+                    f"columns= without {name!r}, or write the files again with one type",
+                ) from None
+
+
+def _planned(found: Sequence[ParquetFile], plan: ParquetPlan) -> Any:
+    """A partition per file, all of the same dtypes."""
+    ordered = [name for name, kind in plan.types.items() if plan.dtypes[name] == "category" and kind.ordered]
+    for name in ordered:  # those of other orders are text, as pandas.concat has them
+        parts = [_read(file.path, replace(plan, names=[name], index=None))[name].cat.categories for file in found]
+        if any(not part.equals(parts[0]) for part in parts):
+            kind = plan.types[name].value_type
+            plan = replace(plan, types={**plan.types, name: kind}, dtypes={**plan.dtypes, name: _text(kind)})
+    empty = {name: _column(_empty(plan.types[name]), name, plan) for name in plan.types}
+    meta = pandas.DataFrame({name: empty[name] for name in plan.names})
+    categories = [name for name in plan.names if plan.dtypes[name] == "category"]
+    meta = clear_known_categories(meta, cols=categories)
+    if plan.index is not None:
+        meta.index = _labels(empty[plan.index], plan.index)
+    with types_as_they_are():
+        return dask.dataframe.from_map(_read, [file.path for file in found], plan=plan, meta=meta, label="read-parquet")
 
 
 # Dask's own reader does not apply a given schema to a file whose column has no value (tried with 2026.8: such
 # a column is of objects, not of text), so files of unequal schemas are read by pyarrow.
 
 
-def _read(name: str, schema: Any, columns: Sequence[str] | None = None) -> Any:
-    import pyarrow
+def _read(path: str, plan: ParquetPlan, columns: Sequence[str] | None = None) -> pandas.DataFrame:
     from pyarrow import parquet
 
-    wanted = pyarrow.schema([schema.field(column) for column in columns]) if columns is not None else schema
-    table = parquet.read_table(name, columns=wanted.names, partitioning=None).select(wanted.names).cast(wanted)
-    return table.to_pandas(types_mapper=_text, ignore_metadata=True)
+    names = list(plan.names if columns is None else columns)
+    with parquet.ParquetFile(path) as file:
+        table = file.read(list(dict.fromkeys([*names, *([plan.index] if plan.index is not None else [])])))
+    frame = pandas.DataFrame({name: _column(table[name], name, plan) for name in names}, index=range(table.num_rows))
+    if plan.index is not None:
+        frame.index = _labels(_column(table[plan.index], plan.index, plan), plan.index)
+    return frame
+
+
+def _labels(values: pandas.Series, name: str) -> pandas.Index:
+    """The index of a stored column; pandas calls one without a name ``__index_level_0__``."""
+    return pandas.Index(values, name=None if name.startswith("__index_level_") else name)
+
+
+def _empty(kind: Any) -> Any:
+    import pyarrow
+
+    return pyarrow.chunked_array([], kind)
+
+
+def _column(values: Any, name: str, plan: ParquetPlan) -> pandas.Series:
+    import pyarrow
+
+    kind, dtype = plan.types[name], plan.dtypes[name]
+    if pyarrow.types.is_dictionary(kind) and pyarrow.types.is_null(values.type):
+        no_texts = pandas.Index([""])[:0]  # categories of another dtype cannot be put together with those of others
+        return pandas.Series(pandas.Categorical([None] * len(values), categories=no_texts))
+    if not pyarrow.types.is_dictionary(kind):
+        values = values.cast(kind)
+    if dtype is None or dtype == "category":
+        return pandas.Series(values.to_pandas(types_mapper=_text))
+    dtype = pandas.api.types.pandas_dtype(dtype)
+    if isinstance(dtype, np.dtype):
+        return pandas.Series(values.to_pandas()).astype(dtype)
+    return pandas.Series(values.to_pandas(types_mapper=lambda _: dtype))
 
 
 def _text(kind: Any) -> Any:

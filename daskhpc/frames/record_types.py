@@ -12,11 +12,11 @@ import pandas
 
 from ..errors import InputFileError, SettingsError
 from ..text import shortened
-from .column_types import TEXT
+from .column_types import TEXT, is_inexact
 
 MISSING = "missing"
 BOOLEANS, WHOLE, REAL, TEXTS = "true and false", "whole numbers", "numbers", "text"
-BEYOND = "whole numbers beyond 64 bits"
+INEXACT, BEYOND = "whole numbers that float64 changes", "whole numbers beyond 64 bits"
 OBJECTS = "lists, mappings and other objects"
 
 
@@ -49,15 +49,21 @@ def types_of(records: Iterable[tuple[int, Mapping[str, Any]]], columns: Sequence
 
 
 def _kind(value: Any) -> str:
-    if value is None:
+    if _is_missing(value):
         return MISSING
     if isinstance(value, bool | np.bool_):
         return BOOLEANS
     if isinstance(value, int | np.integer):
-        return WHOLE if -(2**63) <= value < 2**63 else BEYOND
+        if not -(2**63) <= value < 2**63:
+            return BEYOND
+        return INEXACT if is_inexact([value]) else WHOLE
     if isinstance(value, float | np.floating):
         return REAL
     return TEXTS if isinstance(value, str) else OBJECTS
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or value is pandas.NA or (isinstance(value, float | np.floating) and bool(np.isnan(value)))
 
 
 def checked_demands(dtype: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -119,6 +125,8 @@ def _settled_type(name: str, parts: Sequence[RecordTypes], location: Callable[[i
         return "boolean" if gaps else "bool"
     if held <= {WHOLE, REAL}:
         return "int64" if held == {WHOLE} and not gaps else "float64"
+    if held <= {WHOLE, INEXACT}:
+        return "Int64" if gaps else "int64"
     in_order = sorted(first.items(), key=lambda item: item[1][:2])
     said = [f"{location(part, row)} has {shortened(value, 60)} ({kind})" for kind, (part, row, value) in in_order]
     raise InputFileError(
@@ -140,6 +148,8 @@ def table(records: Sequence[Mapping[str, Any]], dtypes: Mapping[str, Any]) -> pa
 
 def _series(records: Sequence[Mapping[str, Any]], name: str, dtype: Any) -> pandas.Series:
     values = [record.get(name) for record in records]
+    if str(dtype) != "object":
+        values = [None if _is_missing(value) else value for value in values]
     if dtype == TEXT:
         values = [value if value is None or isinstance(value, str) else json.dumps(value) for value in values]
     return pandas.Series(values, dtype=object).astype(dtype)

@@ -83,16 +83,24 @@ def _sparse(matrix: Any) -> Node:
     form = matrix.format
     stored: Any
     if form in ("csr", "csc", "bsr"):
-        stored = [matrix.data, matrix.indices, matrix.indptr]
+        count = int(matrix.indptr[-1])  # there may be room for more
+        stored = [matrix.data[:count], _narrow(matrix.indices[:count]), _narrow(matrix.indptr)]
     elif form == "coo":
-        stored = [matrix.data, list(getattr(matrix, "coords", None) or (matrix.row, matrix.col))]
+        coordinates = getattr(matrix, "coords", None) or (matrix.row, matrix.col)
+        stored = [matrix.data, [_narrow(numbers) for numbers in coordinates]]
     elif form == "dia":
-        stored = [matrix.data, matrix.offsets]
+        stored = [matrix.data, _narrow(matrix.offsets)]
     elif form == "lil":
         stored = [matrix.data, matrix.rows]
     else:
         stored = Unordered(list(matrix.items()))
     return Node("sparse", [type(matrix).__name__, form, matrix.shape, dtype_of(matrix.dtype), stored], keep=True)
+
+
+def _narrow(indices: np.ndarray) -> np.ndarray:
+    """Places in a matrix; SciPy has them as int32 or int64, as a matrix came about."""
+    fits = indices.dtype == np.int64 and (not indices.size or int(indices.max()) < 2**31)
+    return indices.astype(np.int32) if fits else indices
 
 
 def _dask(collection: Any) -> Node:

@@ -15,8 +15,9 @@ from typing import Any
 from ..errors import JournalError
 from .segment import FORMAT, SUFFIX, sync_folder, write_all
 
-KINDS = ("search", "sweep", "calls")
+KINDS = ("search", "sweep", "calls", "training")
 MANIFEST = "journal.json"
+_MOST_NAMED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class Manifest:
     ----------
     format : int
     kind : str
-        "search", "sweep" or "calls".
+        "search", "sweep", "calls" or "training".
     created : str
         ISO time.
     seed : int
@@ -148,8 +149,12 @@ def load(folder: Folder) -> Manifest:
         data = json.loads((path / MANIFEST).read_bytes())
         number = data["format"]
     except FileNotFoundError:
-        todo = "look for the folder that was given to the run, or create one by a run"
         found = f"no {MANIFEST}" if path.exists() else "no such folder"
+        todo = "look for the folder that was given to the run, or create one by a run"
+        inner = sorted(manifest.parent for manifest in path.glob(f"*/{MANIFEST}"))
+        if inner:
+            found += f" in it, but in {len(inner)} of its folders"
+            todo = "one of those: " + ", ".join(str(each) for each in inner[:_MOST_NAMED])
         raise JournalError(f"{path} is not a journal", found, todo) from None
     except OSError as error:
         raise _unusable(path, error) from error
@@ -202,7 +207,8 @@ def own(path: Path) -> None:
     except OSError as error:
         raise _unusable(path, error) from error
     if not stat.S_ISDIR(found.st_mode):
-        raise JournalError(f"{path} is not a journal", "a file, not a folder", "give a folder")
+        todo = f"its folder: {path.parent}" if path.name == MANIFEST else "give a folder"
+        raise JournalError(f"{path} is not a journal", "a file, not a folder", todo)
     if found.st_uid != os.geteuid():
         raise JournalError(
             f"The folder {path} belongs to another user",

@@ -61,11 +61,32 @@ def _series(series: Any) -> Node:
 
 def _index(index: Any) -> Node:
     name, freq = type(index).__name__, getattr(index, "freqstr", None)
+    if name == "Index" and isinstance(index.dtype, np.dtype) and index.dtype == np.int64:
+        step = _even_step(index.to_numpy())
+        if step:
+            return _even_numbers(index, int(index[0]) if len(index) else 0, step)
     return Node("index", [name, index.name, freq, _column(index.array)], keep=True)
 
 
 def _range_index(index: Any) -> Node:
-    return Node("range index", [index.name, index.start, index.stop, index.step])
+    return _even_numbers(index, index.start, index.step)
+
+
+def _even_numbers(index: Any, start: int, step: int) -> Node:
+    """Row numbers, which are the same whether pandas has them as a range or, after `concat`, as numbers."""
+    count = len(index)
+    start, step = start if count else 0, step if count > 1 else 1
+    return Node("range index", [index.name, start, start + count * step, step], keep=True)
+
+
+def _even_step(numbers: np.ndarray) -> int:
+    """By how much numbers grow from each to the next; 0 if not evenly."""
+    if len(numbers) < 2:
+        return 1
+    first, second, last = int(numbers[0]), int(numbers[1]), int(numbers[-1])
+    # A difference may run over; then the last number is another one.
+    even = last - first == (second - first) * (len(numbers) - 1) and abs(second - first) < 2**31
+    return second - first if even and bool((np.diff(numbers) == second - first).all()) else 0
 
 
 def _multi_index(index: Any) -> Node:

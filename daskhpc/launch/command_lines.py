@@ -6,6 +6,24 @@ import math
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
+
+_MEMORY = ("SLURM_MEM_PER_CPU", "SLURM_MEM_PER_GPU", "SLURM_MEM_PER_NODE")
+_CONTRADICTING = (
+    "SLURM_CPUS_PER_GPU",
+    "SLURM_EXCLUSIVE",
+    "SLURM_GPUS_PER_TASK",
+    "SLURM_HOSTFILE",
+    "SLURM_NTASKS_PER_CORE",
+    "SLURM_NTASKS_PER_GPU",
+    "SLURM_NTASKS_PER_SOCKET",
+    "SLURM_NTASKS_PER_TRES",
+    "SLURM_TRES_PER_TASK",
+    "SLURM_EXPORT_ENV",
+    "SRUN_EXPORT_ENV",
+)
+"""What srun reads from its environment and what would contradict the line: it divides the job by its tasks, of which
+the step has two more, or by another rule; or it keeps the environment from the ranks."""
 
 EXTRA_RANKS = 2
 """The scheduler's and the client's; overcommitted beside the workers, so that no node idles."""
@@ -24,12 +42,15 @@ class Allocation:
     cpus_per_task : int
     inside_step : bool
         Whether the command that launches runs as a step itself (``srun --pty bash``), whose CPUs it must share.
+    memory : tuple[str, str] or None
+        The variable in which srun takes the job's memory, and its value, as the controller says; None if it does not.
     """
 
     nodes: tuple[str, ...]
     tasks: int
     cpus_per_task: int
     inside_step: bool = False
+    memory: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +72,12 @@ class Command:
 
 
 def srun_line(
-    allocation: Allocation, program: Sequence[str], workers: int | None, mpi: str, survive: bool = False
+    allocation: Allocation,
+    program: Sequence[str],
+    workers: int | None,
+    mpi: str,
+    survive: bool = False,
+    env: Mapping[str, str] = MappingProxyType({}),
 ) -> Command:
     """Start a program as workers + 2 ranks over all nodes of a Slurm allocation.
 
@@ -66,6 +92,8 @@ def srun_line(
         ``srun --mpi=``.
     survive : bool
         Whether the step outlives a node.
+    env : Mapping[str, str]
+        The environment that srun would inherit. What contradicts the step in it is unset.
 
     Examples
     --------
@@ -78,6 +106,8 @@ def srun_line(
     ``--kill-on-bad-exit=1`` ends the step with its first failing rank; ``--no-kill`` would void it. From Slurm 22.05 on
     a step does not inherit ``--cpus-per-task`` from the batch job: it is on the line, and in SRUN_CPUS_PER_TASK for
     steps below. The job's tasks per node are forgotten, since srun would warn that two more tasks do not fit them.
+    A shell of salloc, and a job that another job submitted, inherit variables of the outer job: srun refuses to start
+    if they give the memory in two ways, and takes a wrong amount if they give it in one. So the memory is said anew.
     """
     count = workers or allocation.tasks
     cpus = allocation.cpus_per_task
@@ -96,7 +126,20 @@ def srun_line(
     ]
     if allocation.inside_step:
         argv.append("--overlap")
-    return Command((*argv, *program), {"SRUN_CPUS_PER_TASK": str(cpus)}, ("SLURM_NTASKS_PER_NODE",))
+    said, unset = _memory(allocation.memory, env)
+    unset += [name for name in _CONTRADICTING if name in env]
+    if ":" in env.get("SLURM_CPU_BIND", ""):  # a mask of the CPUs of the step that this command runs in
+        unset += [name for name in sorted(env) if name.startswith("SLURM_CPU_BIND")]
+    return Command((*argv, *program), {"SRUN_CPUS_PER_TASK": str(cpus), **said}, ("SLURM_NTASKS_PER_NODE", *unset))
+
+
+def _memory(granted: tuple[str, str] | None, env: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+    """What to set and what to unset so that srun has the memory of this job, and no other."""
+    present = [name for name in _MEMORY if env.get(name)]
+    if granted is None:
+        return {}, present[:-1]  # srun takes one of them at most; per node is the last of the names
+    name, value = granted
+    return ({} if env.get(name) == value else {name: value}), [other for other in present if other != name]
 
 
 def mpiexec_line(

@@ -18,14 +18,24 @@ from sklearn.exceptions import NotFittedError
 
 
 def row_of(X: Any) -> Any:
-    """The first row of data that a model is fitted to, None where there is none to be had without computing."""
+    """A row of the data that a model is fitted to, None where there is none to be had without computing."""
     if X is None or is_dask_collection(X):
         return None
     with contextlib.suppress(Exception):
         if hasattr(X, "iloc"):
-            return X.iloc[:1].copy()
+            return _first_values(X) if isinstance(X, pd.DataFrame) and X.columns.is_unique else X.iloc[:1].copy()
         return X.tocsr()[:1] if sparse.issparse(X) else np.array(X[:1])
     return None
+
+
+def _first_values(frame: pd.DataFrame) -> pd.DataFrame:
+    """The first row; a gap among objects says nothing of what they are, so there the first of them."""
+    row = frame.iloc[:1].copy()
+    for name in row.columns[(row.dtypes.astype(str) == "object") & row.isna().all()]:
+        values = frame[name].dropna()
+        if len(values):
+            row[name] = pd.Series([values.iloc[0]], row.index, dtype=object)
+    return row
 
 
 def output_for_one_row(estimator: Any, method: str, X: Any, known: Any) -> Any:

@@ -20,6 +20,7 @@ from ..clients import current_client
 from ..materialize import materialize
 from .blocks import MethodCall, is_frame, over_blocks, whole_rows
 from .example_row import empty_like, output_for_one_row, row_of
+from .fitted_types import as_fitted
 from .model_transfer import model_for_tasks
 from .scoring import checked, score_of
 from .xarray_samples import inner_array, is_cube, labelled
@@ -69,6 +70,10 @@ class ParallelPostFit(dask_ml.wrappers.ParallelPostFit):  # type: ignore[misc]
     Names, signatures and meaning are those of `dask_ml.wrappers.ParallelPostFit`, of which this is a subclass. Each
     method takes NumPy, pandas and SciPy data, and gives what the estimator gives; and Dask arrays, dataframes and
     series, and xarray's arrays, and gives a lazy one. The model is sent once to each worker process.
+
+    The columns of a Dask dataframe get the types of the pandas frame that the model was fitted to here: text with NaN
+    in place of NA, NumPy's numbers in place of nullable ones, its categories. With a scikit-learn estimator that was
+    fitted before, they get those that ``pandas.read_csv`` gives.
 
     Examples
     --------
@@ -198,7 +203,11 @@ class ParallelPostFit(dask_ml.wrappers.ParallelPostFit):  # type: ignore[misc]
         if not any(map(is_dask_collection, (X, y, sample_weight))):
             weight = {} if sample_weight is None else {"sample_weight": sample_weight}
             return checked(model, self.scoring)(model, X, y, **weight) if self.scoring else model.score(X, y, **weight)
-        return score_of(self, model, whole_rows(X), y, compute, sample_weight)
+        return score_of(self, model, self._rows(X), y, compute, sample_weight)
+
+    def _rows(self, X: Any) -> Any:
+        """X with whole rows in each block, and in the types of the fit."""
+        return as_fitted(whole_rows(X), vars(self).get("_example"), _all_of_scikit_learn(self._model()))
 
     def _over(self, X: Any, method: str, meta: Any) -> Any:
         """A method of the model over X, block by block where it is lazy."""
@@ -208,7 +217,7 @@ class ParallelPostFit(dask_ml.wrappers.ParallelPostFit):  # type: ignore[misc]
             return labelled(X, lambda data: self._over(data, method, meta), classes)
         if not (isinstance(X, da.Array) or is_frame(X)):
             return getattr(model, method)(X)
-        X = whole_rows(X)
+        X = self._rows(X)
         if meta is None:
             meta = output_for_one_row(model, method, X, vars(self).get("_example"))
         self._sent_model = model_for_tasks(model, X.npartitions, current_client(), vars(self).get("_sent_model"))

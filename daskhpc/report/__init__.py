@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["results"]
+__all__ = ["crosstab", "results"]
 
 
 def results(folder: str | os.PathLike[str]) -> pd.DataFrame:
@@ -41,3 +42,47 @@ def results(folder: str | os.PathLike[str]) -> pd.DataFrame:
     from .tables import read
 
     return read(folder).frame
+
+
+def crosstab(actual: Any, predicted: Any, names: Sequence[str] | None = None) -> pd.DataFrame:
+    """How often each class was predicted as each class.
+
+    Parameters
+    ----------
+    actual, predicted : array-like, shape (n,)
+        Class labels or, with `names`, class numbers.
+    names : sequence of str, optional
+        The name of each class, by its number.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each actual class and a column for each predicted one, the same classes in both: those that were never
+        predicted have a column of zeros, and all of `names` are there. Its sum is n.
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ.
+
+    Examples
+    --------
+    >>> import daskhpc
+    >>> daskhpc.report.crosstab(["sea", "sea", "forest"], ["sea", "river", "forest"])
+    predicted  forest  river  sea
+    actual
+    forest          1      0    0
+    river           0      0    0
+    sea             0      1    1
+    """
+    import numpy as np
+    import pandas as pd
+
+    rows, columns = np.asarray(actual).ravel(), np.asarray(predicted).ravel()
+    if len(rows) != len(columns):
+        raise ValueError(f"{len(rows)} actual and {len(columns)} predicted classes: each sample has one of both")
+    classes = np.union1d(rows, columns) if names is None else np.arange(len(names))
+    counts = np.zeros((len(classes), len(classes)), dtype=np.int64)
+    np.add.at(counts, (np.searchsorted(classes, rows), np.searchsorted(classes, columns)), 1)
+    labels = list(classes if names is None else names)
+    return pd.DataFrame(counts, pd.Index(labels, name="actual"), pd.Index(labels, name="predicted"))

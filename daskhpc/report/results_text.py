@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from ..text import shortened
+from ..text import counted, shortened
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,6 +39,12 @@ def sweep_lines(title: str, frame: pd.DataFrame, by: str | None, top: int, width
         names.remove("error")
     droppable = [name for name in names if name not in (by, "error", "seconds", "host")]
     return [head, *grid(rows.head(top), names, [*droppable, "seconds", "host"], width)]
+
+
+def call_lines(title: str, frame: pd.DataFrame, top: int, width: int) -> list[str]:
+    """The first calls of a program that are no search."""
+    head = f"{title}: {counted(len(frame), 'call')}; {_shown(len(frame), top)} in the order in which they ended"
+    return [head, *grid(frame.head(top), [str(name) for name in frame], ["seconds", "host"], width)]
 
 
 def best_first(frame: pd.DataFrame, by: str) -> pd.DataFrame:

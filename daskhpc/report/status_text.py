@@ -38,6 +38,10 @@ def summary(folder: str, run: RunProgress, now: float) -> list[str]:
             lines += place_lines(place, width, brief=not place.open and len(run.places) > 1)
     if run.damages:
         lines.append(f"  records that cannot be read: {run.damages:,}, see {command('journal check', folder)}")
+    if run.kind == "calls" and run.places:
+        lines.append(
+            "  a call that is kept is not run again: files that it wrote are not written again if they are gone"
+        )
     return [*lines, f"next: {next_step(folder, run)}"]
 
 

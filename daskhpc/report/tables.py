@@ -5,19 +5,19 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ..errors import DaskhpcError
+from ..errors import DaskhpcError, one_line
 from ..journal.codec import TAG
 from ..journal.reader import JournalReader, Note, Record
 from ..sweep_table import LAST_COLUMNS, SweepCall, parameter_columns, sweep_table
+from ..text import shortened
 from .candidates import CandidateFit, search_table
 
 _REPR_MOST = 600
@@ -33,23 +33,28 @@ class Results:
         "search", "sweep" or "calls".
     tables : dict of str to pandas.DataFrame
         By place in the program, which is empty but for "calls".
-    others : dict of str to int
-        Of "calls": other calls than those of searches, by place.
+    calls : dict of str to pandas.DataFrame
+        Of "calls": other calls than those of searches, by place, in the order in which they ended.
     parameters : tuple of str
         Of a sweep the columns of its parameters, in its order.
     """
 
     kind: str
     tables: dict[str, pd.DataFrame]
-    others: dict[str, int] = field(default_factory=dict)
+    calls: dict[str, pd.DataFrame] = field(default_factory=dict)
     parameters: tuple[str, ...] = ()
 
     @property
+    def others(self) -> dict[str, int]:
+        """How many calls that are no fits of a search each place made."""
+        return {place: len(frame) for place, frame in self.calls.items()}
+
+    @property
     def frame(self) -> pd.DataFrame:
-        """All in one table; of "calls" with a column ``place``."""
+        """All in one table; of "calls" those of searches, or else all calls, with a column ``place``."""
         if self.kind != "calls":
             return self.tables[""]
-        placed = [table.assign(place=place) for place, table in self.tables.items()]
+        placed = [table.assign(place=place) for place, table in (self.tables or self.calls).items()]
         frame = pd.concat(placed, ignore_index=True) if placed else pd.DataFrame({"place": []})
         return frame[["place", *(name for name in frame if name != "place")]]
 
@@ -96,12 +101,34 @@ def _noted(note: Note) -> pd.DataFrame:
     return table
 
 
-def _fit(record: Record) -> CandidateFit | str:
-    """A fit of a search; of another call the id of the Parallel call that it belongs to."""
+@dataclass(frozen=True, slots=True)
+class _PlainCall:
+    """A call that is no fit of a search, and the Parallel call that it belongs to."""
+
+    parallel_call: str
+    time: float
+    value: Any
+    seconds: float
+    host: str
+
+
+def _call(record: Record, about: Mapping[str, Any]) -> _PlainCall:
+    """A number or a text as it is, anything else as a text: a table shows it, and it may need modules to be read."""
+    try:
+        value = record.decoded("value")
+        shown = value if isinstance(value, bool | int | float | str) else shortened(repr(value), _REPR_MOST)
+    except Exception as error:
+        shown = f"(cannot be read here: {one_line(error)})"
+    seconds, host, time = map(record.decoded, ("seconds", "host", "time"))
+    return _PlainCall(str(about.get("call", "")), time, shown, seconds, host)
+
+
+def _fit(record: Record) -> CandidateFit | _PlainCall:
+    """A fit of a search, or another call."""
     about = record.decoded("about")
     value = record.decoded("value") if "params" in about and "split" in about else None
     if value is None or not (isinstance(value, dict) or not record.ok):
-        return str(about.get("call", ""))
+        return _call(record, about)
     outcome = value if isinstance(value, dict) else {}
     return CandidateFit(
         call=str(about.get("call", "")),
@@ -156,8 +183,15 @@ def _of_program(rows: list[Any], places: Mapping[str, str]) -> Results:
     for fit in rows:
         if isinstance(fit, CandidateFit):
             fits.setdefault(places.get(fit.call, ""), []).append(fit)
-    others = Counter(places.get(call, "") for call in rows if isinstance(call, str))
-    return Results("calls", {place: search_table(own) for place, own in fits.items()}, dict(others))
+    calls: dict[str, list[_PlainCall]] = {}
+    for call in sorted((row for row in rows if isinstance(row, _PlainCall)), key=attrgetter("time")):
+        calls.setdefault(places.get(call.parallel_call, ""), []).append(call)
+    shown = ("value", "seconds", "host")
+    frames = {
+        place: pd.DataFrame({name: [getattr(call, name) for call in own] for name in shown})
+        for place, own in calls.items()
+    }
+    return Results("calls", {place: search_table(own) for place, own in fits.items()}, frames)
 
 
 def _row(record: Record) -> tuple[int, SweepCall]:

@@ -62,3 +62,13 @@ def with_end_time(runtime: Runtime) -> Runtime:
         return runtime
     end = scheduler.parse_end(_output(scheduler.end_command(job)) or "", time.time())
     return runtime if end is None else replace(runtime, end_time=end)
+
+
+def granted_memory(runtime: Runtime) -> tuple[str, str] | None:
+    """The variable that gives the job's memory to its launcher, and its value, as the scheduler's own command says.
+
+    A variable of the environment may be that of another job, in which this one was submitted.
+    """
+    scheduler, job = scheduler_named(runtime.scheduler.value), runtime.job.value
+    command = scheduler.memory_command(job) if job is not None else ()
+    return scheduler.parse_memory(_output(command) or "") if command else None

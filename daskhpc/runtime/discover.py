@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from .cpus import read_cpus
-from .memory import read_node_memory, read_ram
+from .memory import least, read_ram, read_system_memory
 from .model import Grant, Runtime, Sourced, granted_cpus, shared_cpus, shared_memory
 from .mpi import said_by_mpi
 from .network import Network, read_network
@@ -129,11 +129,13 @@ def _grant(node: NodeView, scheduler: Scheduler, rank: LaunchedRank, host: str, 
     """The node's grant, with a warning if this rank is bound to fewer CPUs than it was granted."""
     cpus, bound = read_cpus(node, scheduler.cpus(node, host, nodes), rank)
     ram = read_ram(node)
+    system = read_system_memory(node, ram)
     grant = Grant(
         cpus_per_rank=scheduler.cpus_per_rank(node, rank, cpus),
         node_cpus=cpus,
-        node_memory=read_node_memory(node, ram, scheduler.memory(node, cpus, ram)),
+        node_memory=least([*scheduler.memory(node, cpus, ram), system]),
         bound_cpus=bound,
+        system_memory=system,
     )
     granted = granted_cpus(grant, rank.worker_ranks_on_node.value)
     if bound.value is not None and bound.value < granted.value:

@@ -9,9 +9,11 @@ from .cgroups import folders, memory_limit
 from .model import Sourced
 from .node import NodeView
 
+_NOBODY = Sourced(0, "nobody says")
 
-def read_node_memory(node: NodeView, ram: Sourced[int] | None, granted: Sequence[Sourced[int]]) -> Sourced[int]:
-    """Bytes of the job on this node: the least of what the scheduler, the control groups and the RAM say.
+
+def read_system_memory(node: NodeView, ram: Sourced[int] | None) -> Sourced[int]:
+    """Bytes that no process of this node may exceed: the least of the RAM, the control groups and RLIMIT_RSS.
 
     Parameters
     ----------
@@ -19,16 +21,32 @@ def read_node_memory(node: NodeView, ram: Sourced[int] | None, granted: Sequence
         The node.
     ram : Sourced[int] or None
         As `read_ram` gives it.
-    granted : Sequence[Sourced[int]]
-        The limits that the scheduler sets.
 
     Returns
     -------
     Sourced[int]
         0 if nothing says it.
+
+    Notes
+    -----
+    The kernel does not enforce RLIMIT_RSS, but Slurm sets it to the memory of a step, and Dask lowers every memory
+    limit to it.
     """
-    limits = [*granted, *(limit for limit in (memory_limit(node), ram) if limit is not None)]
-    return min(limits, key=lambda limit: limit.value, default=Sourced(0, "nobody says"))
+    limits = [limit for limit in (memory_limit(node), ram, _resident_limit(node)) if limit is not None]
+    return min(limits, key=lambda limit: limit.value, default=_NOBODY)
+
+
+def least(limits: Sequence[Sourced[int]]) -> Sourced[int]:
+    """The least of the limits that are known; 0 if none is."""
+    return min((limit for limit in limits if limit.value), key=lambda limit: limit.value, default=_NOBODY)
+
+
+def _resident_limit(node: NodeView) -> Sourced[int] | None:
+    for line in node.lines("/proc/self/limits"):
+        name, hard = line[:26].strip(), line[26:].split()[1:2]
+        if name == "Max resident set" and hard and hard[0].isdecimal() and int(hard[0]):
+            return Sourced(int(hard[0]), "RLIMIT_RSS")
+    return None
 
 
 def read_ram(node: NodeView) -> Sourced[int] | None:

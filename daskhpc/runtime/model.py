@@ -45,12 +45,15 @@ class Grant:
         Bytes of the job on this node.
     bound_cpus : Sourced[int | None]
         CPUs that this rank is bound to, which no share exceeds; None where it may run on all that the node has.
+    system_memory : Sourced[int]
+        Bytes that no process of the node may exceed, whatever is granted or asked for; 0 where nobody says.
     """
 
     cpus_per_rank: Sourced[int | None]
     node_cpus: Sourced[int]
     node_memory: Sourced[int]
     bound_cpus: Sourced[int | None] = Sourced(None, "not bound")
+    system_memory: Sourced[int] = Sourced(0, "nobody says")
 
 
 @dataclass(frozen=True, slots=True)

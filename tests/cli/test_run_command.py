@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import sys
@@ -13,8 +14,10 @@ import pytest
 from place import MPI_LIST, Place
 
 import daskhpc
+from daskhpc.cli.program_file import check_program
 from daskhpc.cli.run import run
 from daskhpc.config import Settings
+from daskhpc.errors import LaunchError
 
 HOSTILE = [
     "-n",
@@ -331,7 +334,9 @@ def test_a_launcher_that_is_not_there(place: Place) -> None:
 @pytest.mark.parametrize(
     ("script", "words"),
     [
-        ("progam.py", ["Cannot run 'progam.py'.", "no such file in ", "daskhpc run [OPTIONS] script.py [ARGS]"]),
+        ("progam.py", ["Cannot run 'progam.py'.", "no such file in ", "daskhpc run 'a program.py'"]),
+        ("a program", ["Cannot run 'a program'.", "try:   daskhpc run 'a program.py'"]),
+        ("nothing like it", ["no such file in ", "daskhpc run [OPTIONS] script.py [ARGS]"]),
         ("", ["Cannot run ''.", "no such file"]),
         (".", ["Cannot run '.'.", "a folder"]),
         ('it\'s; echo "no"', ["Cannot run ", "no such file"]),
@@ -346,6 +351,64 @@ def test_what_cannot_be_run(place: Place, script: str, words: list[str]) -> None
     assert len(done.err.splitlines()) == 3
     for word in words:
         assert word in done.err
+
+
+NOTEBOOK = '{"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}'
+OTHER_FILES = [
+    (
+        "my book.ipynb",
+        NOTEBOOK,
+        "a notebook",
+        "jupyter nbconvert --to python 'my book.ipynb' && daskhpc run 'my book.py' x",
+    ),
+    ("book", NOTEBOOK, "a notebook", "jupyter nbconvert --to python book && daskhpc run book.py x"),
+    ("model.R", "x <- 5", "its name ends in .R", "Rscript model.R x"),
+    ("run.jl", "println(1)", "its name ends in .jl", "julia run.jl x"),
+    ("go.sh", "echo 1", "its name ends in .sh", "bash go.sh x"),
+    ("go", "#!/bin/sh\necho 1", "its first line names sh", "sh go x"),
+    ("go.txt", "#!/usr/bin/env -S Rscript --vanilla\n1", "its first line names Rscript", "Rscript go.txt x"),
+    ("a.sbatch", "#!/bin/bash\n#SBATCH -n 4\n", "a job script, with lines that begin with #SBATCH", "sbatch a.sbatch"),
+    ("job.sh", "#!/bin/bash\n#PBS -l nodes=1\n", "a job script, with lines that begin with #PBS", "qsub job.sh"),
+    ("data", "\x7fELF\0\0", "a binary file", "daskhpc run [OPTIONS] script.py [ARGS]"),
+]
+
+
+@pytest.mark.parametrize(("name", "text", "found", "line"), OTHER_FILES)
+def test_what_is_no_python_program(place: Place, name: str, text: str, found: str, line: str) -> None:
+    place.script(name, text)
+    with contextlib.chdir(place.work), pytest.raises(LaunchError) as refused:
+        check_program(name, ["x"])
+    assert refused.value.args == (f"{name!r} is not a Python program.", found, line)
+
+
+def test_a_notebook_is_refused_before_anything_starts(place: Place) -> None:
+    place.mpiexec("MPICH")
+    place.script("book.ipynb", NOTEBOOK)
+    done = place.daskhpc("run", "book.ipynb")
+    assert (done.code, done.out) == (70, "")
+    assert done.err.startswith("daskhpc: 'book.ipynb' is not a Python program.\n")
+    assert not (place.folder / "record").exists(), "nothing was started"
+
+
+def test_a_name_with_blanks_and_no_quotes(place: Place) -> None:
+    place.script("a program.py")
+    assert "try:   daskhpc run 'a program.py'" in place.daskhpc("run", "a", "program.py", "x").err
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("program", "print(1)"),
+        ("tool.txt", "#!/usr/bin/env python3\n"),
+        ("notebook.py", "{'cells': []}"),
+        ("empty", ""),
+        ("job.py", "#!/bin/bash\n#SBATCH -n 4\n"),
+    ],
+)
+def test_what_python_would_run_is_run(place: Place, name: str, text: str) -> None:
+    place.script(name, text)
+    with contextlib.chdir(place.work):
+        check_program(name, [])
 
 
 @pytest.mark.parametrize(

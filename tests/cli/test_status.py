@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -87,6 +89,55 @@ def test_status_as_json(here: Path) -> None:
 def test_watching_ends_with_the_work(here: Path, args: tuple[str, ...]) -> None:
     swept(here / "s")
     assert printed("status", *args).count("s: sweep") == 1
+
+
+def called(folder: Path) -> None:
+    """A program of plain joblib calls."""
+    with Journal.open(folder, "calls") as journal:
+        begin(journal, "a-0", place="program.py:5 Parallel", known=3, replayed=0)
+        for index, value in enumerate((4, "a text", {"loss": 0.5})):
+            journal.append(key(index), True, value, 0.1, "node2", {"call": "a-0"})
+        end(journal, "a-0", known=3)
+
+
+@pytest.mark.parametrize("make", [swept, finished_search, called])
+def test_what_status_says_next_works(here: Path, make: Callable[[Path], object]) -> None:
+    make(here / "my ckpt")
+    last = printed("status", "my ckpt").splitlines()[-1]
+    program, *args = shlex.split(last.removeprefix("next: "))
+    assert program == "daskhpc"
+    lines = printed(*args).splitlines()
+    assert "no results" not in lines[0]
+    (saving,) = (line for line in lines if line.startswith("all of it: "))
+    _, *args = shlex.split(saving.removeprefix("all of it: ").partition("   a picture: ")[0])
+    assert printed(*args).startswith("saved ")
+
+
+def test_plain_calls_are_shown_with_their_values(here: Path) -> None:
+    called(here / "c")
+    text = printed("status", "c")
+    assert "files that it wrote are not written again" in text
+    first, header, *rows, last = printed("results", "c").splitlines()
+    assert first == "program.py:5 Parallel: 3 calls; all in the order in which they ended"
+    assert header.split() == ["value", "seconds", "host"]
+    assert [row.split()[:-2] for row in rows] == [["4"], ["a", "text"], ["{'loss':", "0.5}"]]
+    assert last == "all of it: daskhpc results c --csv c.csv"
+    printed("results", "c", "--csv", "c.csv")
+    assert list(pd.read_csv("c.csv")["value"]) == ["4", "a text", "{'loss': 0.5}"]
+
+
+def test_a_folder_of_journals_names_them(here: Path) -> None:
+    for name in ("precision_macro", "recall_macro"):
+        finished_search(here / "checkpoint" / name)
+    result = typed("status", "checkpoint")
+    assert result.exit_code == EXIT_FAILED
+    assert "found: no journal.json in it, but in 2 of its folders" in result.stderr
+    todo = result.stderr.splitlines()[-1]
+    assert todo == f"  try:   one of those: {here}/checkpoint/precision_macro, {here}/checkpoint/recall_macro"
+    assert "finished" in printed("status", todo.split()[-1])
+    assert (
+        f"its folder: {here}/checkpoint/recall_macro" in typed("status", "checkpoint/recall_macro/journal.json").stderr
+    )
 
 
 @pytest.mark.parametrize("command", [("status",), ("results",), ("journal", "check")])

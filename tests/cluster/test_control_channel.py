@@ -229,7 +229,7 @@ def test_a_rank_that_ends_without_word_is_lost_however_it_ends(root: Root, end: 
         (signal.SIGSEGV, "segmentation fault, at File "),
         (signal.SIGABRT, "aborted, at File "),
         (signal.SIGTERM, "SIGTERM, at File "),
-        (signal.SIGKILL, "no output: killed by SIGKILL"),
+        (signal.SIGKILL, "no output: killed by a signal"),
     ],
 )
 def test_the_last_words_of_a_rank_tell_how_it_ended(root: Root, signum: signal.Signals, cause: str) -> None:

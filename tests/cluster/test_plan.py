@@ -162,6 +162,44 @@ def test_what_is_unwise_on_a_node_travels_with_its_plans() -> None:
     assert plan_local(unwise, settings(workers=1)).warnings == ("slow disk",)
 
 
+@pytest.mark.parametrize(
+    ("asked", "ranks", "words"),
+    [
+        ({}, 1, ()),
+        ({}, 8, ()),  # two threads to a CPU: a launcher may start some ranks more
+        ({}, 9, ("9 workers with 9 threads in all on 4 CPUs (SLURM_CPUS_ON_NODE)",)),
+        ({"nthreads": 4}, 1, ()),
+        ({"nthreads": 5}, 1, ("1 worker with 5 threads in all on 4 CPUs",)),
+        ({"processes": 3, "nthreads": 2}, 1, ("3 workers with 6 threads",)),
+        ({"processes": 2, "blas_threads": 3}, 1, ("2 workers with 12 threads",)),
+        ({"memory_limit": GB}, 2, ()),
+        ({"memory_limit": "3 GB"}, 1, ("memory_limit=2.79 GiB for 1 worker", "1.86 GiB (cgroup memory.max)")),
+        ({"memory_limit": GB, "processes": 3}, 1, ("for 3 workers, but the job has 1.86 GiB",)),
+        ({"memory_limit": 0.5, "processes": 3}, 1, ()),
+    ],
+)
+def test_more_than_is_granted_is_said(asked: dict[str, Any], ranks: int, words: tuple[str, ...]) -> None:
+    warnings = plans(["n1"] * (ranks + 2), **asked)[2].warnings
+    assert len(warnings) == bool(words)
+    assert all(word in "".join(warnings) for word in words)
+
+
+def test_more_workers_than_the_cpus_of_this_machine() -> None:
+    assert plan_local(runtime(), settings(workers=4)).warnings == ()
+    (warning,) = plan_local(runtime(), settings(workers=16)).warnings
+    assert warning.startswith("16 workers with 16 threads in all on 4 CPUs")
+
+
+def test_a_limit_above_the_memory_of_the_node_is_what_dask_makes_of_it() -> None:
+    given = dataclasses.replace(grant(), system_memory=Sourced(GB, "RLIMIT_RSS"))
+    for plan in (plans(["n1"] * 3, given, memory_limit="400GB")[2], plan_local(runtime(given=given), HUGE)):
+        assert plan.memory_limit == Sourced(GB, "argument, lowered to RLIMIT_RSS")
+        assert "memory_limit=372.53 GiB for 1 worker" in plan.warnings[0]
+
+
+HUGE = settings(memory_limit="400GB", workers=1)
+
+
 def test_frozen() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         plans(TWO_NODES)[0].rank = 1  # type: ignore[misc]
@@ -182,7 +220,7 @@ CPUS, MEMORY = Sourced(6, "affinity"), Sourced(6 * GB, "/proc/meminfo")
 def test_the_three_shares_alone(arguments: dict[str, Any], threads: int, memory: int, blas: int) -> None:
     chosen = settings(**arguments)
     assert worker_threads(CPUS, chosen).value == threads
-    assert worker_memory(MEMORY, chosen).value == memory
+    assert worker_memory(MEMORY, chosen, Sourced(0, "nobody says")).value == memory
     assert worker_blas(CPUS, threads, chosen).value == blas
 
 

@@ -17,9 +17,9 @@ import pytest
 DRIVER = """
 import sys
 sys.modules["dask_mpi"] = None
-from daskhpc.cluster.script import run_as_main, set_path
+from daskhpc.cluster.script import put_first, run_as_main
 how, target, *arguments = sys.argv[1:]
-set_path(target, how == "-m")
+put_first(target, how == "-m")
 run_as_main(target, arguments, how == "-m")
 """
 HOSTILE = ["a b", "", "it's", '"', "; echo no", "$HOME", "-m", "--", "two\nlines", "*", "é"]

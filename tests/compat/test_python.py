@@ -48,7 +48,10 @@ def test_spawned_processes_of_a_name_do_not_import_main(monkeypatch: pytest.Monk
     monkeypatch.setattr(sys.modules["__main__"], "__file__", "/somewhere/script.py", raising=False)
     monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
     for name in ("Dask Worker", "Dask Worker", "another"):
-        compat.spawn_without_main(name)
+        compat.spawn_without_main(name, lambda: "/beside")
+    monkeypatch.setattr(sys, "path", ["/beside", "/lib"])
+    paths = [multiprocessing.spawn.get_preparation_data(name)["sys_path"] for name in ("Dask Worker-1", "Process-1")]
+    assert paths == [["/lib"], ["/beside", "/lib"]]
 
     def imported(process: str) -> bool:
         return "init_main_from_path" in multiprocessing.spawn.get_preparation_data(process)

@@ -20,6 +20,8 @@ RANKS = {"scheduler": 0, "client": 1, "worker's rank": 2, "early rank": 2}
 RANK = int(next((os.environ[name] for name in ("PMI_RANK", "PMIX_RANK", "SLURM_PROCID") if name in os.environ), "1"))
 ONCE = Path("once").absolute()  # a worker process meets its end once, and its task is computed again
 OUTSIDE = ("node lost", "time limit")
+SURVIVED = ("SIGINT", "SIGUSR1", "SIGUSR2", "SIGHUP")
+LATER = ("returns", "leaves a child")
 
 
 def say_when(delay: float = 0.0) -> None:
@@ -34,6 +36,8 @@ def meet(cause: str, role: str, delay: float = 0.0) -> Any:
             ONCE.touch(exist_ok=False)
         except FileExistsError:
             return None
+    if cause == "leaves a child":
+        return subprocess.Popen(["sleep", "100"], start_new_session=True).pid
     say_when(delay)
     if cause.startswith("SIG"):
         # Another process sends it, so that it comes whatever this one is doing.
@@ -90,9 +94,9 @@ def main() -> None:
     numbers = range(1200 if CAUSE == "node lost" else 40)
     found = client.gather(client.map(square, numbers, pure=False))
     print("found", sum(found) == sum(number**2 for number in numbers), flush=True)
-    if CAUSE.startswith("SIG") and ROLE not in ("worker process",) and CAUSE != "SIGINT":
+    if CAUSE.startswith("SIG") and ROLE not in ("worker process",) and CAUSE not in SURVIVED:
         signal.pause()
-    if CAUSE == "returns":
+    if CAUSE in LATER:
         say_when()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +169,59 @@ def test_blocks_and_attrs_of_frames_do_not_count() -> None:
     assert token(one) != token(other)
 
 
+LAYOUTS: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
+    "of a larger frame": lambda table: pd.concat([table, table]).iloc[: len(table)],
+    "every other row": lambda table: table.loc[table.index.repeat(2)].iloc[::2],
+    "filtered": lambda table: pd.concat([table, table], ignore_index=True)[
+        lambda rows: np.arange(len(rows)) < len(table)
+    ],
+    "column by column": lambda table: pd.concat([table[[name]] for name in table], axis=1),
+    "backwards twice": lambda table: table.iloc[::-1].iloc[::-1],
+    "numbers as an index": lambda table: table.set_axis(pd.Index(np.arange(len(table)))),
+    "names as an index": lambda table: table.rename(columns=str),
+    "picked": lambda table: table.loc[list(range(len(table)))],
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("rows", [0, 1, 300])
+def test_however_a_frame_came_about(layout: str, rows: int) -> None:
+    plain = frame().loc[np.arange(rows) % 3].reset_index(drop=True)
+    plain["text"] = plain["b"].astype("string")
+    plain["arrow"] = plain["k"].astype("float64[pyarrow]")
+    plain["category"] = plain["a"].astype("category")
+    wide = pd.DataFrame(np.arange(rows * 40.0).reshape(rows, 40), columns=[f"w{i}" for i in range(40)])
+    for table in (plain, wide):
+        other = LAYOUTS[layout](table)
+        assert token(other) == token(table)
+        for name in table:
+            assert token(other[name]) == token(table[name]), name
+
+
+def test_row_numbers_are_what_they_are() -> None:
+    ranges = [(0, 0, 1), (0, 1, 1), (5, 6, 1), (0, 9, 1), (0, 9, 2), (9, 0, -3), (0, 12, 2**33), (-4, 4, 2)]
+    for start, stop, step in ranges:
+        numbers = pd.Index(np.arange(start, stop, step))
+        assert token(numbers) == token(pd.RangeIndex(start, stop, step)) == token(pd.RangeIndex(start, stop, step)[:])
+    assert token(pd.RangeIndex(0, 10, 3)) == token(pd.RangeIndex(0, 12, 3))
+    different = [
+        pd.RangeIndex(3),
+        pd.RangeIndex(3, name="row"),
+        pd.Index([0, 2, 1]),
+        pd.Index([0, 1, 2.0]),
+        pd.Index([0, 1, 2], dtype="Int64"),
+        pd.Index([0, 1, 2], dtype="int32"),
+        pd.Index([0, 1, 3]),
+        pd.RangeIndex(4),
+        pd.RangeIndex(0, 6, 2),
+        pd.Index([2**63 - 1, -(2**63)]),
+        pd.Index([2**63 - 2, 2**63 - 1, -(2**63)]),
+        pd.Index([], dtype=object),
+        pd.RangeIndex(0),
+    ]
+    assert len({token(index) for index in different}) == len(different)
+
+
 def test_unused_levels_of_an_index_do_not_count() -> None:
     whole = pd.MultiIndex.from_product([[1, 2, 3], ["a", "b"]])
     assert token(whole[:2]) == token(pd.MultiIndex.from_product([[1], ["a", "b"]]))
@@ -203,6 +257,23 @@ def test_sparse_matrices_are_what_they_store(form: str) -> None:
     assert token(matrix) != token(sp.csr_matrix(matrix).asformat(form))
     others = {token(matrix.asformat(f)) for f in ("csr", "csc", "coo", "bsr", "dia", "lil", "dok")}
     assert len(others) == 7
+
+
+@pytest.mark.parametrize("form", ["csr", "csc", "coo", "bsr", "dia"])
+def test_places_in_sparse_matrices_are_the_same_in_any_width(form: str) -> None:
+    dense = np.random.default_rng(0).random((40, 30))
+    matrix = sp.csr_array(np.where(dense > 0.8, dense, 0))
+    wide = sp.vstack([matrix, matrix]).tocsr()[:40].asformat(form)
+    for name in ("indices", "indptr", "offsets"):
+        if hasattr(wide, name):
+            setattr(wide, name, getattr(wide, name).astype(np.int64))
+    if form == "coo":
+        wide.coords = tuple(numbers.astype(np.int64) for numbers in wide.coords)
+    assert token(wide) == token(matrix.asformat(form))
+    if form == "csr":
+        wide.data = np.append(wide.data, 7.0)
+        wide.indices = np.append(wide.indices, 0)
+        assert token(wide) == token(matrix)
 
 
 def test_dask_collections_are_not_computed() -> None:

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
+import scipy.sparse as sp
 import sklearn
 from sklearn.datasets import make_classification
 from sklearn.svm import SVC
@@ -104,6 +106,9 @@ def test_a_search_goes_on_in_a_stored_journal_or_is_refused_by_name(stored: Path
         ({"a": [b"x", {1, 2}]}, "c56f226e67bd168f698bbefd2c95178d"),
         (np.arange(2000.0), "59691eb3aa12a3c14c21e5e69c1e0f45"),
         (np.array(["a", "bc"]), "8a9a7504884b1de4b5833e63aa0c0c67"),
+        (pd.DataFrame(np.eye(3)), "c9f4f145d2f078f1cf5df53802c91a57"),
+        (pd.DataFrame(np.eye(3), index=[3, 1, 7]), "5819835234877fec6233b1f3489ecfbd"),
+        (sp.csr_array(np.eye(3)), "0acea38f0ef3955f8f9770f201b9efe9"),
         (len, "b43833cfbecfead84b625f318cf26038"),
         (operator.add, "ee9b6072b8104609bad2055e762e7fdb"),
     ],

@@ -173,3 +173,62 @@ def test_a_step_that_outlives_a_node_is_not_ended_by_its_first_failing_rank() ->
     line = srun_line(allocation(2, 2, 8), PROGRAM, None, "none", survive=True)
     assert "--no-kill" in line.argv
     assert "--kill-on-bad-exit=1" not in line.argv
+
+
+@pytest.mark.parametrize(
+    ("granted", "env", "said", "unset"),
+    [
+        pytest.param(None, {}, {}, (), id="nobody-says"),
+        pytest.param(None, {"SLURM_MEM_PER_CPU": "300"}, {}, (), id="one-that-nobody-contradicts"),
+        pytest.param(
+            None, {"SLURM_MEM_PER_CPU": "300", "SLURM_MEM_PER_NODE": "2000"}, {}, ("SLURM_MEM_PER_CPU",), id="two"
+        ),
+        pytest.param(("SLURM_MEM_PER_NODE", "2000"), {"SLURM_MEM_PER_NODE": "2000"}, {}, (), id="as-it-is"),
+        pytest.param(
+            ("SLURM_MEM_PER_NODE", "2000"),
+            {"SLURM_MEM_PER_CPU": "300", "SLURM_MEM_PER_NODE": "2000"},
+            {},
+            ("SLURM_MEM_PER_CPU",),
+            id="an-outer-job-per-CPU",
+        ),
+        pytest.param(
+            ("SLURM_MEM_PER_CPU", "700"),
+            {"SLURM_MEM_PER_CPU": "700", "SLURM_MEM_PER_GPU": "9", "SLURM_MEM_PER_NODE": "2000"},
+            {},
+            ("SLURM_MEM_PER_GPU", "SLURM_MEM_PER_NODE"),
+            id="an-outer-job-per-node",
+        ),
+        pytest.param(
+            ("SLURM_MEM_PER_NODE", "0"),
+            {"SLURM_MEM_PER_CPU": "300"},
+            {"SLURM_MEM_PER_NODE": "0"},
+            ("SLURM_MEM_PER_CPU",),
+            id="all-of-the-nodes-in-an-outer-job",
+        ),
+        pytest.param(
+            ("SLURM_MEM_PER_CPU", "2000"), {}, {"SLURM_MEM_PER_CPU": "2000"}, (), id="a-default-that-nobody-exports"
+        ),
+        pytest.param(
+            None,
+            {"SLURM_GPUS_PER_TASK": "1", "SLURM_EXPORT_ENV": "NONE", "SLURM_GPUS": "2", "SLURM_CPUS_PER_TASK": "2"},
+            {},
+            ("SLURM_GPUS_PER_TASK", "SLURM_EXPORT_ENV"),
+            id="what-contradicts-the-step",
+        ),
+        pytest.param(
+            None,
+            {"SLURM_CPU_BIND": "quiet,mask_cpu:0x1", "SLURM_CPU_BIND_TYPE": "mask_cpu:"},
+            {},
+            ("SLURM_CPU_BIND", "SLURM_CPU_BIND_TYPE"),
+            id="CPUs-of-an-outer-step",
+        ),
+        pytest.param(None, {"SLURM_CPU_BIND": "none"}, {}, (), id="a-binding-that-was-asked-for"),
+    ],
+)
+def test_what_an_outer_job_left_in_the_environment(
+    granted: tuple[str, str] | None, env: dict[str, str], said: dict[str, str], unset: tuple[str, ...]
+) -> None:
+    given = dataclasses.replace(allocation(2, 2, 8), memory=granted)
+    line = srun_line(given, PROGRAM, None, "pmi2", env=env)
+    assert line.env == {"SRUN_CPUS_PER_TASK": "8", **said}
+    assert line.unset == ("SLURM_NTASKS_PER_NODE", *unset)

@@ -39,6 +39,11 @@ def test_an_unknown_setting(ranks: Ranks) -> None:
     refused(ranks.mpiexec(4, START, DASK_DASKHPC__NTHREAD="2"), "no setting 'nthread'", "nthreads")
 
 
+def test_an_argument_that_is_no_setting(ranks: Ranks) -> None:
+    program = "import daskhpc\ndaskhpc.start(threads=1)\nprint('not reached')"
+    refused(ranks.mpiexec(4, program), "no setting 'threads'", "nthreads")
+
+
 def test_a_bad_value(ranks: Ranks) -> None:
     refused(ranks.mpiexec(4, START, DASK_DASKHPC__PROCESSES="many"), "processes does not take 'many'")
 

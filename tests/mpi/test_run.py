@@ -102,6 +102,8 @@ def test_a_module(ranks: Ranks) -> None:
 @pytest.mark.parametrize("mode", MODES)
 def test_workers_find_modules_beside_the_script_and_relative_paths(ranks: Ranks, mode: dict[str, str]) -> None:
     ranks.script("def read(name):\n    return open(name).read()", "code/beside.py")
+    for hidden in ("glob.py", "queue.py", "dask/__init__.py"):  # in the middle of Dask they would end every process
+        ranks.script("raise ImportError('the wrong module')", f"code/{hidden}")
     ranks.script("here", "data.txt")
     program = ranks.script(
         """
@@ -114,6 +116,8 @@ def test_workers_find_modules_beside_the_script_and_relative_paths(ranks: Ranks,
     )
     done = ranks.daskhpc("run", "-n", "2", str(program), **mode)
     assert (done.code, done.out) == (0, "{'here'} here\n"), done.err
+    (said,) = (message for message in done.messages if "beside the program" in message)
+    assert said.endswith(": dask, glob.py, queue.py.")
 
 
 @pytest.mark.parametrize("mode", MODES)

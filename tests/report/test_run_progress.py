@@ -120,7 +120,7 @@ def test_the_calls_of_a_program_are_told_by_place_and_the_earliest_only_counted(
     assert [place.place for place in found.places] == [f"prog.py:{number} Parallel" for number in range(20)]
     assert found.places[0].times == 2
     assert "5 earlier places in the program, 20 calls done" in text[1]
-    assert "4 of 4 done (2 from before), begun 2 times" in text[-2]
+    assert "4 of 4 done (2 from before), begun 2 times" in text[-3]
     assert len(text) <= 20
 
 

@@ -26,6 +26,24 @@ RAM = 64 * GIB
         ),
         ({"SLURM_MEM_PER_CPU": "2000", "SLURM_MEM_PER_NODE": "9000"}, Sourced(9000 * MIB, "SLURM_MEM_PER_NODE")),
         ({"SLURM_MEM_PER_CPU": "0"}, Sourced(RAM, "/proc/meminfo")),
+        (
+            {"SLURM_MEM_PER_GPU": "10240", "SLURM_GPUS_ON_NODE": "2"},
+            Sourced(20 * GIB, "SLURM_MEM_PER_GPU x SLURM_GPUS_ON_NODE"),
+        ),
+        (
+            {"SLURM_MEM_PER_GPU": "10G", "SLURM_GPUS_PER_NODE": "a100:3"},
+            Sourced(30 * GIB, "SLURM_MEM_PER_GPU x SLURM_GPUS_PER_NODE"),
+        ),
+        (
+            {"SLURM_MEM_PER_GPU": "10240", "SLURM_JOB_GPUS": "0,3"},
+            Sourced(20 * GIB, "SLURM_MEM_PER_GPU x SLURM_JOB_GPUS"),
+        ),
+        (
+            {"SLURM_MEM_PER_GPU": "10240", "CUDA_VISIBLE_DEVICES": "0,1,2"},
+            Sourced(30 * GIB, "SLURM_MEM_PER_GPU x CUDA_VISIBLE_DEVICES"),
+        ),
+        ({"SLURM_MEM_PER_GPU": "10240"}, Sourced(10 * GIB, "SLURM_MEM_PER_GPU x 1 GPU: nobody says how many")),
+        ({"SLURM_MEM_PER_GPU": "40960", "SLURM_GPUS_ON_NODE": "8"}, Sourced(RAM, "/proc/meminfo")),
         ({}, Sourced(RAM, "/proc/meminfo")),
     ],
 )
@@ -33,6 +51,34 @@ def test_node_memory_of_slurm(tree, env, memory):
     runtime = tree.discover(slurm_step(**env), headroom=0.0)
     assert runtime.grant.node_memory == memory
     assert runtime.memory == Sourced(memory.value, f"{memory.source}, 0% headroom")
+
+
+def test_two_gpus_of_a_large_node(tree):
+    """SLURM_MEM_PER_GPU=40960 with two GPUs, no control group, on a node of 1 TiB."""
+    tree.ram(1024 * 1024)
+    env = slurm_step(SLURM_MEM_PER_GPU="40960", SLURM_JOB_GPUS="0,1")
+    assert tree.discover(env).grant.node_memory.value == 80 * GIB
+
+
+@pytest.mark.parametrize(
+    ("line", "memory"),
+    [
+        (
+            "Max resident set          4194304000           4194304000           bytes",
+            Sourced(4000 * MIB, "RLIMIT_RSS"),
+        ),
+        (
+            "Max resident set          unlimited            4194304000           bytes",
+            Sourced(4000 * MIB, "RLIMIT_RSS"),
+        ),
+        ("Max resident set          unlimited            unlimited            bytes", Sourced(RAM, "/proc/meminfo")),
+        ("Max address space         1000                 1000                 bytes", Sourced(RAM, "/proc/meminfo")),
+    ],
+)
+def test_the_limit_that_slurm_sets_and_dask_heeds(tree, line, memory):
+    limits = f"Limit                     Soft Limit           Hard Limit           Units\n{line}"
+    grant = tree.file("/proc/self/limits", limits).discover(slurm_step()).grant
+    assert (grant.node_memory, grant.system_memory) == (memory, memory)
 
 
 def test_share(tree):

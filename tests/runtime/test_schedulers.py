@@ -337,3 +337,24 @@ def test_the_end_that_squeue_prints(output, end):
     assert (found.source if found else None) == end
     if end == "squeue":
         assert found.value == datetime(2023, 11, 14, 22, 13, 20).timestamp()
+
+
+@pytest.mark.parametrize(
+    ("line", "memory"),
+    [
+        ("MinCPUsNode=2 MinMemoryCPU=700M MinTmpDiskNode=0", ("SLURM_MEM_PER_CPU", "700")),
+        ("MinCPUsNode=2 MinMemoryNode=4G MinTmpDiskNode=0", ("SLURM_MEM_PER_NODE", "4096")),
+        ("MinCPUsNode=2 MinMemoryNode=0 MinTmpDiskNode=0", ("SLURM_MEM_PER_NODE", "0")),
+        ("TresPerNode=gres:gpu:2 MemPerTres=gres:gpu:40960", ("SLURM_MEM_PER_GPU", "40960")),
+        ("slurm_load_jobs error: Invalid job id specified", None),
+    ],
+)
+def test_the_memory_that_slurms_controller_tells(line, memory):
+    """As scontrol of Slurm 22.05 prints it; GPUs as its source says."""
+    assert Slurm().parse_memory(f"JobId=4 JobName=x\n   {line}\n   Command=(null)") == memory
+
+
+def test_a_task_that_was_granted_by_tres(tree):
+    env = {name: value for name, value in slurm_step().items() if name != "SLURM_CPUS_PER_TASK"}
+    runtime = tree.discover({**env, "SLURM_TRES_PER_TASK": "cpu=4,gres/gpu=1"})
+    assert runtime.cpus == Sourced(4, "SLURM_TRES_PER_TASK")

@@ -377,11 +377,14 @@ ORDINARY = """
 
 
 def test_run_inside_an_allocation(submit: Submit, flavor: Flavor) -> None:
+    """Submitted in a shell of another job, whose memory per CPU contradicts this job's memory per node."""
     program = submit.program(ORDINARY)
-    job = submit.batch(f"{PYTHON} -m daskhpc run {program} -n 'a b'", "--nodes=3", env=flavor.env)
+    outer = {"SLURM_MEM_PER_CPU": "300", **flavor.env}
+    job = submit.batch(f"{PYTHON} -m daskhpc run {program} -n 'a b'", "--nodes=3", env=outer)
     assert job.code == "3:0", job.err
     assert job.out == "['-n', 'a b'] __main__ ['node1', 'node2', 'node3']\n"
     assert job.messages == []
+    assert " 1.80 GiB " in " ".join(job.rows["worker"]), job.err
 
 
 def test_run_prints_its_line(submit: Submit) -> None:

@@ -114,6 +114,25 @@ class Scheduler(ABC):
         """
         return ()
 
+    def memory_command(self, job: str) -> tuple[str, ...]:
+        """The command that prints by which rule a job was granted its memory; empty if there is none."""
+        return ()
+
+    def parse_memory(self, output: str) -> tuple[str, str] | None:
+        """The variable in which the scheduler's launcher takes the memory of a job, and its value.
+
+        Parameters
+        ----------
+        output : str
+            What `memory_command` printed.
+
+        Returns
+        -------
+        tuple[str, str] or None
+            None if the output does not say it.
+        """
+        return None
+
     def end(self, node: NodeView) -> Sourced[float | None]:
         """When the job ends, in seconds since the epoch; None if there is no limit or it is not known."""
         return Sourced(None, "nobody says")

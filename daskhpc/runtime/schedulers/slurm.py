@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 
 from ..hostlist import expand_counts, expand_hosts, expand_numbers
@@ -15,6 +16,13 @@ _SPECIAL_STEPS = 0xFFFFFFF0
 # SLURM_JOB_END_TIME of a job without a limit; squeue says that it ends a year after its start.
 _NEVER = 0xFFFFFFFE
 _NO_LIMIT_SECONDS = 360 * 24 * 3600.0
+# How scontrol prints the memory of a job, by the variable in which srun takes it, in MB.
+_GRANTED_MEMORY = {
+    "SLURM_MEM_PER_NODE": r"\bMinMemoryNode=(\d+)([MGTP]?)",
+    "SLURM_MEM_PER_CPU": r"\bMinMemoryCPU=(\d+)([MGTP]?)",
+    "SLURM_MEM_PER_GPU": r"\bMemPerTres=gres[:/]gpu:(\d+)([MGTP]?)",
+}
+_MEGABYTES = {"": 1, "M": 1, "G": 1024, "T": 1024**2, "P": 1024**3}
 
 
 class Slurm(Scheduler):
@@ -101,17 +109,20 @@ class Slurm(Scheduler):
         return Sourced(counted, "SLURM_JOB_CPUS_PER_NODE") if counted else None
 
     def cpus_per_rank(self, node: NodeView, rank: LaunchedRank, node_cpus: Sourced[int]) -> Sourced[int | None]:
-        """``SLURM_CPUS_PER_TASK``, unless mpiexec started more ranks than the node can give that many."""
-        per_task = node.integer("SLURM_CPUS_PER_TASK", least=1)
+        """``SLURM_CPUS_PER_TASK``, or ``SLURM_TRES_PER_TASK=cpu=4``, unless mpiexec started too many ranks for that."""
+        per_task, source = node.integer("SLURM_CPUS_PER_TASK", least=1), "SLURM_CPUS_PER_TASK"
         if per_task is None:
+            of_task = re.search(r"(?:^|,)cpu[:=](\d+)", node.variable("SLURM_TRES_PER_TASK") or "")
+            per_task, source = (int(of_task[1]) if of_task else None), "SLURM_TRES_PER_TASK"
+        if not per_task:
             return Sourced(None, "shared")
         by_mpiexec = rank.launcher not in ("srun", "")
         if by_mpiexec and per_task * rank.worker_ranks_on_node.value > node_cpus.value:
             return Sourced(None, "shared")
-        return Sourced(per_task, "SLURM_CPUS_PER_TASK")
+        return Sourced(per_task, source)
 
     def memory(self, node: NodeView, node_cpus: Sourced[int], ram: Sourced[int] | None) -> tuple[Sourced[int], ...]:
-        """``SLURM_MEM_PER_NODE``, of which 0 is all of the node's, and ``SLURM_MEM_PER_CPU``."""
+        """``SLURM_MEM_PER_NODE``, of which 0 is all of the node's, ``SLURM_MEM_PER_CPU`` and ``SLURM_MEM_PER_GPU``."""
         limits = []
         per_node, per_cpu = node.megabytes("SLURM_MEM_PER_NODE"), node.megabytes("SLURM_MEM_PER_CPU")
         if per_node:
@@ -120,7 +131,22 @@ class Slurm(Scheduler):
             limits.append(Sourced(ram.value, f"{ram.source} (SLURM_MEM_PER_NODE=0)"))
         if per_cpu:
             limits.append(Sourced(per_cpu * node_cpus.value, f"SLURM_MEM_PER_CPU x {node_cpus.source}"))
+        per_gpu = node.megabytes("SLURM_MEM_PER_GPU")
+        if per_gpu:
+            gpus = _gpus_on_node(node)
+            limits.append(Sourced(per_gpu * gpus.value, f"SLURM_MEM_PER_GPU x {gpus.source}"))
         return tuple(limits)
+
+    def memory_command(self, job: str) -> tuple[str, ...]:
+        return ("scontrol", "show", "job", job)
+
+    def parse_memory(self, output: str) -> tuple[str, str] | None:
+        """The line has one of ``MinMemoryNode=4G``, ``MinMemoryCPU=2000M`` and ``MemPerTres=gres:gpu:40960``."""
+        for name, pattern in _GRANTED_MEMORY.items():
+            match = re.search(pattern, output)
+            if match:
+                return name, str(int(match[1]) * _MEGABYTES[match[2]])
+        return None
 
     def end(self, node: NodeView) -> Sourced[float | None]:
         end = node.integer("SLURM_JOB_END_TIME", least=1)
@@ -138,6 +164,19 @@ class Slurm(Scheduler):
         except ValueError:
             return None
         return Sourced(None, "no time limit") if end - now > _NO_LIMIT_SECONDS else Sourced(end, "squeue")
+
+
+def _gpus_on_node(node: NodeView) -> Sourced[int]:
+    """The GPUs of the job on this node; one if nobody says how many, since more memory than granted would be worse."""
+    for name in ("SLURM_GPUS_ON_NODE", "SLURM_GPUS_PER_NODE"):
+        match = re.fullmatch(r"(?:[^:,]+:)?(\d+)", node.variable(name) or "")
+        if match and int(match[1]):
+            return Sourced(int(match[1]), name)
+    for name in ("SLURM_JOB_GPUS", "SLURM_STEP_GPUS", "CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"):
+        listed = node.variable(name)
+        if listed:
+            return Sourced(len(listed.split(",")), name)
+    return Sourced(1, "1 GPU: nobody says how many", exact=False)
 
 
 def _listed_nodes(node: NodeView) -> Sourced[tuple[str, ...]] | None:

@@ -1,0 +1,29 @@
+"""What Dask logs because a cluster closes, and nobody needs: the program's own last line is to be the last."""
+
+from __future__ import annotations
+
+import logging
+
+from .session import session
+from .worker_preload import DroppedAtEnd, is_closing
+
+_NOISE = {
+    "distributed.scheduler": "broadcast to",  # a message was under way to a worker that has closed
+    "distributed.nanny": "Worker process still alive after",  # it is slow to close, and is killed
+}
+
+
+def drop_records_of_the_end() -> None:
+    """From now on, drop these records in this process once its cluster closes."""
+    for name, noise in _filters.items():
+        logging.getLogger(name).addFilter(noise)
+
+
+def _ends() -> bool:
+    member = session.member
+    server, connection = (member.server, member.connection) if member is not None else (None, None)
+    told = (server is not None and server.closing) or (connection is not None and connection.ending)
+    return told or is_closing(session.scheduler) or is_closing(session.local)
+
+
+_filters = {name: DroppedAtEnd(beginning, _ends) for name, beginning in _NOISE.items()}

@@ -1,0 +1,192 @@
+"""The client's side of a training: attempts until one succeeds, the log, the journal of checkpoints, what is shown."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import pickle
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..cluster.timelimit import asked_to_stop
+from ..errors import TrainingError, one_line
+from ..journal.journal import Journal
+from .attempt import Attempt, TrainingOptions
+from .checkpoints import files, remove_drafts
+from .failures import RankFailure, error_of, may_restart
+from .progress_lines import TrainingView
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_SYNC_SECONDS = 10.0
+
+
+class Coordinator:
+    """A training, over all its attempts.
+
+    Attributes
+    ----------
+    restarts : int
+    """
+
+    def __init__(
+        self, client: Any, name: str, options: TrainingOptions, payload: bytes, source: str, shown: bool
+    ) -> None:
+        self.client, self.name, self.options, self.payload, self.source = client, name, options, payload, source
+        self.restarts = 0
+        self.journal: Journal | None = None
+        self._attempt: Attempt | None = None
+        self._rows: list[dict[str, float]] = []
+        self._steps: dict[str, int] = {}  # of each checkpoint of this run, by name; where a log goes on after a restart
+        self._view = TrainingView(shown)
+        self._began = time.time()
+
+    @contextlib.contextmanager
+    def kept(self) -> Iterator[None]:
+        """Within: the journal is open, and the time limit stops the training."""
+        folder = self.options.checkpoint
+        with contextlib.ExitStack() as stack:
+            if folder is not None:
+                self.journal = stack.enter_context(Journal.open(folder, "training"))
+                remove_drafts(folder)
+                self._note()
+            stack.enter_context(asked_to_stop(self.stop))
+            stack.callback(self._view.close)
+            yield
+            if self.journal is not None:
+                self._note(ended=True)
+                self.journal.sync(_SYNC_SECONDS)
+
+    def stop(self, seconds: float) -> None:
+        """Have all ranks save and stop at the same step; called in another thread, shortly before the time limit."""
+        if self._attempt is None or self.journal is None:
+            return
+        loop = self.client.loop.asyncio_loop
+        with contextlib.suppress(Exception):
+            asyncio.run_coroutine_threadsafe(self._attempt.stop(seconds), loop).result(seconds + 1)
+        self.journal.sync(_SYNC_SECONDS)
+
+    async def run(self) -> list[bytes] | None:
+        """Values of all ranks, pickled; None if they were stopped.
+
+        Raises
+        ------
+        TrainingError
+            The first cause of the last attempt.
+        """
+        await self._see_the_folder()
+        while True:
+            resume = self.last_checkpoint()
+            name = self.name if not self.restarts else f"{self.name}-{self.restarts}"
+            attempt = Attempt(
+                self.client, name, self.options, self.payload, self.source, self._told, self.restarts, resume
+            )
+            self._attempt = attempt
+            values = await attempt.run()
+            if attempt.failure is None:
+                return values
+            if not may_restart(attempt.failure, attempt.saved, self.restarts, self.options.max_restarts):
+                raise self._error(attempt)
+            self.restarts += 1
+            last = self.last_checkpoint()
+            self._view.say(
+                f"{self._error(attempt).happened} Restart {self.restarts} of {self.options.max_restarts}, from "
+                f"{last.name if last else 'the beginning'}."
+            )
+            reached = self._steps.get(last.name, 0) if last else 0
+            self._rows = [row for row in self._rows if row["step"] <= reached]
+
+    def last_checkpoint(self) -> Path | None:
+        """The newest one in the folder."""
+        found = files(self.options.checkpoint) if self.options.checkpoint is not None else []
+        return found[-1] if found else None
+
+    def log(self) -> pd.DataFrame:
+        """What all ranks logged, in the order of time."""
+        import pandas as pd
+
+        table = pd.DataFrame(self._rows, columns=None if self._rows else ["rank", "epoch", "step", "time"])
+        whole = dict.fromkeys(("rank", "epoch", "step"), "int64")
+        return table.astype(whole).sort_values("time", kind="stable", ignore_index=True)
+
+    def _error(self, attempt: Attempt) -> TrainingError:
+        cause = attempt.failure
+        assert cause is not None
+        texts: dict[int, str] = {}
+        for failure in attempt.failures:
+            if failure.rank != cause.rank:
+                texts.setdefault(failure.rank, "it lost the connection" if failure.consequence else failure.text)
+        last = self.last_checkpoint()
+        todo = f"mend it and run it again: it goes on from {last}" if last else "mend it and run it again"
+        error = error_of(cause, texts, len(attempt.ranks), todo, self.options.timeout)
+        error.__cause__ = _raised(cause)
+        return error
+
+    async def _see_the_folder(self) -> None:
+        """See that the workers see the checkpoint folder.
+
+        Raises
+        ------
+        TrainingError
+            That names a worker which does not.
+        """
+        folder = self.options.checkpoint
+        if folder is None:
+            return
+        probe = folder / f".{self.name}.probe"
+        probe.touch()
+        try:
+            seen = await self.client.run(os.path.exists, str(probe), on_error="ignore")
+        finally:
+            probe.unlink()
+        blind = [address for address, sees in seen.items() if not sees]
+        if blind:
+            raise TrainingError(
+                "The folder of checkpoints has to be one that all nodes see.",
+                f"{folder} is not seen by {', '.join(blind[:4])}",
+                "a folder of a shared file system",
+            )
+
+    def _told(self, message: dict[str, Any]) -> None:
+        kind = message["kind"]
+        if kind == "progress":
+            self._rows += message["rows"]
+        elif kind == "saved":
+            self._steps[message["file"]] = message["step"]
+            self._record(message)
+        elif kind == "plan" and self.journal is not None:
+            self._note(known=message["epochs"])
+        self._view.told(message)
+
+    def _note(self, **about: Any) -> None:
+        assert self.journal is not None
+        call = {"id": f"{self.name}-0", "began": self._began, "place": "training", **about}
+        self.journal.note("call", call)
+
+    def _record(self, message: dict[str, Any]) -> None:
+        """A checkpoint as a result in the journal."""
+        if self.journal is None:
+            return
+        about = {"call": f"{self.name}-0", "epoch": message["epoch"], "step": message["step"]}
+        about |= {"within": True} if message["within"] else {}
+        if message["metric"] is not None:
+            about |= {"score": message["metric"], "params": {"epoch": message["epoch"]}, "candidate": message["epoch"]}
+        value = {"file": message["file"], "digest": message["digest"]}
+        key = hashlib.blake2b(f"{message['file']}".encode(), digest_size=16).hexdigest()
+        self.journal.append(key, True, value, time.time() - self._began, os.uname().nodename, about)
+
+
+def _raised(cause: RankFailure) -> BaseException | None:
+    """The exception of a rank, if it can be made here."""
+    if not cause.raised:
+        return None
+    try:
+        error = pickle.loads(cause.raised)
+    except Exception as failed:
+        return RuntimeError(f"{cause.text} (it cannot be made here: {one_line(failed)})")
+    return error if isinstance(error, BaseException) else None

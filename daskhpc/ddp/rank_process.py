@@ -1,0 +1,209 @@
+"""The process of one rank: it becomes what torchrun starts, joins the process group, runs the user's function."""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import linecache
+import os
+import pickle
+import runpy
+import signal
+import socket
+import sys
+import time
+import traceback
+from datetime import timedelta
+from multiprocessing.connection import Connection
+from typing import Any
+
+from ..errors import one_line
+from .failures import RankFailure, user_line
+from .worker_link import StopTraining, WorkerLink
+
+STACK_SIGNAL = int(signal.SIGRTMAX) - 3
+"""What a worker sends to ask where a rank stands; faulthandler answers, also if the rank is inside C."""
+
+DYNAMIC_CODE = "<dynamic-code>"
+_BACKLOG = 2048
+_NO_TORCH = """PyTorch is not installed in the environment of the workers.
+  try:   pip install torch --index-url https://download.pytorch.org/whl/cpu    (CPU, 0.2 GB)
+         pip install torch                                                     (NVIDIA GPU, 3 to 4 GB)"""
+
+
+def main(connection: Connection[Any, Any]) -> None:
+    """Be a rank: called in a new child process of a worker, which ends here."""
+    order = pickle.loads(connection.recv_bytes())
+    payload = connection.recv_bytes()
+    _set_up(order)
+    link = WorkerLink(connection, order)
+    link.listen()
+    try:
+        value = _run(link, order, payload)
+        link.report()
+        _flush()
+        link.say("done", value=value)
+        # The store is rank 0's, and other ranks may still need it: all leave together.
+        link.bye.wait()
+    except StopTraining:
+        link.report()
+        _flush()
+        link.say("stopped")
+        link.bye.wait()
+    except BaseException as error:
+        failure = _failure(order, error, time.time_ns())
+        link.report()
+        _flush()
+        link.say("failed", failure=failure)
+    # Not by returning: torch's own end can wait for a peer that is gone.
+    os._exit(0)
+
+
+def _set_up(order: dict[str, Any]) -> None:
+    """Environment, folder, path, output and stack traces, before anything is imported that reads them."""
+    for name, value in order["env"].items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+    with contextlib.suppress(OSError):
+        os.chdir(order["folder"])
+    known = set(sys.path)
+    sys.path.extend(entry for entry in (*order["path"], *order["client_path"]) if entry not in known)
+    sys.argv = list(order["argv"])
+    output, trace = (os.open(order[name], os.O_WRONLY | os.O_CLOEXEC) for name in ("output", "trace"))
+    for descriptor in (1, 2):
+        os.dup2(output, descriptor)
+    os.close(output)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False, errors="backslashreplace")
+    sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False, errors="backslashreplace")
+    faulthandler.enable(file=trace, all_threads=False)
+    faulthandler.register(STACK_SIGNAL, file=trace, all_threads=True)
+    # torch's @record writes a rank's error to this file, which is nowhere on a disk.
+    os.environ["TORCHELASTIC_ERROR_FILE"] = f"/proc/self/fd/{os.memfd_create('error')}"
+
+
+def _run(link: WorkerLink, order: dict[str, Any], payload: bytes) -> bytes:
+    listening = None
+    if order["rank"] == 0:
+        # A port of the kernel's choice, on the address that Dask uses: nobody can take it meanwhile.
+        listening = socket.create_server(
+            (order["host"], 0), family=socket.AF_INET6 if ":" in order["host"] else socket.AF_INET, backlog=_BACKLOG
+        )
+        link.say("port", host=order["host"], port=listening.getsockname()[1])
+    torch = _import_torch()
+    torch.set_num_threads(order["threads"])
+    call = pickle.loads(payload)
+    host, port = link.wait_for_store()
+    os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = host, str(port)
+    store = _serve(listening) if listening is not None else None
+    if isinstance(call, list):  # a script and its arguments
+        sys.argv = call
+        sys.path.insert(0, os.path.dirname(os.path.abspath(call[0])))
+        _context_of(link, order, None)
+        try:
+            runpy.run_path(call[0], run_name="__main__")
+        except SystemExit as end:
+            if end.code not in (None, 0):
+                raise
+        return pickle.dumps(None)
+    function, args, kwargs = call
+    import torch.distributed as dist
+
+    device = _device(order)
+    dist.init_process_group(order["backend"], timeout=timedelta(seconds=order["timeout"]))
+    _context_of(link, order, device)
+    link.say("joined")
+    result = function(*args, **kwargs)
+    del store
+    import cloudpickle
+
+    return bytes(cloudpickle.dumps(result))
+
+
+def _import_torch() -> Any:
+    try:
+        import torch
+        import torch.distributed
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(_NO_TORCH, name="torch") from error
+    return torch
+
+
+def _serve(listening: socket.socket) -> Any:
+    import torch.distributed as dist
+
+    host, port = listening.getsockname()[:2]
+    # Of the world's size it need not know: each rank is a client of its own.
+    return dist.TCPStore(host, port, None, True, wait_for_workers=False, master_listen_fd=listening.detach())
+
+
+def _device(order: dict[str, Any]) -> Any:
+    import torch
+
+    if "nccl" in order["backend"]:
+        torch.cuda.set_device(order["place"].local_rank)
+        return torch.device("cuda", order["place"].local_rank)
+    return torch.device("cpu")
+
+
+def _context_of(link: WorkerLink, order: dict[str, Any], device: Any) -> None:
+    from .rank_context import RankContext, install
+
+    install(RankContext(order["place"], device, link, order["settings"]))
+
+
+def _failure(order: dict[str, Any], error: BaseException, time_ns: int) -> RankFailure:
+    """An exception as a failure of this rank, with the traceback from the user's function on."""
+    place, host = order["place"], socket.gethostname()
+    if isinstance(error, SystemExit):
+        code = error.code if isinstance(error.code, int) else int(error.code is not None)
+        text = "".join(traceback.format_exception(error))
+        line = user_line(text, newest_first=False)
+        return RankFailure(place.rank, host, "exit", time_ns, f"exit code {code}", line)
+    source = order["source"]
+    if source:
+        # cloudpickle gives code of the main module this name; with it here, tracebacks have their lines.
+        lines = linecache.getlines(source)
+        linecache.cache[DYNAMIC_CODE] = (sum(map(len, lines)), None, lines, source)
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None and trace.tb_frame.f_code.co_filename == __file__:
+        trace = trace.tb_next
+    text = "".join(traceback.format_exception(type(error), error, trace))
+    text = text.replace(DYNAMIC_CODE, source or DYNAMIC_CODE)
+    raised = b""
+    with contextlib.suppress(Exception):
+        import cloudpickle
+
+        raised = cloudpickle.dumps(error.with_traceback(None))
+        pickle.loads(raised)
+    line = user_line(text, newest_first=False)
+    said = one_line(error) if "\n  try:" not in str(error) else f"{type(error).__name__}: {error}"
+    return RankFailure(
+        place.rank, host, "exception", time_ns, said, line, _of_communication(error), traceback=text, raised=raised
+    )
+
+
+def _of_communication(error: BaseException | None) -> bool:
+    """Whether an exception, or one that it came from, says that another rank could not be reached."""
+    import re
+
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        kinds = {kind.__name__ for kind in type(error).__mro__}
+        if kinds & {"DistError", "DistBackendError", "DistNetworkError", "DistStoreError"}:
+            return True
+        if isinstance(error, RuntimeError) and re.search(r"gloo|NCCL|ncclInternal|TCPStore|c10d", str(error)):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()

@@ -1,0 +1,198 @@
+"""The schemas of Parquet files, and the dtypes that hold their columns without a change of values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas
+
+from ..errors import InputFileError
+from .column_types import EXACT, TEXT
+
+_ROW_NUMBERS = re.compile(r"__index_level_\d+__")
+
+
+@dataclass(frozen=True, slots=True)
+class ParquetFile:
+    """What the footer of a file tells.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+    schema : pyarrow.Schema
+        Its columns as they are stored.
+    index : tuple of str
+        Which of them pandas had as the index.
+    dtypes : dict
+        The dtypes that pandas says they had.
+    gaps : frozenset of str
+        The columns of whole numbers, or of true and false, in which a value is missing.
+    beyond : frozenset of str
+        The columns of whole numbers beyond 2**53, which float64 may change.
+    """
+
+    path: str
+    schema: Any
+    index: tuple[str, ...]
+    dtypes: Mapping[str, str]
+    gaps: frozenset[str]
+    beyond: frozenset[str]
+
+    def loses(self, name: str) -> bool:
+        """Whether pandas takes another dtype for a column because of its gaps."""
+        return name in self.gaps and not self.dtypes.get(name, "").startswith(("Int", "UInt", "boolean"))
+
+    @property
+    def names(self) -> list[str]:
+        """The columns, without row numbers."""
+        return [name for name in self.schema.names if not self.has_row_numbers(name)]
+
+    def has_row_numbers(self, name: str) -> bool:
+        """Whether a column is an index without a name that holds whole numbers, as a filtered frame has it."""
+        from pyarrow import types
+
+        if name not in self.index or not _ROW_NUMBERS.fullmatch(name):
+            return False
+        kind = self.schema.field(name).type
+        return bool(types.is_integer(kind) or types.is_null(kind))
+
+
+def examined_file(path: str) -> ParquetFile:
+    """What the footer of a file tells; a column is read if it says nothing of gaps. Raises InputFileError."""
+    import pyarrow
+    from pyarrow import parquet, types
+
+    try:
+        file = parquet.ParquetFile(path)
+    except pyarrow.ArrowException as error:
+        raise InputFileError(f"{path} is not a Parquet file.", str(error), "remove it, or write it again") from None
+    with file:
+        schema = file.schema_arrow
+        metadata = schema.pandas_metadata or {}
+        index = tuple(name for name in metadata.get("index_columns", []) if isinstance(name, str))
+        dtypes = {column["field_name"]: column["numpy_type"] for column in metadata.get("columns", [])}
+        gaps, beyond = set(), set()
+        for field in schema:
+            if types.is_integer(field.type) or types.is_boolean(field.type):
+                missing, low, high = _bounds(file, field.name)
+                gaps.update([field.name] if missing else [])
+                beyond.update([field.name] if not -EXACT <= low <= high <= EXACT else [])
+    return ParquetFile(path, schema.remove_metadata(), index, dtypes, frozenset(gaps), frozenset(beyond))
+
+
+def _bounds(file: Any, name: str) -> tuple[bool, int, int]:
+    """Whether a value is missing in a column; the least and the largest one."""
+    places = [i for i in range(file.metadata.num_columns) if file.metadata.schema.column(i).path == name]
+    groups = range(file.metadata.num_row_groups)
+    found = [file.metadata.row_group(group).column(place).statistics for group in groups for place in places]
+    if not places or any(s is None or not s.has_null_count or not (s.has_min_max or s.num_values == 0) for s in found):
+        return _bounds_of_values(file, name)
+    ends = [(int(s.min), int(s.max)) for s in found if s.has_min_max]
+    missing = any(s.null_count for s in found)
+    return missing, min((low for low, _ in ends), default=0), max((high for _, high in ends), default=0)
+
+
+def _bounds_of_values(file: Any, name: str) -> tuple[bool, int, int]:
+    from pyarrow import compute
+
+    column = file.read([name]).column(0)
+    ends = compute.min_max(column).as_py()
+    return column.null_count > 0, int(ends["min"] or 0), int(ends["max"] or 0)
+
+
+def index_of(files: Sequence[ParquetFile]) -> str | None:
+    """The column that is the index of all files, if there is one."""
+    named = {tuple(name for name in file.index if not file.has_row_numbers(name)) for file in files}
+    all_stored = {file.index for file in files}
+    for found in (all_stored, named):
+        if len(found) == 1 and len(index := next(iter(found))) == 1:
+            return index[0]
+    return None
+
+
+def columns_of(files: Sequence[ParquetFile], columns: Sequence[str] | None, index: str | None) -> list[str]:
+    """The columns of the frame, in the order of the first file.
+
+    Raises
+    ------
+    InputFileError
+        If a file lacks one, or has one more.
+    """
+    first = files[0]
+    wanted = list(columns) if columns is not None else [name for name in first.names if name != index]
+    for file in files:
+        for column in wanted:
+            if column not in file.schema.names:
+                raise InputFileError(
+                    f"{file.path} has no column {column!r}.",
+                    f"its columns: {', '.join(file.names)}",
+                    "columns=[the columns that all files have], or a pattern that leaves this file out",
+                )
+        more = [name for name in file.names if name not in wanted and name != index]
+        if more and columns is None:
+            raise InputFileError(
+                f"{file.path} has a column {more[0]!r}, which {first.path} has not.",
+                f"its columns: {', '.join(file.names)}",
+                f"columns={wanted}",
+            )
+    return wanted
+
+
+def unified_type(column: str, files: Sequence[ParquetFile]) -> Any:
+    """The stored type that holds a column in all files; text for categories in some and text in others.
+
+    Arrow unifies whole schemas at once too, but then names neither the file nor the column, and takes a column that a
+    file lacks for one without values.
+
+    Raises
+    ------
+    InputFileError
+        If there is none.
+    """
+    import pyarrow
+
+    kinds = [file.schema.field(column).type for file in files]
+    categories = [pyarrow.types.is_dictionary(kind) for kind in kinds]
+    if not all(found or pyarrow.types.is_null(kind) for found, kind in zip(categories, kinds, strict=True)):
+        kinds = [kind.value_type if found else kind for found, kind in zip(categories, kinds, strict=True)]
+    unified = kinds[0]
+    for file, kind in zip(files, kinds, strict=True):
+        try:
+            both = [pyarrow.schema([(column, unified)]), pyarrow.schema([(column, kind)])]
+            unified = pyarrow.unify_schemas(both, promote_options="permissive").field(0).type
+        except pyarrow.ArrowException:
+            raise irreconcilable(column, file, unified, files[0].path) from None
+    return unified
+
+
+def irreconcilable(column: str, file: ParquetFile, unified: Any, first: str) -> InputFileError:
+    """What to say of a column that a file has in a type which does not go with those of others."""
+    return InputFileError(
+        f"Column {column!r} cannot be reconciled: {file.path} has it as {file.schema.field(column).type}.",
+        f"{unified} in the files before it, from {first} on",
+        f"columns= without {column!r}, or write {file.path} again with the other type",
+    )
+
+
+def dtype_of(column: str, unified: Any, files: Sequence[ParquetFile]) -> Any:
+    """The dtype that a column gets in all partitions; None: that which Arrow gives."""
+    from pyarrow import types
+
+    own = {str(file.dtypes.get(column, "")) for file in files}
+    gaps = any(column in file.gaps for file in files)
+    if types.is_integer(unified):
+        name = str(unified).replace("uint", "UInt").replace("int", "Int")
+        if any(dtype[:1] in ("I", "U") for dtype in own) or (gaps and any(column in file.beyond for file in files)):
+            return pandas.api.types.pandas_dtype(name)
+        return "float64" if gaps else None
+    if types.is_boolean(unified):
+        return "boolean" if gaps or "boolean" in own else None
+    if types.is_floating(unified) and any(dtype.startswith("Float") for dtype in own):
+        return {"float": "Float32", "double": "Float64"}.get(str(unified))
+    if types.is_string(unified) or types.is_large_string(unified):
+        return TEXT
+    return "category" if types.is_dictionary(unified) else None

@@ -1,0 +1,92 @@
+"""What trainings leave behind: nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import programs
+import psutil
+from waiting import until
+
+from daskhpc.ddp import train
+
+ROUNDS = int(os.environ.get("DDP_ROUNDS", "1"))
+TRAININGS = 3 if ROUNDS == 1 else 10 * ROUNDS
+
+
+def held(dask_worker: Any = None) -> dict[str, Any]:
+    """What a process has: children, listening ports, descriptors, threads of trainings, memory."""
+    own = psutil.Process()
+    ports = [c.laddr.port for c in own.net_connections(kind="tcp") if c.status == psutil.CONN_LISTEN]
+    return {
+        "children": sorted(child.pid for child in own.children(recursive=True)),
+        "ports": sorted(ports),
+        "files": own.num_fds(),
+        "rss": own.memory_info().rss,
+    }
+
+
+def settled(client: Any) -> list[dict[str, Any]]:
+    time.sleep(0.5)  # connections of the last requests are closed a moment after their answers
+    return [held(), *client.run(held).values()]
+
+
+def test_trainings_leave_nothing(client: Any) -> None:
+    train(programs.place, client=client, progress=False)
+    train(programs.place, client=client, progress=False)
+    before, temporary = settled(client), set(os.listdir(tempfile.gettempdir()))
+    for _ in range(TRAININGS):
+        train(programs.place, client=client, progress=False)
+    after = settled(client)
+    for one, other in zip(before, after, strict=True):
+        assert one["children"] == other["children"]
+        assert one["ports"] == other["ports"]
+        assert abs(other["files"] - one["files"]) <= 4
+    for one, other in zip(before[1:], after[1:], strict=True):
+        assert other["rss"] - one["rss"] < 20 << 20
+    new = set(os.listdir(tempfile.gettempdir())) - temporary
+    assert not [name for name in new if "torch" in name or "daskhpc" in name or "pymp" in name]
+    assert not any(client.run(lambda: len(__import__("daskhpc.ddp.rank_task").ddp.rank_task._held)).values())
+
+
+IN_C = """
+import os, sys
+from distributed import Client, LocalCluster
+import daskhpc
+
+def stuck(path):
+    import ctypes, os
+    with open(f"{path}-{os.getpid()}", "w"):
+        pass
+    ctypes.PyDLL(None).sleep(600)  # which holds the interpreter lock
+
+if __name__ == "__main__":
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster) as client:
+        print(*client.run(os.getpid).values(), flush=True)
+        daskhpc.ddp.train(stuck, sys.argv[1])
+"""
+
+
+def test_ranks_that_stand_in_c_end_with_their_client(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(IN_C)
+    ranks = tmp_path / "ranks"
+    ranks.mkdir()
+    with subprocess.Popen([sys.executable, program, ranks / "rank"], stdout=subprocess.PIPE, text=True) as run:
+        assert run.stdout is not None
+        workers = [int(pid) for pid in run.stdout.readline().split()]
+        until(lambda: len(list(ranks.iterdir())) == 2, 60)
+        pids = [int(path.name.removeprefix("rank-")) for path in ranks.iterdir()]
+        os.kill(workers[0], signal.SIGKILL)
+        began = time.monotonic()
+        until(lambda: not all(psutil.pid_exists(pid) for pid in pids), 10, "the end of the rank of the killed worker")
+        assert time.monotonic() - began < 3
+        run.kill()
+    until(lambda: not any(psutil.pid_exists(pid) for pid in (*pids, *workers)), 40, "the end of all ranks")

@@ -1,0 +1,227 @@
+"""Trainings over real workers: places, mathematics, log, data, torchrun's scripts, several at once, leftovers."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import programs
+import psutil
+import pytest
+from waiting import until
+
+import daskhpc
+from daskhpc.ddp import train
+from daskhpc.errors import SettingsError, TrainingError
+
+ENVIRONMENT = """
+import json, os, sys
+import torch, torch.distributed as dist
+dist.init_process_group("gloo")
+one = torch.ones(1); dist.all_reduce(one)
+names = ("RANK", "LOCAL_RANK", "GROUP_RANK", "ROLE_", "WORLD_SIZE", "LOCAL_WORLD", "GROUP_WORLD", "MASTER_", "TORCH",
+         "PMI", "SLURM_", "OMPI_")
+found = {k: v for k, v in os.environ.items() if k.startswith(names)}
+with open(f"{sys.argv[1]}-{dist.get_rank()}", "w") as file:
+    json.dump({"env": found, "sum": one.item(), "argv": sys.argv[1:]}, file)
+dist.destroy_process_group()
+"""
+
+
+def test_ranks_are_processes_of_their_own(client: Any, capfd: pytest.CaptureFixture[str]) -> None:
+    workers = client.run(os.getpid)
+    result = train(programs.place, client=client)
+    assert [r["ranks"] for r in result] == [(0, 2, 0, 2, 0), (1, 2, 1, 2, 0)]
+    assert len({r["pid"] for r in result} | set(workers.values())) == 4
+    assert {r["mean"] for r in result} == {2 / 3}
+    assert {(r["threads"], r["device"]) for r in result} == {(1, "cpu")}
+    assert {ip for r in result for ip, _ in r["listening"]} == {"127.0.0.1"}
+    rows = result.log[["rank", "loss"]].sort_values(["rank", "loss"])
+    assert rows.to_numpy().tolist() == [[0, 0.25], [0, 0.5], [1, 1.5]]
+    assert (result.restarts, result.checkpoint, result.world_size) == (0, None, 2)
+    assert not any(client.run(lambda: "torch" in sys.modules).values())
+    assert "this is rank 0\n" in capfd.readouterr().out
+    until(lambda: not any(psutil.pid_exists(r["pid"]) for r in result), 10)
+
+
+def test_two_ranks_train_as_one_process_with_the_same_global_batch(client: Any) -> None:
+    two = train(programs.curve, 64, 8, 5, client=client, progress=False)
+    one = train(programs.curve, 64, 16, 5, client=client, progress=False, world_size=1)[0]
+    np.testing.assert_allclose(two[0]["losses"], one["losses"], rtol=1e-5)
+    np.testing.assert_allclose(two[0]["first"], one["first"], rtol=1e-6, atol=1e-7)
+    assert np.array_equal(two[0]["weights"], two[1]["weights"])
+    orders = [two[0]["seen"][epoch] + two[1]["seen"][epoch] for epoch in range(5)]
+    assert all(sorted(order) == list(range(64)) for order in orders)
+    assert len({tuple(order) for order in orders}) == 5
+    assert two[0]["batches"] == 4
+    assert len(two.log) == 2 * 5 * 4
+    assert two.log.step.max() == 20
+    assert two.log.epoch.max() == 4
+
+
+def test_a_script_for_torchrun_runs_unchanged(client: Any, tmp_path: Path) -> None:
+    import json
+
+    script = tmp_path / "a script.py"
+    script.write_text(ENVIRONMENT)
+    foreign = {"SLURM_PROCID": "5", "PMI_RANK": "5", "OMPI_COMM_WORLD_SIZE": "9", "SLURM_JOB_ID": "4711"}
+    client.run(lambda: os.environ.update(foreign))
+    try:
+        train(script, tmp_path / "ours", client=client, progress=False)
+    finally:
+        client.run(lambda: [os.environ.pop(name) for name in foreign] and None)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", script, tmp_path / "theirs"]
+    subprocess.run(torchrun, check=True, timeout=60, capture_output=True)
+    for rank in range(2):
+        ours, theirs = (json.loads((tmp_path / f"{name}-{rank}").read_text()) for name in ("ours", "theirs"))
+        assert (ours["sum"], ours["argv"]) == (2.0, [str(tmp_path / "ours")])
+        assert ours["env"].pop("SLURM_JOB_ID") == "4711"
+        differ = {"MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RUN_ID", "TORCHELASTIC_ERROR_FILE"}
+        differ |= {"TORCHELASTIC_SIGNALS_TO_HANDLE"}
+        assert {k: v for k, v in ours["env"].items() if k not in differ} == {
+            k: v for k, v in theirs["env"].items() if k not in differ
+        }
+
+
+def test_two_trainings_at_once_both_finish(client: Any) -> None:
+    results: list[Any] = []
+    threads = [
+        threading.Thread(target=lambda: results.append(train(programs.place, client=client, progress=False)))
+        for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert [len(result) for result in results] == [2, 2]
+
+
+def test_too_few_workers_are_told_at_once(client: Any) -> None:
+    began = time.monotonic()
+    with pytest.raises(SettingsError, match="A training of 3 ranks needs as many worker processes"):
+        train(programs.place, world_size=3, client=client)
+    assert time.monotonic() - began < 1
+
+
+def test_a_busy_worker_is_named_and_nothing_is_left_queued(client: Any, tmp_path: Path) -> None:
+    go = tmp_path / "go"
+
+    def hold() -> None:
+        until(go.exists, 60)
+
+    address = sorted(client.ncores())[0]
+    busy = client.submit(hold, workers=[address], key="a-long-task", pure=False)
+    try:
+        until(lambda: client.processing()[address], 10)
+        began = time.monotonic()
+        with pytest.raises(TrainingError, match=r"Only 1 of 2 ranks could begin within 1\.0 s") as caught:
+            train(programs.place, client=client, start_timeout="1 s")
+        assert time.monotonic() - began < 3
+        assert f"({address}) is busy with a-long-task" in caught.value.found
+        until(lambda: sum(len(tasks) for tasks in client.processing().values()) == 1, 10)
+    finally:
+        go.touch()
+        busy.result(timeout=10)
+    until(lambda: not any(client.processing().values()), 10)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "text"),
+    [
+        ({"world_size": 0}, "world_size="),
+        ({"keep": 0}, "keep="),
+        ({"max_restarts": -1}, "max_restarts="),
+        ({"timeout": "soon"}, "A timeout"),
+        ({"start_timeout": 0}, "A timeout"),
+        ({"progress": "never"}, "progress="),
+        ({"backend": 1}, "backend="),
+    ],
+)
+def test_settings_that_cannot_be(client: Any, wrong: dict[str, Any], text: str) -> None:
+    with pytest.raises(SettingsError, match=text):
+        train(programs.place, client=client, **wrong)
+
+
+def test_without_a_client_or_a_function() -> None:
+    with pytest.raises(SettingsError, match="needs the workers of a Dask client"):
+        train(programs.place)
+
+
+def test_what_is_no_function(client: Any) -> None:
+    with pytest.raises(SettingsError, match="There is no such script"):
+        train("nothing.py", client=client)
+    with pytest.raises(SettingsError, match="a function or a script"):
+        train(3, client=client)  # type: ignore[arg-type]
+    with pytest.raises(SettingsError, match="takes arguments as texts"):
+        train(__file__, client=client, lr=1)
+
+
+def data_of_a_node(path: str) -> dict[str, Any]:
+    """An array of 200 MB once in the node's memory, and a loader with processes."""
+    import torch
+
+    run = daskhpc.ddp.context()
+    before = psutil.Process().memory_full_info().pss
+
+    def made() -> np.ndarray[Any, Any]:
+        Path(f"{path}-{run.rank}").touch()
+        return np.full(25_000_000, 7.0)
+
+    array = run.shared(made)
+    small = run.shared(np.arange(4))
+    total = array.sum()
+    grown = psutil.Process().memory_full_info().pss - before
+    if run.rank == 1:
+        array[0] = small[3]
+    run.mean(0)
+    loader = run.loader(torch.utils.data.TensorDataset(torch.arange(12)), 2, num_workers=2, shuffle=False)
+    batches = [batch.tolist() for (batch,) in loader]
+    run.mean(0)
+    return {"first": float(array[0]), "total": float(total), "grown": grown, "batches": batches}
+
+
+def test_data_once_per_node_and_loaders_with_processes(client: Any, tmp_path: Path) -> None:
+    found = train(data_of_a_node, str(tmp_path / "made"), client=client, progress=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["made-0"]
+    assert [r["first"] for r in found] == [7.0, 3.0]
+    assert [r["total"] for r in found] == [175e6, 175e6]
+    assert sum(r["grown"] for r in found) < 1.3 * 200e6
+    assert found[1]["batches"] == [[1, 3], [5, 7], [9, 11]]
+
+
+def test_memory_beyond_the_workers_limit_is_told(client: Any) -> None:
+    def greedy() -> None:
+        kept = [np.ones(50_000_000)]
+        while True:
+            kept.append(np.ones(50_000_000))
+            time.sleep(0.05)
+
+    with pytest.raises(TrainingError, match=r"Rank 0 of 1 on .* used too much memory.*GiB of 2.00 GiB"):
+        train(greedy, client=client, world_size=1)
+
+
+def test_a_program_that_is_interrupted_leaves_no_rank(client: Any, tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+
+    def forever() -> None:
+        with open(pids, "a") as file:
+            print(os.getpid(), file=file)
+        time.sleep(600)
+
+    def interrupt() -> None:
+        until(lambda: pids.exists() and len(pids.read_text().split()) == 2, 30)
+        os.kill(os.getpid(), 2)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        train(forever, client=client)
+    thread.join()
+    until(lambda: not any(psutil.pid_exists(int(pid)) for pid in pids.read_text().split()), 10)
+    assert not any(client.processing().values())
