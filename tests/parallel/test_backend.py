@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import distributed
@@ -31,7 +30,7 @@ import daskhpc  # noqa: F401
 from daskhpc.cluster.children import children_of
 from daskhpc.parallel import store
 from daskhpc.parallel.outcome import WorkerDiedError
-from daskhpc.parallel.run import Run
+from daskhpc.parallel.sent_task import fetch
 
 SECONDS = 30
 
@@ -480,9 +479,8 @@ def test_a_fetch_that_is_given_up_spoils_no_later_one(client: Any) -> None:
     """It is given up if its worker is lost, perhaps while the client still waits for its turn to fetch.
 
     Only the client's own semaphore makes sure that it waits. If a release has none, a fetch does not wait for its turn:
-    then this test can go, and the shield in ``Run._fetch`` with it.
+    then this test can go, and the shield in ``sent_task.fetch`` with it.
     """
-    run: Any = SimpleNamespace(client=client)
 
     async def given_up() -> Any:
         first, second = (client.submit(lambda x: x, number, pure=False) for number in (1, 2))
@@ -491,13 +489,13 @@ def test_a_fetch_that_is_given_up_spoils_no_later_one(client: Any) -> None:
         while not client._gather_semaphore.locked():
             await client._gather_semaphore.acquire()
             turns += 1
-        fetch = asyncio.ensure_future(Run._fetch(run, first))
+        fetching = asyncio.ensure_future(fetch(client, first))
         while client._gather_future is None:
             await asyncio.sleep(0)
-        fetch.cancel()
-        await asyncio.wait({fetch})
+        fetching.cancel()
+        await asyncio.wait({fetching})
         for _ in range(turns):
             client._gather_semaphore.release()
-        return await Run._fetch(run, second)
+        return await fetch(client, second)
 
     assert client.sync(given_up, callback_timeout=20) == 2

@@ -12,7 +12,8 @@ from typing import Any
 from unittest.mock import patch
 
 from daskhpc.cluster.children import close_children_of
-from daskhpc.parallel import store, world
+from daskhpc.parallel import program_world as world
+from daskhpc.parallel import store
 from daskhpc.parallel.call_process import ChildRun, _make_calls
 from daskhpc.parallel.node_memory import NodeMemory
 from daskhpc.parallel.outcome import read
@@ -99,7 +100,7 @@ class Wire:
 
         async def task() -> TaskSpec:
             assert await self.builder.pack_all(made) == []
-            sent = SentTask(made, False, **changes)
+            sent = SentTask(made, False, 60.0, **changes)
             return await self.builder.task(sent, 1, self.member, self.node_memory)
 
         return dataclasses.replace(asyncio.run(task()), modules=())  # a test's children need few
