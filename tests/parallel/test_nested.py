@@ -143,7 +143,7 @@ def test_no_thread_is_left() -> None:
     with call(4):
         for _ in range(5):
             Parallel(n_jobs=-1)(delayed(abs)(i) for i in range(9))
-    assert threading.active_count() == before
+    assert threading.active_count() <= before
 
 
 def test_nothing_of_it_outside() -> None:
