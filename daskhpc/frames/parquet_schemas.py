@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,15 @@ _ROW_NUMBERS = re.compile(r"__index_level_\d+__")
 
 
 @dataclass(frozen=True, slots=True)
+class ParquetPart:
+    """A file as a task gets it, with its bytes and rows."""
+
+    path: str
+    nbytes: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
 class ParquetFile:
     """What the footer of a file tells.
 
@@ -23,6 +33,8 @@ class ParquetFile:
     ----------
     path : str
         The file.
+    nbytes, rows : int
+        What it holds.
     schema : pyarrow.Schema
         Its columns as they are stored.
     index : tuple of str
@@ -36,6 +48,8 @@ class ParquetFile:
     """
 
     path: str
+    nbytes: int
+    rows: int
     schema: Any
     index: tuple[str, ...]
     dtypes: Mapping[str, str]
@@ -61,6 +75,11 @@ class ParquetFile:
         return bool(types.is_integer(kind) or types.is_null(kind))
 
 
+def part_of(file: ParquetFile) -> ParquetPart:
+    """A file as a task gets it."""
+    return ParquetPart(file.path, file.nbytes, file.rows)
+
+
 def examined_file(path: str) -> ParquetFile:
     """What the footer of a file tells; a column is read if it says nothing of gaps. Raises InputFileError."""
     import pyarrow
@@ -81,7 +100,8 @@ def examined_file(path: str) -> ParquetFile:
                 missing, low, high = _bounds(file, field.name)
                 gaps.update([field.name] if missing else [])
                 beyond.update([field.name] if not -EXACT <= low <= high <= EXACT else [])
-    return ParquetFile(path, schema.remove_metadata(), index, dtypes, frozenset(gaps), frozenset(beyond))
+    size, rows = os.path.getsize(path), file.metadata.num_rows
+    return ParquetFile(path, size, rows, schema.remove_metadata(), index, dtypes, frozenset(gaps), frozenset(beyond))
 
 
 def _bounds(file: Any, name: str) -> tuple[bool, int, int]:
