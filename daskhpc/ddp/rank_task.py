@@ -25,6 +25,7 @@ from typing import Any
 
 from ..cluster.children import Child, children_of
 from ..compat.distributed import call_on_scheduler
+from .death_watch import DeathWatch
 from .failures import RankFailure, RankStack, exit_failure
 from .places import WorkerPlace, environment
 from .rank_process import DYNAMIC_CODE, STACK_SIGNAL
@@ -260,6 +261,8 @@ def _run(held: HeldRank, order: dict[str, Any], payload: bytes) -> bytes:
     variables = environment(order["place"], os.environ, held.training, order["threads"], *order["restarts"])
     order["env"] = {**variables, **order["env"]}
     pipes = [os.pipe(), os.pipe()]
+    life = DeathWatch()
+    order["life"] = life.path
     # The rank opens these through /proc, since a process that is forked elsewhere inherits nothing of this one.
     order["output"], order["trace"] = (f"/proc/{os.getpid()}/fd/{write}" for _, write in pipes)
     order["path"] = [entry or os.getcwd() for entry in sys.path]
@@ -274,12 +277,14 @@ def _run(held: HeldRank, order: dict[str, Any], payload: bytes) -> bytes:
         held.forward()
         while True:
             message = pickle.loads(child.receive())
+            life.begin()  # with its first word the rank holds the lock
             said = said or message["kind"] in ("done", "failed", "stopped")
             value = message.pop("value", value)
             _note(held, message)
     except (EOFError, OSError):
         ended_ns = time.time_ns()
     status = child.status(_SILENT_SECONDS)
+    ended_ns = life.end(_LOOK_SECONDS) or ended_ns
     if not held.ended and not said:
         # What it wrote last may still be in the pipes.
         time.sleep(0.1)
