@@ -73,10 +73,11 @@ def _set_up(order: dict[str, Any]) -> None:
         os.chdir(order["folder"])
     sys.path[:] = dict.fromkeys([*order["path"], *order["client_path"]])
     sys.argv = list(order["argv"])
-    output, trace = (os.open(order[name], os.O_WRONLY | os.O_CLOEXEC) for name in ("output", "trace"))
-    for descriptor in (1, 2):
-        os.dup2(output, descriptor)
-    os.close(output)
+    opened = [os.open(order[name], os.O_WRONLY | os.O_CLOEXEC) for name in ("output", "errors", "trace")]
+    trace = opened.pop()
+    for descriptor, pipe in enumerate(opened, start=1):
+        os.dup2(pipe, descriptor)
+        os.close(pipe)
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.close(null)

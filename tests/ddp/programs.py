@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ def place() -> dict[str, Any]:
 
     run = daskhpc.ddp.context()
     print(f"this is rank {run.rank}")
+    print(f"and its errors {run.rank}", file=sys.stderr)
     run.log(loss=0.5 + run.rank)
     if run.rank == 0:
         run.log(loss=0.25)  # not a collective call
