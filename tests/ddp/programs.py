@@ -146,6 +146,8 @@ def happen(fault: str, run: Any, kept: str) -> None:
 
 def fail(kind: str) -> None:
     """End this rank in one of several ways, or stand."""
+    if "FAILED_AT" in os.environ:
+        Path(os.environ["FAILED_AT"]).write_text(str(time.time()))
     match kind:
         case "raise":
             raise ValueError("no such tile")
@@ -251,6 +253,7 @@ def lasting(seconds: float, middle: str) -> np.ndarray[Any, Any]:
     batches = run.loader(Points(200), 1)
     for _ in run.epochs(2, model=model, optimizer=optimizer):
         for x, y in batches:
+            optimizer.zero_grad()
             (model(x) - y).square().mean().backward()
             optimizer.step()
             time.sleep(seconds)
