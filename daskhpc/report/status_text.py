@@ -77,7 +77,7 @@ def next_step(folder: str, run: RunProgress) -> str:
         case "empty":
             return "submit the job that this folder is for"
         case "finished" if run.kind == "training":
-            return f"daskhpc.ddp.load({folder!r})"
+            return f"from daskhpc import ddp; ddp.load({folder!r})"
         case _:
             return command("results", folder)
 
