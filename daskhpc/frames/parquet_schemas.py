@@ -57,7 +57,9 @@ class ParquetFile:
     beyond: frozenset[str]
 
     def loses(self, name: str) -> bool:
-        """Whether pandas takes another dtype for a column because of its gaps."""
+        """Whether Dask's reader takes another dtype for a column: because of gaps, or for categories of no text."""
+        if self.dtypes.get(name) == "category" and not _has_texts(self.schema.field(name).type):
+            return True
         return name in self.gaps and not self.dtypes.get(name, "").startswith(("Int", "UInt", "boolean"))
 
     @property
@@ -93,7 +95,10 @@ def examined_file(path: str) -> ParquetFile:
         schema = file.schema_arrow
         metadata = schema.pandas_metadata or {}
         index = tuple(name for name in metadata.get("index_columns", []) if isinstance(name, str))
-        dtypes = {column["field_name"]: column["numpy_type"] for column in metadata.get("columns", [])}
+        dtypes = {
+            column["field_name"]: "category" if column["pandas_type"] == "categorical" else column["numpy_type"]
+            for column in metadata.get("columns", [])
+        }
         gaps, beyond = set(), set()
         for field in schema:
             if types.is_integer(field.type) or types.is_boolean(field.type):
@@ -101,7 +106,24 @@ def examined_file(path: str) -> ParquetFile:
                 gaps.update([field.name] if missing else [])
                 beyond.update([field.name] if not -EXACT <= low <= high <= EXACT else [])
     size, rows = os.path.getsize(path), file.metadata.num_rows
-    return ParquetFile(path, size, rows, schema.remove_metadata(), index, dtypes, frozenset(gaps), frozenset(beyond))
+    schema = pyarrow.schema([field.with_type(_without_odd_categories(field.type)) for field in schema])
+    return ParquetFile(path, size, rows, schema, index, dtypes, frozenset(gaps), frozenset(beyond))
+
+
+def _has_texts(kind: Any) -> bool:
+    """Whether a type is of categories that are texts."""
+    from pyarrow import types
+
+    return bool(
+        types.is_dictionary(kind) and (types.is_string(kind.value_type) or types.is_large_string(kind.value_type))
+    )
+
+
+def _without_odd_categories(kind: Any) -> Any:
+    """The type of the values, for categories that are no texts: Dask writes such categories as texts."""
+    from pyarrow import types
+
+    return kind.value_type if types.is_dictionary(kind) and not _has_texts(kind) else kind
 
 
 def _bounds(file: Any, name: str) -> tuple[bool, int, int]:
