@@ -226,7 +226,7 @@ class Attempt:
         if primary(self.failures) is not None:
             await asyncio.sleep(_EARLIER_SECONDS)  # a failure that came before it may still be on its way
         else:
-            failed = {failure.rank for failure in self.failures if failure.kind != "hang"}
+            failed = {failure.rank for failure in self.failures if failure.kind != "hang"} | self._of("done")
             living = [rank for rank in self.ranks if rank.rank not in failed]
             stacks = await asyncio.gather(
                 *(self._on(rank.worker.address, rank_task.stack_of, self.training) for rank in living),

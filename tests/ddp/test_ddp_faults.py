@@ -53,7 +53,7 @@ def test_a_rank_fails(client: Any, kind: str, phase: str, rank: int, tmp_path: A
             client=client,
             checkpoint=tmp_path / "kept",
             env={"FAILED_AT": str(failed_at)},
-            timeout=TIMEOUT,
+            timeout=TIMEOUT if kind == "sleep" else 120,
             progress=False,
             start_timeout=30,
         )
