@@ -104,7 +104,8 @@ def save_array(
     Raises
     ------
     InputFileError
-        If the path is taken or of no known kind, or if the sizes of the array's chunks are not known.
+        If the path is taken or of no known kind, the array is of Python objects, or the sizes of its chunks are not
+        known.
     Exception
         That of the task that failed; what was at `path` stays.
 
@@ -129,6 +130,12 @@ def save_array(
         raise InputFileError(f"{path} is of no known kind.", "", KINDS)
     if np.isnan(array.shape).any():
         raise InputFileError("The sizes of the array's chunks are not known.", "", "array.compute_chunk_sizes() before")
+    if array.dtype.hasobject:
+        raise InputFileError(
+            "Python objects in an array cannot be saved so that they can be read again.",
+            f"an array of dtype {array.dtype}",
+            "array.astype('U10') for texts, or of another type; frames for columns of several types",
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as draft:
         if path.suffix == ".zarr":

@@ -45,6 +45,7 @@ _POLL_SECONDS = 0.02
 _GRACE = 5.0
 _SAVE_SECONDS = 1.0
 _CLIENT_FIRST_SECONDS = 1.0
+_LAUNCHER_FIRST_SECONDS = 1.0
 _exit = os._exit  # before call_before_os_exit replaces it
 _ROLE_NAMES = {SCHEDULER: "scheduler", CLIENT: "client", WORKER: "worker's rank"}
 
@@ -216,6 +217,8 @@ def lost(world: World, hosts: Sequence[str], loss: Loss) -> None:
             _where_to_read(),
         )
     )
+    # A launcher that sees the death of that rank first reports how it died; an abort of this rank would hide that.
+    time.sleep(_LAUNCHER_FIRST_SECONDS)
     world.comm.Abort(EXIT_FAILED)
 
 

@@ -190,9 +190,15 @@ def timeseries_rows(node: Any) -> float | None:
     return float(pd.Timedelta(node.partition_freq) / pd.Timedelta(node.freq) * node.npartitions)
 
 
+def mapped_values(node: Any) -> list[Any]:
+    """Everything within the arguments that an expression maps a reading function over."""
+    # Dask's expressions of delayed values say NotImplementedError to a name that they do not have.
+    return _leaves(_none_if_gone(lambda: node.iterables)() or ())
+
+
 def open_files(node: Any) -> list[Any]:
-    """The fsspec files within the arguments that an expression maps a reading function over."""
-    return [each for each in _leaves(getattr(node, "iterables", ())) if type(each).__name__ == "OpenFile"]
+    """The fsspec files among the arguments that an expression maps a reading function over."""
+    return [each for each in mapped_values(node) if type(each).__name__ == "OpenFile"]
 
 
 def _leaves(value: Any, depth: int = 6) -> list[Any]:

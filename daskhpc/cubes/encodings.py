@@ -78,8 +78,9 @@ def agreed_in_chunks(encoding: Mapping[Any, Any], differing: Collection[Hashable
 
     Dask's arrays of times need both units and type, or neither, and xarray gives the bounds of times the units alone.
     """
-    if STORAGE.issuperset(differing):
+    if STORAGE.issuperset(differing) and not _in_fractions(encoding, dtype):
         return agreed(encoding, differing)
+    stored = {key: value for key, value in encoding.items() if key in STORAGE and key not in differing}
     exact: dict[str, Any] = {}
     if dtype.kind == "m":
         exact = {"units": UNITS[np.datetime_data(dtype)[0]], "dtype": np.dtype("int64")}
@@ -87,7 +88,12 @@ def agreed_in_chunks(encoding: Mapping[Any, Any], differing: Collection[Hashable
         unit = UNITS[np.datetime_data(dtype)[0]] if dtype.kind == "M" else "microseconds"
         calendar = "proleptic_gregorian" if dtype.kind == "M" else encoding.get("calendar", "standard")
         exact = {"units": f"{unit} since 1970-01-01", "calendar": calendar, "dtype": np.dtype("int64")}
-    return {**agreed(encoding, differing), **exact}
+    return {**stored, **exact}
+
+
+def _in_fractions(encoding: Mapping[Any, Any], dtype: Any) -> bool:
+    """Whether times are stored as fractions of days or the like: written again, these are off by a nanosecond."""
+    return dtype.kind in "mM" and np.dtype(encoding.get("dtype", "int64")).kind == "f"
 
 
 def agreed_in_memory(variable: xr.Variable, differing: Collection[Hashable]) -> dict[Any, Any]:
@@ -95,9 +101,10 @@ def agreed_in_memory(variable: xr.Variable, differing: Collection[Hashable]) -> 
 
     So files of a month each, in hours since their own first day, stay hours since the first of these days.
     """
-    if not STORAGE.issuperset(differing) and _gives_back(variable):
-        differing = STORAGE.intersection(differing)
-    return agreed(variable.encoding, differing)
+    exact = STORAGE.issuperset(differing) and not _in_fractions(variable.encoding, variable.dtype)
+    if exact or _gives_back(variable):
+        return agreed(variable.encoding, STORAGE.intersection(differing))
+    return {key: value for key, value in variable.encoding.items() if key in STORAGE and key not in differing}
 
 
 def _gives_back(variable: xr.Variable) -> bool:

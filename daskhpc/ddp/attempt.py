@@ -23,6 +23,7 @@ _EARLIER_SECONDS = 0.25
 _END_SECONDS = 10.0
 _CHECK_SECONDS = 3.0
 _GIVE_BACK_SECONDS = 5.0
+_LOST_SECONDS = 2.0
 _PRIORITY = 1000
 
 
@@ -225,7 +226,7 @@ class Attempt:
         if primary(self.failures) is not None:
             await asyncio.sleep(_EARLIER_SECONDS)  # a failure that came before it may still be on its way
         else:
-            failed = {failure.rank for failure in self.failures if failure.kind != "hang"}
+            failed = {failure.rank for failure in self.failures if failure.kind != "hang"} | self._of("done")
             living = [rank for rank in self.ranks if rank.rank not in failed]
             stacks = await asyncio.gather(
                 *(self._on(rank.worker.address, rank_task.stack_of, self.training) for rank in living),
@@ -258,10 +259,10 @@ class Attempt:
         while not self._over:
             asked = asyncio.ensure_future(self._on(address, rank_task.poll, self.training))
             try:
-                while not (await asyncio.wait([asked], timeout=_CHECK_SECONDS))[0]:
+                while not (await asyncio.wait([asked], timeout=_LOST_SECONDS if lost_at else _CHECK_SECONDS))[0]:
                     # A node that is silent answers nothing, ever; the scheduler is the first who knows.
-                    if address not in await self.client.scheduler.ncores():
-                        raise OSError("the scheduler has given it up")
+                    if lost_at or address not in await self.client.scheduler.ncores():
+                        raise OSError("it does not answer, or the scheduler has given it up")
                 told = asked.result()
                 if told is None:
                     raise OSError("the worker process was started again")
@@ -270,7 +271,7 @@ class Attempt:
                 if self._over:
                     return
                 lost_at = lost_at or time.time_ns()
-                if address in await self.client.scheduler.ncores() and time.time_ns() - lost_at < 2e9:
+                if address in await self.client.scheduler.ncores() and time.time_ns() - lost_at < 1e9 * _LOST_SECONDS:
                     await asyncio.sleep(0.1)
                     continue
                 text = await self._end_of_worker(address)
@@ -338,15 +339,16 @@ class Attempt:
     async def _give_back(self) -> None:
         """End what runs, and leave nothing queued or reserved."""
         self._over = True
-        present = await self.client.scheduler.ncores()
-        reserved = [address for address in self._reserved if address in present]
+        lost = {failure.rank for failure in self.failures if failure.kind == "worker"}
+        gone = {self.ranks[rank].worker.address for rank in lost}
+        reserved = [address for address in self._reserved if address not in gone]
         with contextlib.suppress(Exception):
             if reserved:
-                await self.client.run(rank_task.release, self.training, workers=reserved, on_error="ignore")
+                released = self.client.run(rank_task.release, self.training, workers=reserved, on_error="ignore")
+                await asyncio.wait_for(released, _GIVE_BACK_SECONDS)
         # What runs ends with its rank's process, and what is asked of workers is answered; what is queued is cancelled.
-        running = [
-            future for rank, future in enumerate(self._futures) if rank in self._of("here") and not future.done()
-        ]
+        here = self._of("here") - lost
+        running = [future for rank, future in enumerate(self._futures) if rank in here and not future.done()]
         queued = [future for future in self._futures if future not in running and not future.done()]
         if queued:
             with contextlib.suppress(Exception):

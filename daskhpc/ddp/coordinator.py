@@ -160,12 +160,13 @@ class Coordinator:
             self._steps[message["file"]] = message["step"]
             self._record(message)
         elif kind == "plan" and self.journal is not None:
-            self._note(known=message["epochs"])
+            replayed = {"replayed": message["done"]} if not self.restarts else {}
+            self._note(known=message["epochs"], **replayed)
         self._view.told(message)
 
     def _note(self, **about: Any) -> None:
         assert self.journal is not None
-        call = {"id": f"{self.name}-0", "began": self._began, "place": "training", **about}
+        call = {"id": f"{self.name}-0", "began": self._began, "place": "epochs", **about}
         self.journal.note("call", call)
 
     def _record(self, message: dict[str, Any]) -> None:

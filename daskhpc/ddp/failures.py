@@ -14,7 +14,7 @@ from ..text import bytes_text, duration
 Kind = Literal["exception", "exit", "signal", "memory", "hang", "worker"]
 
 # Frames of a stack that are not the user's: packages, the standard library, what the interpreter makes.
-_FOREIGN = re.compile(r"/(site|dist)-packages/|/lib/python3\.\d+/|/daskhpc/ddp/|^<(frozen|string|__array)")
+_FOREIGN = re.compile(r"/(site|dist)-packages/|/lib/python3\.\d+/|/daskhpc/(ddp|cluster)/|^<(frozen|string|__array)")
 _FRAME = re.compile(r'^\s*File "(?P<file>[^"]+)", line (?P<line>\d+),? in (?P<function>.+)$', re.MULTILINE)
 _COMMUNICATION = re.compile(r"gloo|NCCL|ProcessGroup|[Ww]atchdog")
 _WAITING = re.compile(r"/torch/(distributed|autograd|nn/parallel)/")
@@ -71,6 +71,11 @@ class RankStack:
         frame = _FRAME.search(self.stack)
         return frame is not None and _WAITING.search(frame["file"]) is not None
 
+    @property
+    def stands(self) -> bool:
+        """Whether it is in the user's code, and not because it waits for others: one that has just failed is not."""
+        return not self.waits and user_line(self.stack) != ""
+
 
 def primary(failures: Iterable[RankFailure]) -> RankFailure | None:
     """The first failure that is no consequence of another one."""
@@ -93,10 +98,9 @@ def first_cause(failures: Sequence[RankFailure], stacks: Sequence[RankStack] = (
     if cause is not None:
         return cause
     if stacks:
-        fewest = min(stack.step for stack in stacks)
-        slow = [stack for stack in stacks if stack.step == fewest]
-        standing = next((stack for stack in slow if not stack.waits), None)
-        standing = standing or next((stack for stack in stacks if not stack.waits), slow[0])
+        slowest_first = sorted(stacks, key=lambda stack: stack.step)
+        standing = next((stack for stack in slowest_first if stack.stands), None)
+        standing = standing or next((stack for stack in slowest_first if not stack.waits), slowest_first[0])
         earliest = min(failures, key=lambda failure: failure.time_ns)
         text = next((failure.text for failure in failures if failure.kind == "hang"), earliest.text)
         return RankFailure(

@@ -14,7 +14,7 @@ _HIDDEN = {"rank", "epoch", "step", "time"}
 
 
 class TrainingView:
-    """Writes to standard error; rank 0's output goes to standard output.
+    """Writes to standard error; what rank 0 prints goes to the same stream here.
 
     Parameters
     ----------
@@ -33,10 +33,10 @@ class TrainingView:
     def told(self, message: dict[str, Any]) -> None:
         """Show what a rank has told."""
         match message["kind"]:
-            case "output":
+            case "output" | "errors" as name:
                 self._end_line()
                 for line in message["lines"]:
-                    print(line, flush=True)
+                    print(line, file=sys.stdout if name == "output" else sys.stderr, flush=True)
             case "batch":
                 each, ranks = message["batch_size"], message["world_size"]
                 self.say(

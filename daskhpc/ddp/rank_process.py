@@ -18,6 +18,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from ..errors import one_line
+from . import death_watch
 from .failures import RankFailure, user_line
 from .worker_link import StopTraining, WorkerLink
 
@@ -35,8 +36,10 @@ def main(connection: Connection[Any, Any]) -> None:
     """Be a rank: called in a new child process of a worker, which ends here."""
     order = pickle.loads(connection.recv_bytes())
     payload = connection.recv_bytes()
+    death_watch.hold(order["life"])
     _set_up(order)
     link = WorkerLink(connection, order)
+    link.say("begun")
     link.listen()
     try:
         value = _run(link, order, payload)
@@ -68,13 +71,13 @@ def _set_up(order: dict[str, Any]) -> None:
             os.environ[name] = value
     with contextlib.suppress(OSError):
         os.chdir(order["folder"])
-    known = set(sys.path)
-    sys.path.extend(entry for entry in (*order["path"], *order["client_path"]) if entry not in known)
+    sys.path[:] = dict.fromkeys([*order["path"], *order["client_path"]])
     sys.argv = list(order["argv"])
-    output, trace = (os.open(order[name], os.O_WRONLY | os.O_CLOEXEC) for name in ("output", "trace"))
-    for descriptor in (1, 2):
-        os.dup2(output, descriptor)
-    os.close(output)
+    opened = [os.open(order[name], os.O_WRONLY | os.O_CLOEXEC) for name in ("output", "errors", "trace")]
+    trace = opened.pop()
+    for descriptor, pipe in enumerate(opened, start=1):
+        os.dup2(pipe, descriptor)
+        os.close(pipe)
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.close(null)

@@ -25,6 +25,7 @@ from typing import Any
 
 from ..cluster.children import Child, children_of
 from ..compat.distributed import call_on_scheduler
+from .death_watch import DeathWatch
 from .failures import RankFailure, RankStack, exit_failure
 from .places import WorkerPlace, environment
 from .rank_process import DYNAMIC_CODE, STACK_SIGNAL
@@ -259,13 +260,17 @@ def _run(held: HeldRank, order: dict[str, Any], payload: bytes) -> bytes:
     held.timeout, held.source = order["timeout"], order["source"] or DYNAMIC_CODE
     variables = environment(order["place"], os.environ, held.training, order["threads"], *order["restarts"])
     order["env"] = {**variables, **order["env"]}
-    pipes = [os.pipe(), os.pipe()]
+    pipes = {name: os.pipe() for name in ("output", "errors", "trace")}
+    life = DeathWatch()
+    order["life"] = life.path
     # The rank opens these through /proc, since a process that is forked elsewhere inherits nothing of this one.
-    order["output"], order["trace"] = (f"/proc/{os.getpid()}/fd/{write}" for _, write in pipes)
+    order |= {name: f"/proc/{os.getpid()}/fd/{write}" for name, (_, write) in pipes.items()}
     order["path"] = [entry or os.getcwd() for entry in sys.path]
     child = held.child = children_of(held.worker, ("numpy",)).start(_TARGET)
     over = threading.Event()
-    reader = threading.Thread(target=_read_output, args=(held, pipes[0][0], pipes[1][0], over), daemon=True)
+    reader = threading.Thread(
+        target=_read_output, args=(held, {name: read for name, (read, _) in pipes.items()}, over), daemon=True
+    )
     reader.start()
     value, said = b"", False
     try:
@@ -274,12 +279,14 @@ def _run(held: HeldRank, order: dict[str, Any], payload: bytes) -> bytes:
         held.forward()
         while True:
             message = pickle.loads(child.receive())
+            life.begin()  # with its first word the rank holds the lock
             said = said or message["kind"] in ("done", "failed", "stopped")
             value = message.pop("value", value)
             _note(held, message)
     except (EOFError, OSError):
         ended_ns = time.time_ns()
     status = child.status(_SILENT_SECONDS)
+    ended_ns = life.end(_LOOK_SECONDS) or ended_ns
     if not held.ended and not said:
         # What it wrote last may still be in the pipes.
         time.sleep(0.1)
@@ -290,7 +297,7 @@ def _run(held: HeldRank, order: dict[str, Any], payload: bytes) -> bytes:
         held.say("failed", failure=failure)
     child.close()
     over.set()
-    for _, write in pipes:
+    for _, write in pipes.values():
         os.close(write)
     reader.join(_LOOK_SECONDS * 2)
     held.say("ended", status=status)
@@ -305,37 +312,39 @@ def _note(held: HeldRank, message: dict[str, Any]) -> None:
     held.say(**message)
 
 
-def _read_output(held: HeldRank, output: int, trace: int, over: threading.Event) -> None:
+def _read_output(held: HeldRank, pipes: dict[str, int], over: threading.Event) -> None:
     """Read what the rank prints, and look after it: its memory, its progress, its client."""
-    rest, looked, open_pipes = b"", time.monotonic(), [output, trace]
+    looked, open_pipes = time.monotonic(), {read: name for name, read in pipes.items()}
+    rests = dict.fromkeys(pipes, b"")
     while open_pipes:
-        readable, _, _ = select.select(open_pipes, [], [], 0 if over.is_set() else _LOOK_SECONDS)
+        readable, _, _ = select.select(list(open_pipes), [], [], 0 if over.is_set() else _LOOK_SECONDS)
         for descriptor in readable:
-            data = os.read(descriptor, 1 << 16)
+            data, name = os.read(descriptor, 1 << 16), open_pipes[descriptor]
             if not data:
-                open_pipes.remove(descriptor)
-            elif descriptor == trace:
+                del open_pipes[descriptor]
+            elif name == "trace":
                 held.trace_time = held.trace_time if held.trace else time.time_ns()
                 held.trace += data.decode(errors="replace").replace(DYNAMIC_CODE, held.source)
             else:
-                *lines, rest = (rest + data).split(b"\n")
-                _pass_on(held, [line.decode(errors="replace") for line in lines])
+                *lines, rests[name] = (rests[name] + data).split(b"\n")
+                _pass_on(held, name, [line.decode(errors="replace") for line in lines])
         if over.is_set() and not readable:
             break
         if time.monotonic() - looked > _LOOK_SECONDS and not over.is_set():
             looked = time.monotonic()
             _look_after(held)
-    if rest:
-        _pass_on(held, [rest.decode(errors="replace")])
-    os.close(output)
-    os.close(trace)
+    for name, rest in rests.items():
+        if rest:
+            _pass_on(held, name, [rest.decode(errors="replace")])
+    for read in pipes.values():
+        os.close(read)
 
 
-def _pass_on(held: HeldRank, lines: list[str]) -> None:
+def _pass_on(held: HeldRank, name: str, lines: list[str]) -> None:
     """Rank 0's lines go to the client; those of others to this worker's own log."""
     held.tail = [*held.tail, *lines][-_TAIL_LINES:]
     if held.rank == 0:
-        held.say("output", lines=lines)
+        held.say(name, lines=lines)
         return
     host = held.host.split(".")[0]
     with contextlib.suppress(OSError, ValueError):

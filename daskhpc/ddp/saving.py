@@ -49,8 +49,12 @@ class Saving:
                     "model=model, optimizer=optimizer, scheduler=scheduler",
                 )
         self.objects, self._every, self._active = objects, every, True
+        first = self._restore(objects)
         if epochs is not None and self.run.rank == 0 and self.run.link is not None:
-            self.run.link.say("plan", epochs=epochs)
+            self.run.link.say("plan", epochs=epochs, done=first)
+        return first
+
+    def _restore(self, objects: Mapping[str, Any]) -> int:
         if self._resume is None:
             return 0
         content = read(Path(self._resume))

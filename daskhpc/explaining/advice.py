@@ -23,6 +23,7 @@ MANY_TASKS = 100_000
 GROWTH = 4
 """Tasks of a rechunk for each chunk above which every new chunk needs many old ones."""
 
+_ITEMS = "larger pieces: several items in a task"
 _WORTH_SPREADING = 32 * 2**20
 _LINES = {
     "set_index": "df = df.set_index(column, divisions=limits)   # limits that are known: nobody looks for them",
@@ -46,7 +47,7 @@ def advice_for(
     arrays : mapping of str to ArrayChunks
         The arrays that the work is made of.
     """
-    widest = max(arrays.values(), key=lambda each: each.nbytes, default=None)
+    widest = max((each for each in arrays.values() if each.nbytes), key=lambda each: each.nbytes, default=None)
     frame = next((part for part in parts if "frame" in part.kind or "series" in part.kind), None)
     again = _other_pieces(widest, frame, available)
     return [
@@ -63,7 +64,13 @@ def _pieces(work: Work, available: Resources, again: str) -> Iterator[Advice]:
     sources = work.sources
     size = sources.largest.value
     joined = any(layer.name.startswith("repartition") and layer.tasks > 1 for layer in work.layers)
-    if size is not None and size < SMALLEST and sources.tasks > max(MANY_PIECES, 8 * available.threads) and not joined:
+    if (
+        size is not None
+        and size < SMALLEST
+        and sources.tasks > max(MANY_PIECES, 8 * available.threads)
+        and not joined
+        and again
+    ):
         yield Advice(
             "small-chunks",
             f"{sources.tasks:,} chunks of {bytes_text(size)} each: a task takes about a millisecond of the scheduler, "
@@ -72,7 +79,7 @@ def _pieces(work: Work, available: Resources, again: str) -> Iterator[Advice]:
         )
     largest = work.largest.largest.value if work.largest else None
     needed = (largest or 0) * available.threads_per_worker * PIECES_IN_A_TASK
-    if work.largest and needed > available.memory:
+    if work.largest and needed > available.memory and again:
         threads = counted(available.threads_per_worker, "thread")
         yield Advice(
             "large-chunks",
@@ -81,7 +88,7 @@ def _pieces(work: Work, available: Resources, again: str) -> Iterator[Advice]:
             again,
         )
     widest = max((layer.tasks for layer in work.layers), default=0)
-    if widest < available.threads and (largest is None or largest > _WORTH_SPREADING):
+    if widest < available.threads and (largest is None or largest > _WORTH_SPREADING) and again not in ("", _ITEMS):
         yield Advice(
             "few-chunks",
             f"at most {counted(widest, 'task')} can run at once, and there are {available.threads} threads",
@@ -144,7 +151,7 @@ def _graph(work: Work, again: str) -> Iterator[Advice]:
             f"{bytes_text(work.embedded)} of data are within the tasks, and go through the scheduler with them",
             'x = da.from_zarr("x.zarr")   # the workers read it: from Zarr, Parquet, or dask.delayed(np.load)(path)',
         )
-    if work.tasks > MANY_TASKS:
+    if work.tasks > MANY_TASKS and again:
         yield Advice(
             "many-tasks",
             f"{work.tasks:,} tasks: the scheduler alone needs about {work.tasks / 60_000:.0f} minutes for them",
@@ -153,14 +160,15 @@ def _graph(work: Work, again: str) -> Iterator[Advice]:
 
 
 def _other_pieces(widest: ArrayChunks | None, frame: Collection | None, available: Resources) -> str:
-    """The line that makes chunks which fit this cluster, by the one rule of `piece_size`."""
+    """The line that makes chunks which fit this cluster, by the rule of `piece_size`; "" if these are such chunks."""
     if frame is not None:
         size = frame.nbytes.value or 0
         count = max(2 * available.threads, math.ceil(size / piece_size(size, available)))
-        return f"df = df.repartition(npartitions={count})"
+        return "" if count == frame.pieces else f"df = df.repartition(npartitions={count})"
     if widest is None:
-        return "larger pieces: several items in a task"
-    return f"chunks={good_chunks(widest, available)}   # where the array is made"
+        return _ITEMS
+    chunks = good_chunks(widest, available)
+    return "" if chunks == widest.largest else f"chunks={chunks}   # where the array is made"
 
 
 def good_chunks(array: ArrayChunks, available: Resources) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..compat import dask_expr
-from .sizes import file_size
+from .sizes import PARTS_OF_FILES, file_size
 
 TEXT_BYTES = 24.0
 """Bytes of a text in a column if nothing says more."""
@@ -176,8 +176,26 @@ def source_table(node: Any, held: Mapping[Any, int]) -> Table | None:
         return Table(sum(held[key] for key in keys) / size, size, {}, exact=True)
     if (rows := dask_expr.timeseries_rows(node)) is not None:
         return Table(rows, row_bytes(dask_expr.empty_frame(node), {}) or 0.0, {})
+    parts = [each for each in dask_expr.mapped_values(node) if type(each).__name__ in PARTS_OF_FILES]
+    if parts:
+        return _from_parts(node, parts)
     files = dask_expr.open_files(node)
     return _from_text(node, files) if files else None
+
+
+def _from_parts(node: Any, parts: list[Any]) -> Table | None:
+    """From what daskhpc's own readers know of files: rows, or bytes and the first lines."""
+    whole = float(sum(part.nbytes for part in parts))
+    if hasattr(parts[0], "rows"):
+        rows, line = float(sum(part.rows for part in parts)), 0.0
+    else:
+        sample = parts[0].begin(_SAMPLE_BYTES)
+        line = len(sample) / max(1, sample.count(b"\n"))
+        rows = whole / max(1.0, line)
+    columns = dask_expr.empty_frame(node).columns
+    width = line / max(1, len(columns)) if line else whole / max(1.0, rows * len(columns))
+    texts = {str(name): max(1.0, width - 1.0) for name in columns}
+    return Table(rows, row_bytes(dask_expr.empty_frame(node), texts) or 0.0, texts, reads=whole)
 
 
 def _from_pandas(node: Any, source: dask_expr.PandasSource) -> Table:

@@ -15,6 +15,12 @@ from .graph import Graph, collection_name, key_name
 LEAST_DATA = 1000
 """Bytes of an object within a task below which it counts as a number or a name, not as data."""
 
+PARTS_OF_FILES = ("TextBlock", "ParquetPart")
+"""What daskhpc's own readers give to their tasks; these know their bytes."""
+
+MERSENNE_STATE = (624,)
+"""The shape of the state of NumPy's older generator, which Dask gives to each chunk."""
+
 _FUSED_INDEX = re.compile(r"_\.(\d+)(?=_\.|$)")
 
 
@@ -40,6 +46,11 @@ class ArrayChunks:
         """Of all chunks; 0 if that is not known."""
         whole = math.prod(sum(sizes) for sizes in self.chunks) * self.itemsize
         return 0.0 if math.isnan(whole) else whole
+
+    @property
+    def largest(self) -> tuple[float, ...]:
+        """The shape of the largest chunk."""
+        return tuple(max(sizes, default=0) for sizes in self.chunks)
 
     def bytes_at(self, index: tuple[Any, ...], reduced: tuple[int, ...]) -> float | None:
         """Bytes of one chunk, whose `reduced` axes have length 1; None if its shape is not known."""
@@ -158,6 +169,11 @@ class TaskSizes:
         """The size of an object that stands in a task; None for a number, a text or a function."""
         if isinstance(value, str | int | float | bool | type | slice) or value is None or callable(value):
             return None
+        blocks = value if isinstance(value, list | tuple) else [value]
+        if blocks and all(type(block).__name__ in PARTS_OF_FILES for block in blocks):
+            return TaskSize(float(sum(block.nbytes for block in blocks)), in_file=True)
+        if _is_seed(value):
+            return None
         block = None
         if isinstance(value, FileBlock):
             value, block = value
@@ -181,6 +197,13 @@ class TaskSizes:
             self._counted.add(id(value))
             self.embedded += nbytes
         return TaskSize(nbytes, True)
+
+
+def _is_seed(value: Any) -> bool:
+    """Whether an object is what a chunk of random numbers starts from; nobody reads that from a file instead."""
+    if type(value).__module__.startswith("numpy.random"):
+        return True
+    return getattr(value, "shape", None) == MERSENNE_STATE and str(value.dtype) == "uint32"
 
 
 def block_of(key: Any, outer: tuple[Any, ...]) -> tuple[str, tuple[Any, ...]]:

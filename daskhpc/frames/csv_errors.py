@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -155,12 +155,31 @@ def unreadable(csv: CsvBlock, error: Exception) -> InputFileError:
         return InputFileError(
             f"{path}:{line_of_row(csv, 1)} has more values than there are columns.",
             f"{error}: {', '.join(map(str, csv.names))}",
-            "a name for each value: names=[...], with header=0 if the file has names too",
+            _separator_advice(csv.names)
+            or "a name for each value: names=[...], with header=0 if the file has names too",
         )
     return InputFileError(
         f"{path} cannot be read from line {csv.block.first_line()} on.",
         shortened(str(error), SHOWN),
         "the file in a text editor",
+    )
+
+
+def other_separator(names: Sequence[Any]) -> str | None:
+    """What seems to stand between the names of columns that a comma does not part.
+
+    Examples
+    --------
+    >>> other_separator(["date;value"]), other_separator(["date", "value"])
+    (';', None)
+    """
+    return next((mark for mark in ";\t|" if any(mark in str(name) for name in names)), None)
+
+
+def _separator_advice(names: Sequence[Any]) -> str:
+    mark = other_separator(names)
+    return (
+        "" if mark is None else f"sep={mark!r}, which stands between the names (and decimal=',' if numbers have commas)"
     )
 
 
@@ -184,7 +203,7 @@ def _overlong(csv: CsvBlock, said: str) -> InputFileError:
     return InputFileError(
         f"{csv.block.path}:{line} has {values} values, and there are {len(csv.names) or columns} columns.",
         shortened("".join(lines[(line or 1) - csv.block.first_line() : end]), SHOWN),
-        f"mend line {line}, or read_csv(..., on_bad_lines='skip')",
+        _separator_advice(csv.names) or f"mend line {line}, or read_csv(..., on_bad_lines='skip')",
     )
 
 

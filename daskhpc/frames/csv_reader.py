@@ -20,7 +20,7 @@ from ..text import shortened
 from .column_types import TEXT, gapped_integers, open_categories, pandas_dtype, types_as_they_are
 from .csv_block import CsvBlock
 from .csv_dates import DateFormat, formats_of
-from .csv_errors import SHOWN, location_of_misfit, unreadable
+from .csv_errors import SHOWN, location_of_misfit, other_separator, unreadable
 from .csv_options import CsvOptions, checked_options
 from .csv_types import (
     BlockTypes,
@@ -114,7 +114,7 @@ def read_csv(
     Warns
     -----
     UserWarning
-        If a single text made text of a column of numbers.
+        If a single text made text of a column of numbers, or there is one column because ``sep`` is missing.
 
     Examples
     --------
@@ -137,6 +137,9 @@ def read_csv(
             "For text without this warning: dtype={column: 'str'}.",
             stacklevel=2,
         )
+    mark = other_separator(plan.names) if len(plan.names) == 1 and plan.options.separator == "," else None
+    if mark is not None:
+        warnings.warn(f"There is one column, {plan.names[0]!r}. For several: sep={mark!r}.", stacklevel=2)
     with types_as_they_are():
         return dask.dataframe.from_map(_partition, packs, plan=plan, meta=_meta(plan), label="read-csv")
 

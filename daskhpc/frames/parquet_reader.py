@@ -15,7 +15,16 @@ from .. import files
 from ..errors import InputFileError, SettingsError
 from ..files import Paths
 from .column_types import TEXT, types_as_they_are
-from .parquet_schemas import ParquetFile, columns_of, dtype_of, examined_file, index_of, unified_type
+from .parquet_schemas import (
+    ParquetFile,
+    ParquetPart,
+    columns_of,
+    dtype_of,
+    examined_file,
+    index_of,
+    part_of,
+    unified_type,
+)
 
 
 def read_parquet(paths: Paths, columns: Sequence[str] | None = None, **options: Any) -> Any:
@@ -117,7 +126,7 @@ def _castable(file: ParquetFile, plan: ParquetPlan) -> None:
     for name, kind in plan.types.items():
         if file.schema.field(name).type != kind:
             try:
-                _read(file.path, replace(plan, names=[name], index=None))
+                _read(part_of(file), replace(plan, names=[name], index=None))
             except pyarrow.ArrowException as error:
                 raise InputFileError(
                     f"Column {name!r} cannot be reconciled: {file.path} has it as {file.schema.field(name).type}.",
@@ -130,7 +139,7 @@ def _planned(found: Sequence[ParquetFile], plan: ParquetPlan) -> Any:
     """A partition per file, all of the same dtypes."""
     ordered = [name for name, kind in plan.types.items() if plan.dtypes[name] == "category" and kind.ordered]
     for name in ordered:  # those of other orders are text, as pandas.concat has them
-        parts = [_read(file.path, replace(plan, names=[name], index=None))[name].cat.categories for file in found]
+        parts = [_read(part_of(file), replace(plan, names=[name], index=None))[name].cat.categories for file in found]
         if any(not part.equals(parts[0]) for part in parts):
             kind = plan.types[name].value_type
             plan = replace(plan, types={**plan.types, name: kind}, dtypes={**plan.dtypes, name: _text(kind)})
@@ -141,18 +150,20 @@ def _planned(found: Sequence[ParquetFile], plan: ParquetPlan) -> Any:
     if plan.index is not None:
         meta.index = _labels(empty[plan.index], plan.index)
     with types_as_they_are():
-        return dask.dataframe.from_map(_read, [file.path for file in found], plan=plan, meta=meta, label="read-parquet")
+        return dask.dataframe.from_map(
+            _read, [part_of(file) for file in found], plan=plan, meta=meta, label="read-parquet"
+        )
 
 
 # Dask's own reader does not apply a given schema to a file whose column has no value (tried with 2026.8: such
 # a column is of objects, not of text), so files of unequal schemas are read by pyarrow.
 
 
-def _read(path: str, plan: ParquetPlan, columns: Sequence[str] | None = None) -> pandas.DataFrame:
+def _read(part: ParquetPart, plan: ParquetPlan, columns: Sequence[str] | None = None) -> pandas.DataFrame:
     from pyarrow import parquet
 
     names = list(plan.names if columns is None else columns)
-    with parquet.ParquetFile(path) as file:
+    with parquet.ParquetFile(part.path) as file:
         table = file.read(list(dict.fromkeys([*names, *([plan.index] if plan.index is not None else [])])))
     frame = pandas.DataFrame({name: _column(table[name], name, plan) for name in names}, index=range(table.num_rows))
     if plan.index is not None:
@@ -175,6 +186,8 @@ def _column(values: Any, name: str, plan: ParquetPlan) -> pandas.Series:
     import pyarrow
 
     kind, dtype = plan.types[name], plan.dtypes[name]
+    if pyarrow.types.is_dictionary(values.type) and pyarrow.types.is_null(values.type.value_type):
+        values = pyarrow.chunked_array([pyarrow.nulls(len(values))])
     if pyarrow.types.is_dictionary(kind) and pyarrow.types.is_null(values.type):
         no_texts = pandas.Index([""])[:0]  # categories of another dtype cannot be put together with those of others
         return pandas.Series(pandas.Categorical([None] * len(values), categories=no_texts))

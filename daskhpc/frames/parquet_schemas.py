@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,15 @@ _ROW_NUMBERS = re.compile(r"__index_level_\d+__")
 
 
 @dataclass(frozen=True, slots=True)
+class ParquetPart:
+    """A file as a task gets it, with its bytes and rows."""
+
+    path: str
+    nbytes: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
 class ParquetFile:
     """What the footer of a file tells.
 
@@ -23,6 +33,8 @@ class ParquetFile:
     ----------
     path : str
         The file.
+    nbytes, rows : int
+        What it holds.
     schema : pyarrow.Schema
         Its columns as they are stored.
     index : tuple of str
@@ -36,6 +48,8 @@ class ParquetFile:
     """
 
     path: str
+    nbytes: int
+    rows: int
     schema: Any
     index: tuple[str, ...]
     dtypes: Mapping[str, str]
@@ -43,7 +57,9 @@ class ParquetFile:
     beyond: frozenset[str]
 
     def loses(self, name: str) -> bool:
-        """Whether pandas takes another dtype for a column because of its gaps."""
+        """Whether Dask's reader takes another dtype for a column: because of gaps, or for categories of no text."""
+        if self.dtypes.get(name) == "category" and not _has_texts(self.schema.field(name).type):
+            return True
         return name in self.gaps and not self.dtypes.get(name, "").startswith(("Int", "UInt", "boolean"))
 
     @property
@@ -61,6 +77,11 @@ class ParquetFile:
         return bool(types.is_integer(kind) or types.is_null(kind))
 
 
+def part_of(file: ParquetFile) -> ParquetPart:
+    """A file as a task gets it."""
+    return ParquetPart(file.path, file.nbytes, file.rows)
+
+
 def examined_file(path: str) -> ParquetFile:
     """What the footer of a file tells; a column is read if it says nothing of gaps. Raises InputFileError."""
     import pyarrow
@@ -74,14 +95,35 @@ def examined_file(path: str) -> ParquetFile:
         schema = file.schema_arrow
         metadata = schema.pandas_metadata or {}
         index = tuple(name for name in metadata.get("index_columns", []) if isinstance(name, str))
-        dtypes = {column["field_name"]: column["numpy_type"] for column in metadata.get("columns", [])}
+        dtypes = {
+            column["field_name"]: "category" if column["pandas_type"] == "categorical" else column["numpy_type"]
+            for column in metadata.get("columns", [])
+        }
         gaps, beyond = set(), set()
         for field in schema:
             if types.is_integer(field.type) or types.is_boolean(field.type):
                 missing, low, high = _bounds(file, field.name)
                 gaps.update([field.name] if missing else [])
                 beyond.update([field.name] if not -EXACT <= low <= high <= EXACT else [])
-    return ParquetFile(path, schema.remove_metadata(), index, dtypes, frozenset(gaps), frozenset(beyond))
+    size, rows = os.path.getsize(path), file.metadata.num_rows
+    schema = pyarrow.schema([field.with_type(_without_odd_categories(field.type)) for field in schema])
+    return ParquetFile(path, size, rows, schema, index, dtypes, frozenset(gaps), frozenset(beyond))
+
+
+def _has_texts(kind: Any) -> bool:
+    """Whether a type is of categories that are texts."""
+    from pyarrow import types
+
+    return bool(
+        types.is_dictionary(kind) and (types.is_string(kind.value_type) or types.is_large_string(kind.value_type))
+    )
+
+
+def _without_odd_categories(kind: Any) -> Any:
+    """The type of the values, for categories that are no texts: Dask writes such categories as texts."""
+    from pyarrow import types
+
+    return kind.value_type if types.is_dictionary(kind) and not _has_texts(kind) else kind
 
 
 def _bounds(file: Any, name: str) -> tuple[bool, int, int]:

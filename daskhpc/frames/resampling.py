@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -25,7 +26,10 @@ SUMMARIES: dict[str, tuple[str, ...]] = {
 """What a summary of a partition has, for each way to summarize; squares are those of deviations from the mean."""
 
 
-def resample(frame: Any, rule: str, how: str = "mean", time: str | None = None) -> Any:
+How = str | Mapping[Any, Any]
+
+
+def resample(frame: Any, rule: str, how: How = "mean", time: str | None = None) -> Any:
     """A time series summarized over equal times: what ``frame.compute().resample(rule).how()`` gives.
 
     Parameters
@@ -34,8 +38,9 @@ def resample(frame: Any, rule: str, how: str = "mean", time: str | None = None) 
         Rows in any order, within partitions and over them.
     rule : str
         As in pandas: ``"h"``, ``"15min"``, ``"D"``, ``"ME"``.
-    how : str
-        ``mean``, ``sum``, ``min``, ``max``, ``count``, ``size``, ``first``, ``last``, ``std`` or ``var``.
+    how : str or dict
+        ``mean``, ``sum``, ``min``, ``max``, ``count``, ``size``, ``first``, ``last``, ``std`` or ``var``; or a mapping
+        of columns to these or to lists of these, as in pandas. Each way takes a pass over its columns.
     time : str, optional
         The column of times; by default the index.
 
@@ -47,7 +52,7 @@ def resample(frame: Any, rule: str, how: str = "mean", time: str | None = None) 
     Raises
     ------
     SettingsError
-        If there is no such way to summarize, or a column is not of times or numbers.
+        If there is no such rule, way to summarize or column, or a column is not of times or numbers.
 
     Notes
     -----
@@ -64,8 +69,12 @@ def resample(frame: Any, rule: str, how: str = "mean", time: str | None = None) 
     2020-01-01  11.5
     2020-01-02  35.5
     """
-    if how not in SUMMARIES:
-        raise SettingsError(f"resample cannot summarize by {how!r}.", "", f"how= one of {', '.join(SUMMARIES)}")
+    _check_rule(rule)
+    if isinstance(how, Mapping):
+        return _by_column(frame, rule, how, time)
+    if not isinstance(how, str) or how not in SUMMARIES:
+        ways = ", ".join(SUMMARIES)
+        raise SettingsError(f"resample cannot summarize by {how!r}.", "", f"how= one of {ways}; or {{column: one}}")
     table = frame if frame.ndim == 2 else frame.to_frame(name="value" if frame.name is None else frame.name)
     meta = _meta(table, rule, how, time)
     ends = _ends(table, rule, time, meta)
@@ -77,6 +86,45 @@ def resample(frame: Any, rule: str, how: str = "mean", time: str | None = None) 
     merged = summaries.reduction(merge, aggregate=merge, combine=merge, meta=make_meta(summaries), split_every=8)
     result = merged.map_partitions(_finished, *ends, rule=rule, how=how, empty=meta, meta=meta, enforce_metadata=False)
     return result if frame.ndim == 2 or how == "size" else result[meta.columns[0]].rename(frame.name)
+
+
+def _check_rule(rule: str) -> None:
+    try:
+        pandas.tseries.frequencies.to_offset(rule)
+    except (ValueError, TypeError) as error:
+        some = "rule='h', '15min', 'D', 'MS' (begin of the month), 'ME' (its end)"
+        raise SettingsError(f"A frame cannot be resampled by {rule!r}.", str(error), some) from None
+
+
+def _by_column(frame: Any, rule: str, how: Mapping[Any, Any], time: str | None) -> Any:
+    """Columns that are each summarized in their own ways, side by side."""
+    known = [] if frame.ndim < 2 else [name for name in frame.columns if name != time]
+    for name in how:
+        if name not in known:
+            found = f"columns {', '.join(map(str, known))}" if known else "a series, which has no columns"
+            raise SettingsError(f"resample has no column {name!r} to summarize.", found, "how={column: 'mean'}")
+    pairs = [(name, way) for name, ways in how.items() for way in (ways if isinstance(ways, list | tuple) else [ways])]
+    if not pairs:
+        raise SettingsError("resample has nothing to summarize.", "an empty mapping", "how={column: 'mean'}")
+    parts = {}
+    for way in dict.fromkeys(way for _, way in pairs):
+        names = [name for name, other in pairs if other == way]
+        parts[way] = resample(frame[[*names, *([] if time is None else [time])]], rule, way, time)
+    several = not all(isinstance(ways, str) for ways in how.values())
+    arguments: dict[str, Any] = {"pairs": pairs, "ways": list(parts), "several": several}
+    meta = _beside(*map(make_meta, parts.values()), **arguments)
+    first, *others = parts.values()
+    return first.map_partitions(_beside, *others, **arguments, meta=meta, enforce_metadata=False)
+
+
+def _beside(*parts: Any, pairs: Sequence[tuple[Any, str]], ways: Sequence[str], several: bool) -> pandas.DataFrame:
+    """The columns of several results; as in pandas, of two levels if a column has a list of ways."""
+    results = dict(zip(ways, parts, strict=True))
+    columns = [results[way] if way == "size" else results[way][name] for name, way in pairs]
+    keys = pairs if several else [name for name, _ in pairs]
+    table = pandas.concat(columns, axis=1, keys=range(len(columns)))
+    table.columns = pandas.MultiIndex.from_tuples(keys) if several else pandas.Index(keys)
+    return table
 
 
 def timed(frame: Any, time: str | None) -> Any:

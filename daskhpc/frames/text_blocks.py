@@ -73,6 +73,11 @@ class TextBlock:
             )
         return content(self.path, self.start, self.stop, self.compression)
 
+    def begin(self, nbytes: int) -> bytes:
+        """The first so many bytes, decompressed."""
+        stop = self.start + nbytes if self.stop < 0 else min(self.start + nbytes, self.stop)
+        return content(self.path, self.start, stop, self.compression)
+
     def first_line(self) -> int:
         """The number of its first line in the file, from 1."""
         line = 1

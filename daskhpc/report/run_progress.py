@@ -95,7 +95,7 @@ class RunProgress:
     Attributes
     ----------
     kind : str
-        "search", "sweep" or "calls".
+        "search", "sweep", "calls" or "training".
     created : str
         ISO time.
     state : {"empty", "running", "finished", "stopped"}
@@ -193,8 +193,10 @@ class _Records:
         calls.add(name)
         call = self.call(name)
         time = float(record.fields["time"])
-        call.times.append(time)
         self.saved = time if self.saved is None else max(time, self.saved)
+        if about.get("within"):
+            return  # a checkpoint in the middle of an epoch of a training
+        call.times.append(time)
         score = number(about.get("score"))
         if counts and score is not None and math.isfinite(score) and "params" in about:
             params = to_text(about["params"])

@@ -76,6 +76,8 @@ def next_step(folder: str, run: RunProgress) -> str:
             return "submit the same job again: it goes on from here"
         case "empty":
             return "submit the job that this folder is for"
+        case "finished" if run.kind == "training":
+            return f"from daskhpc import ddp; ddp.load({folder!r})"
         case _:
             return command("results", folder)
 

@@ -282,6 +282,17 @@ def test_files_that_are_not_what_they_are_called(tmp_path: Path) -> None:
         arrays.open_array(tmp_path / "stack")
 
 
+@pytest.mark.parametrize("name", ["x.zarr", "x.h5", "x"])
+def test_python_objects_are_refused_before_anything_is_computed(tmp_path: Path, name: str) -> None:
+    def never(block: Any) -> Any:
+        raise AssertionError("a block was computed")
+
+    objects = da.ones(20, chunks=5).map_blocks(never, dtype=object, meta=np.empty(0, object))
+    with pytest.raises(InputFileError, match="Python objects"):
+        arrays.save_array(objects, tmp_path / name)
+    assert not (tmp_path / name).exists()
+
+
 def test_the_pickle_of_an_npy_stack_runs_no_code(tmp_path: Path) -> None:
     """The file ``info`` may be another user's."""
 

@@ -134,6 +134,16 @@ def test_times_finer_than_those_of_the_first_file(tmp_path: Path) -> None:
     same_after_saving(found, tmp_path)
 
 
+def test_times_in_fractions_of_days(tmp_path: Path) -> None:
+    datasets = [series(f"2001-0{number + 1}-01", [1.0] * 40, DAY * 10163 // 86400 // 7) for number in range(2)]
+    for dataset in datasets:
+        dataset["seen"] = ("time", dataset.time.values - DAY * 10163 // 86400)
+        dataset["seen"][3] = np.datetime64("NaT", "ns")
+        for name in ("time", "seen"):
+            dataset[name].encoding = {"units": "days since 1970-01-01", "dtype": "float64"}
+    same_after_saving(cubes.open_dataset(write(tmp_path, datasets, [{}, {}])), tmp_path)
+
+
 def test_a_packed_coordinate(tmp_path: Path) -> None:
     for number, values in enumerate(([0.5, 1.0], [100.25, 1000.75])):
         dataset = xr.Dataset({"air": ("depth", values)}, {"depth": values})

@@ -335,3 +335,15 @@ def test_files_that_are_not_there(folder: Folder) -> None:
     for paths, words in ((folder.path / "none*.csv", "No file"), ([], "no file"), (folder.path, "folder")):
         with pytest.raises(InputFileError, match=words):
             frames.read_csv(paths)
+
+
+def test_another_separator_is_proposed(folder: Folder) -> None:
+    for rows in ("2020-01-01;1,5;\n", "a;1\nb,c;2,3\n", "a;1\nb;2,3\nc;1,2,3\n"):
+        with pytest.raises(InputFileError, match="sep=';', which stands between the names"):
+            frames.read_csv(folder.files("day;value\n" + rows))
+    with pytest.warns(UserWarning, match=r"one column, 'day\\tvalue'[.] For several: sep='\\t'"):
+        frames.read_csv(folder.files("day\tvalue\n1\t2\n"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert frames.read_csv(folder.files("day;value\n1;2\n"), sep=";").columns.tolist() == ["day", "value"]
+        assert frames.read_csv(folder.files("day\n1\n")).columns.tolist() == ["day"]

@@ -89,6 +89,20 @@ def test_categories_that_differ() -> None:
     assert read(numbers, PLAIN)["x"].tolist() == [1, 2, 3, 4] * 2
 
 
+def test_categories_of_numbers_and_of_nothing(folder: Path) -> None:
+    numbers = pandas.DataFrame({"n": pandas.Series([0, 7, 0], dtype="category")})
+    frame = lazy(numbers, numbers)
+    assert frame.compute(scheduler="synchronous")["n"].tolist() == [0, 7, 0] * 2
+    frame.to_parquet(folder / "saved")
+    again = frames.read_parquet(f"{folder}/saved/*.parquet").compute(scheduler="synchronous")
+    assert again["n"].tolist() == [0, 7, 0] * 2  # Dask would write "0"
+    for path in (folder / "saved").iterdir():
+        path.unlink()
+    (folder / "saved").rmdir()
+    nothing = pandas.DataFrame({"t": pandas.Series([None, None], dtype="category")})
+    assert lazy(nothing, nothing).compute(scheduler="synchronous")["t"].isna().all()
+
+
 def test_categories_in_other_orders_are_text() -> None:
     orders = [PLAIN.assign(t=pandas.Categorical(PLAIN["t"], order, ordered=True)) for order in (["a", "b"], ["b", "a"])]
     found = read(*orders)

@@ -88,6 +88,45 @@ def test_what_cannot_be_resampled_is_said_at_once(options: dict[str, Any], words
         frames.resample(lazy, **options)
 
 
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"f": "mean"},
+        {"i": "sum", "f": "max", "g": "count"},
+        {"g": ["min", "std"], "f": ["mean"]},
+        {"i": ["size", "sum"], "g": "first"},
+    ],
+)
+@pytest.mark.parametrize("rule", ["7h", "ME"])
+def test_columns_that_are_summarized_in_their_own_ways(how: dict[str, Any], rule: str) -> None:
+    frame = series("Europe/Berlin")
+    want = frame.resample(rule).agg(how)
+    got = frames.resample(dask.dataframe.from_pandas(frame, npartitions=4, sort=False), rule, how)
+    assert got.columns.tolist() == want.columns.tolist()
+    assert_frame_equal(got.compute(), want, rtol=1e-11)
+    lazy = dask.dataframe.from_pandas(frame.reset_index(), npartitions=4)
+    assert_frame_equal(frames.resample(lazy, rule, how, time="when").compute(), want, rtol=1e-11)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("D", {"z": "mean"}), "no column 'z'.*\n.*columns f, i, g"),
+        (("D", {"f": "middle"}), "cannot summarize by 'middle'"),
+        (("D", {"f": max}), "cannot summarize by"),
+        (("D", ["mean"]), "cannot summarize by .'mean'.*\n?.*{column: one}"),
+        (("D", {}), "nothing to summarize"),
+        (("fortnight",), "be resampled by 'fortnight'.*\n.*\n.*rule='h'"),
+    ],
+)
+def test_rules_and_ways_that_there_are_not(arguments: tuple[Any, ...], words: str) -> None:
+    lazy = dask.dataframe.from_pandas(series(), npartitions=2, sort=False)
+    with pytest.raises(SettingsError, match=words):
+        frames.resample(lazy, *arguments)
+    with pytest.raises(SettingsError, match=r"a series, which has no columns|cannot|nothing|be resampled"):
+        frames.resample(lazy["f"], *arguments)
+
+
 def test_texts_can_be_counted() -> None:
     frame = series().assign(text="x")
     lazy = dask.dataframe.from_pandas(frame, npartitions=3)

@@ -89,6 +89,13 @@ def test_the_source_in_text_files(tmp_path: Path) -> None:
     assert {file.path for node in nodes for file in dask_expr.open_files(node)} == {str(tmp_path / "x.csv")}
 
 
+def test_the_values_that_a_reader_is_mapped_over() -> None:
+    mapped = dd.from_map(lambda number: frame().compute(), [1, (2, [3])], meta=frame().compute())
+    assert [value for node in mapped.expr.walk() for value in dask_expr.mapped_values(node)] == [1, 2, 3]
+    made = dd.from_delayed([dask.delayed(frame().compute)()], meta=frame().compute())
+    assert [value for node in made.expr.walk() for value in dask_expr.mapped_values(node)] == []
+
+
 def test_a_persisted_frame_tells_its_keys() -> None:
     with dask.config.set(scheduler="sync"):
         held = frame().persist()

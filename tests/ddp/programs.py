@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ def place() -> dict[str, Any]:
 
     run = daskhpc.ddp.context()
     print(f"this is rank {run.rank}")
+    print(f"and its errors {run.rank}", file=sys.stderr)
     run.log(loss=0.5 + run.rank)
     if run.rank == 0:
         run.log(loss=0.25)  # not a collective call
@@ -144,6 +146,8 @@ def happen(fault: str, run: Any, kept: str) -> None:
 
 def fail(kind: str) -> None:
     """End this rank in one of several ways, or stand."""
+    if "FAILED_AT" in os.environ:
+        Path(os.environ["FAILED_AT"]).write_text(str(time.time()))
     match kind:
         case "raise":
             raise ValueError("no such tile")
@@ -249,6 +253,7 @@ def lasting(seconds: float, middle: str) -> np.ndarray[Any, Any]:
     batches = run.loader(Points(200), 1)
     for _ in run.epochs(2, model=model, optimizer=optimizer):
         for x, y in batches:
+            optimizer.zero_grad()
             (model(x) - y).square().mean().backward()
             optimizer.step()
             time.sleep(seconds)

@@ -36,6 +36,8 @@ def test_a_rank_that_stands_is_one_with_the_fewest_batches_that_does_not_wait() 
     assert first_cause([raised(0, 1, consequence=True)], same).rank == 1
     after = [RankStack(0, "node0", 8, OWN), RankStack(1, "node1", 7, REDUCE + OWN)]
     assert first_cause([hang], after).rank == 0
+    failing = [RankStack(0, "node0", 6, ENTRY), RankStack(1, "node1", 6, OWN)]
+    assert first_cause([hang], failing).rank == 1
 
 
 def test_the_users_line_is_in_the_thread_that_runs_the_function() -> None:

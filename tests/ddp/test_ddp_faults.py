@@ -43,7 +43,7 @@ SPREAD = [
 def test_a_rank_fails(client: Any, kind: str, phase: str, rank: int, tmp_path: Any) -> None:
     if phase == "save":
         rank = 0  # which saves
-    began = time.monotonic()
+    failed_at = tmp_path / "failed-at"
     with pytest.raises(TrainingError) as caught:
         train(
             programs.faulty,
@@ -51,12 +51,13 @@ def test_a_rank_fails(client: Any, kind: str, phase: str, rank: int, tmp_path: A
             phase,
             rank,
             client=client,
-            checkpoint=tmp_path,
-            timeout=TIMEOUT,
+            checkpoint=tmp_path / "kept",
+            env={"FAILED_AT": str(failed_at)},
+            timeout=TIMEOUT if kind == "sleep" else 120,
             progress=False,
             start_timeout=30,
         )
-    seconds = time.monotonic() - began
+    seconds = time.time() - float(failed_at.read_text())
     error = caught.value
     assert (error.rank, error.kind) == (rank, KINDS[kind][0]), error
     assert KINDS[kind][1] in error.happened

@@ -127,6 +127,7 @@ def test_at_the_time_limit_all_ranks_save_at_the_same_step_and_go_on(tmp_path: P
         check=True,
     )
     assert "submit the same job again" in status.stdout, status.stdout
+    assert f"  epochs  {content['epoch']} of 2 done" in status.stdout, status.stdout
     again, fresh = run(), None
     assert again.returncode == 0, again.stderr
     (tmp_path / "kept").rename(tmp_path / "old")

@@ -46,7 +46,9 @@ def test_ranks_are_processes_of_their_own(client: Any, capfd: pytest.CaptureFixt
     assert rows.to_numpy().tolist() == [[0, 0.25], [0, 0.5], [1, 1.5]]
     assert (result.restarts, result.checkpoint, result.world_size) == (0, None, 2)
     assert not any(client.run(lambda: "torch" in sys.modules).values())
-    assert "this is rank 0\n" in capfd.readouterr().out
+    shown = capfd.readouterr()
+    assert "this is rank 0\n" in shown.out
+    assert "and its errors 0\n" in shown.err
     until(lambda: not any(psutil.pid_exists(r["pid"]) for r in result), 10)
 
 

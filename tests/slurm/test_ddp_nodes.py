@@ -1,0 +1,79 @@
+"""Trainings over the nodes of a Slurm job: the interface, the listening addresses, a node that is lost."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+from bed import SlurmBed
+
+pytestmark = pytest.mark.slurm
+
+PROGRAM = """
+    import os, socket, time
+    import psutil
+    import daskhpc
+
+    def fit():
+        run = daskhpc.ddp.context()
+        mean = run.mean(run.rank)
+        found = psutil.Process().net_connections(kind="tcp")
+        listening = sorted({c.laddr.ip for c in found if c.status == psutil.CONN_LISTEN})
+        run.mean(0)
+        own = socket.gethostbyname(socket.gethostname())
+        return run.rank, run.node_rank, run.local_world_size, socket.gethostname(), own, mean, listening
+
+    def lost():
+        run = daskhpc.ddp.context()
+        while True:
+            run.log(here=run.mean(1))
+            time.sleep(0.05)
+            if run.rank == 0:
+                open("trains", "w").close()
+
+    with daskhpc.start() as client:
+        for row in daskhpc.ddp.train(fit, progress=False):
+            print(*row, flush=True)
+        try:
+            daskhpc.ddp.train(lost, progress=False)
+        except daskhpc.errors.TrainingError as error:
+            print(f"{time.time():.0f} {error.rank} {error.host} {error.kind}", flush=True)
+"""
+
+
+def test_a_training_over_nodes_whose_names_are_loopback_and_a_lost_node(slurm: SlurmBed, tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(textwrap.dedent(PROGRAM))
+    nodes = ["node1", "node2", "node3"]
+    original = slurm.exec("node1", ["cat", "/etc/hosts"]).stdout
+    for node in nodes:  # as Debian's installer writes it
+        lines = [line for line in original.splitlines() if line.split()[1:] != [node]]
+        hosts = tmp_path / f"hosts-{node}"
+        hosts.write_text("\n".join([f"127.0.1.1 {node}", *lines, ""]))
+        slurm.exec(node, ["mount", "--bind", str(hosts), "/etc/hosts"])
+    script = tmp_path / "job.sh"
+    script.write_text(
+        f"#!/bin/bash\n{shlex.quote(sys.executable)} -m daskhpc run --bootstrap=slurm program.py\necho exit $?\n"
+    )
+    options = ("--nodes=3", f"--nodelist={','.join(nodes)}", "--cpus-per-task=2", "--mem=4G", "--no-kill")
+    try:
+        out, err = tmp_path / "job.out", tmp_path / "job.err"
+        out.touch()
+        job = slurm.sbatch(script, *options, "--output=job.out", "--error=job.err", cwd=tmp_path)
+        slurm.until(lambda: (tmp_path / "trains").exists() or "exit" in out.read_text(), 120, "the second training")
+        slurm.stop("node3")
+        slurm.until(lambda: "exit" in out.read_text(), 90, "the program to end")
+    except TimeoutError as error:
+        raise AssertionError(f"{error}\n{out.read_text()}\n{err.read_text()}") from None
+    finally:
+        for node in nodes[:2]:
+            slurm.exec(node, ["umount", "/etc/hosts"])
+    lines = out.read_text().splitlines()
+    for rank, node in enumerate(nodes):
+        assert lines[rank] == f"{rank} {rank} 1 {node} 127.0.1.1 1.0 ['{slurm.addresses[node]}']", err.read_text()
+    assert lines[3].split()[1:] == ["2", "node3", "worker"], err.read_text()
+    assert lines[4] == "exit 0"
+    slurm.wait(job, 60)
+    assert not [p for p in slurm.processes(job) if p.node != "node3"]
