@@ -254,8 +254,13 @@ def test_failing_fits_are_counted_as_scikit_learn_counts_them(client: Client) ->
     assert texts[0] == texts[1] == ["3 fits failed out of a total of 6."]
 
 
+def children(dask_worker: Any) -> list[int]:
+    from daskhpc.cluster.children import children_of
+
+    return [child.pid for child in children_of(dask_worker).children]
+
+
 def test_where_the_fits_run(client: Client) -> None:
-    workers = set(client.run(os.getpid).values())
     found = grid(
         equal.Noting(max_iter=500),
         {"C": list(np.geomspace(0.01, 1, 8))},
@@ -264,7 +269,9 @@ def test_where_the_fits_run(client: Client) -> None:
     )(search)
     fitted = {int(pid) for i in range(3) for pid in found.cv_results_[f"split{i}_test_fitted"]}
     scored = {int(pid) for i in range(3) for pid in found.cv_results_[f"split{i}_test_scored"]}
-    assert fitted == scored == workers
+    processes = {worker: set(pids) for worker, pids in client.run(children).items()}
+    assert fitted == scored <= set().union(*processes.values())
+    assert all(pids & fitted for pids in processes.values()), "a worker made no fit"
     assert found.best_estimator_.pid_ == os.getpid()
 
 
