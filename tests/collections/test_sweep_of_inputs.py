@@ -1,7 +1,7 @@
 """Whatever the types, the gaps, the files and the encodings: what is read, saved and read again is what there was.
 
-Or there is an error before anything is computed. docs/contributing.md has the seed and the counts; for more examples:
-``DASKHPC_SWEEP=20 pytest tests/collections/test_sweep_of_inputs.py`` takes 20 times as many, with another seed.
+Or there is an error before anything is computed. docs/contributing.md has the seed and the counts; for 20 times as many
+and another seed: ``DASKHPC_SWEEP=20 pytest --timeout=0 tests/collections/test_sweep_of_inputs.py``.
 """
 
 from __future__ import annotations
