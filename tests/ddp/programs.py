@@ -260,3 +260,10 @@ def lasting(seconds: float, middle: str) -> np.ndarray[Any, Any]:
             if run.steps == 130:
                 Path(middle).touch()
     return flat(model)
+
+
+def children(dask_worker: Any) -> int:
+    """How many child processes a worker has; here, because a worker that imported the test's module would have torch."""
+    from daskhpc.cluster.children import children_of
+
+    return len(children_of(dask_worker).children)
