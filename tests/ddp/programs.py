@@ -263,7 +263,7 @@ def lasting(seconds: float, middle: str) -> np.ndarray[Any, Any]:
 
 
 def children(dask_worker: Any) -> int:
-    """How many child processes a worker has; here, because a worker that imported the test's module would have torch."""
+    """How many child processes a worker has; here, since a worker that imports the test module has torch."""
     from daskhpc.cluster.children import children_of
 
     return len(children_of(dask_worker).children)
