@@ -260,3 +260,10 @@ def lasting(seconds: float, middle: str) -> np.ndarray[Any, Any]:
             if run.steps == 130:
                 Path(middle).touch()
     return flat(model)
+
+
+def children(dask_worker: Any) -> int:
+    """How many child processes a worker has; here, since a worker that imports the test module has torch."""
+    from daskhpc.cluster.children import children_of
+
+    return len(children_of(dask_worker).children)

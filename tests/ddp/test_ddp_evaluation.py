@@ -90,13 +90,7 @@ def test_a_method_and_an_error(client: Any) -> None:
     assert (found.dtype, found.shape) == (np.int64, (5,))
     with pytest.raises(ValueError, match="no such class"):
         evaluate(Failing(), programs.Points(5))
-    until(lambda: not any(client.run(children).values()), 10)
-
-
-def children(dask_worker: Any) -> int:
-    from daskhpc.cluster.children import children_of
-
-    return len(children_of(dask_worker).children)
+    until(lambda: not any(client.run(programs.children).values()), 10)
 
 
 def test_what_cannot_be_evaluated() -> None:
