@@ -68,17 +68,16 @@ def spawn_without_main(process_name: str, without_path: Callable[[], str] = str)
     original = getattr(spawn, "get_preparation_data", None)
     names = getattr(original, "without_main", None)
     if names is not None:
-        names.add(process_name)
+        names[process_name] = without_path
     if original is None or names is not None:
         return
-    without_main = {process_name}
+    without_main = {process_name: without_path}
 
     def get_preparation_data(name: str) -> dict[str, Any]:
         data: dict[str, Any] = original(name)
-        if name.startswith(tuple(without_main)):
+        for left_out in [folder() for start, folder in without_main.items() if name.startswith(start)]:
             data.pop("init_main_from_path", None)
             data.pop("init_main_from_name", None)
-            left_out = without_path()
             data["sys_path"] = [folder for folder in data.get("sys_path", ()) if not left_out or folder != left_out]
         return data
 
