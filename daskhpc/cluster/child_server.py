@@ -31,9 +31,9 @@ _PR_SET_PDEATHSIG = 1
 def main(descriptor: int) -> None:
     """Serve the worker at the other end of a socket until it ends; no child outlives this process.
 
-    Requests are pickled tuples, one in each packet: ``("import", modules)``, ``("start", target)`` with the file
-    descriptor of the child's end of its connection, ``("kill", pid)``. Answers are ``("started", pid)`` and
-    ``("ended", pid, status)``, the status as `os.waitstatus_to_exitcode` gives it.
+    Requests are pickled tuples, one in each packet: ``("import", modules)``, ``("start", target, changes)`` with what has
+    changed in the worker's environment and the file descriptor of the child's end of its connection, ``("kill", pid)``.
+    Answers are ``("started", pid)`` and ``("ended", pid, status)``, the status as `os.waitstatus_to_exitcode` gives it.
     """
     # A terminal's Ctrl-C is the client's; the worker's own end is seen by the end of its socket.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -77,7 +77,8 @@ class _Server:
             if details[0] in self.children:
                 _kill(details[0])
         elif what == "start":
-            pid = self.fork(details[0], descriptors[0])
+            target, changes = details
+            pid = self.fork(target, changes, descriptors[0])
             os.close(descriptors[0])
             self.children.add(pid)
             self.tell("started", pid)
@@ -100,7 +101,7 @@ class _Server:
     def tell(self, *message: Any) -> None:
         self.worker.send(pickle.dumps(message))
 
-    def fork(self, target: str, descriptor: int) -> int:
+    def fork(self, target: str, changes: dict[str, str | None], descriptor: int) -> int:
         server = os.getpid()
         pid = os.fork()
         if pid:
@@ -114,6 +115,11 @@ class _Server:
             for own in (self.woken, self.wake):
                 os.close(own)
             self.worker.close()
+            for name, value in changes.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
             if isinstance(sys.stdout, io.TextIOWrapper):
                 sys.stdout.reconfigure(line_buffering=True)
             gc.unfreeze()

@@ -16,7 +16,7 @@ import sys
 import threading
 import weakref
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from multiprocessing.connection import Connection, Pipe
 from typing import Any
 
@@ -31,6 +31,19 @@ from daskhpc.cluster import child_server
 child_server.import_quietly(modules)
 child_server.main(descriptor)
 """
+
+
+def changed(before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str | None]:
+    """What was set or removed in an environment, the latter as None.
+
+    Examples
+    --------
+    >>> changed({"A": "1", "B": "2"}, {"A": "1", "C": "3"})
+    {'C': '3', 'B': None}
+    """
+    new: dict[str, str | None] = {name: value for name, value in now.items() if before.get(name) != value}
+    new.update((name, None) for name in before if name not in now)
+    return new
 
 
 class Child:
@@ -129,6 +142,7 @@ class ChildServer:
     def __init__(self, modules: Sequence[str] = ()) -> None:
         self._socket, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         path = [entry or os.getcwd() for entry in sys.path]
+        self._environment = dict(os.environ)
         with other:
             self._process = subprocess.Popen(
                 [sys.executable, "-c", _PROGRAM, json.dumps([path, other.fileno(), list(modules)])],
@@ -170,7 +184,7 @@ class ChildServer:
         ----------
         target : str
             ``"module:function"``; the function is called in the child with the child's end of the connection, in the
-            main thread, and the child ends when it returns.
+            main thread, and the child ends when it returns. The child has this process's environment as it is now.
 
         Raises
         ------
@@ -183,7 +197,8 @@ class ChildServer:
                 self._awaited.append(own)
             try:
                 with self._sending:
-                    socket.send_fds(self._socket, [pickle.dumps(("start", target))], [other.fileno()])
+                    request = pickle.dumps(("start", target, changed(self._environment, os.environ)))
+                    socket.send_fds(self._socket, [request], [other.fileno()])
             except OSError:
                 pass  # `_listen` sees the server's end
             with self._answered:

@@ -22,6 +22,7 @@ from typing import Any
 import cloudpickle
 import dask
 
+from ..cluster.children import changed
 from ..compat.python import set_warning_filters, warning_filters
 
 
@@ -69,19 +70,6 @@ def capture() -> bytes:
     except Exception:  # a filter or a setting that does not travel: the calls have the worker's own
         stream = pickle.dumps(dataclasses.replace(world, filters=[], config={}), protocol=5)
     return stream
-
-
-def changed(before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str | None]:
-    """What was set or removed, the latter as None.
-
-    Examples
-    --------
-    >>> changed({"A": "1", "B": "2"}, {"A": "1", "C": "3"})
-    {'C': '3', 'B': None}
-    """
-    new: dict[str, str | None] = {name: value for name, value in now.items() if before.get(name) != value}
-    new.update((name, None) for name in before if name not in now)
-    return new
 
 
 def _flat(config: Mapping[str, Any], start: str = "") -> dict[str, Any]:

@@ -65,6 +65,16 @@ def test_a_call_runs_in_the_main_thread_of_a_process_of_its_own(target) -> None:
     until(lambda: gone(one.pid) and gone(other.pid) and gone(server.pid), DEADLINE)
 
 
+def test_a_child_has_the_environment_as_it_is_when_it_starts(target, monkeypatch) -> None:
+    monkeypatch.setenv("BEFORE", "1")
+    server = ChildServer()
+    monkeypatch.setenv("AFTER", "2")
+    monkeypatch.delenv("BEFORE")
+    child = server.start(target)
+    assert ask(child, "(os.environ.get('BEFORE'), os.environ.get('AFTER'))") == "(None, '2')"
+    server.close()
+
+
 @pytest.mark.parametrize(
     ("code", "status"),
     [("os._exit(3)", 3), ("sys.exit(4)", 4), ("os.kill(os.getpid(), 9)", -9), ("1 / 0", 1), ("os.abort()", -6)],
