@@ -31,9 +31,10 @@ _PR_SET_PDEATHSIG = 1
 def main(descriptor: int) -> None:
     """Serve the worker at the other end of a socket until it ends; no child outlives this process.
 
-    Requests are pickled tuples, one in each packet: ``("import", modules)``, ``("start", target, changes)`` with what has
-    changed in the worker's environment and the file descriptor of the child's end of its connection, ``("kill", pid)``.
-    Answers are ``("started", pid)`` and ``("ended", pid, status)``, the status as `os.waitstatus_to_exitcode` gives it.
+    Requests are pickled tuples, one in each packet: ``("import", modules)``, ``("kill", pid)``, and with the file
+    descriptor of the child's end of its connection ``("start", target, changes)``, which has what changed in the worker's
+    environment. Answers are ``("started", pid)`` and ``("ended", pid, status)``, the status as
+    `os.waitstatus_to_exitcode` gives it.
     """
     # A terminal's Ctrl-C is the client's; the worker's own end is seen by the end of its socket.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
