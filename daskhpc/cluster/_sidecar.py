@@ -34,9 +34,10 @@ def main() -> None:
         if readable:
             if os.read(0, 2) == b"ok":
                 wait_for_rank()
+                left.end()
             else:
+                # The program has not begun; and if MPI does not know the ranks, others' processes look like this one's.
                 died(orders)
-            left.end()
             return
         here = ranks_below(launcher, orders["rank_variable"])
         missing = len(here) < int(orders["local_size"])

@@ -13,6 +13,7 @@ import ctypes
 import gc
 import importlib
 import io
+import multiprocessing
 import os
 import pickle
 import select
@@ -32,9 +33,9 @@ def main(descriptor: int) -> None:
     """Serve the worker at the other end of a socket until it ends; no child outlives this process.
 
     Requests are pickled tuples, one in each packet: ``("import", modules)``, ``("kill", pid)``, and with the file
-    descriptor of the child's end of its connection ``("start", target, changes)``, which has what changed in the
-    worker's environment. Answers are ``("started", pid)`` and ``("ended", pid, status)``, the status as
-    `os.waitstatus_to_exitcode` gives it.
+    descriptor of the child's end of its connection ``("start", target, changes, key)``: what has changed in the worker's
+    environment, and its key for connections of ``multiprocessing``. Answers are ``("started", pid)`` and
+    ``("ended", pid, status)``, the status as `os.waitstatus_to_exitcode` gives it.
     """
     # A terminal's Ctrl-C is the client's; the worker's own end is seen by the end of its socket.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -78,8 +79,8 @@ class _Server:
             if details[0] in self.children:
                 _kill(details[0])
         elif what == "start":
-            target, changes = details
-            pid = self.fork(target, changes, descriptors[0])
+            target, changes, key = details
+            pid = self.fork(target, changes, key, descriptors[0])
             os.close(descriptors[0])
             self.children.add(pid)
             self.tell("started", pid)
@@ -102,7 +103,7 @@ class _Server:
     def tell(self, *message: Any) -> None:
         self.worker.send(pickle.dumps(message))
 
-    def fork(self, target: str, changes: dict[str, str | None], descriptor: int) -> int:
+    def fork(self, target: str, changes: dict[str, str | None], key: bytes, descriptor: int) -> int:
         server = os.getpid()
         pid = os.fork()
         if pid:
@@ -116,6 +117,7 @@ class _Server:
             for own in (self.woken, self.wake):
                 os.close(own)
             self.worker.close()
+            multiprocessing.current_process().authkey = key
             for name, value in changes.items():
                 if value is None:
                     os.environ.pop(name, None)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import multiprocessing
 import os
 import pickle
 import socket
@@ -197,14 +198,15 @@ class ChildServer:
                 self._awaited.append(own)
             try:
                 with self._sending:
-                    request = pickle.dumps(("start", target, changed(self._environment, os.environ)))
+                    # Its key too, so that the proxies of a multiprocessing.Manager work in it.
+                    key = bytes(multiprocessing.current_process().authkey)
+                    request = pickle.dumps(("start", target, changed(self._environment, os.environ), key))
                     socket.send_fds(self._socket, [request], [other.fileno()])
             except OSError:
                 pass  # `_listen` sees the server's end
             with self._answered:
-                key = id(own)
-                self._answered.wait_for(lambda: key in self._started or self.ended, _START_SECONDS)
-                child = self._started.pop(key, None)
+                self._answered.wait_for(lambda: id(own) in self._started or self.ended, _START_SECONDS)
+                child = self._started.pop(id(own), None)
         if child is None:
             own.close()
             raise DaskhpcError(

@@ -326,7 +326,8 @@ class Attempt:
 
     async def _tell(self, rank: RankPlace, message: dict[str, Any]) -> None:
         with contextlib.suppress(Exception):  # a worker that is lost is seen by `_listen`
-            await self._on(rank.worker.address, rank_task.deliver, self.training, message)
+            told = self._on(rank.worker.address, rank_task.deliver, self.training, message)
+            await asyncio.wait_for(told, _GIVE_BACK_SECONDS)  # Dask tries for 30 s to reach one
 
     async def _tell_all(self, message: dict[str, Any]) -> None:
         await asyncio.gather(*(self._tell(rank, message) for rank in self.ranks))

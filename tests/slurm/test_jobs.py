@@ -203,7 +203,7 @@ def test_data_goes_to_each_node_once(submit: Submit) -> None:
     job = submit.batch(f"{SRUN} --ntasks=5 --mpi=pmi2 --kill-on-bad-exit=1 {PYTHON} {program}", *three)
     assert (job.state, job.code) == ("COMPLETED", "0:0"), job.err
     lines = job.out.splitlines()
-    assert lines == ["processes 6 on 3", "client node2", "node node1 1", "node node2 0", "node node3 1", "left {0}"]
+    assert lines == ["processes 12 on 3", "client node2", "node node1 1", "node node2 0", "node node3 1", "left {0}"]
     assert len(job.err.splitlines()) <= 10, job.err
 
 

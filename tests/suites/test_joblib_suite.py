@@ -21,6 +21,7 @@ HEAD = """\
 import daskhpc
 from daskhpc.parallel.backend import DaskhpcBackend
 from joblib.parallel import register_parallel_backend
+DaskhpcBackend.default_n_jobs = 1  # as under `daskhpc run`, where it is joblib's default
 register_parallel_backend("daskhpc", DaskhpcBackend, make_default=True)
 """
 
