@@ -33,8 +33,8 @@ def main(descriptor: int) -> None:
     """Serve the worker at the other end of a socket until it ends; no child outlives this process.
 
     Requests are pickled tuples, one in each packet: ``("import", modules)``, ``("kill", pid)``, and with the file
-    descriptor of the child's end of its connection ``("start", target, changes, key)``: what has changed in the worker's
-    environment, and its key for connections of ``multiprocessing``. Answers are ``("started", pid)`` and
+    descriptor of the child's end of its connection ``("start", target, changes, key)``: what has changed in the
+    worker's environment, and its key for connections of ``multiprocessing``. Answers are ``("started", pid)`` and
     ``("ended", pid, status)``, the status as `os.waitstatus_to_exitcode` gives it.
     """
     # A terminal's Ctrl-C is the client's; the worker's own end is seen by the end of its socket.
