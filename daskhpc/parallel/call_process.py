@@ -99,9 +99,11 @@ def main(connection: Connection[Any, Any]) -> None:
         if order.run not in runs:
             runs[order.run] = ChildRun(PrefixCache(order.prefix_bytes))
         try:
-            reply = pickle.dumps(_make_calls(runs[order.run], order, records))
+            messages = _make_calls(runs[order.run], order, records)
+            # By value: they may hold the user's own objects, and nobody opens them before the client.
+            reply = pickle.dumps(("messages", cloudpickle.dumps(messages) if messages else b""))
         except BaseException as error:
-            reply = pickle.dumps(error_record(error))
+            reply = pickle.dumps(("error", error_record(error)))
         connection.send_bytes(reply)
 
 

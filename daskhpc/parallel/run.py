@@ -271,7 +271,7 @@ class Run:
         """What came back: results, costs, and calls that were not begun."""
         self.node_memory.opened(member, reply.opened)
         self.builder.acknowledged(member, reply)
-        deliver_callback_messages(reply.messages)
+        deliver_callback_messages(pickle.loads(reply.messages) if reply.messages else [])
         self._take_results(member, task, reply.records)
         if reply.died and task.calls:
             self._suspect(task, task.calls.pop(0), member, reply.died)

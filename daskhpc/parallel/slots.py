@@ -143,7 +143,7 @@ class Slots:
             child.send(pickle.dumps(order, protocol=5))
             while (message := child.receive()) == SECEDE:
                 secede()
-            reply = pickle.loads(message)
+            what, reply = pickle.loads(message)
         except (EOFError, OSError):
             result.records = slot.records.read()
             status = child.status(_STATUS_SECONDS)
@@ -152,7 +152,7 @@ class Slots:
                 slot.end()
             return
         result.records = slot.records.read()
-        if type(reply) is bytes:  # the record of an error between the calls
+        if what == "error":  # between the calls
             result.records.append(reply)
         else:
             result.messages = reply

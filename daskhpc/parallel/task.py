@@ -110,8 +110,8 @@ class TaskResult:
         Small parcels that it keeps.
     absent : list[int]
         Parcels that it does not have: nothing was done.
-    messages : list
-        What scikit-learn's callbacks sent meanwhile.
+    messages : bytes
+        What scikit-learn's callbacks sent meanwhile, pickled; empty if they sent nothing.
     died : str
         How the child ended while it made the call after the last record; empty if it did not.
     """
@@ -120,7 +120,7 @@ class TaskResult:
     opened: dict[int, int] = field(default_factory=dict)
     kept: list[int] = field(default_factory=list)
     absent: list[int] = field(default_factory=list)
-    messages: list[Any] = field(default_factory=list)
+    messages: bytes = b""
     died: str = ""
 
 
