@@ -50,7 +50,7 @@ class ThisProcess:
         order = pickle.loads(message)
         if isinstance(order, ChildOrder):
             with patch.object(world, "enter", return_value=""):  # this process's world is that of the test
-                self.reply = pickle.dumps(_make_calls(self.run, order, self.records))
+                self.reply = pickle.dumps(("messages", pickle.dumps(_make_calls(self.run, order, self.records))))
 
     def receive(self) -> bytes:
         return self.reply
