@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import signal
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from ..errors import TrainingError
@@ -226,8 +226,3 @@ def error_of(
     error = TrainingError(happened, found, todo)
     error.rank, error.host, error.kind, error.line = cause.rank, cause.host, cause.kind, cause.line
     return error
-
-
-def renumbered(failure: RankFailure, **changes: object) -> RankFailure:
-    """A failure with some attributes changed."""
-    return replace(failure, **changes)  # type: ignore[arg-type]

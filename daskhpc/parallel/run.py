@@ -102,7 +102,7 @@ class Run:
         self.client.loop.asyncio_loop.call_soon_threadsafe(self._dispatched.set)
 
     def close(self, aborted: bool = False) -> None:
-        """End what still runs, and free what lies on the workers."""
+        """End what still runs, and free what lies on the workers; the same whether joblib has `aborted` or is done."""
         if self.closed:
             return
         self.closed = True
