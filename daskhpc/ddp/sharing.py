@@ -38,6 +38,7 @@ def shared_on_node(place: RankPlace, array: Any | Callable[[], Any], number: int
             raise TypeError(f"an array of dtype {value.dtype} holds Python objects, which cannot be shared")
         segment = MemorySegment.create(layout_of([value.nbytes]))
         segment.write(0, value.reshape(-1).view(np.uint8))
+        segment.finish()
         about = (os.getpid(), segment.descriptor, segment.layout, value.dtype, value.shape)
         _store().set(_key(place, number), pickle.dumps(about))
     else:

@@ -9,7 +9,7 @@ from typing import Any
 
 from .parcel import Parcel
 from .segment import MemorySegment, pieces
-from .store import PIECE_BYTES, attach, fetch_from_peer, node_name, receive, segment_location, write_piece
+from .store import PIECE_BYTES, attach, fetch_from_peer, node_name, receive, received, write_piece
 from .task import Ticket
 from .worker_set import WorkerProcess, WorkerSet
 
@@ -64,17 +64,19 @@ class NodeMemory:
                     self._holders[key].append(await self._bring(parcel, member))
         return Ticket(parcel.layout, tuple(self._holders[key]))
 
-    def opened(self, member: WorkerProcess, opened: dict[int, int]) -> None:
-        """Note what a member's process has opened, or could not open."""
-        for number, descriptor in opened.items():
-            holders = self._holders[(number, member.node)]
-            if descriptor >= 0 and len(holders) < _HOLDERS:
-                holders.append((member.pid, descriptor))
+    def opened(self, member: WorkerProcess, opened: dict[int, int], tickets: dict[int, Ticket]) -> None:
+        """Note what a member's process has opened, or could not open, of what it was given tickets for."""
         failed = [number for number, descriptor in opened.items() if descriptor < 0]
-        if failed and member.node == self.node:
+        for number in opened.keys() - failed:
+            holders = self._holders[(number, member.node)]
+            if len(holders) < _HOLDERS:
+                holders.append((member.pid, opened[number]))
+        if member.node == self.node and not self.segments.keys().isdisjoint(failed):
             member.node = f"{member.node} {member.address}"  # it cannot look into this process: a node of its own
+            return
         for number in failed:
-            self._holders[(number, member.node)].clear()
+            holders = self._holders[(number, member.node)]
+            holders[:] = [holder for holder in holders if holder not in tickets[number].holders]
 
     def lost(self, member: WorkerProcess) -> None:
         """Forget what a lost member held."""
@@ -110,6 +112,7 @@ class NodeMemory:
                 segment = MemorySegment.create(layout)
                 for (offset, _), frame in zip(layout.spans, parcel.frames, strict=True):
                     segment.write(offset, frame)
+                segment.finish()
                 return segment
 
             self.segments[parcel.number] = await asyncio.to_thread(write)
@@ -136,7 +139,7 @@ class NodeMemory:
             break
         self._sources[parcel.number].append(member.address)
         self._freed.set()
-        held: tuple[int, int] = await self._ask(member, segment_location, self.run, parcel.number)
+        held: tuple[int, int] = await self._ask(member, received, self.run, parcel.number)
         return held
 
     async def _source(self, parcel: Parcel, member: WorkerProcess) -> str | None:

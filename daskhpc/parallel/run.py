@@ -269,7 +269,6 @@ class Run:
 
     def _take_in(self, member: WorkerProcess, task: SentTask, reply: TaskResult) -> None:
         """What came back: results, costs, and calls that were not begun."""
-        self.node_memory.opened(member, reply.opened)
         self.builder.acknowledged(member, reply)
         deliver_callback_messages(pickle.loads(reply.messages) if reply.messages else [])
         self._take_results(member, task, reply.records)
@@ -337,6 +336,8 @@ class Run:
         )
         try:
             reply: TaskResult | None = await wait_or_lost(self._result(future), task.gone)
+            if reply is not None:
+                self.node_memory.opened(member, reply.opened, order.tickets)
             return reply
         finally:
             future.release()

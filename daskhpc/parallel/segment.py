@@ -26,7 +26,8 @@ class Layout:
     Attributes
     ----------
     seal : bytes
-        16 bytes at the end of the segment by which a process knows that it has opened the right one.
+        16 bytes at the end of the segment, written last: a process that finds them has opened the right one, and it is
+        whole.
     spans : tuple[tuple[int, int], ...]
         Offset and length in bytes of every frame.
     """
@@ -74,7 +75,9 @@ class MemorySegment:
 
     @classmethod
     def create(cls, layout: Layout, folder: str | None = None, spare: int | None = None) -> MemorySegment:
-        """Make an empty segment: in memory where it fits, else in `folder` on local scratch.
+        """Make an empty segment: in memory if it fits, else in `folder` on local scratch.
+
+        Nobody can `attach` it before `finish`.
 
         Parameters
         ----------
@@ -100,7 +103,6 @@ class MemorySegment:
     def _allocated(cls, descriptor: int, layout: Layout, place: str) -> MemorySegment:
         try:
             os.posix_fallocate(descriptor, 0, layout.size)
-            os.pwrite(descriptor, layout.seal, layout.size - _SEAL)
         except OSError:
             os.close(descriptor)
             raise
@@ -108,7 +110,7 @@ class MemorySegment:
 
     @classmethod
     def attach(cls, pid: int, descriptor: int, layout: Layout) -> MemorySegment | None:
-        """Open the segment that another process of this node holds; None where it does not hold it (any more)."""
+        """Open the segment that another process of this node holds; None if that does not hold it whole."""
         try:
             own = os.open(f"/proc/{pid}/fd/{descriptor}", os.O_RDWR)
         except OSError:
@@ -131,6 +133,10 @@ class MemorySegment:
         done = 0
         while done < view.nbytes:
             done += os.pwrite(self.descriptor, view[done : done + (64 << 20)], offset + done)
+
+    def finish(self) -> None:
+        """All is written: others may attach the segment now."""
+        os.pwrite(self.descriptor, self.layout.seal, self.layout.size - _SEAL)
 
     def read(self, offset: int, length: int) -> bytes:
         """Bytes from an offset on, the seal excluded."""

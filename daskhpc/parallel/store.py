@@ -24,6 +24,10 @@ class RunState:
 
     Attributes
     ----------
+    segments : dict[int, MemorySegment]
+        Large parcels, whole.
+    arriving : dict[int, MemorySegment]
+        Those of which pieces are still to come. No call may see them.
     recalled : set[str]
         Tasks of which no further call begins.
     over : set[str]
@@ -32,6 +36,7 @@ class RunState:
 
     blobs: dict[int, bytes] = field(default_factory=dict)
     segments: dict[int, MemorySegment] = field(default_factory=dict)
+    arriving: dict[int, MemorySegment] = field(default_factory=dict)
     received: int = 0
     recalled: set[str] = field(default_factory=set)
     over: set[str] = field(default_factory=set)
@@ -41,16 +46,17 @@ class RunState:
     def clear(self) -> None:
         """Drop everything."""
         self.freed = True
-        self.drop([*self.blobs, *self.segments])
+        self.drop([*self.blobs, *self.segments, *self.arriving])
 
     def drop(self, numbers: Iterable[int]) -> None:
         """Drop some parcels."""
         with self.lock:
             for number in numbers:
                 self.blobs.pop(number, None)
-                segment = self.segments.pop(number, None)
-                if segment is not None:
-                    segment.close()
+                for kept in (self.segments, self.arriving):
+                    segment = kept.pop(number, None)
+                    if segment is not None:
+                        segment.close()
 
 
 _states: dict[str, RunState] = {}
@@ -119,16 +125,18 @@ def register(state: RunState, blobs: Mapping[int, bytes], tickets: Mapping[int, 
 def receive(run: str, number: int, layout: Layout, dask_worker: Any) -> None:
     """Make room for a parcel on this node."""
     state = run_state(run)
-    before = state.segments.pop(number, None)
+    if state.freed:
+        return
+    before = state.arriving.pop(number, None)
     if before is not None:
         before.close()
-    state.segments[number] = MemorySegment.create(layout, dask_worker.local_directory)
+    state.arriving[number] = MemorySegment.create(layout, dask_worker.local_directory)
 
 
 def write_piece(run: str, number: int, offset: int, piece: bytes) -> None:
     """Take one piece of a parcel that the client sends."""
     state = run_state(run)
-    state.segments[number].write(offset, piece)
+    state.arriving[number].write(offset, piece)
     state.received += len(piece)
 
 
@@ -137,9 +145,17 @@ def read(run: str, number: int, offset: int, length: int) -> bytes:
     return run_state(run).segments[number].read(offset, length)
 
 
-def segment_location(run: str, number: int) -> tuple[int, int]:
-    """Process id and descriptor by which other processes of this node open a parcel."""
-    return os.getpid(), run_state(run).segments[number].descriptor
+def received(run: str, number: int) -> tuple[int, int]:
+    """All pieces of a parcel have come; returns process id and descriptor by which others of this node open it."""
+    state = run_state(run)
+    with state.lock:
+        segment = state.arriving.pop(number)
+        if number in state.segments:  # calls may have it open: it stays
+            segment.close()
+        else:
+            segment.finish()
+            state.segments[number] = segment
+        return os.getpid(), state.segments[number].descriptor
 
 
 def attach(run: str, number: int, ticket: Ticket) -> bool:

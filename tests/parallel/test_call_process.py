@@ -32,6 +32,7 @@ def segment_of(value: Any) -> MemorySegment:
     segment = MemorySegment.create(parcel.layout)
     for (offset, _), frame in zip(parcel.layout.spans, parcel.frames, strict=True):
         segment.write(offset, frame)
+    segment.finish()
     return segment
 
 

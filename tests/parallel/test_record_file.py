@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+from open_files import open_files
 from waiting import until
 
 from daskhpc.parallel.record_file import RecordFile
@@ -97,7 +98,7 @@ def test_a_large_record(child: RecordFile, worker: RecordFile) -> None:
 
 
 def test_no_descriptor_is_left() -> None:
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_files()
     for _ in range(5):
         file = RecordFile.create()
         other = RecordFile.of_process(os.getpid(), file.descriptor)
@@ -105,7 +106,7 @@ def test_no_descriptor_is_left() -> None:
         assert other.read() == [b"x"]
         for one in (file, other, file):
             one.close()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_files() == before
 
 
 def test_a_child_that_has_ended_has_no_file() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import mmap
 import os
 import pickle
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from machine import unavailable
+from open_files import open_files
 
 from daskhpc.parallel.segment import ALIGNMENT, Layout, MemorySegment, layout_of, pieces
 
@@ -28,25 +28,12 @@ def made(*frames: bytes, **options: Any) -> MemorySegment:
     segment = MemorySegment.create(layout_of([len(frame) for frame in frames]), **options)
     for (offset, _), frame in zip(segment.layout.spans, frames, strict=True):
         segment.write(offset, frame)
+    segment.finish()
     return segment
 
 
 def contents(segment: MemorySegment, mode: str | None = "r") -> list[bytes]:
     return [bytes(frame) for frame in segment.frames(mode)]
-
-
-def descriptors() -> list[str]:
-    """The open files of this process; not those that a test session's cluster opens and closes in other threads."""
-    gc.collect()  # what tests before have left open is closed now, and not in between
-    found = []
-    for name in os.listdir("/proc/self/fd"):
-        try:
-            target = os.readlink(f"/proc/self/fd/{name}")
-        except OSError:
-            continue  # the listing's own
-        if not target.startswith(("socket:", "/proc/")):
-            found.append(f"{name} {target}")
-    return sorted(found)
 
 
 @contextmanager
@@ -234,7 +221,7 @@ def test_another_process_opens_no_other() -> None:
 
 
 def test_descriptors_that_are_no_segments(tmp_path: Path) -> None:
-    before = descriptors()
+    before = open_files()
     layout = layout_of([3])
     ends = os.pipe()
     folder = os.open(tmp_path, os.O_RDONLY)
@@ -245,7 +232,7 @@ def test_descriptors_that_are_no_segments(tmp_path: Path) -> None:
     assert MemorySegment.attach(2**22 + 1, 3, layout) is None
     for descriptor in (*ends, folder, short):
         os.close(descriptor)
-    assert descriptors() == before
+    assert open_files() == before
 
 
 MAKE = """
@@ -289,10 +276,10 @@ def test_hostile_folders(name: str, tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
-    before = descriptors()
+    before = open_files()
     with pytest.raises(OSError, match="No such file"):
         MemorySegment.create(layout_of([3]), folder=str(tmp_path / "none"), spare=0)
-    assert descriptors() == before
+    assert open_files() == before
 
 
 @pytest.fixture
@@ -307,10 +294,10 @@ def full(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_full_disk(full: Path) -> None:
-    before = descriptors()
+    before = open_files()
     with pytest.raises(OSError, match="No space left"):
         MemorySegment.create(layout_of([2 << 20]), folder=str(full), spare=0)
-    assert descriptors() == before
+    assert open_files() == before
     assert list(full.iterdir()) == []
     segment = made(b"abc", spare=0, folder=str(full))
     assert contents(segment) == [b"abc"]
@@ -318,15 +305,15 @@ def test_a_full_disk(full: Path) -> None:
 
 
 def test_more_than_the_disk_has() -> None:
-    before = descriptors()
+    before = open_files()
     with pytest.raises(OSError, match=r"No space left|too large"):
         MemorySegment.create(layout_of([1 << 60]), folder="/tmp", spare=0)
-    assert descriptors() == before
+    assert open_files() == before
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_no_descriptors_are_left(mode: str | None) -> None:
-    before = descriptors()
+    before = open_files()
     for _ in range(20):
         segment = made(b"abc", b"d" * 5000)
         other = MemorySegment.attach(os.getpid(), segment.descriptor, segment.layout)
@@ -336,7 +323,7 @@ def test_no_descriptors_are_left(mode: str | None) -> None:
         other.close()
         segment.close()
         del frames
-    assert descriptors() == before
+    assert open_files() == before
 
 
 def test_children_inherit_nothing() -> None:

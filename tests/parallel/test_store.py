@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from open_files import open_files
 from runtime.tree import GIB, MIB, Tree
 
 from daskhpc.parallel import store
@@ -39,6 +40,7 @@ def parcel(number: int, value: Any) -> tuple[Parcel, MemorySegment]:
     segment = MemorySegment.create(made.layout)
     for (offset, _), frame in zip(made.layout.spans, made.frames, strict=True):
         segment.write(offset, frame)
+    segment.finish()
     return made, segment
 
 
@@ -48,15 +50,7 @@ def ticket(segment: MemorySegment, *before: tuple[int, int]) -> Ticket:
 
 def segments() -> list[str]:
     """The segments that this process has open."""
-    found = []
-    for name in os.listdir("/proc/self/fd"):
-        try:
-            target = os.readlink(f"/proc/self/fd/{name}")
-        except OSError:
-            continue
-        if "memfd:daskhpc" in target:
-            found.append(name)
-    return found
+    return open_files("memfd:daskhpc")
 
 
 def load(state: RunState, number: int, mode: str | None = "r") -> Any:
@@ -140,7 +134,7 @@ def test_adopting_and_holding(run: str) -> None:
     made, segment = parcel(1, np.arange(1000.0))
     assert store.attach(run, 1, ticket(segment))
     assert store.attach(run, 1, ticket(segment))
-    pid, descriptor = store.segment_location(run, 1)
+    pid, descriptor = os.getpid(), run_state(run).segments[1].descriptor
     assert pid == os.getpid()
     other = MemorySegment.attach(pid, descriptor, segment.layout)
     assert other is not None
@@ -157,6 +151,9 @@ def test_pieces_from_the_client(run: str, tmp_path: Path) -> None:
     store.receive(run, 1, made.layout, worker)
     for offset, piece in pieces(made.frames, made.layout, 100):
         store.write_piece(run, 1, offset, bytes(piece))
+        assert run_state(run).segments == {}
+    pid, descriptor = store.received(run, 1)
+    assert (pid, descriptor) == (os.getpid(), run_state(run).segments[1].descriptor)
     assert run_state(run).received == sum(memoryview(frame).nbytes for frame in made.frames)
     found = load(run_state(run), 1)
     np.testing.assert_array_equal(found[0], made.value[0])
@@ -164,6 +161,35 @@ def test_pieces_from_the_client(run: str, tmp_path: Path) -> None:
     whole = b"".join(store.read(run, 1, offset, 512) for offset in range(0, size, 512))
     assert len(whole) == size - len(made.layout.seal)
     assert whole.startswith(made.frames[0])
+
+
+def test_a_parcel_is_found_when_it_is_whole(run: str, tmp_path: Path) -> None:
+    """By a task that has an older ticket, under whose descriptor the new parcel arrives."""
+    worker = SimpleNamespace(local_directory=str(tmp_path))
+    made = Parcel(1, np.arange(1000.0))
+    made.pack(0)
+    assert made.layout is not None
+    store.receive(run, 1, made.layout, worker)
+    arriving = ticket(run_state(run).arriving[1])
+    assert register(run_state(run), {}, {1: arriving}) == {1: -1}
+    for offset, piece in pieces(made.frames, made.layout, 100):
+        store.write_piece(run, 1, offset, bytes(piece))
+        assert register(run_state(run), {}, {1: arriving}) == {1: -1}
+    store.received(run, 1)
+    assert register(RunState(), {}, {1: arriving})[1] >= 0
+    np.testing.assert_array_equal(load(run_state(run), 1), made.value)
+
+
+def test_what_calls_have_open_stays_when_it_comes_again(run: str, tmp_path: Path) -> None:
+    before = segments()
+    worker = SimpleNamespace(local_directory=str(tmp_path))
+    places = set()
+    for _ in range(2):
+        store.receive(run, 1, layout_of([1000]), worker)
+        store.write_piece(run, 1, 0, b"x" * 1000)
+        places.add(store.received(run, 1))
+    assert len(places) == 1
+    assert len(segments()) == len(before) + 1
 
 
 def test_a_second_attempt_leaves_nothing_of_the_first(run: str, tmp_path: Path) -> None:
