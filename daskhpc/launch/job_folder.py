@@ -1,0 +1,179 @@
+"""The folder of a job: its script, its spec, the code that runs, and what was submitted from it.
+
+::
+
+    daskhpc-jobs/search-20261126-094500-1f0c9a/      0700
+        job.sbatch or job.pbs     the script that the scheduler runs
+        spec.json                 the JobSpec, the site and the state of the code's repository
+        code/                     the program and the modules beside it, as they were at submission
+        submitted.jsonl           one line per submission: id, cluster, token, log, time
+        marks                     what the job's script writes: one line when it begins, one when it ends
+        log-<id>.txt              what the job prints; <id>_<element> for an array
+
+A link to each folder lies in ``~/.local/state/daskhpc/jobs``, so that all jobs of a user are found from anywhere.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ..atomic import replacing
+from ..errors import LaunchError
+
+SPEC, SUBMITTED, MARKS, CODE = "spec.json", "submitted.jsonl", "marks", "code"
+
+
+@dataclass(frozen=True, slots=True)
+class SubmittedJob:
+    """One submission from a job folder, as its file of submissions keeps it.
+
+    Attributes
+    ----------
+    id : str
+        The scheduler's id, whole and opaque: "123", "123.server", "123[].server".
+    cluster : str
+        The cluster of a multi-cluster Slurm; empty if there is none.
+    scheduler : str
+        "slurm", "pbspro" or "torque".
+    script : str
+        Absolute path of the user's program.
+    name : str
+        The user's title of the job.
+    log : str
+        Path of the log, relative to the folder, or absolute if the user chose it. Of an array, a pattern in which
+        ``%a`` stands for the element.
+    time : float
+        When it was submitted, in seconds since 1970.
+    token : str
+        What was sent along so that the job can be found again if the scheduler's answer was lost.
+    """
+
+    id: str
+    cluster: str
+    scheduler: str
+    script: str
+    name: str
+    log: str
+    time: float
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A line that the job's script wrote.
+
+    Attributes
+    ----------
+    job : str
+        The id, of an element of an array its own (``SLURM_ARRAY_JOB_ID_TASK``).
+    restart : int
+        0, and one more for each time that the job was requeued.
+    event : str
+        "began" or "ended".
+    time : int
+        Seconds since 1970, by the node's clock.
+    value : str
+        The host of "began", the exit code of "ended".
+    """
+
+    job: str
+    restart: int
+    event: str
+    time: int
+    value: str
+
+
+class JobFolder:
+    """A job folder that is there.
+
+    Parameters
+    ----------
+    path : str or path
+
+    Raises
+    ------
+    LaunchError
+        If there is no such folder, or if it may be written to by others: what is in it would be believed and run.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path).absolute()
+        try:
+            status = self.path.stat()
+        except OSError as error:
+            raise LaunchError(f"There is no job folder {str(path)!r}.", str(error), "daskhpc jobs") from None
+        if status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) & 0o022:
+            raise LaunchError(
+                f"The job folder {str(path)!r} is not believed.",
+                f"its owner is user {status.st_uid} and its mode {stat.S_IMODE(status.st_mode):o}",
+                "a folder of your own that only you write to: chmod 700",
+            )
+        if not (self.path / SPEC).is_file():
+            raise LaunchError(f"{str(path)!r} is no job folder.", f"it has no file {SPEC}", "daskhpc jobs")
+
+    @classmethod
+    def create(cls, path: Path, spec: Mapping[str, Any]) -> JobFolder:
+        """Make a new folder for a job, with mode 0700, and link it in the user's list of jobs."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir(mode=0o700)
+        with replacing(path / SPEC) as draft:
+            draft.write_text(json.dumps(spec, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        folder = cls(path)
+        links = _links()
+        links.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (links / path.name).symlink_to(folder.path)
+        return folder
+
+    @classmethod
+    def all(cls) -> Iterator[JobFolder]:
+        """All job folders of this user that are there, oldest first; a link to a folder that is gone is passed over."""
+        links = _links()
+        found = []
+        for link in links.iterdir() if links.is_dir() else ():
+            try:
+                folder = cls(os.readlink(link))
+                found.append(((folder.path / SPEC).stat().st_mtime, link.name, folder))
+            except (OSError, LaunchError):
+                continue
+        yield from (folder for _, _, folder in sorted(found, key=lambda item: item[:2]))
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """What `create` was given."""
+        with open(self.path / SPEC, encoding="utf-8") as file:
+            return dict(json.load(file))
+
+    def submitted(self) -> tuple[SubmittedJob, ...]:
+        """All submissions from this folder, the first one first."""
+        try:
+            lines = (self.path / SUBMITTED).read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError:
+            return ()
+        return tuple(SubmittedJob(**json.loads(line)) for line in lines)
+
+    def add(self, job: SubmittedJob) -> None:
+        """Keep a submission, on the disk when this returns."""
+        with open(self.path / SUBMITTED, "a", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(job), ensure_ascii=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def marks(self) -> tuple[Mark, ...]:
+        """What the scripts of this folder's jobs wrote; a torn last line is passed over."""
+        try:
+            lines = (self.path / MARKS).read_text(encoding="utf-8", errors="replace").splitlines()
+        except FileNotFoundError:
+            return ()
+        parts = [line.split() for line in lines]
+        return tuple(Mark(p[0], int(p[1]), p[2], int(p[3]), p[4]) for p in parts if len(p) == 5)
+
+
+def _links() -> Path:
+    state = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+    return Path(state) / "daskhpc" / "jobs"
