@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import resource
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -13,11 +15,13 @@ import dask
 
 from ..chunk_size import array_chunk_size
 from ..errors import StartError
+from ..text import counted
 from .plan import CLIENT, SCHEDULER, WORKER, RankPlan
 from .quiet_end import drop_records_of_the_end
 from .session import ClusterMember
 from .worker_preload import leave_signals_to_program, let_program_answer_signals
 from .workers import blas_variables
+from .world import say
 
 _INTERVALS = {
     # Whether an event loop is late, looked at 50 times a second
@@ -28,6 +32,7 @@ _INTERVALS = {
 """Dask's own interval, and the one that leaves the processors to the tasks."""
 _ALLOWED_FAILURES = "distributed.scheduler.allowed-failures"
 _DASKS_FAILURES, _FAILURES = 3, 2
+_OPEN_FILES = 65536
 _limits: list[Any] = []
 
 
@@ -35,6 +40,10 @@ def prepare(member: ClusterMember) -> None:
     """Set up this process for its role."""
     reduce_dask_polling()
     plan = member.plan
+    workers = sum(other.processes.value for other in member.plans)
+    too_few = allow_open_files(workers)
+    if too_few and plan.role == SCHEDULER:
+        say(f"warning on {plan.host}: {too_few}")
     if plan.role == CLIENT:
         suit_chunks(member.plans)
         let_program_answer_signals()
@@ -48,6 +57,32 @@ def prepare(member: ClusterMember) -> None:
         limit_worker_deaths_per_task()
         preload = [*dask.config.get("distributed.scheduler.preload"), "daskhpc.cluster.scheduler_preload"]
         dask.config.set({"distributed.scheduler.preload": preload})
+
+
+def allow_open_files(workers: int) -> str:
+    """Raise this process's soft limit of open files, which is 1024 on most systems, towards the hard one.
+
+    Dask's scheduler and client have some three connections for each worker process, and Dask keeps no more of them than
+    half of the limit. ``dask scheduler`` raises its own limit, too.
+
+    Returns
+    -------
+    str
+        What is wrong if the hard limit is too low for so many workers; else empty.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    unlimited = hard == resource.RLIM_INFINITY
+    needed = 500 + 3 * workers
+    wanted = max(_OPEN_FILES, needed) if unlimited else min(hard, max(_OPEN_FILES, needed))
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):  # a system that has a lower limit of its own
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    if unlimited or hard >= needed:
+        return ""
+    return (
+        f"a process may have {hard} files open, and {counted(workers, 'worker')} need about {needed} in the scheduler; "
+        "ask for fewer workers with more threads (--nthreads), or for a higher hard limit (ulimit -Hn)"
+    )
 
 
 def reduce_dask_polling() -> None:

@@ -335,12 +335,14 @@ class Run:
             priority=-1e-9 * next(_tasks),
         )
         try:
-            reply: TaskResult | None = await wait_or_lost(self._result(future), task.gone)
-            if reply is not None:
-                self.node_memory.opened(member, reply.opened, order.tickets)
-            return reply
+            reply: TaskResult | None = await wait_or_lost(fetch(self.client, future), task.gone)
         finally:
             future.release()
+        if reply is not None:
+            self.node_memory.opened(member, reply.opened, order.tickets)
+        elif not task.gone.is_set():
+            await self.members.refresh()
+        return reply
 
     def _threads_for(self, member: WorkerProcess) -> int:
         """Threads that each call may use besides: those that no other call can have, as there are so few calls."""
@@ -348,12 +350,6 @@ class Run:
             return 1
         calls = self.pool.waiting + sum(len(task.calls) for sent in self.sent.values() for task in sent)
         return max(1, min(member.threads, self.slots // max(1, calls)))
-
-    async def _result(self, future: Any) -> TaskResult | None:
-        result: TaskResult | None = await fetch(self.client, future)
-        if result is None:
-            await self.members.refresh()
-        return result
 
     async def _pack(self, task: SentTask) -> None:
         """Pickle what the calls need; a call whose arguments cannot be pickled fails."""

@@ -1,0 +1,33 @@
+"""What a rank sets in its own process."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import resource, sys
+from daskhpc.cluster.environment import allow_open_files
+said = allow_open_files(int(sys.argv[1]))
+print(*resource.getrlimit(resource.RLIMIT_NOFILE), said)
+"""
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "workers", "raised", "said"),
+    [
+        (256, 2000, 4, 2000, ""),
+        (256, 600, 4, 600, ""),
+        (600, 600, 4, 600, ""),
+        (256, 600, 100, 600, "a process may have 600 files open, and 100 workers need about 800 in the scheduler; "),
+    ],
+    ids=["raised", "just enough", "as it was", "too few"],
+)
+def test_open_files(soft: int, hard: int, workers: int, raised: int, said: str) -> None:
+    limited = f'ulimit -Sn {soft}; ulimit -Hn {hard}; exec "$@"'
+    command = ["bash", "-c", limited, "bash", sys.executable, "-c", PROGRAM, str(workers)]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+    assert printed.startswith(f"{raised} {hard} {said}")
+    assert bool(said) == ("--nthreads" in printed)
