@@ -33,6 +33,9 @@ child_server.import_quietly(modules)
 child_server.main(descriptor)
 """
 
+own_variables: dict[str, str] = {}
+"""What daskhpc has set in this process's environment, for this process alone: children do not get it."""
+
 
 def changed(before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str | None]:
     """What was set or removed in an environment, the latter as None.

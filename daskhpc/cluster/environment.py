@@ -16,6 +16,7 @@ import dask
 from ..chunk_size import array_chunk_size
 from ..errors import StartError
 from ..text import counted
+from .children import own_variables
 from .plan import CLIENT, SCHEDULER, WORKER, RankPlan
 from .quiet_end import drop_records_of_the_end
 from .session import ClusterMember
@@ -134,7 +135,7 @@ def cap_blas_threads(threads: int) -> None:
     Libraries that are loaded later read the environment; those already loaded with NumPy are told by threadpoolctl.
     """
     missing = {name: value for name, value in blas_variables(threads).items() if name not in os.environ}
-    os.environ.update(missing)
+    _set_variables(missing)
     if missing and "numpy" in sys.modules:
         import threadpoolctl
 
@@ -145,4 +146,9 @@ def set_dask_log_level(level: str) -> None:
     """Set the level of Dask's loggers, here and in worker processes, unless the user configured logging."""
     if dask.config.get("logging", default=None) is None:
         logging.getLogger("distributed").setLevel(level.upper())
-        os.environ["DASK_LOGGING__DISTRIBUTED"] = level
+        _set_variables({"DASK_LOGGING__DISTRIBUTED": level})
+
+
+def _set_variables(variables: dict[str, str]) -> None:
+    os.environ.update(variables)
+    own_variables.update(variables)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -13,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import WORKER_EXIT_TOPIC, TrainingError
+from ..parallel import program_world
 from ..text import counted, duration
 from . import rank_task
 from .failures import RankFailure, RankStack, first_cause, primary
-from .places import RankPlace, WorkerPlace, choose, torch_backend
+from .places import RankPlace, WorkerPlace, choose, chosen_variables, threads_in, torch_backend
 
 _CAUSE_SECONDS = 2.0
 _EARLIER_SECONDS = 0.25
@@ -178,19 +178,21 @@ class Attempt:
             "keep": options.keep,
             "restarts": self.restarts,
         }
+        world = program_world.capture()
+        env = chosen_variables(program_world.variables(), options.threads, options.env)
         orders = [
             {
                 "do": "start",
                 "rank": rank.rank,
                 "host": rank.worker.host,
                 "place": rank,
-                "threads": options.threads or rank.worker.threads,
+                "training": self.training,
+                "threads": options.threads or threads_in(env) or rank.worker.threads,
                 "timeout": options.timeout,
                 "backend": backend,
-                "env": options.env,
+                "env": env,
                 "restarts": (self.restarts, options.max_restarts),
-                "folder": os.getcwd(),
-                "client_path": [entry or os.getcwd() for entry in sys.path],
+                "world": world,
                 "argv": sys.argv[:1] or [""],
                 "source": self.source,
                 "settings": settings,

@@ -14,6 +14,7 @@ from ..clients import current_client, current_worker, inside_task
 from ..cluster.children import Child, children_of
 from ..errors import SettingsError
 from ..journal.describe import describe
+from ..parallel import program_world
 
 if TYPE_CHECKING:
     import numpy as np
@@ -151,13 +152,13 @@ def _on_workers(client: Any, work: tuple[Any, Any, int, str | None], starts: lis
     if not workers or not starts:
         return predictions(*work, starts) if starts else []
     payload = bytes(cloudpickle.dumps((_plain_on_cpu(work[0]), *work[1:])))
-    name = uuid.uuid4().hex[:12]
+    name, world = uuid.uuid4().hex[:12], program_world.capture()
     # On all workers, because the data of a lost worker that nobody else has could not be made anew.
     (held,) = client.scatter([payload], broadcast=True, hash=False)
     ranges = [own for own in shares(len(starts), _TASKS_PER_WORKER * workers) if len(own)]
     futures = [
         client.submit(
-            _predict, name, held, [starts[index] for index in own], key=f"ddp-evaluate-{name}-{number}", pure=False
+            _predict, name, world, held, [starts[i] for i in own], key=f"ddp-evaluate-{name}-{number}", pure=False
         )
         for number, own in enumerate(ranges)
     ]
@@ -187,14 +188,14 @@ _children: dict[str, list[Child]] = {}
 
 
 @contextlib.contextmanager
-def _child(name: str, payload: bytes, worker: Any) -> Iterator[Child]:
+def _child(name: str, world: bytes, payload: bytes, worker: Any) -> Iterator[Child]:
     """A child process of this worker that has the model, from before or new; nobody else uses it within."""
     idle = _children.setdefault(name, [])
     try:
         child = idle.pop()
     except IndexError:
         child = children_of(worker, ("numpy",)).start(_TARGET)
-        child.send(pickle.dumps(worker.state.nthreads))
+        child.send(pickle.dumps((worker.state.nthreads, world)))
         child.send(payload)
     try:
         yield child
@@ -207,9 +208,9 @@ def _child(name: str, payload: bytes, worker: Any) -> Iterator[Child]:
         child.close()
 
 
-def _predict(name: str, payload: bytes, starts: list[int]) -> Any:
+def _predict(name: str, world: bytes, payload: bytes, starts: list[int]) -> Any:
     """The task: predictions of some batches, or an exception, by a child process: no worker imports torch."""
-    with _child(name, payload, current_worker()) as child:
+    with _child(name, world, payload, current_worker()) as child:
         child.send(pickle.dumps(starts))
         try:
             answer = pickle.loads(child.receive())
@@ -225,7 +226,8 @@ def _end(name: str) -> None:
 
 def serve(connection: Connection[Any, Any]) -> None:
     """Predict batches until the worker is done: called in a new child process of a worker."""
-    threads = pickle.loads(connection.recv_bytes())
+    threads, world = pickle.loads(connection.recv_bytes())
+    program_world.enter(world)
     payload = connection.recv_bytes()
     try:
         import torch

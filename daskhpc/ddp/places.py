@@ -12,6 +12,7 @@ from ..text import counted
 # What a launcher tells its own processes. Lightning, Accelerate and MPI libraries take a rank that has these for one
 # of that launcher's. SLURM_JOB_ID, SLURM_CPUS_* and CUDA_VISIBLE_DEVICES stay: they are true for the rank, too.
 _LAUNCHERS = re.compile(r"SLURM_(PROCID|LOCALID|NODEID|NTASKS|NPROCS|STEP|TASK|SRUN|LAUNCH)|PMI|OMPI_|MPI_LOCAL|PALS_")
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +160,30 @@ def torch_backend(backend: str, ranks: Sequence[RankPlace]) -> str:
     return "cpu:gloo,cuda:nccl" if backend == "nccl" else backend
 
 
+def chosen_variables(
+    program: Mapping[str, str | None], threads: int | None, env: Mapping[str, str | None]
+) -> dict[str, str | None]:
+    """The variables that nothing else overrides: those of `env`, and the program's own numbers of threads.
+
+    Parameters
+    ----------
+    program : mapping
+        What the program has set in its environment.
+    threads : int, optional
+        What `train` was asked for, which comes before what the program has set.
+    env : mapping
+        What `train` was given.
+    """
+    numbers = {} if threads else {name: program[name] for name in _THREADS if program.get(name)}
+    return {**numbers, **env}
+
+
+def threads_in(variables: Mapping[str, str | None]) -> int | None:
+    """The number of threads that ``OMP_NUM_THREADS`` says, if it says one."""
+    number = re.match(r"\s*([1-9]\d*)", variables.get("OMP_NUM_THREADS") or "")
+    return int(number[1]) if number else None
+
+
 def environment(
     place: RankPlace, before: Mapping[str, str], training: str, threads: int, restarts: int = 0, max_restarts: int = 0
 ) -> dict[str, str | None]:
@@ -170,7 +195,7 @@ def environment(
     ----------
     place : RankPlace
     before : mapping
-        The worker's environment.
+        The environment of the rank's process, with what the program has set.
     training : str
         Its name.
     threads : int
@@ -195,7 +220,7 @@ def environment(
     }
     if "TORCH_NCCL_ASYNC_ERROR_HANDLING" not in before:
         changes["TORCH_NCCL_ASYNC_ERROR_HANDLING"] = "1"
-    changes |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
+    changes |= dict.fromkeys(_THREADS, str(threads))
     if place.gpus:
         changes["CUDA_VISIBLE_DEVICES"] = ",".join(place.gpus)
     # Without these gloo takes the address of the host's name, which on Debian is 127.0.1.1.

@@ -18,8 +18,10 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from ..errors import one_line
+from ..parallel import program_world
 from . import death_watch
 from .failures import RankFailure, user_line
+from .places import environment
 from .worker_link import StopTraining, WorkerLink
 
 STACK_SIGNAL = int(signal.SIGRTMAX) - 3
@@ -63,15 +65,14 @@ def main(connection: Connection[Any, Any]) -> None:
 
 
 def _set_up(order: dict[str, Any]) -> None:
-    """Environment, folder, path, output and stack traces, before anything is imported that reads them."""
-    for name, value in order["env"].items():
+    """Program's world, torchrun's environment, output, stack traces, before anything is imported that reads them."""
+    note = program_world.enter(order["world"])
+    variables = environment(order["place"], os.environ, order["training"], order["threads"], *order["restarts"])
+    for name, value in {**variables, **order["env"]}.items():
         if value is None:
             os.environ.pop(name, None)
         else:
             os.environ[name] = value
-    with contextlib.suppress(OSError):
-        os.chdir(order["folder"])
-    sys.path[:] = dict.fromkeys([*order["path"], *order["client_path"]])
     sys.argv = list(order["argv"])
     opened = [os.open(order[name], os.O_WRONLY | os.O_CLOEXEC) for name in ("output", "errors", "trace")]
     trace = opened.pop()
@@ -87,6 +88,8 @@ def _set_up(order: dict[str, Any]) -> None:
     faulthandler.register(STACK_SIGNAL, file=trace, all_threads=True)
     # torch's @record writes a rank's error to this file, which is nowhere on a disk.
     os.environ["TORCHELASTIC_ERROR_FILE"] = f"/proc/self/fd/{os.memfd_create('error')}"
+    if note:
+        print(note, file=sys.stderr)
 
 
 def _run(link: WorkerLink, order: dict[str, Any], payload: bytes) -> bytes:
@@ -120,7 +123,8 @@ def _run(link: WorkerLink, order: dict[str, Any], payload: bytes) -> bytes:
     dist.init_process_group(order["backend"], timeout=timedelta(seconds=order["timeout"]))
     _context_of(link, order, device)
     link.say("joined")
-    result = function(*args, **kwargs)
+    with program_world.filters_of_warnings():
+        result = function(*args, **kwargs)
     del store
     import cloudpickle
 

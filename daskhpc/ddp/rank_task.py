@@ -27,7 +27,7 @@ from ..cluster.children import Child, children_of
 from ..compat.distributed import call_on_scheduler
 from .death_watch import DeathWatch
 from .failures import RankFailure, RankStack, exit_failure
-from .places import WorkerPlace, environment
+from .places import WorkerPlace
 from .rank_process import DYNAMIC_CODE, STACK_SIGNAL
 
 _POLL_SECONDS = 5.0
@@ -258,14 +258,11 @@ def hold(training: str, rank: int, payload: bytes) -> bytes:
 def _run(held: HeldRank, order: dict[str, Any], payload: bytes) -> bytes:
     """Start the rank's process and relay what it says until it has ended."""
     held.timeout, held.source = order["timeout"], order["source"] or DYNAMIC_CODE
-    variables = environment(order["place"], os.environ, held.training, order["threads"], *order["restarts"])
-    order["env"] = {**variables, **order["env"]}
     pipes = {name: os.pipe() for name in ("output", "errors", "trace")}
     life = DeathWatch()
     order["life"] = life.path
     # The rank opens these through /proc, since a process that is forked elsewhere inherits nothing of this one.
     order |= {name: f"/proc/{os.getpid()}/fd/{write}" for name, (_, write) in pipes.items()}
-    order["path"] = [entry or os.getcwd() for entry in sys.path]
     child = held.child = children_of(held.worker, ("numpy",)).start(_TARGET)
     over = threading.Event()
     reader = threading.Thread(

@@ -22,7 +22,7 @@ from typing import Any
 import cloudpickle
 import dask
 
-from ..cluster.children import changed
+from ..cluster.children import changed, own_variables
 from ..compat.python import set_warning_filters, warning_filters
 
 
@@ -59,7 +59,7 @@ def capture() -> bytes:
     folder = os.getcwd()
     world = ProgramWorld(
         folder,
-        changed(_initial.environment, os.environ),
+        variables(),
         tuple(entry or folder for entry in sys.path),
         sys.prefix,
         warning_filters(),
@@ -70,6 +70,11 @@ def capture() -> bytes:
     except Exception:  # a filter or a setting that does not travel: the calls have the worker's own
         stream = pickle.dumps(dataclasses.replace(world, filters=[], config={}), protocol=5)
     return stream
+
+
+def variables() -> dict[str, str | None]:
+    """What the program has set in its environment, or removed (None), since it started."""
+    return changed({**_initial.environment, **own_variables}, os.environ)
 
 
 def _flat(config: Mapping[str, Any], start: str = "") -> dict[str, Any]:

@@ -43,6 +43,34 @@ def listening(pid: int) -> list[tuple[str, int]]:
     return sorted((c.laddr.ip, c.laddr.port) for c in found if c.status == psutil.CONN_LISTEN)
 
 
+def world() -> dict[str, Any]:
+    """What of the program's world a rank has."""
+    import warnings
+
+    import torch
+
+    names = ("NCCL_DEBUG", "A_TOKEN", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "RANK", "GLOO_SOCKET_IFNAME", "PMI_RANK")
+    return {
+        **{name: os.environ.get(name) for name in names},
+        "folder": os.getcwd(),
+        "path": sys.path[0],
+        "threads": torch.get_num_threads(),
+        "filter": ("error", None, UserWarning, None, 0) in warnings.filters,
+    }
+
+
+class Files:
+    """A dataset of numbers in files with relative names."""
+
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, index: int) -> Any:
+        import torch
+
+        return torch.tensor([float(Path(f"number-{index}").read_text())])
+
+
 class Points:
     """A dataset of few points on a line, with noise that depends on the sample alone."""
 

@@ -106,13 +106,12 @@ def test_the_cause_is_the_exception_itself(client: Any) -> None:
     assert "try:   mend it" in str(caught.value)
 
 
-def test_without_torch_both_ways_to_install_it_are_told(client: Any, tmp_path: Any) -> None:
+def test_without_torch_both_ways_to_install_it_are_told(
+    client: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "torch.py").write_text("raise ModuleNotFoundError(\"No module named 'torch'\", name='torch')")
-    client.run(lambda: __import__("sys").path.insert(0, str(tmp_path)))
-    try:
-        with pytest.raises(TrainingError) as caught:
-            train(programs.place, client=client, env={"PYTHONPATH": str(tmp_path)})
-    finally:
-        client.run(lambda: __import__("sys").path.remove(str(tmp_path)))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(TrainingError) as caught:
+        train(programs.place, client=client)
     assert "whl/cpu" in caught.value.happened
     assert "pip install torch " in caught.value.happened

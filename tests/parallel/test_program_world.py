@@ -67,6 +67,23 @@ def test_of_the_environment_what_the_program_changed(monkeypatch: pytest.MonkeyP
     assert NAME not in captured().environment
 
 
+OWN = """
+import os
+from daskhpc.cluster.environment import cap_blas_threads
+from daskhpc.parallel.program_world import variables
+cap_blas_threads(3)
+print(os.environ["OMP_NUM_THREADS"], variables())
+os.environ["OMP_NUM_THREADS"] = "5"
+print(variables())
+"""
+
+
+def test_what_daskhpc_has_set_for_the_programs_own_process_stays_there() -> None:
+    plain = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    done = subprocess.run([sys.executable, "-c", OWN], env=plain, capture_output=True, text=True, check=True)
+    assert done.stdout == "3 {}\n{'OMP_NUM_THREADS': '5'}\n"
+
+
 def test_of_dasks_configuration_what_the_program_changed() -> None:
     before = captured().config
     with dask.config.set({"array.chunk-size": "7MiB", "a_new.one": [1]}):
