@@ -78,6 +78,19 @@ class Slot:
         self.has.clear()
 
 
+class _DaskThread:
+    """The thread of the worker's pool in which a task waits for its calls."""
+
+    def __init__(self) -> None:
+        self._released = False
+
+    def release(self) -> None:
+        """Let another thread of the pool take the place of this one, if that has not been done."""
+        if not self._released:
+            self._released = True
+            secede()
+
+
 class Slots:
     """The slots of one worker."""
 
@@ -94,9 +107,10 @@ class Slots:
         result.absent = sorted(task.needed - state.blobs.keys() - state.segments.keys())
         if state.freed or result.absent:
             return result
-        slot = self._take(task)
+        thread = _DaskThread()
+        slot = self._take(task, thread)
         try:
-            self._run_in(slot, task, state, result)
+            self._run_in(slot, task, state, result, thread)
         finally:
             with self._changed:
                 state.over.add(task.name)
@@ -108,7 +122,7 @@ class Slots:
                 self._changed.notify_all()
         return result
 
-    def _take(self, task: TaskSpec) -> Slot:
+    def _take(self, task: TaskSpec, thread: _DaskThread) -> Slot:
         """The slot that the task names, or the free one that was used last, whose child is the warmest."""
 
         def free() -> list[Slot]:
@@ -116,12 +130,15 @@ class Slots:
             return [slot for slot in wanted if slot.task is None]
 
         with self._changed:
+            if not free():
+                # The call in the slot may wait for a Dask task, which has to get past the tasks that wait here.
+                thread.release()
             self._changed.wait_for(free)
             slot = max(free(), key=lambda slot: slot.used)
             slot.task = task
             return slot
 
-    def _run_in(self, slot: Slot, task: TaskSpec, state: RunState, result: TaskResult) -> None:
+    def _run_in(self, slot: Slot, task: TaskSpec, state: RunState, result: TaskResult, thread: _DaskThread) -> None:
         child = self._child(slot, task)
         with self._changed:
             if state.freed or task.name in state.recalled:
@@ -142,7 +159,7 @@ class Slots:
         try:
             child.send(pickle.dumps(order, protocol=5))
             while (message := child.receive()) == SECEDE:
-                secede()
+                thread.release()
             what, reply = pickle.loads(message)
         except (EOFError, OSError):
             result.records = slot.records.read()

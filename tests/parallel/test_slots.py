@@ -193,7 +193,9 @@ def test_a_call_finds_its_cluster(client: Any) -> None:
         own = distributed.get_client()
         return own.scheduler.address, own.submit(abs, -i).result(timeout=SECONDS)
 
-    assert Parallel()([delayed(compute)(7)]) == [(client.scheduler.address, 7)]
+    address = client.scheduler.address
+    # More calls than threads: each waits for a Dask task, which has to get past the calls that wait for a slot.
+    assert Parallel(timeout=SECONDS)(delayed(compute)(i) for i in range(12)) == [(address, i) for i in range(12)]
 
 
 # How calls end.
