@@ -12,7 +12,7 @@ from ..compat.sklearn import failed_fit, fit_arguments
 from ..errors import DaskhpcError, WorkerDiedError
 from .measured import Measured, Outcome
 from .pool import Call
-from .task import CallRecord
+from .task import CallRecord, Stream
 
 
 class RemoteTracebackError(Exception):
@@ -64,7 +64,7 @@ class Batch:
         return self.results
 
 
-def read(record: bytes) -> CallRecord:
+def read(record: Stream) -> CallRecord:
     """A call's record as it came; one that cannot be read is the error of reading it."""
     try:
         found: CallRecord = pickle.loads(record)

@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 import struct
 
+from .task import Stream
+
 _HEAD = 8
 _LENGTH = struct.Struct("<Q")
 
@@ -67,21 +69,21 @@ class RecordFile:
         os.pwrite(self.descriptor, _LENGTH.pack(len(record)), self._end)
         self._end = start + len(record)
 
-    def read(self) -> list[bytes]:
+    def read(self) -> list[Stream]:
         """All records that are whole."""
-        records: list[bytes] = []
+        records: list[Stream] = []
         at = _HEAD
         while len(head := os.pread(self.descriptor, _LENGTH.size, at)) == _LENGTH.size:
             (length,) = _LENGTH.unpack(head)
             if not length:
                 break
-            record = bytearray()
-            while len(record) < length:
-                part = os.pread(self.descriptor, min(length - len(record), 1 << 30), at + _LENGTH.size + len(record))
-                if not part:
+            record, done = bytearray(length), 0
+            while done < length:
+                read = os.preadv(self.descriptor, [memoryview(record)[done:]], at + _LENGTH.size + done)
+                if not read:
                     return records
-                record += part
-            records.append(bytes(record))
+                done += read
+            records.append(record)
             at += _LENGTH.size + length
         return records
 

@@ -22,7 +22,7 @@ from .outcome import deserted, failed_alone, read, unpicklable
 from .pool import Call, Pool
 from .sent_task import SentTask, fetch, overdue, wait_or_lost
 from .slots import drop, free, recall, run_task
-from .task import TaskResult
+from .task import Stream, TaskResult
 from .task_builder import Options, TaskBuilder
 from .worker_set import FRESH_SECONDS, WorkerProcess, WorkerSet, slots_of, slots_per_worker
 
@@ -277,7 +277,7 @@ class Run:
         self._give_back(task.take_unstarted())
         self.delivery.show(len(self.members.alive))
 
-    def _take_results(self, member: WorkerProcess, task: SentTask, records: Sequence[bytes]) -> None:
+    def _take_results(self, member: WorkerProcess, task: SentTask, records: Sequence[Stream]) -> None:
         for call, stream in task.take_results(records):
             record = read(stream)
             if record.ok:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .pool import Call
+from .task import Stream
 
 _GRACE_SECONDS = 0.5
 
@@ -56,7 +57,7 @@ class SentTask:
         queue = self.seconds + sum(other.seconds for other in others) / threads
         self.due = time.monotonic() + 2 * queue + _GRACE_SECONDS
 
-    def take_results(self, records: Sequence[bytes]) -> Iterator[tuple[Call, bytes]]:
+    def take_results(self, records: Sequence[Stream]) -> Iterator[tuple[Call, Stream]]:
         """The calls whose records are new, each of which then leaves it; `records` begin with the task's first."""
         for found in list(zip(self.calls, records[self.taken :], strict=False)):
             yield found

@@ -8,11 +8,12 @@ import pickle
 import threading
 import time
 import weakref
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import dask
 from distributed import secede
+from distributed.protocol import dask_deserialize, dask_serialize
 
 from ..clients import current_worker
 from ..cluster.children import Child, children_of, close_children_of
@@ -22,7 +23,7 @@ from ..compat.distributed import call_on_scheduler
 from ..text import bytes_text
 from .record_file import RecordFile
 from .store import RunState, forget, register, run_state, runs
-from .task import SECEDE, ChildOrder, TaskResult, TaskSpec
+from .task import SECEDE, ChildOrder, Stream, TaskResult, TaskSpec
 
 _TARGET = "daskhpc.parallel.call_process:main"
 _WATCH_SECONDS = 0.1
@@ -32,6 +33,7 @@ _STATUS_SECONDS = 5.0
 _PREFIX_SHARE = 0.2
 _ENDED = ("closing", "closed", "failed")
 _PREFIX_BYTES = 1 << 30
+_LARGE_BYTES = 1 << 20
 
 
 @dataclass(eq=False)
@@ -195,12 +197,12 @@ class Slots:
                 worker.loop.add_callback(self.watch)
         return slot.child
 
-    def recall(self, run: str, tasks: list[str]) -> dict[str, list[bytes] | None]:
+    def recall(self, run: str, tasks: list[str]) -> dict[str, list[Stream] | None]:
         """Let no further call of some tasks begin; the records so far of those that have begun, None for those over."""
         state = run_state(run)
         with self._changed:
             state.recalled.update(tasks)
-            begun: dict[str, list[bytes] | None] = {name: None for name in tasks if name in state.over}
+            begun: dict[str, list[Stream] | None] = {name: None for name in tasks if name in state.over}
             for slot in self._slots:
                 if slot.task is not None and slot.task.name in tasks and slot.records is not None:
                     slot.records.ask_to_stop()
@@ -317,6 +319,24 @@ _slots: weakref.WeakKeyDictionary[Any, Slots] = weakref.WeakKeyDictionary()
 _lock = threading.Lock()
 
 
+def _to_frames(result: TaskResult) -> tuple[dict[str, Any], list[Any]]:
+    """How a result travels: large records as they are, which pickle would copy on each of the machines on the way."""
+    small = [b"" if len(record) >= _LARGE_BYTES else record for record in result.records]
+    large = {number: record for number, record in enumerate(result.records) if not small[number]}
+    return {"large": [*large]}, [pickle.dumps(replace(result, records=small)), *large.values()]
+
+
+def _from_frames(header: dict[str, Any], frames: list[Any]) -> TaskResult:
+    result: TaskResult = pickle.loads(frames[0])
+    for number, record in zip(header["large"], frames[1:], strict=True):
+        result.records[number] = record
+    return result
+
+
+dask_serialize.register(TaskResult, _to_frames)
+dask_deserialize.register(TaskResult, _from_frames)
+
+
 def slots_of_worker(worker: Any) -> Slots:
     """The slots of a Dask worker."""
     with _lock:
@@ -334,9 +354,9 @@ def run_task(payload: bytes) -> TaskResult:
     return slots_of_worker(current_worker()).run(pickle.loads(payload))
 
 
-def recall(run: str, tasks: list[str]) -> dict[str, list[bytes] | None]:
+def recall(run: str, tasks: list[str]) -> dict[str, list[Stream] | None]:
     """Let no further call of some tasks begin, in any worker of this process; as `Slots.recall`."""
-    begun: dict[str, list[bytes] | None] = {}
+    begun: dict[str, list[Stream] | None] = {}
     for slots in list(_slots.values()):
         begun.update(slots.recall(run, tasks))
     return begun

@@ -96,13 +96,17 @@ class TaskSpec:
     fresh: bool = False
 
 
+Stream = bytes | bytearray | memoryview
+"""A pickle as it comes out of a file, or from the network."""
+
+
 @dataclass(slots=True)
 class TaskResult:
     """What became of a task.
 
     Attributes
     ----------
-    records : list[bytes]
+    records : list[Stream]
         Of the calls that were made, in order: a pickled `CallRecord` each.
     opened : dict[int, int]
         File descriptors of the large parcels that the worker has opened now.
@@ -116,7 +120,7 @@ class TaskResult:
         How the child ended while it made the call after the last record; empty if it did not.
     """
 
-    records: list[bytes] = field(default_factory=list)
+    records: list[Stream] = field(default_factory=list)
     opened: dict[int, int] = field(default_factory=dict)
     kept: list[int] = field(default_factory=list)
     absent: list[int] = field(default_factory=list)
