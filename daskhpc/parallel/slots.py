@@ -20,6 +20,7 @@ from ..cluster.children import Child, children_of, close_children_of
 from ..cluster.crash_report import cause_of_exit
 from ..cluster.worker_preload import private_memory
 from ..compat.distributed import call_on_scheduler
+from ..errors import DaskhpcError
 from ..text import bytes_text
 from .record_file import RecordFile
 from .store import RunState, forget, register, run_state, runs
@@ -182,14 +183,10 @@ class Slots:
             slot.end()  # `ended`: killed from outside while it was idle
         if slot.child is None:
             worker = self._worker()
-            child = children_of(worker, (_TARGET.partition(":")[0], *task.modules)).start(_TARGET)
             try:
-                descriptor = pickle.loads(child.receive())
-                records = RecordFile.of_process(child.pid, descriptor)
-            except (EOFError, OSError) as error:
-                child.close()
-                cause = cause_of_exit(child.status(_STATUS_SECONDS) or 0, None)
-                raise RuntimeError(f"A child process of a worker ended while it started: {cause}.") from error
+                child, records = _start_child(worker, task)
+            except (DaskhpcError, RuntimeError):  # killed meanwhile, or the process that forks them
+                child, records = _start_child(worker, task)
             with self._changed:
                 slot.child, slot.records, slot.cause = child, records, ""
                 slot.base = private_memory(child.pid)
@@ -302,6 +299,17 @@ class Slots:
             for slot in self._running():
                 if slot.task is None and time.monotonic() - slot.used > _IDLE_SECONDS:
                     slot.end()
+
+
+def _start_child(worker: Any, task: TaskSpec) -> tuple[Child, RecordFile]:
+    """Start a child, which says where its records are."""
+    child = children_of(worker, (_TARGET.partition(":")[0], *task.modules)).start(_TARGET)
+    try:
+        return child, RecordFile.of_process(child.pid, pickle.loads(child.receive()))
+    except (EOFError, OSError) as error:
+        child.close()
+        cause = cause_of_exit(child.status(_STATUS_SECONDS) or 0, None)
+        raise RuntimeError(f"A child process of a worker ended while it started: {cause}.") from error
 
 
 async def _drop_orphans(worker: Any) -> None:

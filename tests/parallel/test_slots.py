@@ -481,6 +481,20 @@ def test_a_lost_child_leaves_the_records_of_the_calls_before(wire: Wire) -> None
     assert wire((abs, (-1,))) == [1]
 
 
+def test_a_server_that_is_killed_is_replaced(wire: Wire) -> None:
+    (pid,) = wire((os.getpid, ()))
+    server = children_of(wire.worker)
+    os.kill(server.pid, signal.SIGSTOP)
+    asked = threading.Timer(0.1, os.kill, (server.pid, signal.SIGKILL))
+    for slot in wire.slots._slots:
+        slot.end()
+    asked.start()  # while it is asked for the next child
+    assert wire((abs, (-1,))) == [1]
+    asked.join(SECONDS)
+    assert children_of(wire.worker) is not server
+    until(lambda: gone(pid), SECONDS)
+
+
 def wait_for(path: Path, i: int) -> int:
     (path / f"at-{i}").touch()
     until(lambda: i == 0 or (path / "go").exists(), SECONDS)
