@@ -262,6 +262,7 @@ def test_a_worker_process_that_starts_again_appends_to_its_log() -> None:
 @pytest.mark.parametrize(
     ("job", "step", "name"),
     [("12", "3", "12.3"), ("12", None, f"12-n1-{os.getpid()}"), (None, None, f"n1-{os.getpid()}")],
+    ids=["a step", "a job", "no job"],
 )
 def test_what_a_run_is_called(job: str | None, step: str | None, name: str) -> None:
     assert run_name(example_plans.runtime(job=job, step=step)) == name
