@@ -69,11 +69,11 @@ class Runtime:
     job, step : Sourced[str | None]
         Job id and, under Slurm, the step of this process; None outside.
     rank, local_rank, world_size, ranks_on_node : Sourced[int]
-        As the launcher says; 0, 0, 1 and 1 where nothing launched this process as a rank.
+        As the launcher says; 0, 0, 1 and 1 if nothing launched this process as a rank.
     worker_ranks_on_node : Sourced[int]
         Ranks of this node that hold workers (all but ranks 0 and 1), at least 1.
     mpi_rank, mpi_size : Sourced[int | None]
-        As MPI says; None where MPI is not started in this process.
+        As MPI says; None if MPI is not started in this process.
     nodes : Sourced[tuple[str, ...]]
         The nodes of the job, this one alone outside a job.
     tasks : Sourced[int | None]
@@ -87,15 +87,28 @@ class Runtime:
     memory : Sourced[int]
         Bytes granted to this rank, headroom taken off.
     end_time : Sourced[float | None]
-        When the job ends, in seconds since the epoch; None where there is no limit or nobody says.
+        When the job ends, in seconds since the epoch; None if there is no limit, or if it is not known.
     interface : Sourced[str | None]
-        Network interface that Dask should use; None where only the default is left.
+        Network interface that Dask should use; None if only the default is left.
     interfaces : tuple[str, ...]
         The usable interfaces of this node (up, with an IPv4 network), the chosen one first.
     scratch : Sourced[str]
         Directory on a local disk.
     warnings : tuple[str, ...]
         What is unwise here, each with what to type instead.
+
+    Examples
+    --------
+    >>> import daskhpc
+    >>> runtime = daskhpc.discover()
+    >>> isinstance(runtime, daskhpc.Runtime) and runtime.cpus.value >= 1
+    True
+
+    Each value has the place that it comes from, such as ``SLURM_CPUS_PER_TASK``:
+
+    >>> from daskhpc.runtime import Sourced
+    >>> Sourced(40, "SLURM_CPUS_PER_TASK").source
+    'SLURM_CPUS_PER_TASK'
     """
 
     host: Sourced[str]
