@@ -16,6 +16,7 @@ from machine import unavailable
 from ranks import Ranks
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """With pytest-xdist: one process has all tests that need the Slurm, one all suites, one those of each other file.
 
