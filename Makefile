@@ -21,7 +21,7 @@ test: check .openmpi/installed
 	PATH="$(BIN):$$PATH" $(BIN)/python -m pytest $(TWO) $(PYTEST)
 
 # Two processes share the tests: those on Slurm wait most of the time.
-TWO := -n 2 --dist loadgroup --no-loadscope-reorder
+TWO := -n 2 --dist loadscope --no-loadscope-reorder
 
 # The tests of code that decides: no cluster, no MPI, less than half a minute. A path that is gone fails the run.
 QUICK := tests/runtime tests/launch tests/test_config.py tests/test_errors.py tests/test_layers.py tests/cluster/test_plan.py \

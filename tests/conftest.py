@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +17,30 @@ from machine import unavailable
 from ranks import Ranks
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the groups
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With pytest-xdist: one process has all tests that need the Slurm, one all suites, one those of each other file.
+@cache
+def _group(file: str) -> str:
+    """With pytest-xdist, the tests of one group run in one process: all that need the Slurm, or all of one file."""
+    if file.startswith("tests/suites/"):
+        return "suites"
+    return "slurm" if "SlurmBed" in Path(__file__).parents[1].joinpath(file).read_text() else file
 
-    The two long ones begin first.
-    """
-    if not config.pluginmanager.hasplugin("xdist"):
-        return
-    groups = {}
-    for item in items:
-        file = item.nodeid.partition("::")[0]
-        fixtures = getattr(item, "fixturenames", ())
-        groups[item] = "slurm" if "slurm" in fixtures else "suites" if "ended" in fixtures else file
-        item.add_marker(pytest.mark.xdist_group(groups[item]))
-    items.sort(key=lambda item: ["slurm", "suites"].index(groups[item]) if groups[item] in ("slurm", "suites") else 2)
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The two long groups begin first."""
+    first = {"slurm": 0, "suites": 1}
+    items.sort(key=lambda item: first.get(_group(item.nodeid.partition("::")[0]), 2))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Let pytest-xdist go by `_group`."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Groups(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return _group(nodeid.partition("::")[0])
+
+    return Groups(config, log)
 
 
 def _flavor(make: Callable[[], Flavor]) -> Flavor:
