@@ -22,7 +22,8 @@ def _group(file: str) -> str:
     """With pytest-xdist, the tests of one group run in one process: all that need the Slurm, or all of one file."""
     if file.startswith("tests/suites/"):
         return "suites"
-    return "slurm" if "SlurmBed" in Path(__file__).parents[1].joinpath(file).read_text() else file
+    text = Path(__file__).parents[1].joinpath(file).read_text()
+    return "slurm" if "SlurmBed" in text or 'getfixturevalue("slurm")' in text else file
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
