@@ -64,7 +64,7 @@ def run(script: str, args: tuple[str, ...], module: bool, dry_run: bool, as_rank
     with exit_on_error():
         settings = Settings.resolve(options)
         _check(script, args, module)
-        for_ranks = [_option(k, v) for k, v in options.items() if v is not None and k not in _LAUNCH_OPTIONS]
+        for_ranks = [_option(k, v) for k, v in options.items() if v is not None and k != "mpi"]
         if module:
             for_ranks.append("--module")
         # -P: a file in the working directory does not stand in for a module of daskhpc's or Dask's.
@@ -195,6 +195,8 @@ def _launch(command: Command, dry_run: bool) -> None:
 
 def _run_program(script: str, args: Sequence[str], module: bool, ranks: bool, options: dict[str, Any]) -> NoReturn:
     """This process is a rank, or there is no MPI: start the cluster, then run the program on the client."""
+    import dask
+
     from ..cluster import initialize, start
     from ..cluster.script import put_first, run_as_main, share_folder
     from ..parallel.register import install
@@ -203,7 +205,9 @@ def _run_program(script: str, args: Sequence[str], module: bool, ranks: bool, op
     share_folder(script, module)
     settings = {k: v for k, v in options.items() if k not in (*_LAUNCH_OPTIONS, *_CHECKPOINT_OPTIONS)}
     if ranks:
-        initialize(**settings)
+        # How many there are is the launcher's word; that they were asked for decides what the user is warned of.
+        with dask.config.set({"daskhpc.workers": options["workers"]} if options["workers"] else {}):
+            initialize(**settings)
         start()
     else:
         with exit_on_error():

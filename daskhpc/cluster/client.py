@@ -9,6 +9,7 @@ import sys
 import time
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import dask
@@ -17,7 +18,7 @@ from ..compat.python import call_before_os_exit
 from ..config import Settings
 from ..errors import EXIT_FAILED, StartError
 from ..runtime import Runtime, discover
-from ..runtime.commands import with_end_time
+from ..runtime.commands import asked_end_time, with_end_time
 from .bootstrap import refuse_unknown, start_ranks, tell_ignored
 from .ending import close_clients, close_local
 from .environment import (
@@ -196,7 +197,7 @@ def _client_of_ranks(
     dashboard = client.dashboard_link if member.settings.dashboard else None
     runtime = with_end_time(member.runtime)
     show(StartTable(member.plans, runtime, dashboard))
-    watch_time_limit(runtime.end_time, settings.time_margin)
+    watch_time_limit(runtime.end_time, settings.time_margin, partial(asked_end_time, runtime))
     return client
 
 
@@ -230,7 +231,7 @@ def _local_client(arguments: dict[str, object]) -> Any:
     session.member = ClusterMember(runtime, settings, (plan,))
     show_warnings((plan,))
     show(StartTable((plan,), runtime, client.dashboard_link if settings.dashboard else None, unused_nodes(runtime)))
-    watch_time_limit(runtime.end_time, settings.time_margin)
+    watch_time_limit(runtime.end_time, settings.time_margin, partial(asked_end_time, runtime))
     return client
 
 

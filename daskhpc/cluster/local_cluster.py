@@ -85,6 +85,7 @@ def start_local(plan: RankPlan, settings: Settings) -> Any:
     """
     from distributed.diagnostics.plugin import SchedulerPlugin
 
+    from ..compat.distributed import hear_workers_before_counting_them_silent
     from ..compat.distributed_workers import ResilientLocalCluster
     from .workers import CappedNanny
 
@@ -108,5 +109,6 @@ def start_local(plan: RankPlan, settings: Settings) -> Any:
         blas_threads=plan.blas_threads.value,
         **where,
     )
+    hear_workers_before_counting_them_silent(cluster.scheduler)
     cluster.scheduler.add_plugin(RestoreChunkSize())
     return cluster

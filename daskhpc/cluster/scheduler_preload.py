@@ -6,6 +6,7 @@ import asyncio
 import importlib
 from typing import Any
 
+from ..compat.distributed import hear_workers_before_counting_them_silent
 from .session import session
 
 _DASHBOARD = "distributed.dashboard.scheduler"
@@ -15,6 +16,7 @@ _AFTER_SECONDS = 1.0
 def dask_setup(scheduler: Any) -> None:
     """Remember the scheduler, and give it its dashboard once the cluster stands; Dask calls this when it starts."""
     session.scheduler = scheduler
+    hear_workers_before_counting_them_silent(scheduler)
     if session.member is not None and session.member.settings.dashboard:
         scheduler.loop.add_callback(_add_dashboard, scheduler)
 

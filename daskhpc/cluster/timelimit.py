@@ -44,6 +44,7 @@ _LOOK_SECONDS = 60.0
 _POLL_SECONDS = 0.02
 _DELIVERY_SECONDS = 0.5
 _REPEAT_SECONDS = 0.5
+_SUSPENDED_SECONDS = 5.0
 
 
 _stoppers: list[Callable[[float], None]] = []
@@ -169,6 +170,8 @@ class TimeLimitWatcher:
     Parameters
     ----------
     limit : TimeLimit
+    ask : callable, optional
+        Asks the batch system for the end of the job, in Unix time, after the job was suspended.
 
     Notes
     -----
@@ -178,8 +181,9 @@ class TimeLimitWatcher:
     callback of its garbage collection: then it is raised again.
     """
 
-    def __init__(self, limit: TimeLimit) -> None:
+    def __init__(self, limit: TimeLimit, ask: Callable[[], Sourced[float | None]] | None = None) -> None:
         self.limit = limit
+        self.ask = ask or (lambda: Sourced(None, "nobody is asked"))
         self.over = threading.Event()
         self.code = 0
         self._raised: Callable[[], TimeLimitNear | None] = lambda: None
@@ -192,8 +196,11 @@ class TimeLimitWatcher:
 
     def _run(self) -> None:
         while (left := self.limit.end - self.limit.margin - time.time()) > 0:
-            if self.over.wait(min(left, _LOOK_SECONDS)):
+            began, pause = time.time(), min(left, _LOOK_SECONDS)
+            if self.over.wait(pause):
                 return
+            if time.time() - began > pause + _SUSPENDED_SECONDS:
+                self._ask_again()
         kept = _saved_results(open_journals())
         if kept is None or interactive():
             say(warning(self.limit, kept, time.time()))
@@ -212,6 +219,12 @@ class TimeLimitWatcher:
             _sync(open_journals(), self.limit.grace / 2)
             _flush()
             os._exit(self.code)
+
+    def _ask_again(self) -> None:
+        """This process was stopped; a job that was suspended may end later by as much (Slurm), or not."""
+        end = self.ask()
+        if end.value is not None:
+            self.limit = TimeLimit(end.value, self.limit.margin, end.source)
 
     def _end_program(self) -> bool:
         """Raise in the main thread, again where that was dropped; whether the program has ended in time."""
@@ -241,7 +254,9 @@ class TimeLimitWatcher:
 _watch: TimeLimitWatcher | None = None
 
 
-def watch_time_limit(end: Sourced[float | None], margin: float) -> None:
+def watch_time_limit(
+    end: Sourced[float | None], margin: float, ask: Callable[[], Sourced[float | None]] | None = None
+) -> None:
     """From now on, watch for the end of the job; once per program.
 
     Parameters
@@ -250,11 +265,13 @@ def watch_time_limit(end: Sourced[float | None], margin: float) -> None:
         In Unix time; None where there is no limit, or nobody tells: then nothing is watched.
     margin : float
         Seconds before it at which the program is to end.
+    ask : callable, optional
+        As of `TimeLimitWatcher`.
     """
     global _watch
     limit = limit_of(end, margin, time.time())
     if limit is not None and _watch is None:
-        _watch = TimeLimitWatcher(limit)
+        _watch = TimeLimitWatcher(limit, ask)
 
 
 def _saved_results(written: Sequence[Journal]) -> SavedResults | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import pickle
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -140,3 +142,51 @@ def bytes_written_to_disk(worker: Any) -> int:
             if isinstance(name, tuple) and name[-2:] == ("disk-write", "bytes")
         )
     )
+
+
+def keep_replicas(key: str, dask_scheduler: Any) -> None:
+    """On a scheduler: let every worker that has a key's value keep it for as long as the key is in use.
+
+    Every two seconds the scheduler takes copies away that no task waits for. What was sent to all workers ahead of the
+    tasks would then travel again to all workers but one.
+    """
+    from distributed.active_memory_manager import ReduceReplicas
+
+    class ReduceOtherReplicas(ReduceReplicas):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.kept: set[str] = set()
+
+        def run(self) -> Any:
+            return (step for step in super().run() if step.ts.key not in self.kept)
+
+    manager = dask_scheduler.extensions.get("amm")
+    for policy in list(manager.policies) if manager is not None else ():
+        if type(policy) is ReduceReplicas:
+            manager.policies.remove(policy)
+            manager.add_policy(policy := ReduceOtherReplicas())
+        if hasattr(policy, "kept"):
+            policy.kept.add(key)
+
+
+def hear_workers_before_counting_them_silent(scheduler: Any) -> None:
+    """Before workers are restarted that the scheduler has not heard of for long, let each tell that it is alive.
+
+    Dask restarts workers that were silent for ``worker-ttl``, 5 minutes. If the whole cluster was stopped for longer
+    (``scontrol suspend``, SIGSTOP, a laptop asleep), no worker was heard, and Dask would restart all of them at once.
+    """
+    from distributed.scheduler import heartbeat_interval
+
+    look = scheduler.periodic_callbacks.get("worker-ttl")
+    if look is None:
+        return
+    restart_silent = look.callback
+
+    async def wait_for_heartbeats_then_look() -> None:
+        pause, slept = 10 * heartbeat_interval(len(scheduler.workers)), float("inf")
+        while slept > 1.5 * pause:  # the cluster was stopped meanwhile
+            began = time.time()
+            await asyncio.sleep(pause)
+            slept = time.time() - began
+        await restart_silent()
+
+    look.callback = wait_for_heartbeats_then_look

@@ -33,6 +33,7 @@ from .rank_process import DYNAMIC_CODE, STACK_SIGNAL
 _POLL_SECONDS = 5.0
 _SILENT_SECONDS = 10.0
 _LOOK_SECONDS = 0.5
+_STOPPED_SECONDS = 10.0  # this process did not look for so long: the job was suspended, and its rank with it
 _STACK_SECONDS = 2.0
 _TAIL_LINES = 40
 _TARGET = "daskhpc.ddp.rank_process:main"
@@ -328,7 +329,9 @@ def _read_output(held: HeldRank, pipes: dict[str, int], over: threading.Event) -
         if over.is_set() and not readable:
             break
         if time.monotonic() - looked > _LOOK_SECONDS and not over.is_set():
-            looked = time.monotonic()
+            silent, looked = time.monotonic() - looked, time.monotonic()
+            if silent > _STOPPED_SECONDS and held.progressed is not None:
+                held.progressed += silent
             _look_after(held)
     for name, rest in rests.items():
         if rest:

@@ -14,6 +14,7 @@ from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph
 
 from ..compat.dask import task
+from ..compat.distributed import keep_replicas
 
 IN_GRAPH_BYTES = 4 << 20
 """A model of up to so many bytes, pickled, is in the graph; a larger one is sent ahead to the workers."""
@@ -99,6 +100,7 @@ def _lazy_or_sent(model: Any, pickled: PickledModel, client: Any, before: Any) -
         return _lazy(key, {key: task(key, pickle.loads, pickled.payload)})
     if isinstance(before, Delayed) and before.key == key and _on_workers(client, key):
         return before
+    client.run_on_scheduler(keep_replicas, key)
     return _lazy(key, client.scatter({key: model}, broadcast=True))
 
 

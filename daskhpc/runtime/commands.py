@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from .model import Runtime
+from .model import Runtime, Sourced
 from .mpi import MPILibrary, parse_library_version, parse_mpi_list
 from .schedulers import scheduler_named
 
@@ -57,11 +57,18 @@ def offered_mpi_types() -> tuple[str, ...]:
 
 def with_end_time(runtime: Runtime) -> Runtime:
     """`runtime` with the end of its job as the scheduler's own command prints it, if no variable tells it."""
+    return runtime if runtime.end_time.value is not None else replace(runtime, end_time=asked_end_time(runtime))
+
+
+def asked_end_time(runtime: Runtime) -> Sourced[float | None]:
+    """The end of the job as the scheduler's own command prints it now; what `runtime` has if it prints none.
+
+    The end moves when a job is suspended, or when its limit is changed.
+    """
     scheduler, job = scheduler_named(runtime.scheduler.value), runtime.job.value
-    if runtime.end_time.value is not None or job is None or not scheduler.end_command(job):
-        return runtime
-    end = scheduler.parse_end(_output(scheduler.end_command(job)) or "", time.time())
-    return runtime if end is None else replace(runtime, end_time=end)
+    command = scheduler.end_command(job) if job is not None else ()
+    end = scheduler.parse_end(_output(command) or "", time.time()) if command else None
+    return runtime.end_time if end is None else end
 
 
 def granted_memory(runtime: Runtime) -> tuple[str, str] | None:

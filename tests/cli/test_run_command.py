@@ -62,6 +62,8 @@ def received(place: Place, words: list[str]) -> Plan:
     assert options.pop("as_rank") is True
     assert options.pop("dry_run") is False
     script, args = options.pop("script"), options.pop("args")
+    workers = options.pop("workers")  # the launcher's words say them too
+    assert workers is None or {str(workers), str(workers + 2), f"--ntasks={workers + 2}"} & set(words)
     return Plan(words[:python], script, list(args), {name: v for name, v in options.items() if v})
 
 

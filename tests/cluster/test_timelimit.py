@@ -9,10 +9,12 @@ import textwrap
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from ranks import Done, Ranks
 
+from daskhpc.cluster import timelimit
 from daskhpc.cluster.timelimit import (
     SavedResults,
     TimeLimit,
@@ -84,6 +86,24 @@ def test_the_warning_of_a_program_that_runs_on() -> None:
 def test_nothing_watches_where_nobody_tells_the_end() -> None:
     watch_time_limit(Sourced(None, "no scheduler"), 90.0)
     assert THREAD not in {thread.name for thread in threading.enumerate()}
+
+
+@pytest.mark.parametrize(("slept", "end"), [(60.0, 1000.0), (3000.0, 5000.0)])
+def test_the_end_is_asked_again_after_a_suspension(slept: float, end: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, waits = [0.0], list[float]()
+
+    def wait(seconds: float) -> bool:
+        waits.append(seconds)
+        clock[0] += slept
+        return len(waits) > 1
+
+    monkeypatch.setattr(timelimit.time, "time", lambda: clock[0])
+    watcher = object.__new__(timelimit.TimeLimitWatcher)
+    watcher.limit, watcher.ask = TimeLimit(1000.0, 90.0, "x"), lambda: Sourced(5000.0, "squeue")
+    watcher.over = SimpleNamespace(wait=wait)  # type: ignore[assignment]
+    watcher._run()
+    assert watcher.limit.end == end
+    assert waits == [60.0, 60.0]
 
 
 def test_the_journals_of_this_process_and_what_it_saved_in_them(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from distributed import Client, Future
 from distributed.client import wait
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import SGDRegressor
+from waiting import until
 
 from daskhpc import Incremental, ParallelPostFit
 from daskhpc.postfit.model_transfer import CARRIED_BYTES, IN_GRAPH_BYTES
@@ -81,6 +82,18 @@ def test_a_large_model_is_sent_ahead_once_and_goes_with_its_last_user(client: Cl
     del second
     gc.collect()
     assert keys[0] not in client.futures
+
+
+def test_a_large_model_stays_with_every_worker_until_it_is_used(client: Client, tmp_path: Path) -> None:
+    """Dask's memory manager, which looks every two seconds, takes other copies away that no task waits for."""
+    other = client.scatter([b"other"], broadcast=True, hash=False)
+    found = fitted(2 * IN_GRAPH_BYTES, tmp_path).predict(DATA)
+    client.amm.run_once()
+    until(lambda: len(next(iter(client.who_has(other).values()))) == 1, 10)
+    for _ in range(2):
+        found.compute()
+        client.amm.run_once()
+    assert len((tmp_path / "diary").read_text().split()) == 2
 
 
 def test_a_large_model_that_is_gone_is_sent_again(client: Client, tmp_path: Path) -> None:

@@ -114,3 +114,35 @@ def test_bytes_that_workers_fetched_and_wrote(client: Any) -> None:
     assert after[second] - before[second] == pytest.approx(10**6, rel=0.01)
     assert client.run(lambda dask_worker: compat.bytes_written_to_disk(dask_worker)) == written
     assert client.run(lambda dask_worker: hasattr(dask_worker, "digests_total"))[first]
+
+
+def test_copies_that_every_worker_keeps(client: Any) -> None:
+    """If this fails, see how distributed's active memory manager takes copies away that no task waits for."""
+    held = client.scatter({key: key for key in ("kept-by-a-test", "not-kept-by-a-test")}, broadcast=True)
+    for _ in range(2):
+        client.run_on_scheduler(compat.keep_replicas, "kept-by-a-test")
+    client.amm.run_once()
+    until(lambda: len(client.who_has(held)["not-kept-by-a-test"]) == 1, 10)
+    assert len(client.who_has(held)["kept-by-a-test"]) == 2
+
+
+def make_workers_silent(dask_scheduler: Any) -> None:
+    for state in dask_scheduler.workers.values():
+        state.last_seen -= 1000
+
+
+def test_workers_are_heard_before_they_count_as_silent() -> None:
+    """If this fails, see how distributed looks for workers that were silent for ``worker-ttl``."""
+    from distributed import Client
+
+    async def look(hear: bool, dask_scheduler: Any) -> None:
+        if hear:
+            compat.hear_workers_before_counting_them_silent(dask_scheduler)
+        make_workers_silent(dask_scheduler)
+        await dask_scheduler.periodic_callbacks["worker-ttl"].callback()
+
+    with Client(n_workers=1, processes=False, dashboard_address=None, set_as_default=False) as client:
+        before = set(client.scheduler_info()["workers"])
+        for hear in (True, False):
+            client.run_on_scheduler(look, hear)
+            assert (set(client.scheduler_info()["workers"]) == before) == hear

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import textwrap
+from collections import Counter
+
 import pytest
 from ranks import Ranks
 
@@ -35,8 +40,9 @@ def test_a_run_that_goes_well_writes_ten_lines_at_most(ranks: Ranks) -> None:
     assert lines[1] > lines[2]
 
 
-RAISES = """
-    import contextlib, os, threading, time
+# Each ends while a message of the scheduler is under way to every worker.
+BUSY = """
+    import contextlib, os, sys, threading, time
     from distributed import get_client
 
     def begin_and_wait():
@@ -51,14 +57,37 @@ RAISES = """
     threading.Thread(target=ask, daemon=True).start()
     while sum(name.endswith(".begun") for name in os.listdir()) < 2:
         time.sleep(0.05)
-    raise ValueError("the program's own")
+    print("busy", flush=True)
 """
+ENDS = {
+    "raises": ("raise ValueError('the program's own')", 1, "ValueError: the program's own"),
+    "returns": ("print('the last', file=sys.stderr)", 0, "the last"),
+    "exits": ("sys.exit('the program's own')", 1, "the program's own"),
+    "leaves": ("print('the last', file=sys.stderr, flush=True); os._exit(3)", 3, "the last"),
+    "interrupted": ("time.sleep(60)", 130, "KeyboardInterrupt"),
+}
+TIMES = int(os.environ.get("ENDS", "1"))
+MODES: dict[str, dict[str, str]] = {"mpiexec": {}, "local": {"MPI4PY_LIBMPI": "/nowhere/libmpi.so"}}
 
 
-@pytest.mark.parametrize("mode", [{}, {"MPI4PY_LIBMPI": "/nowhere/libmpi.so"}], ids=["mpiexec", "local"])
-def test_the_last_line_is_the_programs_own(ranks: Ranks, mode: dict[str, str]) -> None:
-    """A message of the scheduler is under way to every worker when the program ends."""
-    done = ranks.daskhpc("run", "-n", "2", str(ranks.script(RAISES)), **mode)
-    assert done.code == 1
-    assert done.err.splitlines()[-1] == "ValueError: the program's own"
-    assert "broadcast" not in done.err
+@pytest.mark.timeout(60 * TIMES + 60)
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("way", ENDS)
+def test_the_last_line_is_the_programs_own(ranks: Ranks, way: str, mode: str) -> None:
+    """``ENDS=50`` ends it so often: standard error is the same each time."""
+    line, code, last = ENDS[way]
+    argv = [sys.executable, "-m", "daskhpc", "run", "-n", "2", str(ranks.script(textwrap.dedent(BUSY) + line))]
+    printed = Counter[str]()
+    for _ in range(TIMES):
+        for begun in ranks.folder.glob("*.begun"):
+            begun.unlink()
+        done = ranks.run(argv, env=MODES[mode], interrupt_at="busy" if way == "interrupted" else "")
+        assert done.code == code, done.err
+        assert done.err.splitlines()[-1] == last
+        printed[own_lines(done.err)] += 1
+    assert len(printed) == 1, printed
+
+
+def own_lines(err: str) -> str:
+    """Without the table and the addresses, which differ from run to run."""
+    return "\n".join(line for line in err.splitlines() if not line.startswith(("daskhpc: ", "  ")))

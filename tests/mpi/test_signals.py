@@ -55,3 +55,54 @@ PROGRAM = """
 def test_the_programs_handlers_answer_and_all_else_goes_on(ranks: Ranks, when: str) -> None:
     done = ranks.mpiexec(4, ranks.script(PROGRAM), when)
     assert (done.code, done.out) == (0, "True True True\n6\n"), done.err
+
+
+# As `scontrol suspend` and `scontrol resume` do; this process alone goes on.
+SUSPEND = """
+    import os, signal, time
+
+    run = "DASKHPC_TEST_RUN=" + os.environ["DASKHPC_TEST_RUN"]
+    stopped = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            if int(pid) != os.getpid() and run in open(f"/proc/{pid}/environ").read().split(chr(0)):
+                os.kill(int(pid), signal.SIGSTOP)
+                stopped.append(int(pid))
+        except OSError:
+            continue
+    time.sleep(8)
+    for pid in stopped:
+        os.kill(pid, signal.SIGCONT)
+"""
+SUSPENDED = """
+    import os, subprocess, sys
+    import daskhpc
+
+    def work(milliseconds):
+        import time
+        end = time.process_time() + milliseconds / 1000
+        while time.process_time() < end:
+            pass
+        with open("calls", "a") as calls:
+            calls.write("x")
+        return os.getpid()
+
+    client = daskhpc.start(dashboard=False)
+    before = client.run(os.getpid)
+    held = client.scatter(list(range(4)))
+    calls = [client.submit(work, 1500, pure=False) for _ in before]
+    subprocess.run([sys.executable, "suspend.py"], check=True)
+    client.submit(work, 9000, pure=False).result()  # until the scheduler has looked
+    print(client.run(os.getpid) == before, client.gather(held), len(client.gather(calls)))
+    print(os.path.getsize("calls") - len(calls))
+"""
+
+
+@pytest.mark.parametrize("mode", [{}, {"MPI4PY_LIBMPI": "/nowhere/libmpi.so"}], ids=["mpiexec", "local"])
+def test_a_job_that_was_suspended_goes_on_where_it_was(ranks: Ranks, mode: dict[str, str]) -> None:
+    """Here workers count as silent after 5 s, the least that Dask takes; it is 5 minutes otherwise."""
+    ranks.script(SUSPEND, "suspend.py")
+    silent = {"DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "1s"}
+    done = ranks.daskhpc("run", "-n", "2", str(ranks.script(SUSPENDED)), **mode, **silent)
+    assert (done.code, done.out) == (0, "True [0, 1, 2, 3] 2\n1\n"), done.err
+    assert "failed to heartbeat" not in done.err
