@@ -9,11 +9,12 @@ import os
 import pickle
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..cluster.timelimit import asked_to_stop
-from ..errors import TrainingError, one_line
+from ..errors import SettingsError, TrainingError, one_line
 from ..journal.journal import Journal
 from .attempt import Attempt, TrainingOptions
 from .checkpoints import files, remove_drafts
@@ -86,13 +87,22 @@ class Coordinator:
             attempt = Attempt(
                 self.client, name, self.options, self.payload, self.source, self._told, self.restarts, resume
             )
-            self._attempt = attempt
-            values = await attempt.run()
+            before, self._attempt = self._attempt, attempt
+            try:
+                values = await attempt.run()
+            except SettingsError as refused:
+                if before is None:
+                    raise
+                error = self._error(before)
+                error.found = f"not begun again: {refused.found} for {len(before.ranks)} ranks; {error.found}"
+                raise error from error.__cause__
             if attempt.failure is None:
                 return values
             if not may_restart(attempt.failure, attempt.saved, self.restarts, self.options.max_restarts):
                 raise self._error(attempt)
             self.restarts += 1
+            # It goes on with as many ranks, so that the global batch stays what it was.
+            self.options = replace(self.options, world_size=len(attempt.ranks))
             last = self.last_checkpoint()
             self._view.say(
                 f"{self._error(attempt).happened} Restart {self.restarts} of {self.options.max_restarts}, from "

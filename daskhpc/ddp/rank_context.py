@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -111,7 +110,6 @@ class RankContext:
         self.link = link
         self._rows: list[dict[str, float]] = []
         self._moves = self._reported = 0
-        self._lock = threading.Lock()
         self._shared: list[Any] = []
         self._loaders: list[RankLoader] = []
         folder = settings.get("checkpoint")
@@ -266,8 +264,8 @@ class RankContext:
         """What is new since the last call, for the worker; None if nothing is."""
         if self._moves == self._reported:
             return None
-        self._reported, count = self._moves, len(self._rows)
-        rows, self._rows = self._rows[:count], self._rows[count:]
+        self._reported, rows = self._moves, self._rows[:]
+        del self._rows[: len(rows)]  # in place: `log` may append meanwhile
         return {"step": self.steps, "epoch": self.epoch, "rows": rows}
 
     def mean(self, value: Any, n: float = 1) -> float:

@@ -26,7 +26,7 @@ class WorkerLink:
         self.on_message: Callable[[dict[str, Any]], None] = lambda message: None
         self.progress: Callable[[], dict[str, Any] | None] = lambda: None
         self._connection = connection
-        self._sending = threading.Lock()
+        self._sending, self._reporting = threading.Lock(), threading.Lock()
         self._join, self.bye = threading.Event(), threading.Event()
         # A process that is forked from this one, such as a loader's, must not hold the connection after its end.
         os.register_at_fork(after_in_child=self._connection.close)
@@ -48,9 +48,10 @@ class WorkerLink:
 
     def report(self) -> None:
         """Send what there is of progress."""
-        progress = self.progress()
-        if progress is not None:
-            self.say("progress", **progress)
+        with self._reporting:  # what another thread has taken is sent when this returns
+            progress = self.progress()
+            if progress is not None:
+                self.say("progress", **progress)
 
     def _report(self) -> None:
         while not self.bye.wait(_REPORT_SECONDS):

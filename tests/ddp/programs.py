@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import psutil
+from waiting import until
 
 import daskhpc
 
@@ -34,6 +35,7 @@ def place() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "device": str(run.device),
         "listening": listening(os.getpid()),
+        "launched": torch.distributed.is_torchelastic_launched(),
     }
 
 
@@ -184,13 +186,18 @@ def fail(kind: str) -> None:
         case "sleep":
             time.sleep(3600)
         case "worker":
-            server = psutil.Process().parent()
-            assert server is not None
-            os.kill(server.ppid(), signal.SIGKILL)
+            os.kill(own_worker(), signal.SIGKILL)
             time.sleep(3600)
         case _:
             os.kill(os.getpid(), getattr(signal, kind))
             time.sleep(3600)
+
+
+def own_worker() -> int:
+    """The process of this rank's worker, which has started the server of its children."""
+    server = psutil.Process().parent()
+    assert server is not None
+    return server.ppid()
 
 
 def faulty(kind: str, phase: str, rank: int) -> None:
@@ -209,6 +216,9 @@ def faulty(kind: str, phase: str, rank: int) -> None:
         def state_dict(self) -> dict[str, int]:
             if phase == "save" and run.rank == rank:
                 fail(kind)
+            if phase == "save":  # in the middle of which the other one fails
+                until(Path(os.environ["FAILED_AT"]).exists, 10)
+                time.sleep(0.3)
             return {}
 
         def load_state_dict(self, state: dict[str, int]) -> None:
@@ -220,7 +230,7 @@ def faulty(kind: str, phase: str, rank: int) -> None:
                 fail(kind)
             (model(x) - y).square().mean().backward()
             optimizer.step()
-    if phase == "end" and here:
+    if phase in ("save", "end") and here:
         fail(kind)
     if phase == "end":
         run.mean(1)
@@ -288,6 +298,38 @@ def lasting(seconds: float, middle: str) -> np.ndarray[Any, Any]:
             if run.steps == 130:
                 Path(middle).touch()
     return flat(model)
+
+
+def lost_once(mark: str) -> int:
+    """Lose the worker at the first attempt; at the next, say whose process runs this."""
+    if not os.path.exists(mark):
+        Path(mark).touch()
+        fail("worker")
+    return own_worker()
+
+
+def raises_at_once(mark: str) -> None:
+    """An exception before the first save, and a line for each attempt."""
+    with open(mark, "a") as file:
+        print("begun", file=file)
+    raise ValueError("no such tile")
+
+
+def talkative(calls: int) -> float:
+    """What a rank prints and logs; seconds of the processor that a call of log takes, what it sends included."""
+    run = daskhpc.ddp.context()
+    model = run.prepare(network())
+    batches = run.loader(Points(16), 4)
+    for _ in run.epochs(2, model=model):
+        for _batch in batches:
+            print(f"rank {run.rank} has a batch")
+            run.log(loss=0.125)
+    run.link.report()
+    began = time.process_time()
+    for _ in range(calls):
+        run.log(loss=0.5, accuracy=0.25)
+    run.link.report()
+    return (time.process_time() - began) / calls
 
 
 def children(dask_worker: Any) -> int:

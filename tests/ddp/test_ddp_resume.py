@@ -43,7 +43,33 @@ def test_a_killed_training_restarts_with_the_same_end(client: Any, undisturbed: 
     assert ours.drop(columns="time").equals(theirs.drop(columns="time"))
     assert np.array_equal(flat(load(folder)["model"]), result[0])
     assert set(load(folder, best=True)) == {"model", "optimizer", "scheduler"}
+    assert not [name for name in read(folder / "epoch-0003.pt")["state"]["model"] if name.startswith("module.")]
     assert read(folder / "epoch-0003.pt")["best"] == {"file": "epoch-0002.pt", "metric": 1e9}
+
+
+def test_a_lost_workers_rank_goes_to_the_one_that_replaces_it(
+    client: Any, undisturbed: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    fault = {"fault": "worker 15 1", "save_every": 4, "kept": str(tmp_path / "happened")}
+    result = train(programs.noisy, 3, **fault, checkpoint=tmp_path / "kept", max_restarts=1)
+    assert result.restarts == 1
+    assert np.array_equal(result[0], undisturbed[0])
+    assert " was lost with its Dask worker: " in (shown := capfd.readouterr().err)
+    assert " Restart 1 of 1, from epoch-0002.pt.\n" in shown
+
+
+def test_a_lost_workers_rank_goes_to_a_free_worker(client: Any, tmp_path: Path) -> None:
+    before = set(client.run(os.getpid).values())
+    result = train(programs.lost_once, str(tmp_path / "lost"), world_size=1, max_restarts=1, progress=False)
+    assert result.restarts == 1
+    assert result[0] in before, "on the other worker, not on the lost one's successor"
+    client.wait_for_workers(2, timeout=30)
+
+
+def test_an_exception_at_the_start_is_not_repeated(client: Any, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="no such tile"):
+        train(programs.raises_at_once, str(tmp_path / "begun"), world_size=1, max_restarts=3, progress=False)
+    assert (tmp_path / "begun").read_text() == "begun\n"
 
 
 def flat(state: dict[str, Any]) -> Any:
@@ -106,7 +132,7 @@ if __name__ == "__main__":
 
 def test_at_the_time_limit_all_ranks_save_at_the_same_step_and_go_on(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
-    program.write_text(LIMITED.format(path=[str(Path(__file__).parent)]))
+    program.write_text(LIMITED.format(path=[*map(str, Path(__file__).parents[:2])]))
 
     def run(*args: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

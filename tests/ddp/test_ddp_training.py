@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -41,6 +42,7 @@ def test_ranks_are_processes_of_their_own(client: Any, capfd: pytest.CaptureFixt
     assert len({r["pid"] for r in result} | set(workers.values())) == 4
     assert {r["mean"] for r in result} == {2 / 3}
     assert {(r["threads"], r["device"]) for r in result} == {(1, "cpu")}
+    assert all(r["launched"] for r in result), "what Lightning and Accelerate ask before they look for Slurm or MPI"
     assert {ip for r in result for ip, _ in r["listening"]} == {"127.0.0.1"}
     rows = result.log[["rank", "loss"]].sort_values(["rank", "loss"])
     assert rows.to_numpy().tolist() == [[0, 0.25], [0, 0.5], [1, 1.5]]
@@ -50,6 +52,31 @@ def test_ranks_are_processes_of_their_own(client: Any, capfd: pytest.CaptureFixt
     assert "this is rank 0\n" in shown.out
     assert "and its errors 0\n" in shown.err
     until(lambda: not any(psutil.pid_exists(r["pid"]) for r in result), 10)
+
+
+def test_what_is_shown_and_what_a_log_costs(client: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    def redirect() -> None:
+        sys.stderr = io.StringIO()
+
+    def restore() -> str:
+        written: Any = sys.stderr
+        sys.stderr = sys.__stderr__
+        return str(written.getvalue())
+
+    client.run(redirect)
+    try:
+        result = train(programs.talkative, 20_000, checkpoint=tmp_path / "kept")
+    finally:
+        logs = client.run(restore)
+    assert max(result) < 100e-6, "more than 1 % of a step of 10 ms"
+    assert len(result.log) == 2 * (20_000 + 4)
+    shown = capfd.readouterr()
+    assert "global batch 8 = 4 on each of 2 ranks, of 16 samples\n" in shown.err
+    assert "epoch 1 of 2 done   loss 0.125   saved\n" in shown.err
+    assert "epoch 2 of 2 done   loss 0.125   saved\n" in shown.err
+    assert shown.out == "rank 0 has a batch\n" * 4
+    host = os.uname().nodename.split(".")[0]
+    assert sorted(logs.values()) == ["", f"[rank 1 {host}] rank 1 has a batch\n" * 4]
 
 
 def test_two_ranks_train_as_one_process_with_the_same_global_batch(client: Any) -> None:

@@ -1,14 +1,17 @@
-"""Trainings over the nodes of a Slurm job: the interface, the listening addresses, a node that is lost."""
+"""Trainings over the nodes of a Slurm job: the interface, the addresses that listen, a lost node; the tutorial."""
 
 from __future__ import annotations
 
 import shlex
+import shutil
 import sys
 import textwrap
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from bed import SlurmBed
+from test_jobs import CHECKPOINTS, REPOSITORY, Submit
 
 pytestmark = pytest.mark.slurm
 
@@ -38,9 +41,10 @@ PROGRAM = """
         for row in daskhpc.ddp.train(fit, progress=False):
             print(*row, flush=True)
         try:
-            daskhpc.ddp.train(lost, progress=False)
+            daskhpc.ddp.train(lost, progress=False, max_restarts=1, start_timeout="5 s")
         except daskhpc.errors.TrainingError as error:
-            print(f"{time.time():.0f} {error.rank} {error.host} {error.kind}", flush=True)
+            print(error.rank, error.host, error.kind, flush=True)
+            print(error.found, flush=True)
 """
 
 
@@ -73,7 +77,28 @@ def test_a_training_over_nodes_whose_names_are_loopback_and_a_lost_node(slurm: S
     lines = out.read_text().splitlines()
     for rank, node in enumerate(nodes):
         assert lines[rank] == f"{rank} {rank} 1 {node} 127.0.1.1 1.0 ['{slurm.addresses[node]}']", err.read_text()
-    assert lines[3].split()[1:] == ["2", "node3", "worker"], err.read_text()
-    assert lines[4] == "exit 0"
+    assert lines[3] == "2 node3 worker", err.read_text()
+    assert lines[4].startswith("not begun again: 2 worker processes for 3 ranks; "), err.read_text()
+    assert lines[-1] == "exit 0"
     slurm.wait(job, 60)
     assert not [p for p in slurm.processes(job) if p.node != "node3"]
+
+
+@pytest.mark.parametrize("system", ["Slurm", "PBS"])
+def test_the_satellite_program(slurm: SlurmBed, tmp_path: Path, system: str) -> None:
+    submit = Submit(slurm, tmp_path)
+    here = submit.folder / "satellite_ddp"
+    shutil.copytree(REPOSITORY / "slurm/satellite_ddp", here, ignore=CHECKPOINTS)
+    shutil.rmtree(here / "tiles", ignore_errors=True)
+    for name, long, short in (("tiles.py", "each: int = 60", "each: int = 10"), ("train.py", "default=5", "default=2")):
+        text = (here / name).read_text()
+        assert long in text
+        (here / name).write_text(text.replace(long, short))
+    job = submit.of_folder("satellite_ddp", system, "--cpus-per-task=2")
+    assert "global batch 64 = 32 on each of 2 ranks, of 168 samples\n" in job.err
+    assert "Trained by 2 ranks; last checkpoint: checkpoint/epoch-0002.pt\n" in job.out
+    assert "Accuracy on 42 tiles that were not trained on: " in job.out
+    made = here / "checkpoint"
+    assert pd.read_csv(made / "confusion.csv", index_col=0).to_numpy().sum() == 42
+    assert (made / "confusion.png").read_bytes().startswith(b"\x89PNG")
+    assert sorted(path.name for path in made.glob("*.pt")) == ["epoch-0001.pt", "epoch-0002.pt"]
