@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import importlib
+
 import click
 
 from .. import __version__
-from .journal import journal
-from .results import results
-from .run import run
-from .status import status
+
+_COMMANDS = ("run", "submit", "status", "results", "journal")
 
 
-@click.group(name="hpc")
+class _Commands(click.Group):
+    """Each command is a module of its name, imported when it is first asked for: none waits for another's imports."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        command = getattr(importlib.import_module(f".{cmd_name}", __name__), cmd_name)
+        assert isinstance(command, click.Command)
+        return command
+
+
+@click.group(name="hpc", cls=_Commands)
 @click.version_option(__version__, prog_name="daskhpc")
 def main() -> None:
     """Take a Python program from this machine to a Slurm or PBS cluster."""
-
-
-for _command in (run, status, results, journal):
-    main.add_command(_command)

@@ -7,8 +7,8 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import fields, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,12 +17,13 @@ import click
 from ..config import Settings
 from ..errors import LaunchError
 from ..launch import STDIN, Allocation, Command, mpiexec_line, replace_process, srun_line
+from ..launch.program_file import check_program
 from ..runtime import Runtime, discover
 from ..runtime.commands import granted_memory, installed_library, launcher_library, offered_mpi_types
 from ..runtime.mpi import srun_mpi
 from ..runtime.schedulers import scheduler_named
 from .errors import exit_on_error
-from .program_file import check_program
+from .setting_options import setting_options
 
 _AS_RANK = "--as-rank"
 _LAUNCH_OPTIONS = ("workers", "mpi")
@@ -30,32 +31,20 @@ _CHECKPOINT_OPTIONS = ("checkpoint", "retry_failed")
 _INSIDE = "DASKHPC_INSIDE_RUN"
 
 
-def _setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options that `Settings` declares."""
-    types = {f.name: f.type for f in fields(Settings)}
-    # click shows options in the reverse order of their decorators
-    for name, setting in reversed(list(Settings.declared().items())):
-        if not setting.option:
-            continue
-        how: dict[str, Any] = {"type": int if types[name] in ("int", "int | None") else str}
-        if types[name] == "bool":
-            how = {"is_flag": True, "default": None}
-        option = click.option(*setting.option.split(), name, metavar=setting.metavar or None, help=setting.text, **how)
-        command = option(command)
-    return command
-
-
 @click.command(
     context_settings={"allow_interspersed_args": False, "help_option_names": ["-h", "--help"]},
     options_metavar="[OPTIONS]",
 )
-@_setting_options
+@setting_options
 @click.option("-m", "--module", is_flag=True, help="SCRIPT is a module's name, as with python -m.")
 @click.option("--dry-run", is_flag=True, help="Print the command and do not run it.")
+@click.option("--snapshot", metavar="DIR", hidden=True, help="Folder with copies that run in the originals' place.")
 @click.option(_AS_RANK, "as_rank", is_flag=True, hidden=True)
 @click.argument("script")
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
-def run(script: str, args: tuple[str, ...], module: bool, dry_run: bool, as_rank: bool, **options: Any) -> None:
+def run(
+    script: str, args: tuple[str, ...], module: bool, dry_run: bool, snapshot: str | None, as_rank: bool, **options: Any
+) -> None:
     """Run SCRIPT on all of this Slurm or PBS allocation, or on this machine.
 
     The script runs once, on the client's rank, unmodified, with a Dask client as the default one; sys.argv, the exit
@@ -65,8 +54,8 @@ def run(script: str, args: tuple[str, ...], module: bool, dry_run: bool, as_rank
         settings = Settings.resolve(options)
         _check(script, args, module)
         for_ranks = [_option(k, v) for k, v in options.items() if v is not None and k != "mpi"]
-        if module:
-            for_ranks.append("--module")
+        for_ranks += ["--module"] if module else []
+        for_ranks += [f"--snapshot={snapshot}"] if snapshot is not None else []
         # -P: a file in the working directory does not stand in for a module of daskhpc's or Dask's.
         program = (sys.executable, "-P", "-m", "daskhpc", "run", _AS_RANK, *for_ranks, "--", script, *args)
         runtime = discover()
@@ -79,7 +68,7 @@ def run(script: str, args: tuple[str, ...], module: bool, dry_run: bool, as_rank
             target = ["-m", script] if module else [script]
             click.echo(f"({how}) {shlex.join([sys.executable, *target, *args])}")
             return
-    _run_program(script, args, module, is_rank, options)
+    _run_program(script, args, module, snapshot, is_rank, options)
 
 
 def _option(name: str, value: Any) -> str:
@@ -193,7 +182,9 @@ def _launch(command: Command, dry_run: bool) -> None:
     replace_process(command, os.environ)
 
 
-def _run_program(script: str, args: Sequence[str], module: bool, ranks: bool, options: dict[str, Any]) -> NoReturn:
+def _run_program(
+    script: str, args: Sequence[str], module: bool, snapshot: str | None, ranks: bool, options: dict[str, Any]
+) -> NoReturn:
     """This process is a rank, or there is no MPI: start the cluster, then run the program on the client."""
     import dask
 
@@ -202,7 +193,7 @@ def _run_program(script: str, args: Sequence[str], module: bool, ranks: bool, op
     from ..parallel.register import install
 
     path = list(sys.path)
-    share_folder(script, module)
+    share_folder(script, module, snapshot)
     settings = {k: v for k, v in options.items() if k not in (*_LAUNCH_OPTIONS, *_CHECKPOINT_OPTIONS)}
     if ranks:
         # How many there are is the launcher's word; that they were asked for decides what the user is warned of.
@@ -217,8 +208,8 @@ def _run_program(script: str, args: Sequence[str], module: bool, ranks: bool, op
     _keep_results(options)
     os.environ[_INSIDE] = str(os.getpid())
     sys.path[:] = path  # without the folders that Dask added for workers
-    put_first(script, module)
-    run_as_main(script, args, module)
+    put_first(script, module, snapshot)
+    run_as_main(script, args, module, snapshot)
 
 
 def _keep_results(options: dict[str, Any]) -> None:

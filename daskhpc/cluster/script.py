@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import builtins
 import io
+import linecache
 import os
 import runpy
 import sys
+import tokenize
 import types
 from collections.abc import Sequence
 from importlib.machinery import SourceFileLoader
@@ -38,24 +40,38 @@ _IMPORTED_BY_PYTHON = frozenset(
 )
 
 
-def share_folder(target: str, module: bool) -> None:
+def share_folder(target: str, module: bool, snapshot: str | None = None) -> None:
     """On every rank, before the cluster starts: let worker processes find the modules beside the program.
 
     Why it is so: were the folder the first of all while Dask is imported, a ``glob.py`` or ``queue.py`` of the user in
     it would stand in for Python's own in the middle of Dask, in every process. So it is the last on the ranks; a worker
     process puts it first when it has started (`worker_preload`), and the client when the program begins.
+
+    Parameters
+    ----------
+    target : str
+        Path of the program, or name of the module.
+    module : bool
+        Whether `target` is a module's name.
+    snapshot : str, optional
+        Folder with copies of the program and of its modules, which stand in for the originals.
     """
-    session.program_folder = _folder(target, module)
+    session.program_folder = snapshot or _folder(target, module)
     sys.path.append(session.program_folder)
 
 
-def put_first(target: str, module: bool) -> None:
-    """Set sys.path[0] to what ``python target`` or ``python -m target`` would set, and name what is hidden there."""
+def put_first(target: str, module: bool, snapshot: str | None = None) -> None:
+    """Set sys.path[0] to what ``python target`` or ``python -m target`` would set, and name what is hidden there.
+
+    A snapshot comes before it. What is not in the snapshot, as modules of computed names, is then still found.
+    """
     first = _folder(target, module)
     if sys.flags.safe_path:
         sys.path.insert(0, first)
     else:
         sys.path[0] = first
+    if snapshot is not None:
+        sys.path.insert(0, snapshot)
     hidden = hidden_modules(Path(first), None if module else Path(target).resolve())
     if hidden:
         files = ", ".join(hidden)
@@ -95,7 +111,7 @@ def _folder(target: str, module: bool) -> str:
     return os.getcwd() if module else str(Path(target).resolve().parent)
 
 
-def run_as_main(target: str, arguments: Sequence[str], module: bool) -> NoReturn:
+def run_as_main(target: str, arguments: Sequence[str], module: bool, snapshot: str | None = None) -> NoReturn:
     """Run a script or a module as ``__main__`` and end this process as python would.
 
     Parameters
@@ -106,6 +122,9 @@ def run_as_main(target: str, arguments: Sequence[str], module: bool) -> NoReturn
         Becomes ``sys.argv[1:]``.
     module : bool
         Whether `target` is a module's name.
+    snapshot : str, optional
+        Folder with a copy of the script, which is run in its place, under its name: what lies beside the script is
+        found, and a function has the same token in each job.
 
     Raises
     ------
@@ -115,21 +134,22 @@ def run_as_main(target: str, arguments: Sequence[str], module: bool) -> NoReturn
     """
     use_running_cluster()
     sys.argv[:] = [target, *arguments]
-    error = _uncaught(target, module)
+    error = _uncaught(target, module, snapshot)
     if error is None:
         raise SystemExit(0)
     _report(error, _without_our_frames(error.__traceback__))
     raise SystemExit(130 if isinstance(error, KeyboardInterrupt) else 1)
 
 
-def _uncaught(target: str, module: bool) -> BaseException | None:
+def _uncaught(target: str, module: bool, snapshot: str | None) -> BaseException | None:
     """Run the program; the exception that it did not catch, SystemExit apart."""
     main = _fresh_main()
     try:
         if module:
             compat_python.run_module_as_main(target)
         else:
-            _execute(os.path.join(os.getcwd(), target), main)
+            path = os.path.join(os.getcwd(), target)
+            _execute(path, main, path if snapshot is None else os.path.join(snapshot, os.path.basename(target)))
     except SystemExit:
         raise
     except BaseException as error:
@@ -150,11 +170,16 @@ def _fresh_main() -> types.ModuleType:
     return main
 
 
-def _execute(path: str, main: types.ModuleType) -> None:
-    with io.open_code(path) as file:
+def _execute(path: str, main: types.ModuleType, copy: str) -> None:
+    with io.open_code(copy) as file:
         source = file.read()
     main.__dict__.update(__file__=path, __loader__=SourceFileLoader("__main__", path))
-    exec(compile(source, path, "exec", dont_inherit=True), main.__dict__)
+    code = compile(source, path, "exec", dont_inherit=True)
+    if copy != path:
+        # Tracebacks show the lines that run, and not those that the file may have by now. No time of change: it stays.
+        with open(copy, encoding=tokenize.detect_encoding(io.BytesIO(source).readline)[0]) as text:
+            linecache.cache[path] = (len(source), None, text.readlines(), path)
+    exec(code, main.__dict__)
 
 
 def _report(error: BaseException, trace: types.TracebackType | None) -> None:

@@ -4,7 +4,7 @@
 
     daskhpc-jobs/search-20261126-094500-1f0c9a/      0700
         job.sbatch or job.pbs     the script that the scheduler runs
-        spec.json                 the JobSpec, the site and the state of the code's repository
+        spec.json                 the JobSpec, the site, the program, and the state of the code's repository
         code/                     the program and the modules beside it, as they were at submission
         submitted.jsonl           one line per submission: id, cluster, token, log, time
         marks                     what the job's script writes: one line when it begins, one when it ends
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -118,12 +119,12 @@ class JobFolder:
             raise LaunchError(f"{str(path)!r} is no job folder.", f"it has no file {SPEC}", "daskhpc jobs")
 
     @classmethod
-    def create(cls, path: Path, spec: Mapping[str, Any]) -> JobFolder:
+    def create(cls, path: Path, request: Mapping[str, Any]) -> JobFolder:
         """Make a new folder for a job, with mode 0700, and link it in the user's list of jobs."""
         path.parent.mkdir(parents=True, exist_ok=True)
         path.mkdir(mode=0o700)
         with replacing(path / SPEC) as draft:
-            draft.write_text(json.dumps(spec, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            draft.write_text(json.dumps(request, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         folder = cls(path)
         links = _links()
         links.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -143,11 +144,21 @@ class JobFolder:
                 continue
         yield from (folder for _, _, folder in sorted(found, key=lambda item: item[:2]))
 
+    def remove(self) -> None:
+        """Remove the folder with all that is in it, and its link."""
+        shutil.rmtree(self.path)
+        (_links() / self.path.name).unlink(missing_ok=True)
+
     @property
-    def spec(self) -> dict[str, Any]:
-        """What `create` was given."""
+    def request(self) -> dict[str, Any]:
+        """What `create` was given: the spec, the site, the program, the token and the state of its repository."""
         with open(self.path / SPEC, encoding="utf-8") as file:
             return dict(json.load(file))
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """The options of the `JobSpec`."""
+        return dict(self.request["spec"])
 
     def submitted(self) -> tuple[SubmittedJob, ...]:
         """All submissions from this folder, the first one first."""

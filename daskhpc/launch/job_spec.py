@@ -10,6 +10,7 @@ from typing import Any
 
 from ..errors import LaunchError
 from .quantities import mebibytes_of, seconds_of
+from .site import Site
 
 
 def _whole(value: Any) -> int:
@@ -169,8 +170,13 @@ class JobSpec:
         "0-9[%4]",
         "One job per index; the program finds it in SLURM_ARRAY_TASK_ID, PBS_ARRAY_INDEX or PBS_ARRAYID.",
     )
-    requeue: bool = _option(
-        False, _flag, ORDER, "--requeue", "", "Run again after the time limit (code 75) or a lost node."
+    no_requeue: bool = _option(
+        False,
+        _flag,
+        ORDER,
+        "--no-requeue",
+        "",
+        "Do not run again after a lost node, or with code 75 at the time limit.",
     )
 
     output: str = _option("", _line, OUTPUT, "-o --output", "FILE", "Log of the job. Default: in the job folder.")
@@ -232,3 +238,14 @@ class JobSpec:
     def given(self) -> dict[str, Any]:
         """The options that differ from their default, by name."""
         return {f.name: value for f in fields(self) if (value := getattr(self, f.name)) != f.default}
+
+    @property
+    def whole_nodes(self) -> bool:
+        """Whether the job shares its nodes with no other job."""
+        return self.exclusive or self.cpus_per_task is None
+
+    def cpus_per_node(self, site: Site) -> int | None:
+        """The CPUs that the job has on each node; None if nobody says."""
+        if self.cpus_per_task is not None:
+            return self.cpus_per_task * self.tasks_per_node
+        return site.cpus_per_node

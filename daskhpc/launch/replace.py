@@ -9,20 +9,9 @@ from typing import NoReturn
 
 from ..errors import LaunchError
 from .command_lines import Command
+from .inherited import without_rank
 
 STDIN = "DASKHPC_STDIN"
-# What an MPI launcher sets for one rank. A new launcher that found these would take itself for a rank of the old one.
-_LAUNCHER_PREFIXES = (
-    "PMI_",
-    "PMI2_",
-    "PMIX_",
-    "OMPI_",
-    "PRTE_",
-    "HYDI_",
-    "HYDRA_CONTROL",
-    "MPI_LOCAL",
-    "MV2_COMM_WORLD_",
-)
 
 
 def replace_process(command: Command, env: Mapping[str, str]) -> NoReturn:
@@ -36,7 +25,7 @@ def replace_process(command: Command, env: Mapping[str, str]) -> NoReturn:
     LaunchError
         If the command cannot be started.
     """
-    kept = {name: value for name, value in env.items() if _passes(name) and name not in command.unset}
+    kept = {name: value for name, value in without_rank(env).items() if name not in command.unset}
     sys.stdout.flush()
     sys.stderr.flush()
     try:
@@ -59,7 +48,3 @@ def _stdin(command: Command) -> dict[str, str]:
     with open(os.devnull) as nothing:
         os.dup2(nothing.fileno(), 0)
     return {STDIN: f"/proc/{os.getpid()}/fd/{kept}" if command.stdin == "keep" else os.devnull}
-
-
-def _passes(name: str) -> bool:
-    return "_MCA_" in name or "ALLOW_RUN_AS_ROOT" in name or not name.startswith(_LAUNCHER_PREFIXES)

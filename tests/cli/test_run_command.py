@@ -14,10 +14,10 @@ import pytest
 from place import MPI_LIST, Place
 
 import daskhpc
-from daskhpc.cli.program_file import check_program
 from daskhpc.cli.run import run
 from daskhpc.config import Settings
 from daskhpc.errors import LaunchError
+from daskhpc.launch.program_file import check_program
 
 HOSTILE = [
     "-n",

@@ -1,0 +1,95 @@
+"""What every batch system has to say of itself, so that jobs can be submitted to it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+from ...errors import LaunchError
+from ..job_spec import JobSpec
+from ..site import Site
+
+_IN_SCRIPT = ("tasks_per_node", "env", "modules", "setup", "live")
+"""The options that are no directives, or part of another one."""
+
+
+class BatchSystem(ABC):
+    """How one batch system is asked for a job: pure functions of a spec and a site.
+
+    To add a batch system, write one subclass in a file of its own, with a template of its job script, and put an
+    object of it into `BATCH_SYSTEMS` of this package.
+    """
+
+    name: ClassVar[str]
+    """Its name in profiles and records."""
+
+    title: ClassVar[str]
+    """Its name in messages."""
+
+    submit_command: ClassVar[str]
+    """The command that submits."""
+
+    script_name: ClassVar[str]
+    """How a job script is called in its folder; the template has the same name with ``.j2``."""
+
+    log_name: ClassVar[str]
+    """How the log is called in the folder; ``{id}`` stands for the job's id."""
+
+    array_log_name: ClassVar[str]
+    """The same for an array; ``%a`` stands for the element."""
+
+    directives: ClassVar[dict[str, str]]
+    """The options of `JobSpec` that it has; one that is one directive with its form, with the value for ``{}``."""
+
+    pass_through: ClassVar[str]
+    """The option of `JobSpec` whose lines are this system's own."""
+
+    transient: ClassVar[tuple[str, ...]]
+    """What the submit command prints if it was not able to submit, and a later try may."""
+
+    lost: ClassVar[tuple[str, ...]]
+    """What it prints if it does not know whether it has submitted."""
+
+    @abstractmethod
+    def directive_lines(self, spec: JobSpec, site: Site) -> list[str]:
+        """The directives of a job script, each a line without its end.
+
+        Raises
+        ------
+        LaunchError
+            If the spec has an option that this system has not, or a value that its lines cannot carry.
+        """
+
+    @abstractmethod
+    def submit_line(self, script: str, spec: JobSpec, token: str) -> list[str]:
+        """The command that submits a script, and with it a token by which the job can be found."""
+
+    @abstractmethod
+    def job_id(self, out: str) -> tuple[str, str]:
+        """The job's id, whole, and its cluster, of what the submit command wrote to its standard output.
+
+        Raises
+        ------
+        ValueError
+            If there is none.
+        """
+
+    @abstractmethod
+    def search_line(self, spec: JobSpec) -> list[str]:
+        """The command that lists this user's jobs with their tokens."""
+
+    @abstractmethod
+    def found(self, out: str, token: str) -> str | None:
+        """The id of the job with a token, of what the command of `search_line` printed; None if it is not there."""
+
+    def refuse_others(self, spec: JobSpec) -> None:
+        """Refuse an option that this system's table has not: it would be ignored."""
+        known = (*self.directives, *_IN_SCRIPT, self.pass_through)
+        for name in spec.given():
+            if name not in known:
+                flag = JobSpec.declared()[name].option.split()[-1]
+                raise LaunchError(
+                    f"{self.title} has no {flag}.",
+                    f"{flag} {getattr(spec, name)}",
+                    f"without {flag}, or the site's own form of it: --{self.pass_through} 'OPTION'",
+                )

@@ -1,0 +1,152 @@
+"""``daskhpc.submit``: from a program and what it asks for to a job."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import site as python_site
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ..text import shortened
+from .batch_systems import batch_system, installed_batch_system
+from .batch_systems.base import BatchSystem
+from .job_folder import CODE, JobFolder, SubmittedJob
+from .job_script import Program, in_words, job_script
+from .job_spec import JobSpec
+from .program_file import check_program
+from .site import Site
+from .snapshot import git_state, take_snapshot
+from .submission import RefusedError, submit_once
+
+JOBS = "daskhpc-jobs"
+"""The folder of job folders, in the folder from which jobs are submitted."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobDraft:
+    """A job that is ready to be submitted; nothing is written yet.
+
+    Attributes
+    ----------
+    spec : JobSpec
+    site : Site
+    system : BatchSystem
+    program : Program
+    folder : Path
+        Where its folder will be.
+    token : str
+    script : str
+        The text of its script.
+    """
+
+    spec: JobSpec
+    site: Site
+    system: BatchSystem
+    program: Program
+    folder: Path
+    token: str
+    script: str
+
+    @property
+    def words(self) -> str:
+        """What it asks for, in words."""
+        return in_words(self.spec)
+
+
+def draft_job(
+    script: str | os.PathLike[str],
+    args: Sequence[str] = (),
+    *,
+    run_options: Sequence[str] = (),
+    folder: str | os.PathLike[str] | None = None,
+    site: Site | None = None,
+    **options: Any,
+) -> JobDraft:
+    """Prepare a job without an effect; the parameters are those of `submit`.
+
+    Raises
+    ------
+    LaunchError
+        If an option, the program or the batch system is not what it has to be.
+    """
+    check_program(os.fspath(script), args)
+    path = Path(script).absolute()
+    facts = site or Site(scheduler=installed_batch_system())
+    system = batch_system(facts.scheduler)
+    title = options.pop("name", None) or shortened(re.sub(r"[^\w.+-]+", "_", path.stem), 60)
+    spec = JobSpec.make(name=title, **options)
+    token = secrets.token_hex(6)
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    # A leading dash or dot would be taken for an option, or hide the folder.
+    stem = re.sub(r"[^A-Za-z0-9_.+-]", "_", spec.name).lstrip("-.") or "job"
+    where = Path(folder) if folder is not None else Path(JOBS) / f"{stem[:40]}-{stamp}-{token}"
+    program = Program(str(path), tuple(args), os.getcwd(), sys.executable, tuple(run_options), _interpreter_needs())
+    text = job_script(spec, facts, system, program, str(where.absolute()), os.environ)
+    return JobDraft(spec, facts, system, program, where.absolute(), token, text)
+
+
+def send_draft(draft: JobDraft) -> tuple[JobFolder, SubmittedJob]:
+    """Write the folder of a job and submit it.
+
+    Raises
+    ------
+    LaunchError
+        If it was not submitted; the folder is then removed. If it is not known whether it was; the folder then stays.
+    """
+    path = Path(draft.program.script)
+    kept = {
+        "spec": asdict(draft.spec),
+        "site": asdict(draft.site),
+        "program": {**asdict(draft.program), "environment": dict(draft.program.environment)},
+        "token": draft.token,
+        "git": git_state(path.parent),
+    }
+    folder = JobFolder.create(draft.folder, kept)
+    try:
+        if not draft.spec.live:
+            take_snapshot(path, folder.path / CODE)
+        (folder.path / draft.system.script_name).write_text(draft.script, encoding="utf-8", errors="surrogateescape")
+        number, cluster = submit_once(draft.system, draft.spec, folder, draft.token)
+    except RefusedError:
+        folder.remove()
+        raise
+    submitted = SubmittedJob(
+        id=number,
+        cluster=cluster,
+        scheduler=draft.system.name,
+        script=draft.program.script,
+        name=draft.spec.name,
+        log=log_path(draft, number),
+        time=time.time(),
+        token=draft.token,
+    )
+    folder.add(submitted)
+    return folder, submitted
+
+
+def log_path(draft: JobDraft, number: str) -> str:
+    """Where the log of a job is: relative to its folder, or as the user said."""
+    if draft.spec.output:
+        return str(Path(draft.program.working_directory, draft.spec.output))
+    form = draft.system.array_log_name if draft.spec.array else draft.system.log_name
+    return form.format(id=number)
+
+
+def _interpreter_needs() -> Mapping[str, str]:
+    """The variables with which the interpreter finds on a node what it finds here, without a login shell."""
+    needs = {}
+    in_user_site = Path(__file__).is_relative_to(python_site.getusersitepackages())
+    if not in_user_site:
+        # Packages in ~/.local come before the ones of the environment, and are other ones for each Python.
+        needs["PYTHONNOUSERSITE"] = "1"
+    if (Path(sys.prefix) / "conda-meta").is_dir():
+        needs["CONDA_PREFIX"] = sys.prefix
+    elif sys.prefix != sys.base_prefix:
+        needs["VIRTUAL_ENV"] = sys.prefix
+    return needs

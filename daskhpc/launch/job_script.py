@@ -1,0 +1,177 @@
+"""The script of a job, made from a template: a pure function of what was asked for."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from ..errors import LaunchError
+from ..text import counted, printable
+from .batch_systems.base import BatchSystem
+from .command_lines import EXTRA_RANKS
+from .job_spec import JobSpec
+from .quantities import size_words, time_words
+from .site import Site
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What a job runs.
+
+    Attributes
+    ----------
+    script : str
+        Absolute path.
+    args : tuple[str, ...]
+    working_directory : str
+        Where it runs: the folder that it was submitted from.
+    python : str
+        Absolute path of the interpreter.
+    run_options : tuple[str, ...]
+        Options of ``daskhpc run``.
+    environment : Mapping[str, str]
+        Variables that the interpreter needs to find what it found at submission.
+    """
+
+    script: str
+    args: tuple[str, ...]
+    working_directory: str
+    python: str
+    run_options: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+
+def job_script(
+    spec: JobSpec, site: Site, system: BatchSystem, program: Program, folder: str, env: Mapping[str, str]
+) -> str:
+    """The text of a job's script.
+
+    Parameters
+    ----------
+    spec : JobSpec
+    site : Site
+    system : BatchSystem
+    program : Program
+    folder : str
+        Absolute path of the job folder.
+    env : Mapping[str, str]
+        Where the values of the variables come from that the spec gives by name alone.
+
+    Raises
+    ------
+    LaunchError
+        If the batch system cannot be asked for what the spec says, or a template is wrong.
+    """
+    for path in (folder, program.working_directory):
+        if not path.isprintable():
+            raise LaunchError("A job cannot run in a folder of this name.", repr(path), "a name on one line")
+    return _render(
+        site,
+        f"{system.script_name}.j2",
+        summary=printable(f"{Path(program.script).name}: {in_words(spec)}"),
+        script=system.script_name,
+        directives=system.directive_lines(spec, site),
+        folder=folder,
+        log=_log(spec, system, program),
+        array=bool(spec.array),
+        modules=(*site.modules, *spec.modules),
+        setup=(*site.setup, *spec.setup),
+        environment=_exports(spec, program, env),
+        working_directory=program.working_directory,
+        program=_command(spec, site, program),
+        requeue=not spec.no_requeue,
+    )
+
+
+def in_words(spec: JobSpec) -> str:
+    """What a job asks for, in words.
+
+    Examples
+    --------
+    >>> in_words(JobSpec.make(nodes=2, time="90m", memory="180G"))
+    '2 whole nodes, 180 GiB per node, at most 1 h 30 min'
+    >>> in_words(JobSpec.make(cpus_per_task=4, tasks_per_node=2, gpus=2))
+    "1 node, 2 workers per node, 4 CPUs per worker, 2 GPUs per node, the site's own time limit"
+    """
+    parts = [counted(spec.nodes, "whole node" if spec.whole_nodes else "node")]
+    if spec.tasks_per_node > 1:
+        parts.append(f"{spec.tasks_per_node} workers per node")
+    if spec.cpus_per_task is not None:
+        parts.append(f"{counted(spec.cpus_per_task, 'CPU')} per worker")
+    if spec.memory is not None:
+        parts.append(f"{size_words(spec.memory)} per node")
+    if spec.gpus is not None:
+        parts.append(f"{counted(spec.gpus, 'GPU')} per node")
+    parts.append(f"at most {time_words(spec.time)}" if spec.time else "the site's own time limit")
+    return ", ".join(parts)
+
+
+def _log(spec: JobSpec, system: BatchSystem, program: Program) -> str:
+    """Where the script of a system that keeps the output until the end writes its log, for its shell."""
+    if spec.output:
+        return shlex.quote(str(Path(program.working_directory, spec.output)))
+    return '"${JOB_FOLDER}/' + system.log_name.format(id="${JOB}") + '"'
+
+
+def _exports(spec: JobSpec, program: Program, env: Mapping[str, str]) -> list[tuple[str, str]]:
+    """The variables of the program with their values for a shell."""
+    exports = [(name, shlex.quote(value)) for name, value in program.environment.items()]
+    exports.append(("PATH", f'{shlex.quote(str(Path(program.python).parent))}:"${{PATH}}"'))
+    for text in spec.env:
+        name, equals, value = text.partition("=")
+        if not equals and name not in env:
+            raise LaunchError(f"There is no environment variable {name}.", "--env " + name, f"--env {name}=VALUE")
+        exports.append((name, shlex.quote(value if equals else env[name])))
+    return exports
+
+
+def _command(spec: JobSpec, site: Site, program: Program) -> str:
+    """The line that runs the program on all ranks, for a shell."""
+    words = [shlex.quote(program.python), "-P -m daskhpc run"]
+    if site.launcher:
+        ranks = spec.nodes * spec.tasks_per_node + EXTRA_RANKS
+        try:
+            launcher = site.launcher.format(ranks=ranks, nodes=spec.nodes)
+        except (KeyError, IndexError, ValueError) as error:
+            raise LaunchError(
+                f"The launcher of the site's profile is not understood: {error}.", site.launcher, "{ranks} and {nodes}"
+            ) from None
+        words = [launcher, *words, "--as-rank"]
+    words += map(shlex.quote, program.run_options)
+    if not spec.live:
+        words.append('--snapshot "${JOB_FOLDER}/code"')
+    return f"{' '.join(words)} -- \\\n    {shlex.join([program.script, *program.args])}"
+
+
+def _render(site: Site, name: str, **values: object) -> str:
+    from jinja2 import TemplateError
+
+    try:
+        return _environment(site.templates).get_template(name).render(values)
+    except TemplateError as error:
+        where = site.templates or str(TEMPLATES)
+        raise LaunchError(f"The template {name} of the job script is wrong.", f"{error}, in {where}", "") from None
+
+
+def _environment(folder: str) -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader([folder, str(TEMPLATES)] if folder else [str(TEMPLATES)]),
+        undefined=StrictUndefined,
+        autoescape=False,  # the result is no HTML; values are quoted for the shell by the filter
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["shell"] = shlex.quote
+    return environment
