@@ -210,9 +210,12 @@ def test_a_step_that_outlives_a_node_is_not_ended_by_its_first_failing_rank() ->
         ),
         pytest.param(
             None,
-            {"SLURM_GPUS_PER_TASK": "1", "SLURM_EXPORT_ENV": "NONE", "SLURM_GPUS": "2", "SLURM_CPUS_PER_TASK": "2"},
+            {
+                **dict.fromkeys(("SLURM_GPUS_PER_NODE", "SLURM_GPUS_PER_TASK", "SLURM_TRES_PER_TASK"), "1"),
+                **{"SLURM_EXPORT_ENV": "NONE", "SLURM_GPUS": "2", "SLURM_CPUS_PER_TASK": "2"},
+            },
             {},
-            ("SLURM_GPUS_PER_TASK", "SLURM_EXPORT_ENV"),
+            ("SLURM_GPUS_PER_NODE", "SLURM_GPUS_PER_TASK", "SLURM_TRES_PER_TASK", "SLURM_EXPORT_ENV"),
             id="what-contradicts-the-step",
         ),
         pytest.param(
