@@ -16,6 +16,8 @@ from typing import Any
 from .errors import SettingsError
 
 PREFIX = "DASK_DASKHPC__"
+ELSEWHERE = frozenset(("profile", "profiles"))
+"""What stands under ``daskhpc:`` too and is no setting of a run: the sites that `daskhpc submit` knows."""
 _LEAST_BYTES = 1_000_000
 
 
@@ -311,6 +313,7 @@ class Settings:
         """
         given = {k: v for k, v in (arguments or {}).items() if v is not None}
         configured = {k.replace("-", "_"): v for k, v in (_dask_config() if config is None else config).items()}
+        configured = {name: value for name, value in configured.items() if name not in ELSEWHERE}
         for name in (*given, *configured):
             if name not in cls.names():
                 raise _unknown(name, "argument" if name in given else _source(name))

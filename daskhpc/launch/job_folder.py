@@ -185,6 +185,11 @@ class JobFolder:
         return tuple(Mark(p[0], int(p[1]), p[2], int(p[3]), p[4]) for p in parts if len(p) == 5)
 
 
-def _links() -> Path:
+def state_folder() -> Path:
+    """Where daskhpc keeps what it knows of all jobs of this user: ``$XDG_STATE_HOME/daskhpc``."""
     state = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
-    return Path(state) / "daskhpc" / "jobs"
+    return Path(state) / "daskhpc"
+
+
+def _links() -> Path:
+    return state_folder() / "jobs"

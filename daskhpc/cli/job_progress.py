@@ -1,0 +1,74 @@
+"""How far the work of a job is, from the journals that it writes."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ..errors import DaskhpcError
+from ..launch.job_state import JobReport
+
+_MOST_FOLDERS = 200
+
+
+def progress_words(request: dict[str, Any], folder: Path, report: JobReport) -> str:
+    """``checkpoint: 340 of 1,000 done``, for the journals that the job wrote to; empty if there are none.
+
+    Parameters
+    ----------
+    request : dict[str, Any]
+        What is kept in the job's folder.
+    folder : Path
+        That folder.
+    report : JobReport
+        The state of the job; one that did not begin has no progress.
+    """
+    if report.start is None or report.state.waiting:
+        return ""
+    from ..journal.reader import JournalReader
+    from ..report.run_progress import run_progress
+
+    words = []
+    for journal in _journals(request, folder):
+        if not _written(journal, report):
+            continue
+        try:
+            run = run_progress(JournalReader(journal), time.time())
+        except (DaskhpcError, OSError, ValueError):
+            continue  # `daskhpc status` says what is wrong with it
+        done, known = sum(place.done for place in run.places), [place.known for place in run.places]
+        total = None if None in known or not known else sum(filter(None, known))
+        failed = sum(place.failed for place in run.places)
+        text = f"{journal.name}: {done:,} of {total:,} done" if total is not None else f"{journal.name}: {done:,} done"
+        words.append(text + (f", {failed:,} failed" if failed else ""))
+    return "; ".join(words)
+
+
+def _journals(request: dict[str, Any], folder: Path) -> Iterator[Path]:
+    """The journals in the job's folder, in its working directory, and the one that ``--checkpoint`` names."""
+    program = request.get("program") or {}
+    here = Path(program.get("working_directory") or folder)
+    found: dict[Path, None] = {}
+    for option in program.get("run_options") or ():
+        name, _, value = str(option).partition("=")
+        if name == "--checkpoint" and value:
+            found[here / value] = None
+    for parent in (folder, here):
+        try:
+            entries = sorted(entry.name for entry in os.scandir(parent) if entry.is_dir())[:_MOST_FOLDERS]
+        except OSError:
+            continue
+        found |= dict.fromkeys(parent / name for name in entries)
+    yield from (path for path in found if (path / "journal.json").is_file())
+
+
+def _written(journal: Path, report: JobReport) -> bool:
+    """Whether a file of a journal was written while the job ran."""
+    try:
+        last = max(entry.stat().st_mtime for entry in os.scandir(journal))
+    except (OSError, ValueError):
+        return False
+    return last >= (report.start or 0.0) and (report.end is None or last <= report.end + 60.0)

@@ -1,0 +1,92 @@
+"""``daskhpc jobs``: all jobs with their states, why they wait, and how far they are."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from ..errors import LaunchError
+from ..launch.find_jobs import find_job
+from ..launch.job_folder import JobFolder, state_folder
+from ..launch.job_query import ListedJob, listed
+from ..launch.jobs_text import job_lines
+from ..launch.maintenance import COMMAND, Maintenance, parse_reservations
+from ..launch.scheduler_commands import ask
+from ..text import counted
+from .errors import exit_on_error
+from .job_progress import progress_words
+
+_RECENT_SECONDS = 3 * 86400.0
+_PROGRESS_SECONDS = 2.0
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--all", "show_all", is_flag=True, help="Also jobs that ended more than three days ago.")
+@click.option("--json", "as_json", is_flag=True, help="Print the same as JSON.")
+@click.argument("names", metavar="[JOB]...", nargs=-1)
+def jobs(names: tuple[str, ...], show_all: bool, as_json: bool) -> None:
+    """List your jobs, or only each JOB: an id, a job's folder or its title.
+
+    The state is what the scheduler and the job's own folder say. A job that nobody knows any more is unknown, not done.
+    """
+    with exit_on_error():
+        every = list(JobFolder.all())
+        folders = [find_job(name, every)[0] for name in names] or every
+        found = listed(folders, ask, state_folder())
+        shown = found if show_all or names else [job for job in found if _is_recent(job)]
+        progress = _progress(shown)
+        if as_json:
+            click.echo(json.dumps([_plain(job, progress.get(job.folder, "")) for job in shown]))
+            return
+        _print(shown, progress)
+        if len(shown) < len(found):
+            click.echo(f"{counted(len(found) - len(shown), 'older job')}: daskhpc jobs --all")
+
+
+def _is_recent(job: ListedJob) -> bool:
+    last = job.report.end or job.report.seen or job.submitted.time
+    return not job.report.state.ended or last > time.time() - _RECENT_SECONDS
+
+
+def _progress(found: Sequence[ListedJob]) -> dict[Path, str]:
+    """How far each job is; a long journal takes long to read, so there is an end to it."""
+    deadline = time.monotonic() + _PROGRESS_SECONDS
+    words = {}
+    for job in reversed(found):
+        if time.monotonic() < deadline and job.report.start is not None:
+            words[job.folder] = progress_words(JobFolder(job.folder).request, job.folder, job.report)
+    return words
+
+
+def _print(shown: Sequence[ListedJob], progress: dict[Path, str]) -> None:
+    if not shown:
+        click.echo("No jobs. To submit one: daskhpc submit --nodes 2 --time 1h script.py")
+        return
+    planned = _maintenances(shown)
+    width = max(len(job.submitted.id) for job in shown)
+    for job in shown:
+        for line in job_lines(job, time.time(), width, progress.get(job.folder, ""), planned):
+            click.echo(line)
+    for words in sorted({job.silence for job in shown if job.silence}):
+        click.echo(f"daskhpc: the scheduler gave no answer: {words}", err=True)
+
+
+def _maintenances(shown: Sequence[ListedJob]) -> tuple[Maintenance, ...]:
+    """Those to come; Slurm is asked only if a job waits."""
+    if not any(job.report.state.waiting and job.submitted.scheduler == "slurm" for job in shown):
+        return ()
+    try:
+        return parse_reservations(ask(COMMAND).out)
+    except LaunchError:
+        return ()  # no scontrol here; the list of jobs is worth more
+
+
+def _plain(job: ListedJob, progress: str) -> dict[str, object]:
+    report = {**asdict(job.report), "state": job.report.state.name}
+    del report["job"]
+    return {**report, **asdict(job.submitted), "folder": str(job.folder), "progress": progress}

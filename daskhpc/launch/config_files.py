@@ -1,0 +1,110 @@
+"""Reads ``daskhpc:`` from the YAML files in dask.config's places, without Dask, and says which file each value is from.
+
+Importing `dask.config` imports all of Dask, which takes longer than all else that a command on a login node does.
+"""
+
+from __future__ import annotations
+
+import os
+import site
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..config import ELSEWHERE, PREFIX
+from ..errors import SettingsError
+
+KEY = "daskhpc"
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigFile:
+    """What one file has under ``daskhpc:``."""
+
+    path: str
+    values: Mapping[str, Any]
+
+
+def places(env: Mapping[str, str] | None = None) -> tuple[str, ...]:
+    """The files and folders that dask.config reads; what a later one says holds.
+
+    Notes
+    -----
+    These are `dask.config.paths`, whose rule stands in Dask's documentation of its configuration.
+    """
+    given = os.environ if env is None else env
+    paths = [
+        given.get("DASK_ROOT_CONFIG", "/etc/dask"),
+        os.path.join(sys.prefix, "etc", "dask"),
+        *(os.path.join(prefix, "etc", "dask") for prefix in site.PREFIXES),
+        os.path.join(os.path.expanduser("~"), ".config", "dask"),
+        *([given["DASK_CONFIG"]] if "DASK_CONFIG" in given else []),
+    ]
+    return tuple(reversed(dict.fromkeys(reversed(paths))))
+
+
+def personal_file(env: Mapping[str, str] | None = None) -> Path:
+    """The file of this user that daskhpc writes: in the last folder of `places`."""
+    last = Path(places(env)[-1])
+    return last if last.suffix in (".yaml", ".yml") else last / f"{KEY}.yaml"
+
+
+def read(env: Mapping[str, str] | None = None) -> tuple[ConfigFile, ...]:
+    """What all files have under ``daskhpc:``, in the order in which a later one holds.
+
+    Raises
+    ------
+    SettingsError
+        If a file that names daskhpc is no YAML, or what it has there is no mapping.
+    """
+    return tuple(found for path in _files(places(env)) if (found := _read(path)) is not None)
+
+
+def _files(paths: tuple[str, ...]) -> Iterator[Path]:
+    for path in map(Path, paths):
+        if path.is_dir():
+            try:
+                yield from sorted(p for p in path.iterdir() if p.suffix.lower() in (".json", ".yaml", ".yml"))
+            except OSError:
+                continue  # Dask passes over a folder that it may not read
+        elif path.is_file():
+            yield path
+
+
+def _read(path: Path) -> ConfigFile | None:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
+    if KEY not in text:
+        return None  # to read Dask's own files costs more than all else
+    import yaml
+
+    try:
+        content = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except yaml.YAMLError as error:
+        raise SettingsError("A file of settings is no YAML.", f"{path}: {error}", f"mend {path}") from None
+    values = content.get(KEY) if isinstance(content, dict) else None
+    if values is None:
+        return None
+    if not isinstance(values, dict):
+        raise SettingsError(
+            f"What {path} has under 'daskhpc:' is not names with values.", repr(values), "daskhpc:\n    processes: 2"
+        )
+    return ConfigFile(str(path), {str(name).replace("-", "_"): value for name, value in values.items()})
+
+
+def merged(files: tuple[ConfigFile, ...], env: Mapping[str, str] | None = None) -> dict[str, tuple[Any, str]]:
+    """Each value and its source: the last file that has it, or ``DASK_DASKHPC__<NAME>``, which comes before all files.
+
+    ``profile`` and ``profiles`` are not among them: see `profile.load`.
+    """
+    values: dict[str, tuple[Any, str]] = {}
+    for file in files:
+        values |= {name: (value, file.path) for name, value in file.values.items()}
+    for name, value in (os.environ if env is None else env).items():
+        if name.startswith(PREFIX) and "__" not in name.removeprefix(PREFIX):
+            values[name.removeprefix(PREFIX).lower()] = (value, name)
+    return {name: value for name, value in values.items() if name not in ELSEWHERE}

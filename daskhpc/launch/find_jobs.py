@@ -1,0 +1,89 @@
+"""Which job a user means by an id, a folder or a title."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import LaunchError
+from .job_folder import SPEC, JobFolder, SubmittedJob
+from .job_state import same_job
+
+
+def newest_jobs(folders: Sequence[JobFolder]) -> list[tuple[JobFolder, SubmittedJob]]:
+    """The last submission of each folder; folders from which nothing was submitted are left out."""
+    return [(folder, jobs[-1]) for folder in folders if (jobs := folder.submitted())]
+
+
+def find_job(name: str | None, folders: Sequence[JobFolder]) -> tuple[JobFolder, SubmittedJob, str]:
+    """The job that is meant.
+
+    Parameters
+    ----------
+    name : str or None
+        An id, also of one element of an array; a job folder; the title of a job, of which the newest counts. None
+        is the job that was submitted last.
+    folders : Sequence[JobFolder]
+        All job folders.
+
+    Returns
+    -------
+    tuple[JobFolder, SubmittedJob, str]
+        The element of the array, ``"4"`` of ``123_4``, is last; it is empty for a whole job.
+
+    Raises
+    ------
+    LaunchError
+        If there is none, or if two clusters have the same id.
+    """
+    if name and (os.sep in name or name in (".", "..") or (Path(name) / SPEC).is_file()):
+        folder = JobFolder(name)
+        jobs = folder.submitted()
+        if not jobs:
+            raise LaunchError("Nothing was submitted from this job folder.", str(folder.path), "daskhpc submit ...")
+        return folder, jobs[-1], ""
+    every = sorted(
+        ((folder, job) for folder in folders for job in folder.submitted()), key=lambda pair: pair[1].time, reverse=True
+    )
+    if name is None:
+        if not every:
+            raise LaunchError("There are no jobs of daskhpc.", "no job folders of yours", "daskhpc submit script.py")
+        return (*every[0], "")
+    by_id = [pair for pair in every if same_job(pair[1].id, name)]
+    cluster = name.partition(";")[2]
+    if cluster:
+        by_id = [pair for pair in by_id if pair[1].cluster == cluster]
+    if len({job.cluster for _, job in by_id}) > 1:
+        ids = ", ".join(f"'{job.id};{job.cluster}'" for _, job in by_id)
+        raise LaunchError(f"Several clusters have a job {name}.", ids, f"one of {ids}")
+    if by_id:
+        folder, job = by_id[0]
+        return folder, job, element_of(name) if not element_of(job.id) else ""
+    for folder, job in every:
+        if name in (job.name, folder.path.name):
+            return folder, job, ""
+    known = ", ".join(job.id for _, job in every[:5]) or "none"
+    raise LaunchError(f"There is no job {name!r} of daskhpc.", f"the last ones are {known}", "daskhpc jobs")
+
+
+def element_of(job: str) -> str:
+    """The element of an array that an id names: ``"4"`` of ``123_4`` and of ``123[4].server``.
+
+    Examples
+    --------
+    >>> element_of("123_4"), element_of("123[4].server"), element_of("123[].server"), element_of("123")
+    ('4', '4', '', '')
+    """
+    plain = job.partition(";")[0].partition(".")[0].rstrip("]")
+    for sign in ("_", "["):
+        if sign in plain:
+            return plain.partition(sign)[2]
+    return ""
+
+
+def log_file(folder: Path, job: SubmittedJob, element: str = "") -> Path:
+    """The path of a job's log; ``%a`` is put in for an element of an array."""
+    number = job.id.partition(".")[0].partition("[")[0]
+    text = job.log.replace("%a", element).replace("%j", number).replace("%A", number).replace("%x", job.name)
+    return folder / text

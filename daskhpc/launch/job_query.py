@@ -1,0 +1,265 @@
+"""Asks the scheduler for the states of jobs: one question for all of them, its answer kept for some seconds.
+
+The deciding is `job_state.settled`; here files are read, and squeue, qstat and sacct are run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pwd
+import re
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ..atomic import replacing
+from ..errors import LaunchError
+from . import qstat, squeue
+from .job_folder import JobFolder, SubmittedJob
+from .job_state import JobReport, JobState, of_one_array, reports_of_marks, same_job, settled
+from .scheduler_commands import CommandAnswer
+
+STATES = "states.json"
+"""The file in a job folder with the state that was seen last: what a scheduler forgets, the folder still knows."""
+
+FRESH_SECONDS = 10.0
+_SEEN_EVERY = 60.0
+_SILENT_SECONDS = 600.0  # how long accounting that did not answer is left alone
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a command printed.
+
+    Attributes
+    ----------
+    time : float
+        When, in Unix time.
+    out : str or None
+        None if there is no answer: the command failed and printed nothing, or took too long.
+    error : str
+        Its own words if it failed.
+    """
+
+    time: float
+    out: str | None
+    error: str
+
+
+Ask = Callable[[Sequence[str]], CommandAnswer]
+"""Runs a command of a scheduler, as `scheduler_commands.ask` does."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListedJob:
+    """A job, its folder and its state.
+
+    Attributes
+    ----------
+    submitted : SubmittedJob
+    folder : Path
+    report : JobReport
+        Its state; `JobState.UNKNOWN` with `seen`, the time since when nobody knows it.
+    silence : str
+        Why the queue gave no answer, in its own words; empty if it gave one.
+    """
+
+    submitted: SubmittedJob
+    folder: Path
+    report: JobReport
+    silence: str = ""
+
+
+def listed(
+    folders: Iterable[JobFolder], ask: Ask, cache: Path, now: Callable[[], float] = time.time
+) -> list[ListedJob]:
+    """The last job of each folder with its state, by one question for all of them.
+
+    Parameters
+    ----------
+    folders : Iterable[JobFolder]
+    ask : Ask
+        Runs a command.
+    cache : Path
+        Folder in which answers are kept for `FRESH_SECONDS`, for all processes of the user.
+    now : Callable[[], float]
+    """
+    newest = [(folder, jobs[-1]) for folder in folders if (jobs := folder.submitted())]
+    open_jobs, lasts = [], {}
+    for folder, job in newest:
+        lasts[folder.path] = last = _last_seen(folder, job.id)
+        if last is None or not last.state.ended:
+            open_jobs.append(job)
+    queue, silence = _queue(open_jobs, ask, cache, now)
+    found: list[tuple[JobFolder, SubmittedJob, JobReport | None]] = []
+    unsettled: list[tuple[int, SubmittedJob]] = []
+    for folder, job in newest:
+        report = _settled(folder, job, queue, (), lasts[folder.path])
+        if report is None and job.scheduler == "slurm":
+            unsettled.append((len(found), job))
+        found.append((folder, job, report))
+    accounting = _accounting([job for _, job in unsettled], ask, cache, now)
+    for index, job in unsettled:
+        folder = found[index][0]
+        found[index] = folder, job, _settled(folder, job, queue, accounting, lasts[folder.path])
+    return [
+        ListedJob(
+            job, folder.path, _kept(folder, job, report, lasts[folder.path], now()), silence.get(job.scheduler, "")
+        )
+        for folder, job, report in found
+    ]
+
+
+def _settled(
+    folder: JobFolder,
+    job: SubmittedJob,
+    queue: Iterable[JobReport],
+    accounting: Iterable[JobReport],
+    last: JobReport | None,
+) -> JobReport | None:
+    """The state of a job by all sources; of an array, element by element, then of all together."""
+    marks = [report for report in reports_of_marks(folder.marks()) if same_job(job.id, report.job)]
+    queued = [report for report in queue if _is_of(job, report)]
+    accounted = [report for report in accounting if _is_of(job, report)]
+    array = str(folder.spec.get("array") or "")
+    if not array:
+        return settled(of_one_array(marks), of_one_array(queued), of_one_array(accounted), last)
+    names = dict.fromkeys(report.job for report in (*marks, *queued, *accounted))
+    reports = [
+        settled(*(next((r for r in source if r.job == name), None) for source in (marks, queued, accounted)))
+        for name in names
+    ]
+    known = [report for report in reports if report is not None]
+    whole = any(not report.state.ended for report in known) or len(known) >= elements(array)
+    return of_one_array(known) if whole and len(known) == len(reports) else last if last and last.state.ended else None
+
+
+def _is_of(job: SubmittedJob, report: JobReport) -> bool:
+    return same_job(job.id, report.job) and (not job.cluster or not report.cluster or job.cluster == report.cluster)
+
+
+def elements(array: str) -> int:
+    """How many elements ``--array`` asks for.
+
+    Examples
+    --------
+    >>> elements("0-9"), elements("0-9:2%4"), elements("1,3,5-6")
+    (10, 5, 4)
+    """
+    count = 0
+    for part in array.partition("%")[0].split(","):
+        match = re.fullmatch(r"(\d+)(?:-(\d+)(?::(\d+))?)?", part)
+        if match:
+            first, last, step = int(match[1]), int(match[2] or match[1]), int(match[3] or 1)
+            count += len(range(first, last + 1, max(1, step)))
+    return count
+
+
+def _queue(
+    jobs: Sequence[SubmittedJob], ask: Ask, cache: Path, now: Callable[[], float]
+) -> tuple[list[JobReport], dict[str, str]]:
+    """What the queue says of all jobs, and by scheduler why it says nothing."""
+    reports: list[JobReport] = []
+    silence: dict[str, str] = {}
+    for scheduler in sorted({job.scheduler for job in jobs}):
+        asked = [job for job in jobs if job.scheduler == scheduler]
+        dialect = squeue if scheduler == "slurm" else qstat
+        parse = squeue.parse_squeue if scheduler == "slurm" else qstat.parse_qstat
+        command = dialect.queue_command(asked, _user())
+        # An answer from before a job was submitted says nothing of it.
+        answer = _asked(command, ask, cache, now, FRESH_SECONDS, max(job.time for job in asked))
+        if answer.out is None:
+            silence[scheduler] = answer.error
+            continue
+        reports += [replace(report, seen=answer.time) for report in parse(answer.out)]
+    return reports, silence
+
+
+def _accounting(jobs: Sequence[SubmittedJob], ask: Ask, cache: Path, now: Callable[[], float]) -> tuple[JobReport, ...]:
+    if not jobs:
+        return ()
+    answer = _asked(squeue.accounting_command(jobs), ask, cache, now, FRESH_SECONDS, max(job.time for job in jobs))
+    return squeue.parse_sacct(answer.out) if answer.out is not None else ()
+
+
+def _asked(
+    command: Sequence[str], ask: Ask, cache: Path, now: Callable[[], float], fresh: float, since: float
+) -> Answer:
+    """The answer to a command: a fresh one from the cache, or a new one, which is kept there."""
+    path = cache / f"{command[0]}.json"
+    kept = _read(path)
+    if kept is not None and kept.get("command") == list(command):
+        age = now() - kept["time"]
+        limit = _SILENT_SECONDS if kept["out"] is None and command[0] == "sacct" else fresh
+        if 0 <= age < limit and kept["time"] > since:
+            return Answer(kept["time"], kept["out"], kept["error"])
+    began = now()
+    try:
+        said = ask(command)
+    except LaunchError as error:
+        said = CommandAnswer(1, "", error.found)
+    # qstat exits with an error if it has forgotten one of the jobs, and answers for the others.
+    silent = said.code != 0 and not said.out.strip() and not (command[0] == "qstat" and _only_unknown(said.err))
+    words = said.err.strip() or f"{command[0]} gave no answer"
+    answer = Answer(began, None if silent else said.out, words if silent else "")
+    cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with replacing(path) as draft:
+        draft.write_text(json.dumps({"command": list(command), **asdict(answer)}), encoding="utf-8")
+    return answer
+
+
+def forget_answers(cache: Path) -> None:
+    """Ask anew from now on: what was answered before does not hold any more."""
+    for name in ("squeue", "qstat", "sacct"):
+        (cache / f"{name}.json").unlink(missing_ok=True)
+
+
+def _only_unknown(error: str) -> bool:
+    """Whether qstat complains of nothing but jobs that it does not know."""
+    lines = [line for line in error.splitlines() if line.strip()]
+    return bool(lines) and all(re.search(r"Unknown Job|has finished", line, re.IGNORECASE) for line in lines)
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return None
+
+
+def _user() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
+
+
+# What was seen before
+
+
+def _last_seen(folder: JobFolder, job: str) -> JobReport | None:
+    data = (_read(folder.path / STATES) or {}).get(job)
+    try:
+        return JobReport(**{**data, "state": JobState[data["state"]]}) if data else None
+    except (KeyError, TypeError):
+        return None  # of another version
+
+
+def _kept(
+    folder: JobFolder, job: SubmittedJob, report: JobReport | None, last: JobReport | None, now: float
+) -> JobReport:
+    """The report, kept in the folder; if there is none, that the job is unknown, and since when."""
+    if report is None:
+        since = last.seen if last is not None and last.seen is not None else job.time
+        return JobReport(job.id, JobState.UNKNOWN, "nobody", name=job.name, seen=since)
+    report = replace(report, job=job.id, seen=report.seen or now)
+    new = last is None or (last.state, last.restarts) != (report.state, report.restarts)
+    if new or (not report.state.ended and (report.seen or 0) - (last.seen or 0 if last else 0) > _SEEN_EVERY):
+        kept = {**(_read(folder.path / STATES) or {}), job.id: {**asdict(report), "state": report.state.name}}
+        with contextlib.suppress(OSError), replacing(folder.path / STATES) as draft:  # a full disk hides no state
+            draft.write_text(json.dumps(kept, ensure_ascii=False), encoding="utf-8")
+    return report

@@ -1,0 +1,167 @@
+"""``daskhpc jobs``, ``logs``, ``cancel``, ``profile`` and ``config`` as they are typed, beside schedulers of sh."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import time
+from pathlib import Path
+
+import pytest
+from place import Place
+
+from daskhpc.errors import EXIT_FAILED
+from daskhpc.launch.job_folder import JobFolder, SubmittedJob
+
+TRACEBACK = 'Traceback (most recent call last):\n  File "search.py", line 12, in <module>\nKeyError: 1\n'
+LOG = f"daskhpc: run 1 of job 12 begins on n1\nearly\ndaskhpc: run 2 of job 12 begins on n2\n{TRACEBACK}late\n"
+
+
+class Desk(Place):
+    """A login node whose scheduler is a few lines of sh."""
+
+    def job(self, number: str, name: str = "a search", scheduler: str = "slurm", log: str | None = None) -> JobFolder:
+        """A job that was submitted from here."""
+        path = self.work / f"{name} {number}"
+        request = {"spec": {"array": ""}, "program": {"working_directory": str(path), "run_options": []}}
+        folder = JobFolder.create(path, request)
+        folder.add(SubmittedJob(number, "", scheduler, "/a/search.py", name, "log.txt", time.time() - 60, "token"))
+        if log is not None:
+            (path / "log.txt").write_text(log)
+        return folder
+
+    def squeue(self, *rows: str) -> None:
+        lines = "\n".join(f"{row}|None|2026-11-26T09:00:00|N/A|N/A|1:00:00|n1|x" for row in rows)
+        self.fake("squeue", f"/bin/cat <<'END'\n{lines}\nEND")
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    made = Desk(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    made.env["XDG_STATE_HOME"] = str(tmp_path / "state")
+    return made
+
+
+def test_jobs(desk: Desk) -> None:
+    assert desk.daskhpc("jobs").out == "No jobs. To submit one: daskhpc submit --nodes 2 --time 1h script.py\n"
+    desk.job("12")
+    failed = desk.job("13", "other")
+    (failed.path / "marks").write_text("13 0 began 1000 n1\n13 0 ended 1100 3\n")
+    desk.squeue("12|PENDING")
+    done = desk.daskhpc("jobs")
+    assert (done.code, done.err) == (0, "")
+    first, folder, *_ = done.out.splitlines()
+    assert first.startswith("12  a search                  pending, for ")
+    assert folder == "    folder: a search 12"
+    assert "13" not in done.out
+    assert "1 older job: daskhpc jobs --all" in done.out
+    assert "failed with exit code 3" in desk.daskhpc("jobs", "13").out
+    listed = json.loads(desk.daskhpc("jobs", "--all", "--json").out)
+    assert [(job["id"], job["state"]) for job in listed] == [("12", "PENDING"), ("13", "FAILED")]
+    unknown = desk.daskhpc("jobs", "14")
+    assert unknown.code == EXIT_FAILED
+    assert unknown.err.splitlines()[-1] == "  try:   daskhpc jobs"
+
+
+def test_a_scheduler_that_is_not_there(desk: Desk) -> None:
+    desk.job("12")
+    done = desk.daskhpc("jobs")
+    assert done.code == 0
+    assert "unknown since" in done.out
+    assert "gave no answer" in done.err
+
+
+def test_logs_show_the_first_traceback_of_the_last_run_first(desk: Desk) -> None:
+    folder = desk.job("12", log=LOG)
+    (folder.path / "marks").write_text("12 1 began 1000 n2\n12 1 ended 1100 1\n")
+    desk.squeue()
+    done = desk.daskhpc("logs")
+    assert done.code == 0, done.err
+    assert done.out == f"{TRACEBACK}\n{TRACEBACK}late\n"
+    assert "12 a search, failed with exit code 1 (run 2), run 2 of 2, log: a search 12/log.txt" in done.err
+    assert desk.daskhpc("logs", "12", "--run", "1").out == "early\n"
+    assert desk.daskhpc("logs", "12", "-n", "1").out == f"{TRACEBACK}\nlate\n"
+    assert "no run 3" in desk.daskhpc("logs", "12", "--run", "3").err
+
+
+def test_logs_of_a_job_that_runs_go_on_until_it_ends(desk: Desk) -> None:
+    folder = desk.job("12", log="first\n")
+    log, marks = (shlex.quote(str(folder.path / name)) for name in ("log.txt", "marks"))
+    # The scheduler's second answer comes when the job has ended.
+    desk.fake("squeue", f"echo second >>{log}; echo '12 0 began 1000 n1' >>{marks}; echo '12 0 ended 1100 0' >>{marks}")
+    assert desk.daskhpc("logs", "-f").out == "first\nsecond\n"
+
+
+def test_logs_that_are_not_there(desk: Desk) -> None:
+    desk.job("12")
+    desk.squeue("12|PENDING")
+    assert "has not begun" in desk.daskhpc("logs").err
+    desk.job("13")
+    assert "has no log" in desk.daskhpc("logs", "13").err
+
+
+def test_cancel(desk: Desk) -> None:
+    desk.job("12")
+    desk.job("13", "other")
+    ended = desk.job("14", "third")
+    (ended.path / "marks").write_text("14 0 began 1000 n1\n14 0 ended 1100 0\n")
+    desk.squeue("12|RUNNING", "13|PENDING")
+    record = shlex.quote(str(desk.folder / "cancelled"))
+    desk.fake("scancel", f'echo "$*" >>{record}')
+    done = desk.daskhpc("cancel", "12", "other", "14")
+    assert done.out == "14 third: completed already\n12 a search: cancelled\n13 other: cancelled\n"
+    assert (desk.folder / "cancelled").read_text() == "12 13\n"
+    desk.fake("scancel", "echo 'scancel: error: Kill job error on job id 12: Access denied' >&2; exit 1")
+    refused = desk.daskhpc("cancel", "12")
+    assert refused.code == EXIT_FAILED
+    assert "Access denied" in refused.err
+
+
+def test_cancel_by_pbs(desk: Desk) -> None:
+    desk.job("12.server", scheduler="torque")
+    desk.fake("qstat", "printf 'Job Id: 12.server\\n    job_state = R\\n'")
+    desk.fake("qdel", f'echo "$*" >>{shlex.quote(str(desk.folder / "deleted"))}')
+    assert desk.daskhpc("cancel", "12").out == "12.server a search: cancelled\n"
+    assert (desk.folder / "deleted").read_text() == "12.server\n"
+
+
+def site(desk: Desk) -> None:
+    desk.fake("sbatch", 'case "$*" in *--mem=*) echo "use --mem-per-cpu" >&2; exit 1;; esac; echo "Job 1 to start" >&2')
+    desk.fake("sinfo", "echo 'compute*|up|1-00:00:00|10|48|184000|(null)|(null)'")
+    desk.fake("scontrol", "echo 'ClusterName             = delta'")
+
+
+def test_a_profile_is_detected_and_then_shown(desk: Desk) -> None:
+    site(desk)
+    dry = desk.daskhpc("profile", "--detect", "--dry-run")
+    done = desk.daskhpc("profile", "--detect")
+    assert dry.out == done.out
+    path = desk.folder / ".config/dask/daskhpc-delta.yaml"
+    assert path.read_text() == done.out
+    assert "memory: per-cpu  # sbatch --test-only refuses --mem: use --mem-per-cpu" in done.out
+    assert "already" in desk.daskhpc("profile", "--detect").err
+    assert desk.daskhpc("profile", "--detect", "--force").code == 0
+    shown = desk.daskhpc("profile").out.splitlines()
+    assert shown[0] == "profile: delta  [it is the only one]"
+    assert f"  memory             per-cpu  [{path}]" in shown
+
+
+def test_config_shows_every_value_and_its_source(desk: Desk) -> None:
+    own = desk.folder / ".config/dask/daskhpc.yaml"
+    own.parent.mkdir(parents=True)
+    own.write_text("daskhpc:\n  processes: 2\n  profiles: {delta: {memory: none, job: {account: ae}}}\n")
+    lines = desk.daskhpc("config", DASK_DASKHPC__HEADROOM="0.2").out.splitlines()
+    assert lines[0] == f"files: {own}"
+    assert f"  processes          2  [{own}]" in lines
+    assert "  headroom           0.2  [DASK_DASKHPC__HEADROOM]" in lines
+    assert any(
+        line.startswith("  nthreads           the CPUs granted") and line.endswith("[default]") for line in lines
+    )
+    assert f"  memory             none  [{own}]" in lines
+    assert lines[-1] == f"  account            ae  [{own}]"
+    own.write_text("daskhpc: {proceses: 2}\n")
+    wrong = desk.daskhpc("config")
+    assert wrong.code == EXIT_FAILED
+    assert "the settings are workers, nthreads" in wrong.err
+    assert wrong.err.rstrip().endswith("try:   processes")

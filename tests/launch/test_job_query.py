@@ -1,0 +1,263 @@
+"""One question for all jobs, kept for some seconds; what a scheduler forgets, the folder knows. No scheduler here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from daskhpc.errors import LaunchError
+from daskhpc.launch.find_jobs import find_job, log_file
+from daskhpc.launch.job_folder import JobFolder, SubmittedJob
+from daskhpc.launch.job_query import FRESH_SECONDS, ListedJob, forget_answers, listed
+from daskhpc.launch.job_state import JobReport, JobState
+from daskhpc.launch.jobs_text import job_lines
+from daskhpc.launch.maintenance import Maintenance
+from daskhpc.launch.scheduler_commands import CommandAnswer
+
+ROW = "{id}|{state}|{reason}|2026-11-26T09:00:00|2026-11-26T09:01:00|2026-11-26T10:01:00|1:00:00|n1|x"
+NO_ACCOUNTING = CommandAnswer(1, "", "Slurm accounting storage is disabled")
+
+
+class Site:
+    """A scheduler that answers as it is told, and counts the questions."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, tuple[str, str]] = {}
+        self.answers: dict[str, CommandAnswer] = {"sacct": NO_ACCOUNTING}
+        self.asked: list[tuple[str, ...]] = []
+        self.clock = 10_000.0
+
+    def ask(self, argv: Sequence[str]) -> CommandAnswer:
+        self.asked.append(tuple(argv))
+        lines = [ROW.format(id=job, state=state, reason=reason) for job, (state, reason) in self.rows.items()]
+        return self.answers.get(argv[0]) or CommandAnswer(0, "\n".join(lines) + "\n", "")
+
+    def now(self) -> float:
+        return self.clock
+
+
+@pytest.fixture
+def site() -> Site:
+    return Site()
+
+
+@pytest.fixture(autouse=True)
+def _state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
+def job(
+    root: Path, number: str, name: str = "search", scheduler: str = "slurm", array: str = "", cluster: str = ""
+) -> JobFolder:
+    folder = JobFolder.create(root / f"{name}-{number}", {"spec": {"array": array}, "program": {}})
+    log = f"log-{number}_%a.txt" if array else f"log-{number}.txt"
+    folder.add(SubmittedJob(number, cluster, scheduler, "/a/search.py", name, log, 9_000.0, "token"))
+    return folder
+
+
+def mark(folder: JobFolder, *lines: str) -> None:
+    with open(folder.path / "marks", "a") as file:
+        file.writelines(f"{line}\n" for line in lines)
+
+
+def states(site: Site, root: Path, *folders: JobFolder) -> list[str]:
+    found = listed(folders, site.ask, root / "cache", site.now)
+    return [item.report.state.name for item in found]
+
+
+def test_two_hundred_jobs_are_one_question(site: Site, tmp_path: Path) -> None:
+    folders = [job(tmp_path, str(number)) for number in range(200)]
+    site.rows = {str(number): ("RUNNING", "None") for number in range(200)}
+    assert states(site, tmp_path, *folders) == ["RUNNING"] * 200
+    assert [argv[0] for argv in site.asked] == ["squeue"]
+    states(site, tmp_path, *folders)
+    assert len(site.asked) == 1, "the answer is kept"
+    site.clock += FRESH_SECONDS
+    states(site, tmp_path, *folders)
+    assert len(site.asked) == 2
+    forget_answers(tmp_path / "cache")
+    states(site, tmp_path, *folders)
+    assert len(site.asked) == 3
+
+
+def test_an_answer_from_before_a_job_says_nothing_of_it(site: Site, tmp_path: Path) -> None:
+    old = job(tmp_path, "1")
+    site.rows = {"1": ("RUNNING", "None")}
+    states(site, tmp_path, old)
+    new = job(tmp_path, "2")
+    new.add(SubmittedJob("2", "", "slurm", "/a", "x", "log", site.clock + 1, "t"))
+    site.clock += 2
+    site.rows["2"] = ("PENDING", "Priority")
+    assert states(site, tmp_path, old, new) == ["RUNNING", "PENDING"]
+
+
+def test_gone_is_not_done(site: Site, tmp_path: Path) -> None:
+    folder = job(tmp_path, "1")
+    mark(folder, "1 0 began 9100 n1")
+    site.rows = {"1": ("RUNNING", "None")}
+    assert states(site, tmp_path, folder) == ["RUNNING"]
+    site.rows, site.clock = {}, site.clock + 1000
+    (gone,) = listed([folder], site.ask, tmp_path / "cache", site.now)
+    assert (gone.report.state, gone.report.seen) == (JobState.UNKNOWN, 10_000.0)
+    assert any("unknown since" in line for line in job_lines(gone, site.clock, 3))
+    mark(folder, "1 0 ended 9200 0")
+    assert states(site, tmp_path, folder) == ["COMPLETED"]
+
+
+def test_accounting_is_asked_only_for_what_the_queue_forgot(site: Site, tmp_path: Path) -> None:
+    first, second = job(tmp_path, "1"), job(tmp_path, "2")
+    site.rows = {"1": ("RUNNING", "None")}
+    row = "2|OUT_OF_MEMORY|0:125|2026-11-26T09:00:00|2026-11-26T09:01:00|2026-11-26T09:02:00|00:05:00|n1|x\n"
+    site.answers["sacct"] = CommandAnswer(0, row, "")
+    assert states(site, tmp_path, first, second) == ["RUNNING", "OUT_OF_MEMORY"]
+    assert [argv[0] for argv in site.asked] == ["squeue", "sacct"]
+    assert "--jobs=2" in site.asked[-1]
+    site.clock += 1000
+    assert states(site, tmp_path, second) == ["OUT_OF_MEMORY"]
+    assert len(site.asked) == 2, "an end that was seen is not asked for again"
+
+
+def test_accounting_that_is_not_there_is_left_alone(site: Site, tmp_path: Path) -> None:
+    folder = job(tmp_path, "1")
+    for _ in range(3):
+        assert states(site, tmp_path, folder) == ["UNKNOWN"]
+        site.clock += FRESH_SECONDS
+    assert [argv[0] for argv in site.asked].count("sacct") == 1
+    assert [argv[0] for argv in site.asked].count("squeue") == 3
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        CommandAnswer(None, "", ""),
+        CommandAnswer(1, "", "slurm_load_jobs error: Unable to contact slurm controller (connect failure)"),
+        CommandAnswer(1, "", "slurm_load_jobs error: Socket timed out on send/recv operation"),
+    ],
+)
+def test_a_silent_scheduler_ends_no_job(site: Site, tmp_path: Path, answer: CommandAnswer) -> None:
+    running, ended = job(tmp_path, "1"), job(tmp_path, "2")
+    mark(running, "1 0 began 9100 n1")
+    mark(ended, "2 0 began 9100 n1", "2 0 ended 9200 3")
+    site.answers["squeue"] = answer
+    found = listed([running, ended], site.ask, tmp_path / "cache", site.now)
+    assert [item.report.state.name for item in found] == ["UNKNOWN", "FAILED"]
+    assert found[0].silence in (answer.err, "squeue gave no answer")
+
+
+def test_no_command_at_all(site: Site, tmp_path: Path) -> None:
+    def missing(argv: Sequence[str]) -> CommandAnswer:
+        raise LaunchError("Cannot run squeue.", "no such file", "a login node")
+
+    (found,) = listed([job(tmp_path, "1")], missing, tmp_path / "cache", site.now)
+    assert (found.report.state, found.silence) == (JobState.UNKNOWN, "no such file")
+
+
+def test_what_was_seen_stays_known(site: Site, tmp_path: Path) -> None:
+    folder = job(tmp_path, "1")
+    mark(folder, "1 0 began 9100 n1", "1 0 ended 9200 143")
+    site.rows = {"1": ("TIMEOUT", "TimeLimit")}
+    assert states(site, tmp_path, folder) == ["TIMEOUT"]
+    site.rows, site.clock = {}, site.clock + 10_000
+    (found,) = listed([folder], site.ask, tmp_path / "cache", site.now)
+    assert (found.report.state, found.report.exit_code) == (JobState.TIMEOUT, 143)
+    (folder.path / "states.json").write_text('{"1": {"state": "OF_TOMORROW"}}')
+    assert states(site, tmp_path, folder) == ["FAILED"]
+
+
+def test_an_array_is_done_only_if_every_element_is(site: Site, tmp_path: Path) -> None:
+    folder = job(tmp_path, "5", array="0-2%1")
+    mark(folder, "5_0 0 began 9100 n1", "5_0 0 ended 9200 0", "5_1 0 began 9200 n1")
+    site.rows = {"5_1": ("RUNNING", "None"), "5_[2%1]": ("PENDING", "JobArrayTaskLimit")}
+    assert states(site, tmp_path, folder) == ["RUNNING"]
+    site.rows, site.clock = {"5_[2%1]": ("PENDING", "JobArrayTaskLimit")}, site.clock + 100
+    mark(folder, "5_1 0 ended 9300 0")
+    assert states(site, tmp_path, folder) == ["PENDING"]
+    site.rows, site.clock = {}, site.clock + 100
+    assert states(site, tmp_path, folder) == ["UNKNOWN"], "nobody knows of the third one"
+    mark(folder, "5_2 0 began 9300 n1", "5_2 0 ended 9400 1")
+    site.clock += 100
+    assert states(site, tmp_path, folder) == ["FAILED"]
+
+
+def test_pbs_forgets_some_of_the_jobs(site: Site, tmp_path: Path) -> None:
+    first, second = job(tmp_path, "1.s", scheduler="torque"), job(tmp_path, "2.s", scheduler="torque")
+    text = "Job Id: 1.s\n    job_state = R\n"
+    site.answers["qstat"] = CommandAnswer(153, text, "qstat: Unknown Job Id 2.s\n")
+    assert states(site, tmp_path, first, second) == ["RUNNING", "UNKNOWN"]
+    assert site.asked == [("qstat", "-f", "1.s", "2.s")]
+    site.answers["qstat"], site.clock = CommandAnswer(153, "", "qstat: Unknown Job Id 2.s\n"), site.clock + 100
+    (found,) = listed([second], site.ask, tmp_path / "cache", site.now)
+    assert found.silence == "", "that it knows no such job is an answer"
+
+
+# Which job is meant, and how it is shown
+
+
+def test_which_job_is_meant(tmp_path: Path) -> None:
+    first, second = job(tmp_path, "12"), job(tmp_path, "123", name="train", array="0-9")
+    both = [first, second]
+    assert find_job("12", both)[0].path == first.path
+    assert (find_job("123_4", both)[0].path, find_job("123_4", both)[2]) == (second.path, "4")
+    assert find_job("train", both)[1].id == "123"
+    assert find_job(str(first.path), [])[1].id == "12"
+    assert find_job(second.path.name, both)[1].id == "123"
+    for wrong in ("1", "1234", "other"):
+        with pytest.raises(LaunchError, match=r"no job .*\n.*the last ones are"):
+            find_job(wrong, both)
+    with pytest.raises(LaunchError, match="no jobs of daskhpc"):
+        find_job(None, [])
+
+
+def test_one_id_on_two_clusters(tmp_path: Path) -> None:
+    alpha, beta = job(tmp_path, "7", name="a", cluster="alpha"), job(tmp_path, "7", name="b", cluster="beta")
+    with pytest.raises(LaunchError, match="Several clusters"):
+        find_job("7", [alpha, beta])
+    assert find_job("7;beta", [alpha, beta])[0].path == beta.path
+
+
+def test_the_log_of_an_element(tmp_path: Path) -> None:
+    folder = job(tmp_path, "5", array="0-2")
+    assert log_file(folder.path, folder.submitted()[0], "2").name == "log-5_2.txt"
+    own = SubmittedJob("7.server", "", "pbspro", "/a", "x", "/logs/%x-%j.out", 0.0, "t")
+    assert log_file(folder.path, own) == Path("/logs/x-7.out")
+
+
+NOW = time.mktime((2026, 11, 26, 12, 0, 0, 0, 0, -1))
+
+
+def shown(state: JobState, **fields: object) -> list[str]:
+    submitted = SubmittedJob("12", "", "slurm", "/a", "my\x1b title", "log", 0.0, "t")
+    report = JobReport("12", state, "squeue", **fields)  # type: ignore[arg-type]
+    planned = (Maintenance("spring", NOW + 7200, NOW + 9000, whole=True),)
+    return job_lines(ListedJob(submitted, Path("/elsewhere/a"), report), NOW, 3, maintenances=planned)
+
+
+def test_lines_of_a_job_that_waits() -> None:
+    lines = shown(JobState.PENDING, reason="Priority", submitted=NOW - 60, start=NOW + 1800, limit=3600.0)
+    assert lines == [
+        "12   my title                  pending, for 60 s",
+        "    folder: /elsewhere/a",
+        "    Priority: Jobs of higher priority are before it.",
+        "    The scheduler expects it to start at 12:30.",
+        "    next: nothing: it starts by itself; a shorter --time or fewer --nodes lets it start in a gap",
+    ]
+    long = shown(JobState.PENDING, reason="ReqNodeNotAvail", limit=4 * 3600.0)
+    assert "    The maintenance spring begins at 14:00; the job would not end before. A --time below 2 h would." in [
+        line.replace("120 min", "2 h") for line in long
+    ]
+    held = shown(JobState.PENDING, reason="JobHeldUser", start=NOW + 1800, limit=None)
+    assert held[2:] == ["    JobHeldUser: You hold it.", "    next: scontrol release 12"]
+
+
+def test_lines_of_jobs_that_run_and_that_ended() -> None:
+    running = shown(JobState.RUNNING, start=NOW - 600, limit=3600.0, restarts=1)
+    assert running[0].endswith("running (run 2), for 10 min, 50 min left")
+    assert shown(JobState.FAILED, exit_code=3, end=NOW - 5)[0].endswith("failed with exit code 3, 5.0 s ago")
+    assert shown(JobState.FAILED, exit_code=3)[-1] == "    next: daskhpc logs 12"
+    assert "goes on from its checkpoint" in shown(JobState.FAILED, exit_code=75)[-1]
+    assert shown(JobState.FAILED, signal=9)[0].endswith("failed by SIGKILL")
+    assert "--exclude NODE" in shown(JobState.NODE_FAIL)[-1]
+    assert len(shown(JobState.COMPLETED)) == 2
