@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import click
 
 from ..launch.job import draft_job, send_draft
 from ..launch.job_spec import JobSpec
-from ..launch.site import Site
+from ..launch.profile import load
 from .errors import exit_on_error
 from .setting_options import setting_option_words, setting_options
 
@@ -32,7 +33,11 @@ class _Grouped(click.Command):
 
 
 def _heading(name: str) -> str:
-    return "This command" if name in ("dry_run", "folder", "scheduler", "help") else "The program, as of daskhpc run"
+    return (
+        "This command"
+        if name in ("dry_run", "folder", "profile", "scheduler", "help")
+        else "The program, as of daskhpc run"
+    )
 
 
 def _resource_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -52,13 +57,20 @@ def _resource_options(command: Callable[..., Any]) -> Callable[..., Any]:
 )
 @click.option("--dry-run", is_flag=True, help="Print the job script; nothing is written and nothing submitted.")
 @click.option("--folder", metavar="DIR", help="The job's new folder. Default: one in daskhpc-jobs, here.")
+@click.option("--profile", metavar="NAME", help="The site and the defaults of its jobs: see daskhpc profile.")
 @click.option("--scheduler", type=click.Choice(["slurm", "pbspro", "torque"]), help="Default: what is installed here.")
 @_resource_options
 @setting_options
 @click.argument("script")
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
 def submit(
-    script: str, args: tuple[str, ...], dry_run: bool, folder: str | None, scheduler: str | None, **options: Any
+    script: str,
+    args: tuple[str, ...],
+    dry_run: bool,
+    folder: str | None,
+    profile: str | None,
+    scheduler: str | None,
+    **options: Any,
 ) -> None:
     """Submit SCRIPT as a job that runs it on all of its nodes, as `daskhpc run` does.
 
@@ -66,9 +78,9 @@ def submit(
     """
     given = {name: options.pop(name) for name in JobSpec.declared()}
     with exit_on_error():
-        site = Site(scheduler=scheduler) if scheduler else None
+        site = replace(load(profile).site, scheduler=scheduler) if scheduler else None
         words = setting_option_words(options)
-        draft = draft_job(script, args, run_options=words, folder=folder, site=site, **given)
+        draft = draft_job(script, args, run_options=words, folder=folder, site=site, profile=profile, **given)
         if dry_run:
             click.echo(draft.script, nl=False)
             return

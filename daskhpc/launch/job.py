@@ -9,7 +9,7 @@ import site as python_site
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from .batch_systems.base import BatchSystem
 from .job_folder import CODE, JobFolder, SubmittedJob
 from .job_script import Program, in_words, job_script
 from .job_spec import JobSpec
+from .profile import load
 from .program_file import check_program
 from .site import Site
 from .snapshot import git_state, take_snapshot
@@ -66,6 +67,7 @@ def draft_job(
     run_options: Sequence[str] = (),
     folder: str | os.PathLike[str] | None = None,
     site: Site | None = None,
+    profile: str | None = None,
     **options: Any,
 ) -> JobDraft:
     """Prepare a job without an effect; the parameters are those of `submit`.
@@ -74,10 +76,16 @@ def draft_job(
     ------
     LaunchError
         If an option, the program or the batch system is not what it has to be.
+    SettingsError
+        If the profile is not.
     """
     check_program(os.fspath(script), args)
     path = Path(script).absolute()
-    facts = site or Site(scheduler=installed_batch_system())
+    chosen = load(profile)
+    facts = site or chosen.site
+    if site is None and "scheduler" not in chosen.sources:
+        facts = replace(facts, scheduler=installed_batch_system())
+    options = {**chosen.job, **{name: value for name, value in options.items() if value not in (None, False, "", ())}}
     system = batch_system(facts.scheduler)
     title = options.pop("name", None) or shortened(re.sub(r"[^\w.+-]+", "_", path.stem), 60)
     spec = JobSpec.make(name=title, **options)

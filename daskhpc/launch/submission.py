@@ -13,6 +13,7 @@ from ..text import one_line
 from .batch_systems.base import BatchSystem
 from .job_folder import JobFolder
 from .job_spec import JobSpec
+from .refusals import remedy
 from .scheduler_commands import CommandAnswer, ask
 
 TRIES = 5
@@ -85,7 +86,8 @@ def submit_once(
         if result is SubmitOutcome.SUBMITTED:
             return system.job_id(answer.out)
         if result is SubmitOutcome.REFUSED:
-            raise RefusedError(said(answer), f"{system.title} did not take the job: {shlex.join(line)}", "")
+            todo = remedy(system.name, said(answer))
+            raise RefusedError(said(answer), f"{system.title} did not take the job: {shlex.join(line)}", todo)
         if result is SubmitOutcome.LATER:
             wait(_pause(attempt))
             continue

@@ -165,3 +165,28 @@ def test_config_shows_every_value_and_its_source(desk: Desk) -> None:
     assert wrong.code == EXIT_FAILED
     assert "the settings are workers, nthreads" in wrong.err
     assert wrong.err.rstrip().endswith("try:   processes")
+
+
+def test_a_profile_is_what_submit_takes_for_granted(desk: Desk) -> None:
+    own = desk.folder / ".config/dask/daskhpc.yaml"
+    own.parent.mkdir(parents=True)
+    own.write_text(
+        "daskhpc:\n  profiles:\n    delta: {memory: per-cpu, cpus-per-node: 4, job: {account: ae, mem: 8G, time: 2h}}\n"
+        "    other: {scheduler: pbspro, cpus-per-node: 8}\n"
+    )
+    desk.fake("sbatch", "echo 'sbatch: error: Batch job submission failed: Invalid qos specification' >&2; exit 1")
+    program = desk.script("search.py")
+    ambiguous = desk.daskhpc("submit", program)
+    assert "--profile delta" in ambiguous.err
+    wrong = desk.daskhpc("submit", "--profile", "delta", program)
+    assert "no key 'job.mem'" in wrong.err
+    own.write_text(own.read_text().replace("mem: 8G", "memory: 8G"))
+    written = desk.daskhpc("submit", "--profile", "delta", "--time", "1h", "--dry-run", program).out
+    for line in ("--account=ae", "--mem-per-cpu=2G", "--time=1:00:00"):
+        assert f"#SBATCH {line}\n" in written
+    other = desk.daskhpc("submit", "--dry-run", program, DASK_DASKHPC__PROFILE="other").out
+    assert "#PBS -l select=1:ncpus=8" in other
+    refused = desk.daskhpc("submit", "--profile", "delta", program)
+    assert refused.code == EXIT_FAILED
+    assert refused.err.startswith("daskhpc: sbatch: error: Batch job submission failed: Invalid qos specification\n")
+    assert "  try:   --qos NAME" in refused.err
