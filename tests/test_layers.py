@@ -233,6 +233,10 @@ HEAVY = ("mpi4py", "distributed", "dask_ml", "dask_mpi", "sklearn", "torch", "nu
         ("import daskhpc; daskhpc.discover()", (*HEAVY, "dask")),
         ("import daskhpc.launch", (*HEAVY, "dask", "daskhpc.cluster", "daskhpc.runtime")),
         ("import daskhpc.cli", (*HEAVY, "dask")),
+        (
+            "from daskhpc.cli import jobs, logs, cancel, submit, profile, config",
+            (*HEAVY, "dask", "daskhpc.cluster", "daskhpc.parallel.backend"),
+        ),
     ],
 )
 def test_what_an_import_leaves_unimported(code: str, names: tuple[str, ...]) -> None:
