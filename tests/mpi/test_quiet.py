@@ -60,10 +60,10 @@ BUSY = """
     print("busy", flush=True)
 """
 ENDS = {
-    "raises": ("raise ValueError('the program's own')", 1, "ValueError: the program's own"),
-    "returns": ("print('the last', file=sys.stderr)", 0, "the last"),
-    "exits": ("sys.exit('the program's own')", 1, "the program's own"),
-    "leaves": ("print('the last', file=sys.stderr, flush=True); os._exit(3)", 3, "the last"),
+    "raises": ('raise ValueError("the error of the program")', 1, "ValueError: the error of the program"),
+    "returns": ('print("the last", file=sys.stderr)', 0, "the last"),
+    "exits": ('sys.exit("the error of the program")', 1, "the error of the program"),
+    "leaves": ('print("the last", file=sys.stderr, flush=True); os._exit(3)', 3, "the last"),
     "interrupted": ("time.sleep(60)", 130, "KeyboardInterrupt"),
 }
 TIMES = int(os.environ.get("ENDS", "1"))
