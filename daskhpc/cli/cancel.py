@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import click
 
 from ..errors import LaunchError
@@ -20,8 +22,6 @@ def cancel(names: tuple[str, ...]) -> None:
 
     What is in a checkpoint stays. The exit code is 70 if the scheduler did not take one of them.
     """
-    from dataclasses import replace
-
     with exit_on_error():
         every = list(JobFolder.all())
         found = [find_job(name, every) for name in names]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import fields
 from typing import Any
 
@@ -24,8 +25,6 @@ def config(name: str | None) -> None:
 
     A name that does not exist is refused, with the valid ones.
     """
-    import os
-
     with exit_on_error():
         files = config_files.read()
         found = config_files.merged(files)

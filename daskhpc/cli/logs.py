@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from ..errors import LaunchError
-from ..launch.find_jobs import find_job, log_file
+from ..launch.find_jobs import element_of, find_job, log_file
 from ..launch.job_folder import JobFolder, SubmittedJob, state_folder
 from ..launch.job_query import ListedJob, listed
 from ..launch.job_state import JobState, reports_of_marks
@@ -68,8 +68,6 @@ def _element(folder: JobFolder, job: SubmittedJob) -> str:
     """Of an array, the element that failed first; if none did, the one that began last."""
     if "%a" not in job.log:
         return ""
-    from ..launch.find_jobs import element_of
-
     reports = sorted(reports_of_marks(folder.marks()), key=lambda report: (report.end or 0.0, report.start or 0.0))
     failed = next((report for report in reports if report.state is JobState.FAILED), None)
     shown = failed or (reports[-1] if reports else None)

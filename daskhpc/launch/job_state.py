@@ -268,7 +268,9 @@ def settled(
             return told or own  # the scheduler still cleans up, or its answer is some seconds old
         again = queue.state is JobState.PENDING and folder is not None and folder.start is not None
         restarts = folder.restarts if folder is not None else 0
-        return replace(queue, state=JobState.REQUEUED if again else queue.state, restarts=max(restarts, queue.restarts))
+        start = folder.start if queue.start is None and folder is not None and not queue.state.waiting else queue.start
+        state = JobState.REQUEUED if again else queue.state
+        return replace(queue, state=state, start=start, restarts=max(restarts, queue.restarts))
     if told is not None and not (own is not None and _later(own, told)):
         code = told.exit_code if told.exit_code is not None else own.exit_code if own is not None else None
         return replace(told, exit_code=code, restarts=max(told.restarts, folder.restarts if folder else 0))

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import time
 from pathlib import Path
 
 import pytest
 from place import Place
+from report.made import append, begin, fits
 
 from daskhpc.errors import EXIT_FAILED
+from daskhpc.journal.journal import Journal
 from daskhpc.launch.job_folder import JobFolder, SubmittedJob
 
 TRACEBACK = 'Traceback (most recent call last):\n  File "search.py", line 12, in <module>\nKeyError: 1\n'
@@ -190,3 +193,17 @@ def test_a_profile_is_what_submit_takes_for_granted(desk: Desk) -> None:
     assert refused.code == EXIT_FAILED
     assert refused.err.startswith("daskhpc: sbatch: error: Batch job submission failed: Invalid qos specification\n")
     assert "  try:   --qos NAME" in refused.err
+
+
+def test_progress_is_that_of_the_journals_that_the_job_wrote(desk: Desk) -> None:
+    folder = desk.job("12")
+    with Journal.open(folder.path / "checkpoint", "search") as journal:
+        begin(journal, "a-0", known=21, replayed=0)
+        append(journal, "a-0", fits()[:5])
+    now = time.time()
+    (folder.path / "marks").write_text(f"12 0 began {now - 50:.0f} n1\n")
+    desk.squeue("12|RUNNING")
+    assert ", checkpoint: 5 of 21 done\n" in desk.daskhpc("jobs").out
+    for file in (folder.path / "checkpoint").iterdir():
+        os.utime(file, (now - 500, now - 500))
+    assert "checkpoint: 5" not in desk.daskhpc("jobs").out, "an earlier job wrote it"

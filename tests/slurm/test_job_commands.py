@@ -76,6 +76,7 @@ class LoginSide:
 @pytest.fixture
 def login(slurm: SlurmBed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LoginSide:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("DASK_CONFIG", str(tmp_path / "config"))
     return LoginSide(slurm, tmp_path)
 
 
@@ -93,7 +94,7 @@ def test_states_are_told_apart(login: LoginSide) -> None:
     bed.stop("node3")
     bed.run(["scontrol", "requeuehold", str(again)], 30)
     end = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(time.time() + 3))
-    print(bed.run(["scontrol", "update", f"JobId={late}", f"EndTime={end}"], 30))
+    assert bed.run(["scontrol", "update", f"JobId={late}", f"EndTime={end}"], 30).returncode == 0
     assert login.run("cancel", str(cancelled)).stdout == f"{cancelled} cancelled: cancelled\n"
     states = {
         "done": "COMPLETED",
@@ -106,10 +107,11 @@ def test_states_are_told_apart(login: LoginSide) -> None:
     }
     login.until(states)
     listed = login.run("jobs").stdout
-    print(listed)
     assert "failed with exit code 3" in listed
     assert "JobHeldUser: You hold it." in listed
-    print(login.run("logs", "late").stderr)
+    assert "The job reached its time limit." in login.run("logs", "late").stderr
+    assert "Somebody cancelled the job" in login.run("logs", str(cancelled)).stderr
+    assert "run 1 of job" not in login.run("logs", "again").stdout
 
 
 LINE_12 = """\
@@ -128,7 +130,11 @@ f({}["no such key"])
 """
 
 
-def test_logs_of_an_exception_in_line_12(login: LoginSide) -> None:
+def test_a_site_is_detected_and_an_exception_in_line_12_is_shown_first(login: LoginSide) -> None:
+    profile = login.run("profile", "--detect").stdout
+    assert "bed:" in profile
+    assert "memory: per-node  # sbatch --test-only takes --mem" in profile
+    assert "cpus_per_node: 4" in profile
     (login.folder / "search.py").write_text(LINE_12)
     job = int(login.run("submit", "--nodes", "2", "--time", "5:00", "search.py").stdout)
     login.bed.wait(job, 90)
