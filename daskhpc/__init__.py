@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .computing import compute, persist
     from .config import Settings
     from .explaining import explain
+    from .jobs import Job, submit
     from .postfit import Incremental, ParallelPostFit
     from .runtime import Runtime, discover
     from .search import GridSearchCV, HalvingGridSearchCV, HalvingRandomSearchCV, RandomizedSearchCV, sweep
@@ -27,6 +28,7 @@ _HOMES = {
     "HalvingGridSearchCV": "search",
     "HalvingRandomSearchCV": "search",
     "Incremental": "postfit",
+    "Job": "jobs",
     "ParallelPostFit": "postfit",
     "RandomizedSearchCV": "search",
     "Runtime": "runtime",
@@ -46,6 +48,7 @@ _HOMES = {
     "report": "",
     "send_close_signal": "cluster",
     "start": "cluster",
+    "submit": "jobs",
     "sweep": "search",
 }
 
@@ -54,6 +57,7 @@ __all__ = [
     "HalvingGridSearchCV",
     "HalvingRandomSearchCV",
     "Incremental",
+    "Job",
     "ParallelPostFit",
     "RandomizedSearchCV",
     "Runtime",
@@ -73,6 +77,7 @@ __all__ = [
     "report",
     "send_close_signal",
     "start",
+    "submit",
     "sweep",
 ]
 

@@ -26,7 +26,7 @@ BELOW = BOTTOM | {"clients", "runtime", "launch", "journal", "files", "materiali
 BELOW |= {"chunk_size", "windowed_array"}
 COLLECTIONS = ("arrays", "frames", "bags", "cubes", "explaining", "computing", "postfit")
 LAYER_3 = ("parallel", "search", *COLLECTIONS, "ddp", "report", "plots")
-EVERYTHING = frozenset({*BELOW, "cluster", "cli", *LAYER_3})
+EVERYTHING = frozenset({*BELOW, "cluster", "cli", "jobs", *LAYER_3})
 
 # Which other top-level modules each one may import; the package itself ("") holds the lazy public names.
 MAY: dict[str, frozenset[str]] = {
@@ -53,6 +53,7 @@ MAY: dict[str, frozenset[str]] = {
     "computing": BELOW | {"parallel"},
     "frames": BELOW | {"plots"},
     "bags": BELOW | {"frames"},
+    "jobs": BELOW | {"report"},
     "cli": EVERYTHING,
     "__main__": frozenset({"cli"}),
     "": EVERYTHING,
@@ -233,6 +234,8 @@ HEAVY = ("mpi4py", "distributed", "dask_ml", "dask_mpi", "sklearn", "torch", "nu
         ("import daskhpc; daskhpc.discover()", (*HEAVY, "dask")),
         ("import daskhpc.launch", (*HEAVY, "dask", "daskhpc.cluster", "daskhpc.runtime")),
         ("import daskhpc.cli", (*HEAVY, "dask")),
+        ("import daskhpc.cli.submit, jinja2, daskhpc.launch.job", (*HEAVY, "dask", "daskhpc.runtime")),
+        ("import daskhpc; daskhpc.submit", (*HEAVY, "dask")),
         (
             "from daskhpc.cli import jobs, logs, cancel, submit, profile, config",
             (*HEAVY, "dask", "daskhpc.cluster", "daskhpc.parallel.backend"),

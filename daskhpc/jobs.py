@@ -1,0 +1,218 @@
+"""``daskhpc.submit``: jobs from Python, on a login node, in a script or in a notebook."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import LaunchError
+from .launch import qstat, squeue
+from .launch.find_jobs import log_file
+from .launch.job import draft_job, send_draft
+from .launch.job_folder import JobFolder, state_folder
+from .launch.job_query import FRESH_SECONDS, forget_answers, listed
+from .launch.job_state import JobReport, JobState
+from .launch.scheduler_commands import ask
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_UNKNOWN_AT_MOST = 3
+
+
+def submit(
+    script: str | os.PathLike[str],
+    args: Sequence[str] = (),
+    *,
+    run: Mapping[str, Any] | None = None,
+    profile: str | None = None,
+    folder: str | os.PathLike[str] | None = None,
+    **options: Any,
+) -> Job:
+    """Submit a program as a job, as ``daskhpc submit`` does.
+
+    Parameters
+    ----------
+    script : str or path
+        The Python program.
+    args : Sequence[str]
+        Its arguments.
+    run : Mapping[str, Any], optional
+        Settings of ``daskhpc run``, such as ``{"checkpoint": "results"}``.
+    profile : str, optional
+        Name of the profile of the site, if there are several.
+    folder : str or path, optional
+        The new folder of the job. By default one in ``daskhpc-jobs`` in the working directory.
+    **options
+        What the job asks for: the options of ``daskhpc submit --help`` with ``_`` for ``-``, such as ``nodes=2``,
+        ``time="1h"``, ``memory="180G"``, ``account="physics"``.
+
+    Returns
+    -------
+    Job
+
+    Raises
+    ------
+    LaunchError
+        If an option is not valid, or the scheduler refuses the job: there is no job then. Also if the scheduler's
+        answer was lost and does not come back; the message says how to look for the job.
+    SettingsError
+        If the profile is not valid.
+
+    Examples
+    --------
+    >>> daskhpc.submit("search.py", nodes=2, time="60:30")  # doctest: +SKIP
+    Traceback (most recent call last):
+    ...
+    daskhpc.errors.LaunchError: --walltime does not take '60:30'.
+    """
+    words = [
+        f"--{name.replace('_', '-')}" + ("" if value is True else f"={value}")
+        for name, value in (run or {}).items()
+        if value not in (None, False)
+    ]
+    texts = [os.fspath(word) for word in args]
+    draft = draft_job(script, texts, run_options=words, folder=folder, profile=profile, **options)
+    return Job(send_draft(draft)[0].path)
+
+
+class Job:
+    """A job that was submitted; also one of another session, by its folder.
+
+    Parameters
+    ----------
+    folder : str or path
+        Its folder, which ``daskhpc jobs`` shows.
+
+    Raises
+    ------
+    LaunchError
+        If it is no job folder of this user, or nothing was submitted from it.
+
+    Attributes
+    ----------
+    folder : Path
+        With the job's script, its log and the code that runs.
+    id : str
+        The scheduler's id, whole.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self._home = JobFolder(folder)
+        submitted = self._home.submitted()
+        if not submitted:
+            raise LaunchError("Nothing was submitted from this job folder.", str(folder), "daskhpc submit ...")
+        self._submitted = submitted[-1]
+        self.folder = self._home.path
+        self.id = self._submitted.id
+
+    def __repr__(self) -> str:
+        return f"<Job {self.id} {self._submitted.name!r}: {self.state.value}>"
+
+    @property
+    def report(self) -> JobReport:
+        """What the scheduler and the job's folder say; the answer to one question is kept for ten seconds."""
+        return listed([self._home], ask, state_folder())[0].report
+
+    @property
+    def state(self) -> JobState:
+        """The job's state; `JobState.UNKNOWN` if nobody knows it any more."""
+        return self.report.state
+
+    def wait(self, timeout: float | None = None) -> JobState:
+        """Wait until the job has ended.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds.
+
+        Returns
+        -------
+        JobState
+            How it ended.
+
+        Raises
+        ------
+        TimeoutError
+            If it has not ended after `timeout`.
+        LaunchError
+            If nobody knows the job any more: neither the scheduler nor its folder.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        unknown, pause = 0, 1.0
+        while True:
+            forget_answers(state_folder())
+            job = listed([self._home], ask, state_folder())[0]
+            if job.report.state.ended:
+                return job.report.state
+            # A scheduler that does not answer says nothing of the job; only one that answers without it counts.
+            unknown = unknown + 1 if job.report.state is JobState.UNKNOWN and not job.silence else 0
+            if unknown > _UNKNOWN_AT_MOST:
+                raise LaunchError(
+                    f"Nobody knows job {self.id} any more.",
+                    f"the scheduler and {self.folder}",
+                    f"daskhpc logs {self.id}",
+                )
+            if deadline is not None and time.monotonic() + pause > deadline:
+                raise TimeoutError(f"job {self.id} is {job.report.state.value} after {timeout:g} s")
+            time.sleep(pause)
+            pause = min(pause * 1.5, FRESH_SECONDS)
+
+    def cancel(self) -> None:
+        """End the job; what is in a checkpoint stays.
+
+        Raises
+        ------
+        LaunchError
+            If the scheduler does not take it; its words are in the message.
+        """
+        dialect = squeue if self._submitted.scheduler == "slurm" else qstat
+        for command in dialect.cancel_commands([self._submitted]):
+            answer = ask(command)
+            if answer.code != 0:
+                raise LaunchError(f"Job {self.id} was not cancelled.", answer.err.strip(), "daskhpc jobs")
+        forget_answers(state_folder())
+
+    def tail(self, lines: int = 20, element: int | None = None) -> str:
+        """The last lines of what the job printed; empty before it begins.
+
+        Parameters
+        ----------
+        lines : int
+        element : int, optional
+            Of an array, which one.
+        """
+        path = log_file(self.folder, self._submitted, "" if element is None else str(element))
+        try:
+            with open(path, encoding="utf-8", errors="replace") as file:
+                return "".join(deque(file, maxlen=lines))
+        except FileNotFoundError:
+            return ""
+
+    def results(self) -> pd.DataFrame:
+        """What is in the job's checkpoint, also while it runs: see `daskhpc.report.results`.
+
+        Raises
+        ------
+        LaunchError
+            If the job was submitted without one.
+        JournalError
+            If nothing is in it yet.
+        """
+        from . import report
+
+        program = self._home.request["program"]
+        for option in program["run_options"]:
+            name, _, value = option.partition("=")
+            if name == "--checkpoint":
+                return report.results(Path(program["working_directory"], value))
+        raise LaunchError(
+            f"Job {self.id} was submitted without a checkpoint.",
+            "daskhpc keeps results of a program if it is told where",
+            "daskhpc.submit(..., run={'checkpoint': 'kept'}); daskhpc.report.results(FOLDER) for the program's own",
+        )

@@ -1,0 +1,103 @@
+"""One request at six kinds of site: the job scripts are kept in ``golden/`` and were read by a person."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from grammars import qsub_options, sbatch_options
+
+from daskhpc.errors import LaunchError
+from daskhpc.launch.batch_systems import batch_system
+from daskhpc.launch.job_script import Program, job_script
+from daskhpc.launch.job_spec import JobSpec
+from daskhpc.launch.site import Site
+
+GOLDEN = Path(__file__).parent / "golden"
+COMMON = {"name": "search", "nodes": 2, "time": "2h30m", "account": "physics"}
+PROGRAM = Program(
+    script="/home/ada/project/search.py",
+    args=("--alpha", "0.1", "a b"),
+    working_directory="/home/ada/project",
+    python="/home/ada/venv/bin/python",
+    run_options=("--checkpoint=results",),
+    environment={"PYTHONNOUSERSITE": "1", "VIRTUAL_ENV": "/home/ada/venv"},
+)
+FOLDER = "/home/ada/project/daskhpc-jobs/search-20261126-094500-1f0c9a"
+
+SITES: dict[str, tuple[Site, dict[str, Any]]] = {
+    "infiniband_slurm": (
+        Site(cpus_per_node=40),
+        {"partition": "standard", "constraint": "ib", "cpus_per_task": 40, "memory": "180G", "exclusive": True},
+    ),
+    "memory_per_cpu": (Site(memory="per-cpu", modules=("2024r1", "openmpi")), {"cpus_per_task": 8, "memory": "32G"}),
+    "typed_gres": (Site(gpus="gres"), {"cpus_per_task": 16, "gpus": 2, "gpu_type": "a100", "memory": "64G"}),
+    "pbs_pro_select": (
+        Site(scheduler="pbspro", pbs_account="-P", cpus_per_node=128),
+        {"partition": "normal", "memory": "480G", "constraint": "model=mil_ait", "modules": ["gcc"]},
+    ),
+    "torque_mvp2run": (
+        Site(scheduler="torque", cpus_per_node=12, launcher="mvp2run -c {ranks} -m cyclic -a"),
+        {"constraint": "vortex"},
+    ),
+    "tacc_ibrun": (Site(memory="none", launcher="ibrun"), {"partition": "normal", "mail_type": "END"}),
+}
+
+
+def rendered(name: str) -> tuple[str, str]:
+    """The name of a site's script, and its text."""
+    site, options = SITES[name]
+    system = batch_system(site.scheduler)
+    text = job_script(JobSpec.make(**COMMON, **options), site, system, PROGRAM, FOLDER, {})
+    return f"{name}.{system.script_name.partition('.')[2]}", text
+
+
+@pytest.mark.parametrize("name", SITES)
+def test_the_script_is_the_one_that_was_read(name: str) -> None:
+    file, text = rendered(name)
+    assert text == (GOLDEN / file).read_text()
+
+
+@pytest.mark.parametrize("name", SITES)
+def test_the_script_is_one_of_bash_and_of_its_scheduler(name: str) -> None:
+    file, text = rendered(name)
+    done = subprocess.run(["bash", "-n"], input=text, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    options = sbatch_options(text) if file.endswith(".sbatch") else qsub_options(text)
+    assert not {"--nodes=9"} & set(options)
+    assert any("physics" in option for option in options)
+
+
+def test_two_ranks_more_than_workers_never_ask_for_more(tmp_path: Path) -> None:
+    """Memory and GPUs are asked for per node, so that the scheduler's and the client's rank add none."""
+    for name in ("infiniband_slurm", "memory_per_cpu", "typed_gres"):
+        text = rendered(name)[1]
+        assert "--ntasks-per-node=1\n" in text
+        assert "per-task=" not in text.replace("--cpus-per-task", "")
+    assert "--mem-per-cpu=4G\n" in rendered("memory_per_cpu")[1]
+
+
+def test_a_site_may_replace_the_template(tmp_path: Path) -> None:
+    (tmp_path / "job.sbatch.j2").write_text(
+        "#!/bin/bash\n{% for line in directives %}\n{{ line }}\n{% endfor %}\nown\n"
+    )
+    site = Site(templates=str(tmp_path))
+    text = job_script(JobSpec.make(**COMMON), site, batch_system("slurm"), PROGRAM, FOLDER, {})
+    assert text.endswith("--open-mode=append\nown\n")
+    (tmp_path / "job.sbatch.j2").write_text("{{ nothing_of_this_name }}")
+    with pytest.raises(LaunchError, match=r"template job\.sbatch\.j2 of the job script is wrong"):
+        job_script(JobSpec.make(**COMMON), site, batch_system("slurm"), PROGRAM, FOLDER, {})
+
+
+def test_variables_of_the_program(tmp_path: Path) -> None:
+    spec = JobSpec.make(**COMMON, env=["GIVEN=it's $HOME\nand more", "TAKEN"])
+    text = job_script(spec, Site(), batch_system("slurm"), PROGRAM, FOLDER, {"TAKEN": "x y"})
+    exports = text[text.index("export PYTHONNOUSERSITE") : text.index("\ncd ")]
+    done = subprocess.run(
+        ["bash", "-c", f'{exports}\nprintf "%s|%s" "$GIVEN" "$TAKEN"'], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "it's $HOME\nand more|x y"
+    with pytest.raises(LaunchError, match="no environment variable TAKEN"):
+        job_script(spec, Site(), batch_system("slurm"), PROGRAM, FOLDER, {})
