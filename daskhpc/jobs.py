@@ -65,10 +65,14 @@ def submit(
 
     Examples
     --------
-    >>> daskhpc.submit("search.py", nodes=2, time="60:30")  # doctest: +SKIP
+    >>> import daskhpc
+    >>> _ = open("search.py", "w").write("print('a search')")
+    >>> daskhpc.submit("search.py", nodes=2, time="60:30")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     ...
-    daskhpc.errors.LaunchError: --walltime does not take '60:30'.
+    daskhpc.errors.LaunchError: --time does not take '60:30'.
+      found: Time limit: 90m, 2h30m, 1:30:00 or 1-12:00.
+      try:   --time: '1h30s' for 1 h 0 min 30 s, as Slurm and PBS read '60:30', or '60h30m' for 60 hours and ...
     """
     words = [
         f"--{name.replace('_', '-')}" + ("" if value is True else f"={value}")

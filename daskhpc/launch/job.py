@@ -82,13 +82,13 @@ def draft_job(
     check_program(os.fspath(script), args)
     path = Path(script).absolute()
     chosen = load(profile)
+    options = {**chosen.job, **{name: value for name, value in options.items() if value not in (None, False, "", ())}}
+    title = options.pop("name", None) or shortened(re.sub(r"[^\w.+-]+", "_", path.stem), 60)
+    spec = JobSpec.make(name=title, **options)
     facts = site or chosen.site
     if site is None and "scheduler" not in chosen.sources:
         facts = replace(facts, scheduler=installed_batch_system())
-    options = {**chosen.job, **{name: value for name, value in options.items() if value not in (None, False, "", ())}}
     system = batch_system(facts.scheduler)
-    title = options.pop("name", None) or shortened(re.sub(r"[^\w.+-]+", "_", path.stem), 60)
-    spec = JobSpec.make(name=title, **options)
     token = secrets.token_hex(6)
     stamp = time.strftime("%Y%m%d-%H%M%S")
     # A leading dash or dot would be taken for an option, or hide the folder.

@@ -82,6 +82,11 @@ class ResourceOption:
     metavar: str
 
     @property
+    def flag(self) -> str:
+        """The name by which messages call it: the first long one."""
+        return next(name for name in self.option.split() if name.startswith("--"))
+
+    @property
     def is_flag(self) -> bool:
         """Whether the option stands without a value."""
         return self.parse is _flag
@@ -229,7 +234,7 @@ class JobSpec:
             try:
                 values[name] = options[name].parse(value)
             except ValueError as error:
-                flag = options[name].option.split()[-1]
+                flag = options[name].flag
                 raise LaunchError(
                     f"{flag} does not take {value!r}.", options[name].meaning, f"{flag}: {error}"
                 ) from None

@@ -87,7 +87,7 @@ class BatchSystem(ABC):
         known = (*self.directives, *_IN_SCRIPT, self.pass_through)
         for name in spec.given():
             if name not in known:
-                flag = JobSpec.declared()[name].option.split()[-1]
+                flag = JobSpec.declared()[name].flag
                 raise LaunchError(
                     f"{self.title} has no {flag}.",
                     f"{flag} {getattr(spec, name)}",
