@@ -28,6 +28,7 @@ def script(lines: list[str]) -> str:
 
 
 @given(st.lists(PRINTABLE | NASTY, min_size=1))
+@settings(deadline=None)
 def test_slurm_reads_any_printable_words_as_they_are(values: list[str]) -> None:
     words = [f"--comment={value}" for value in values] + [f"--{value}" for value in values]
     assert sbatch_options(script([f"#SBATCH {word(text)}" for text in words])) == words
@@ -44,7 +45,7 @@ def test_what_a_line_cannot_carry_is_refused(value: str) -> None:
 
 @pytest.mark.parametrize("option", [n for n, o in JobSpec.declared().items() if o.parse.__name__ == "_line"])
 @given(value=NASTY)
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 def test_each_text_of_a_spec_arrives_or_is_refused(option: str, value: str) -> None:
     spec = JobSpec.make(**{"name": "job", option: value})
     plain = JobSpec.make(name="job")

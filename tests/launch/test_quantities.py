@@ -6,7 +6,7 @@ import re
 from datetime import timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daskhpc.launch.quantities import clock, mebibytes_of, seconds_of, size_words, time_words
@@ -61,6 +61,7 @@ def test_times_that_are_refused(text: object, words: str) -> None:
 
 
 @given(st.integers(min_value=60, max_value=9999), st.integers(min_value=0, max_value=59))
+@settings(deadline=None)
 def test_both_readings_that_a_refusal_offers_are_taken(first: int, second: int) -> None:
     with pytest.raises(ValueError, match="as Slurm and PBS read") as caught:
         seconds_of(f"{first}:{second:02}")
@@ -70,6 +71,7 @@ def test_both_readings_that_a_refusal_offers_are_taken(first: int, second: int) 
 
 
 @given(st.integers(min_value=1, max_value=10**7))
+@settings(deadline=None)
 def test_a_time_is_read_back_as_it_is_written(seconds: int) -> None:
     assert seconds_of(clock(seconds)) == seconds
 
