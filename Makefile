@@ -66,10 +66,10 @@ test-kills: $(VENV)/installed-test
 test-ddp: $(VENV)/installed-test
 	PATH="$(BIN):$$PATH" FAULTS=all DDP_ROUNDS=10 $(BIN)/python -m pytest -s tests/ddp $(PYTEST)
 
-# Every cell of the table in docs/endings.md, 200 starts and ends, a job that outlasts its time limit, lost nodes.
+# Every cell of the table in docs/endings.md, 200 starts and ends, each way to end a program 50 times, a job that outlasts its time limit, lost nodes.
 test-endings: $(VENV)/installed-test .openmpi/installed
 	tests/install-apt-packages
-	PATH="$(BIN):$$PATH" ENDINGS=all STARTS=200 $(BIN)/python -m pytest tests/endings \
+	PATH="$(BIN):$$PATH" ENDINGS=all STARTS=200 ENDS=50 $(BIN)/python -m pytest tests/endings tests/mpi/test_quiet.py \
 	    tests/slurm/test_requeue.py tests/slurm/test_survival.py tests/mpi/test_worker_deaths.py $(PYTEST)
 
 # The start of a job beside dask-mpi's; writes the table of docs/benchmarks.md.
