@@ -8,11 +8,10 @@ from pathlib import Path
 
 import joblib
 import pytest
-from background import Ended, Started
 from sklearn.utils.fixes import parse_version
+from suite_process import run_suite
 
 LEAST = 200
-OUTCOMES = "outcomes.json"
 KNOWN = parse_version(joblib.__version__) >= parse_version("1.6")
 """Whether the tables are of this joblib: an older one lacks some of the tests."""
 
@@ -71,16 +70,12 @@ def excluded(test: str) -> bool:
     return any(test.startswith(name) for name in EXCLUDED)
 
 
-def suite(folder: Path) -> Started:
-    """How joblib's tests are run."""
-    (folder / "test_swapped.py").write_text(swapped())
-    outcomes = {"JOBLIB_OUTCOMES": str(folder / OUTCOMES)}
-    return Started(["-p", "joblib_plugin", "--timeout=120", "test_swapped.py"], outcomes, folder)
-
-
 @pytest.mark.timeout(900)
-def test_the_tests_of_joblib(ended: Ended) -> None:
-    outcomes = ended.folder / OUTCOMES
+def test_the_tests_of_joblib(tmp_path: Path) -> None:
+    (tmp_path / "test_swapped.py").write_text(swapped())
+    outcomes = tmp_path / "outcomes.json"
+    arguments = ["-p", "joblib_plugin", "--timeout=120", "test_swapped.py"]
+    ended = run_suite(tmp_path, arguments, {"JOBLIB_OUTCOMES": str(outcomes)})
     assert outcomes.exists(), ended.said
     tests: dict[str, str] = json.loads(outcomes.read_text())
     failed = [test for test, outcome in tests.items() if outcome == "failed" and not excluded(test)]

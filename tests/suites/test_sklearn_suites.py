@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 import sklearn
-from background import Ended, Started
+from suite_process import run_suite
 
 SEARCHES = (
     "model_selection.tests.test_search",
@@ -106,25 +106,21 @@ SUITES = {
 }
 
 
-def suite(folder: Path, name: str) -> Started:
-    """How a suite is run."""
-    modules, switches, _, excluded = SUITES[name]
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", SUITES)
+def test_the_tests_of_scikit_learn(name: str, tmp_path: Path) -> None:
+    modules, switches, least, excluded = SUITES[name]
     there = Path(sklearn.__file__).parent
     present = [m for m in modules if there.joinpath(*m.split(".")).with_suffix(".py").exists()]
-    return Started(
+    ended = run_suite(
+        tmp_path,
         ["-p", "swapped", "--timeout=120", "--pyargs", *(f"sklearn.{module}" for module in present)],
         {
             **{f"SEARCH_{switch}": "1" for switch in switches},
             "SEARCH_EXCLUDED": json.dumps(excluded),
             "SKLEARN_TESTS_GLOBAL_RANDOM_SEED": "42",
         },
-        folder,
     )
-
-
-@pytest.mark.timeout(900)
-@pytest.mark.parametrize("name", SUITES)
-def test_the_tests_of_scikit_learn(name: str, ended: Ended) -> None:
     assert ended.code == 0, ended.said
     passed = re.findall(r"(\d+) passed", ended.out)
-    assert int(passed[-1]) >= SUITES[name].least, ended.said
+    assert int(passed[-1]) >= least, ended.said
