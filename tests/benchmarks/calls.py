@@ -5,12 +5,16 @@
     python tests/benchmarks/calls.py 1x2 | 2x1                       a LocalCluster that the program has made itself
     python tests/benchmarks/calls.py slots                           forty slots of one worker, on a few CPUs
 
+A word more is a regular expression of the searches that are wanted. The environment variable ROUNDS says how often each
+is measured (3).
+
 The figures of searches are wall time over half of the serial time of the same run: 1.00 is ideal on two CPUs.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import statistics
 import sys
 import time
@@ -33,7 +37,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 import daskhpc  # registers the backend
 
-ROUNDS = 3
+ROUNDS = int(os.environ.get("ROUNDS", "3"))
 BACKENDS = ("daskhpc", "loky")
 DIGITS, CANCER, DIABETES = (load(return_X_y=True) for load in (load_digits, load_breast_cancer, load_diabetes))
 SEARCHES: dict[str, tuple[Any, dict[str, list[Any]], Any]] = {
@@ -82,16 +86,16 @@ def beside(function: Callable[[], object]) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in took.items()}
 
 
-def compare() -> None:
+def compare(wanted: str) -> None:
     """Print the table."""
     for name in BACKENDS:  # processes start, packages are imported
         with parallel_config(name, n_jobs=2):
             uses(3)
             scores(1)
     print("| workload | daskhpc | loky | daskhpc / loky |\n|---|---|---|---|", flush=True)
-    for name in SEARCHES:
+    for name in filter(re.compile(wanted).search, SEARCHES):
         with parallel_config("sequential"):
-            serial = statistics.median(seconds(lambda name=name: search(name)) for _ in range(2))  # type: ignore[misc]
+            serial = statistics.median(seconds(lambda name=name: search(name)) for _ in range(-(-ROUNDS // 2)))  # type: ignore[misc]
         found = beside(lambda name=name: search(name))  # type: ignore[misc]
         cells = " | ".join(f"{2 * found[backend] / serial:.2f}" for backend in BACKENDS)
         print(f"| {name} ({serial:.1f} s) | {cells} | {found['daskhpc'] / found['loky']:.2f} |", flush=True)
@@ -141,7 +145,9 @@ def slots(count: int = 40) -> None:
 def main() -> None:
     """What the command line asks for."""
     warnings.simplefilter("ignore")
-    shape = sys.argv[1] if len(sys.argv) > 1 else ""
+    shape, wanted = [*sys.argv[1:], "", ""][:2]
+    if shape not in ("1x2", "2x1", "slots"):
+        shape, wanted = "", shape
     print(f"daskhpc {daskhpc.__version__}, joblib {joblib.__version__}, {os.cpu_count()} CPUs, {shape or 'ranks'}")
     if shape == "slots":
         slots()
@@ -151,9 +157,9 @@ def main() -> None:
         workers, threads = map(int, shape.split("x"))
         cluster = LocalCluster(n_workers=workers, threads_per_worker=threads, dashboard_address=":0")
         with cluster, Client(cluster):
-            compare()
+            compare(wanted)
     else:
-        compare()
+        compare(wanted)
 
 
 if __name__ == "__main__":
