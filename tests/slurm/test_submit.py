@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 import subprocess
 import sys
 import textwrap
@@ -74,3 +76,103 @@ def test_from_an_empty_folder_to_a_result(login: LoginNode) -> None:
     assert [mark.event for mark in folder.marks()] == ["began", "ended"]
     assert folder.marks()[1].value == "0"
     assert folder.path.stat().st_mode & 0o777 == 0o700
+
+
+HOSTILE = (
+    "a b",
+    "",
+    "it's",
+    '"q"',
+    "; touch pwned",
+    "$(touch pwned) `touch pwned`",
+    "two\nlines",
+    "-n",
+    "--",
+    "é",
+    "\\",
+)
+SHOWS = """
+    import json, os, sys
+    import beside
+    print("SEEN " + json.dumps([sys.argv, os.environ["X"], os.getcwd(), beside.TEXT, os.path.dirname(__file__)]))
+"""
+
+
+def test_hostile_values_arrive_unchanged_and_never_run(login: LoginNode) -> None:
+    """And what was submitted is what runs: program and module are changed while the job waits."""
+    name = "-it's; touch pwned $(touch pwned) é.py"
+    login.folder = login.folder / "a 'b' $(touch pwned); é"
+    login.folder.mkdir()
+    login.program(SHOWS, name)
+    login.program("TEXT = 'as submitted'", "beside.py")
+    title = "; touch pwned #3 'packjob' \\ \"é\""
+    hostile = ["--name", title, "--env", f"X={HOSTILE[6]}; touch pwned", "--hold", "--mem=1G", "-c1"]
+    job, folder = login.submit(*hostile, "--", name, *HOSTILE)
+    login.program("TEXT = 'changed'", "beside.py")
+    login.program("print('changed')", name)
+    assert login.bed.run(["scontrol", "release", str(job)], 30).returncode == 0
+    fields = login.bed.wait(job, 90)
+    log = (folder.path / folder.submitted()[0].log).read_text()
+    assert fields["ExitCode"] == "0:0", log
+    (line,) = [text for text in log.splitlines() if text.startswith("SEEN ")]
+    here = str(login.folder)
+    program = [f"{here}/{name}", *HOSTILE]
+    assert json.loads(line[5:]) == [program, "two\nlines; touch pwned", here, "as submitted", here]
+    assert fields["JobName"] == title
+    assert [path for path in login.folder.rglob("*") if path.name == "pwned"] == []
+
+
+def test_from_inside_another_job(login: LoginNode) -> None:
+    """The inner job has its own memory, time and CPUs, and not what the outer job's variables say."""
+    login.program("import os\nprint('INNER', os.environ.get('SLURM_MEM_PER_CPU'), os.environ['SLURM_CPUS_PER_TASK'])")
+    line = [sys.executable, "-P", "-m", "daskhpc", "submit", "-c2", "--mem=1G", "--time=5m", "search.py"]
+    script = login.folder / "outer.sh"
+    script.write_text(f"#!/bin/bash\nexport SBATCH_TIMELIMIT=1\nsrun {shlex.join(line)}\n")
+    outer = login.bed.sbatch(
+        script, "--mem-per-cpu=300", "--ntasks-per-node=1", "--nodes=1", "--output=outer.out", cwd=login.folder,
+        env=login.env,
+    )  # fmt: skip
+    login.bed.wait(outer, 60)
+    text = (login.folder / "outer.out").read_text()
+    assert (login.folder / "daskhpc-jobs").is_dir(), text
+    (path,) = (login.folder / "daskhpc-jobs").iterdir()
+    (submitted,) = JobFolder(path).submitted()
+    fields = login.bed.wait(int(submitted.id), 90)
+    log = (path / submitted.log).read_text()
+    assert (fields["ExitCode"], fields["TimeLimit"], fields["MinMemoryNode"]) == ("0:0", "00:05:00", "1G"), log
+    assert "INNER None 2" in log
+    assert text.splitlines()[0] == submitted.id
+
+
+def test_a_refusal_leaves_nothing(login: LoginNode) -> None:
+    program = login.program("print(1)")
+    done = login.run("submit", "--partition", "nowhere", program)
+    assert done.returncode == 70
+    assert done.stderr.splitlines()[0].startswith("daskhpc: sbatch: error: invalid partition specified: nowhere")
+    assert list((login.folder / "daskhpc-jobs").iterdir()) == []
+    dry = login.run("submit", "--dry-run", program)
+    assert dry.returncode == 0
+    assert dry.stdout.startswith("#!/bin/bash\n# search.py: 1 whole node")
+    assert list((login.folder / "daskhpc-jobs").iterdir()) == []
+
+
+FROM_PYTHON = """
+    import daskhpc
+    job = daskhpc.submit("search.py", ["x"], run={"checkpoint": "kept"}, time="5m", cpus_per_task=2, memory="2G")
+    print(job.wait(90).name, job.state.name, job.folder.name.startswith("search-"))
+    print("search.py', 'x']" in job.tail(), sorted(job.results()["param_C"]))
+    held = daskhpc.submit("search.py", hold=True, time="5m")
+    print(held.state.name)
+    held.cancel()
+    print(held.wait(30).name, repr(held.tail()), held)
+"""
+
+
+def test_from_python(login: LoginNode) -> None:
+    login.program(SEARCH)
+    script = login.program(FROM_PYTHON, "submits.py")
+    done = login.bed.run([sys.executable, script], 150, login.folder, login.env)
+    assert done.returncode == 0, done.stderr
+    first, second, third, last = done.stdout.splitlines()
+    assert (first, second, third) == ("COMPLETED COMPLETED True", "True [1, 10]", "PENDING")
+    assert last.startswith("CANCELLED '' <Job ")
