@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import faulthandler
 import linecache
 import os
@@ -29,6 +30,8 @@ STACK_SIGNAL = int(signal.SIGRTMAX) - 3
 
 DYNAMIC_CODE = "<dynamic-code>"
 _BACKLOG = 2048
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of mallopt
+_KEPT_FREE_BYTES = 64 << 20  # what glibc comes to keep by itself, at most
 _NO_TORCH = """PyTorch is not installed in the environment of the workers.
   try:   pip install torch --index-url https://download.pytorch.org/whl/cpu    (CPU, 0.2 GB)
          pip install torch                                                     (NVIDIA GPU, 3 to 4 GB)"""
@@ -39,6 +42,7 @@ def main(connection: Connection[Any, Any]) -> None:
     order = pickle.loads(connection.recv_bytes())
     payload = connection.recv_bytes()
     death_watch.hold(order["life"])
+    _keep_freed_memory()
     _set_up(order)
     link = WorkerLink(connection, order)
     link.say("begun")
@@ -62,6 +66,18 @@ def main(connection: Connection[Any, Any]) -> None:
         link.say("failed", failure=failure)
     # Not by returning: torch's own end can wait for a peer that is gone.
     os._exit(0)
+
+
+def _keep_freed_memory() -> None:
+    """Let glibc keep freed memory, as it comes to do by itself in a process of torchrun's.
+
+    Dask's setting for its workers, which a rank inherits, gives each tensor above 128 kB back at once: every step then
+    faults its pages in anew.
+    """
+    with contextlib.suppress(AttributeError):  # another C library
+        c = ctypes.CDLL(None)
+        c.mallopt(_TRIM_THRESHOLD, _KEPT_FREE_BYTES)
+        c.mallopt(_MMAP_THRESHOLD, _KEPT_FREE_BYTES // 2)
 
 
 def _set_up(order: dict[str, Any]) -> None:
