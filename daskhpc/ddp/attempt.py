@@ -231,7 +231,13 @@ class Attempt:
             failed = {failure.rank for failure in self.failures if failure.kind != "hang"} | self._of("done")
             living = [rank for rank in self.ranks if rank.rank not in failed]
             stacks = await asyncio.gather(
-                *(self._on(rank.worker.address, rank_task.stack_of, self.training) for rank in living),
+                # Not for the 30 s that Dask tries to reach a worker whose loss is not known yet.
+                *(
+                    asyncio.wait_for(
+                        self._on(rank.worker.address, rank_task.stack_of, self.training), _GIVE_BACK_SECONDS
+                    )
+                    for rank in living
+                ),
                 return_exceptions=True,
             )
             self.stacks = [stack for stack in stacks if isinstance(stack, RankStack)]
