@@ -98,7 +98,7 @@ class Pool:
 
     def __init__(self) -> None:
         self.costs = Costs()
-        self.waiting = 0
+        self.waiting = self._first = 0
         self._kinds: dict[Hashable, _CallQueue] = {}
         self._groups: dict[Hashable, _CallQueue] = {}
         self._untried: deque[_CallQueue] = deque()
@@ -171,7 +171,9 @@ class Pool:
         """
         remaining = self.remaining()
         if remaining is None:
-            most = min(_FIRST_CALLS, -(-self.waiting // slots))
+            # A few calls for four slots are four tasks, and not a new half of what is left for each.
+            self._first = max(self._first, self.waiting)
+            most = min(_FIRST_CALLS, -(-self._first // slots))
             return self._some(worker, most, None), _FIRST_TASK
         longest = max(LONGEST_TASK, slots / _MOST_TASKS_A_SECOND)
         seconds = min(longest, max(SHORTEST_TASK, remaining / (_PARTS * slots)))

@@ -111,9 +111,9 @@ class Run:
             if self.node_memory.segments or any(self.sent.values()):
                 self.client.sync(self._leave, callback_timeout=_LEAVE_SECONDS)
             else:  # nothing large is left, and nobody needs to wait for the rest
-                self.client.loop.add_callback(self._leave)
+                self.client.loop.add_callback(self._leave, later=True)
 
-    async def _leave(self) -> None:
+    async def _leave(self, later: bool = False) -> None:
         used = [address for address in self.used if address in self.members.alive]
         self._unwatch()
         self._wake.set()
@@ -121,7 +121,9 @@ class Run:
             task.cancel()
         self.node_memory.close()
         with contextlib.suppress(Exception):
-            if used:
+            if used and later:
+                self.members.free_later(self.name)
+            elif used:
                 await self.client.run(free, self.name, workers=used, on_error="ignore")
 
     async def _drive(self) -> None:

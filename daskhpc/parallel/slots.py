@@ -370,11 +370,12 @@ def recall(run: str, tasks: list[str]) -> dict[str, list[Stream] | None]:
     return begun
 
 
-def free(run: str) -> None:
-    """End what still runs of a run, and drop what is kept for it."""
-    forget(run)
-    for slots in list(_slots.values()):
-        slots.free(run)
+def free(*names: str) -> None:
+    """End what still runs of some runs, and drop what is kept for them."""
+    for run in names:
+        forget(run)
+        for slots in list(_slots.values()):
+            slots.free(run)
 
 
 def drop(run: str, numbers: list[int]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import socket
 import threading
@@ -91,6 +92,7 @@ def describe(dask_worker: Any) -> tuple[str, int, int]:
     return node_name(), os.getpid(), dask_worker.state.nthreads
 
 
+@functools.cache
 def node_name() -> str:
     """A name that two processes share if one can open the other's files through /proc."""
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import pickle
 import sys
 from collections import defaultdict
@@ -54,6 +55,7 @@ class _WorldParcel(NamedTuple):
 _PRELOADED = frozenset({"numpy", "scipy", "pandas", "sklearn"})
 
 
+@functools.cache
 def _is_preloaded(name: str) -> bool:
     """Whether a module is one that children import before they start: public, of packages that start no threads."""
     parts = name.split(".")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import time
 import weakref
@@ -14,6 +15,7 @@ from typing import Any
 from ..compat.distributed import event_handler, unsubscribe
 from ..errors import WORKER_EXIT_TOPIC
 from .outcome import deserted
+from .slots import free
 from .store import describe
 
 _ALL = "all"
@@ -21,6 +23,7 @@ FRESH_SECONDS = 1.0
 """For so long nobody asks again which workers there are when a Parallel begins."""
 _CHECK_SECONDS = 3.0
 _DESERTED_SECONDS = 60.0
+_FREE_SECONDS = 0.2
 _CAUSE_SECONDS = 1.5
 _COMING_UP_SECONDS = 0.5
 
@@ -80,6 +83,7 @@ class WorkerSet:
     client: Any
     alive: dict[str, WorkerProcess] = field(default_factory=dict)
     causes: dict[str, str] = field(default_factory=dict)
+    _over: list[str] = field(default_factory=list)
     _watchers: list[_Listener] = field(default_factory=list)
     _others: Any = None
     _refreshing: asyncio.Task[None] | None = None
@@ -138,6 +142,17 @@ class WorkerSet:
         elif time.monotonic() - self._deserted > _DESERTED_SECONDS:
             self._deserted = None
             raise deserted(f"The cluster has had no worker for {_DESERTED_SECONDS:g} s.", "none")
+
+    def free_later(self, run: str) -> None:
+        """Free what little is kept for a run, together with that of others: some programs use Parallel all the time."""
+        if not self._over:
+            asyncio.get_running_loop().call_later(_FREE_SECONDS, lambda: asyncio.ensure_future(self._free()))
+        self._over.append(run)
+
+    async def _free(self) -> None:
+        runs, self._over = self._over, []
+        with contextlib.suppress(Exception):  # the client was closed, and all is freed with it
+            await self.client.run(free, *runs, workers=list(self.alive), on_error="ignore")
 
     def ready(self) -> tuple[list[WorkerProcess], bool]:
         """The members that may be given work now, and whether others will be in a moment."""
