@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import psutil
 import pytest
-from waiting import until
+from waiting import gone, until
 
 from daskhpc.cluster.children import ChildServer
 from daskhpc.errors import DaskhpcError
@@ -46,10 +46,6 @@ def target(tmp_path, monkeypatch) -> str:
 def ask(child, code: str) -> str:
     child.send(code.encode())
     return child.receive().decode()
-
-
-def gone(pid: int) -> bool:
-    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
 def test_a_call_runs_in_the_main_thread_of_a_process_of_its_own(target) -> None:

@@ -195,7 +195,7 @@ def test_results_are_writeable() -> None:
 def test_nothing_is_left_when_the_call_ends(client: Any) -> None:
     x = np.arange(1_000_000.0)
     Parallel()(delayed(describe)(x, i) for i in range(6))
-    assert set(client.run(lambda: len(store._states)).values()) == {0}
+    until(lambda: not any(client.run(lambda: len(store._states)).values()))  # small runs are freed together
     assert set(client.run(lambda: sum("memfd:daskhpc (" in _target(n) for n in _descriptors())).values()) == {0}
     assert not any("memfd:daskhpc (" in _target(n) for n in _descriptors())
 

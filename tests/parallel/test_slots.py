@@ -29,7 +29,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_score, cross_validate
 from sklearn.svm import LinearSVC
-from waiting import until
+from waiting import gone, until
 from wire import Wire, Worker, values_of
 
 import daskhpc  # noqa: F401
@@ -86,10 +86,6 @@ def processes_of(client: Any) -> set[int]:
 
     (pids,) = client.run(those).values()
     return set(pids)
-
-
-def gone(pid: int) -> bool:
-    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
 def met(folder: Path, i: int, of: int) -> int:
