@@ -93,7 +93,7 @@ def test_states_are_told_apart(login: LoginSide) -> None:
         bed.wait_running(job)
     bed.stop("node3")
     bed.run(["scontrol", "requeuehold", str(again)], 30)
-    end = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(time.time() + 3))
+    end = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(time.time() + 20))  # Slurm refuses one that is over
     assert bed.run(["scontrol", "update", f"JobId={late}", f"EndTime={end}"], 30).returncode == 0
     assert login.run("cancel", str(cancelled)).stdout == f"{cancelled} cancelled: cancelled\n"
     states = {
