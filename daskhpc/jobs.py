@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import LaunchError
-from .launch import qstat, squeue
 from .launch.find_jobs import log_file
 from .launch.job import draft_job, send_draft
 from .launch.job_folder import JobFolder, state_folder
-from .launch.job_query import FRESH_SECONDS, forget_answers, listed
+from .launch.job_query import FRESH_SECONDS, cancel_jobs, forget_answers, listed
 from .launch.job_state import JobReport, JobState
 from .launch.scheduler_commands import ask
 
@@ -175,12 +174,9 @@ class Job:
         LaunchError
             If the scheduler does not take it; its words are in the message.
         """
-        dialect = squeue if self._submitted.scheduler == "slurm" else qstat
-        for command in dialect.cancel_commands([self._submitted]):
-            answer = ask(command)
-            if answer.code != 0:
-                raise LaunchError(f"Job {self.id} was not cancelled.", answer.err.strip(), "daskhpc jobs")
-        forget_answers(state_folder())
+        refused = cancel_jobs([self._submitted], ask, state_folder())
+        if refused:
+            raise LaunchError(f"Job {self.id} was not cancelled.", "; ".join(refused), "daskhpc jobs")
 
     def tail(self, lines: int = 20, element: int | None = None) -> str:
         """The last lines of what the job printed; empty before it begins.

@@ -7,10 +7,9 @@ from dataclasses import replace
 import click
 
 from ..errors import LaunchError
-from ..launch import qstat, squeue
 from ..launch.find_jobs import element_of, find_job
 from ..launch.job_folder import JobFolder, state_folder
-from ..launch.job_query import forget_answers, listed
+from ..launch.job_query import cancel_jobs, listed
 from ..launch.scheduler_commands import ask
 from .errors import exit_on_error
 
@@ -34,16 +33,7 @@ def cancel(names: tuple[str, ...]) -> None:
                 click.echo(f"{job.id} {job.name}: {states[folder.path].value} already")
                 continue
             wanted.append(replace(job, id=name.partition(";")[0]) if element and element_of(name) else job)
-        refused = []
-        for dialect, own in (
-            (squeue, [job for job in wanted if job.scheduler == "slurm"]),
-            (qstat, [job for job in wanted if job.scheduler != "slurm"]),
-        ):
-            for command in dialect.cancel_commands(own) if own else ():
-                answer = ask(command)
-                if answer.code != 0:
-                    refused.append(answer.err.strip() or f"{command[0]} gave no answer")
-        forget_answers(state_folder())
+        refused = cancel_jobs(wanted, ask, state_folder())
         if refused:
             raise LaunchError("Not every job was cancelled.", "; ".join(refused), "daskhpc jobs")
         for job in wanted:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import sys
 import time
@@ -115,6 +116,7 @@ def _follow(folder: JobFolder, path: Path, size: int) -> None:
     """Print what is added until the job has ended and nothing more comes."""
     asked = time.monotonic()
     ended = False
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")  # a part may end within a character
     while True:
         # Opened anew each time, because a network file system shows what other machines wrote when a file is opened.
         with open(path, "rb") as file:
@@ -122,7 +124,7 @@ def _follow(folder: JobFolder, path: Path, size: int) -> None:
             content = file.read()
         if content:
             size += len(content)
-            sys.stdout.write(content.decode(errors="replace"))
+            sys.stdout.write(decoder.decode(content))
             sys.stdout.flush()
         elif ended:
             return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ..errors import LaunchError
@@ -11,7 +11,7 @@ from .job_folder import SPEC, JobFolder, SubmittedJob
 from .job_state import same_job
 
 
-def newest_jobs(folders: Sequence[JobFolder]) -> list[tuple[JobFolder, SubmittedJob]]:
+def newest_jobs(folders: Iterable[JobFolder]) -> list[tuple[JobFolder, SubmittedJob]]:
     """The last submission of each folder; folders from which nothing was submitted are left out."""
     return [(folder, jobs[-1]) for folder in folders if (jobs := folder.submitted())]
 

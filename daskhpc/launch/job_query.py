@@ -18,9 +18,10 @@ from typing import Any
 
 from ..atomic import replacing
 from ..errors import LaunchError
-from . import qstat, squeue
+from .find_jobs import newest_jobs
 from .job_folder import JobFolder, SubmittedJob
 from .job_state import JobReport, JobState, of_one_array, reports_of_marks, same_job, settled
+from .queues import QUEUES
 from .scheduler_commands import CommandAnswer
 
 STATES = "states.json"
@@ -88,7 +89,7 @@ def listed(
         Folder in which answers are kept for `FRESH_SECONDS`, for all processes of the user.
     now : Callable[[], float]
     """
-    newest = [(folder, jobs[-1]) for folder in folders if (jobs := folder.submitted())]
+    newest = newest_jobs(folders)
     open_jobs, lasts = [], {}
     for folder, job in newest:
         lasts[folder.path] = last = _last_seen(folder, job.id)
@@ -99,7 +100,7 @@ def listed(
     unsettled: list[tuple[int, SubmittedJob]] = []
     for folder, job in newest:
         report = _settled(folder, job, queue, (), lasts[folder.path])
-        if report is None and job.scheduler == "slurm":
+        if report is None and QUEUES[job.scheduler].accounting_command is not None:
             unsettled.append((len(found), job))
         found.append((folder, job, report))
     accounting = _accounting([job for _, job in unsettled], ask, cache, now)
@@ -167,23 +168,27 @@ def _queue(
     silence: dict[str, str] = {}
     for scheduler in sorted({job.scheduler for job in jobs}):
         asked = [job for job in jobs if job.scheduler == scheduler]
-        dialect = squeue if scheduler == "slurm" else qstat
-        parse = squeue.parse_squeue if scheduler == "slurm" else qstat.parse_qstat
-        command = dialect.queue_command(asked, _user())
+        queue = QUEUES[scheduler]
+        command = queue.queue_command(asked, _user())
         # An answer from before a job was submitted says nothing of it.
         answer = _asked(command, ask, cache, now, FRESH_SECONDS, max(job.time for job in asked))
         if answer.out is None:
             silence[scheduler] = answer.error
             continue
-        reports += [replace(report, seen=answer.time) for report in parse(answer.out)]
+        reports += [replace(report, seen=answer.time) for report in queue.parse_queue(answer.out)]
     return reports, silence
 
 
 def _accounting(jobs: Sequence[SubmittedJob], ask: Ask, cache: Path, now: Callable[[], float]) -> tuple[JobReport, ...]:
-    if not jobs:
-        return ()
-    answer = _asked(squeue.accounting_command(jobs), ask, cache, now, FRESH_SECONDS, max(job.time for job in jobs))
-    return squeue.parse_sacct(answer.out) if answer.out is not None else ()
+    reports: tuple[JobReport, ...] = ()
+    for scheduler in sorted({job.scheduler for job in jobs}):
+        queue, asked = QUEUES[scheduler], [job for job in jobs if job.scheduler == scheduler]
+        if queue.accounting_command is None or queue.parse_accounting is None:
+            continue
+        since = max(job.time for job in asked)
+        answer = _asked(queue.accounting_command(asked), ask, cache, now, FRESH_SECONDS, since)
+        reports += queue.parse_accounting(answer.out) if answer.out is not None else ()
+    return reports
 
 
 def _asked(
@@ -210,6 +215,19 @@ def _asked(
     with replacing(path) as draft:
         draft.write_text(json.dumps({"command": list(command), **asdict(answer)}), encoding="utf-8")
     return answer
+
+
+def cancel_jobs(jobs: Sequence[SubmittedJob], ask: Ask, cache: Path) -> list[str]:
+    """End jobs; returns the schedulers' words, one for each command that was refused."""
+    refused = []
+    for scheduler in sorted({job.scheduler for job in jobs}):
+        own = [job for job in jobs if job.scheduler == scheduler]
+        for command in QUEUES[scheduler].cancel_commands(own):
+            answer = ask(command)
+            if answer.code != 0:
+                refused.append(answer.err.strip() or f"{command[0]} gave no answer")
+    forget_answers(cache)
+    return refused
 
 
 def forget_answers(cache: Path) -> None:

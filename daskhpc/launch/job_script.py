@@ -10,11 +10,11 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from ..errors import LaunchError
-from ..text import counted, printable
+from ..text import counted, duration, printable
 from .batch_systems.base import BatchSystem
 from .command_lines import EXTRA_RANKS
 from .job_spec import JobSpec
-from .quantities import size_words, time_words
+from .quantities import size_words
 from .site import Site
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def in_words(spec: JobSpec) -> str:
         parts.append(f"{size_words(spec.memory)} per node")
     if spec.gpus is not None:
         parts.append(f"{counted(spec.gpus, 'GPU')} per node")
-    parts.append(f"at most {time_words(spec.time)}" if spec.time else "the site's own time limit")
+    parts.append(f"at most {duration(spec.time)}" if spec.time else "the site's own time limit")
     return ", ".join(parts)
 
 

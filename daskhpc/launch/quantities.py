@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 
-from ..text import duration
-
 _TIME_UNITS = {"d": 86400, "h": 3600, "m": 60, "min": 60, "s": 1}
 _TIME_FORMS = "'90m', '2h30m', '1d12h', '1:30:00' (hours:minutes:seconds) or '1-12:00' (days-hours:minutes)"
 _SIZE_UNITS = {"k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
@@ -92,17 +90,6 @@ def clock(seconds: int) -> str:
     ('1:30:00', '36:00:00')
     """
     return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
-
-
-def time_words(seconds: int) -> str:
-    """A time in words.
-
-    Examples
-    --------
-    >>> time_words(5400)
-    '1 h 30 min'
-    """
-    return duration(seconds)
 
 
 def mebibytes_of(value: object) -> int:

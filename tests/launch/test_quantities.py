@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from daskhpc.launch.quantities import clock, mebibytes_of, seconds_of, size_words, time_words
+from daskhpc.launch.quantities import clock, mebibytes_of, seconds_of, size_words
 
 
 @pytest.mark.parametrize(
@@ -98,4 +98,4 @@ def test_sizes_that_are_refused(text: str, words: str) -> None:
 
 
 def test_words() -> None:
-    assert (time_words(5400), size_words(184_320), size_words(0)) == ("1 h 30 min", "180 GiB", "all memory")
+    assert (size_words(184_320), size_words(0)) == ("180 GiB", "all memory")
