@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from typing import Any
 
 import programs
 import psutil
-from waiting import until
+from waiting import gone, until
 
 from daskhpc.ddp import train
 
@@ -60,7 +61,8 @@ def test_trainings_leave_nothing(client: Any) -> None:
         raise AssertionError(f"before {before}\nafter {all_held(client)}") from None
     print(f"{TRAININGS} trainings: before {before}\nafter {all_held(client)}")
     new = set(os.listdir(tempfile.gettempdir())) - temporary
-    left = {name for name in new if "torch" in name or "daskhpc" in name or "pymp" in name}
+    # A Slurm bed of tests that run beside this one is theirs.
+    left = {name for name in new if re.search("torch|pymp|daskhpc-(?!bed)", name)}
     until(lambda: left.isdisjoint(os.listdir(tempfile.gettempdir())), 60, "the end of programs of other tests")
     assert not any(client.run(lambda: len(__import__("daskhpc.ddp.rank_task").ddp.rank_task._held)).values())
 
@@ -95,7 +97,9 @@ def test_ranks_that_stand_in_c_end_with_their_client(tmp_path: Path) -> None:
         pids = [int(path.name.removeprefix("rank-")) for path in ranks.iterdir()]
         os.kill(workers[0], signal.SIGKILL)
         began = time.monotonic()
-        until(lambda: not all(psutil.pid_exists(pid) for pid in pids), 10, "the end of the rank of the killed worker")
-        assert time.monotonic() - began < 3
+        until(lambda: any(gone(pid) for pid in pids), 10, "the end of the rank of the killed worker")
+        seconds = time.monotonic() - began
+        print(f"the rank of the killed worker ended after {seconds:.2f} s")
+        assert seconds < 2
         run.kill()
-    until(lambda: not any(psutil.pid_exists(pid) for pid in (*pids, *workers)), 40, "the end of all ranks")
+    until(lambda: all(gone(pid) for pid in (*pids, *workers)), 40, "the end of all ranks")
