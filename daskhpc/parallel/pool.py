@@ -76,14 +76,12 @@ class Costs:
         return kind in self._kinds
 
 
-class _CallQueue:
+class _CallQueue(deque[Call]):
     """Waiting calls of one kind, or of one group, in the order in which they came."""
 
-    __slots__ = ("calls", "key", "owner", "tick")
-
     def __init__(self, key: Hashable) -> None:
+        super().__init__()
         self.key = key
-        self.calls: deque[Call] = deque()
         self.owner: Hashable = None
         self.tick = -1  # of its entry in the heap that counts; earlier ones are stale
 
@@ -132,12 +130,12 @@ class Pool:
                 self._release(line)
         elif anybody and line.owner is not None:
             self._release(line)
-        elif call.group is None and not line.calls:
+        elif call.group is None and not line:
             self._push(line)
         if front:
-            line.calls.appendleft(call)
+            line.appendleft(call)
         else:
-            line.calls.append(call)
+            line.append(call)
 
     def learn(self, call: Call, seconds: float, saved: float = 0.0) -> None:
         """Note what a call took, and what it would have taken more without what its group had fitted before."""
@@ -147,7 +145,7 @@ class Pool:
         first = not self.costs.known(call.kind)
         self.costs.learn(call.kind, seconds)
         line = self._kinds.get(call.kind)
-        if first and line is not None and line.calls:
+        if first and line:
             self._push(line)
 
     @property
@@ -200,9 +198,9 @@ class Pool:
     def drain(self) -> list[Call]:
         """All that waits."""
         lines = [*self._kinds.values(), *self._groups.values()]
-        calls = [call for line in lines for call in line.calls]
+        calls = [call for line in lines for call in line]
         for line in lines:
-            line.calls.clear()
+            line.clear()
         self._groups.clear()
         self._free.clear()
         self.waiting = 0
@@ -223,8 +221,8 @@ class Pool:
             if line is None:
                 return
             self.waiting -= 1
-            call = line.calls.popleft()
-            if call.group is not None and not line.calls:
+            call = line.popleft()
+            if call.group is not None and not line:
                 del self._groups[line.key]
                 self._claim(line, None)
             yield call
@@ -240,13 +238,13 @@ class Pool:
     def _kind(self) -> _CallQueue | None:
         while self._untried:
             line = self._untried.popleft()
-            if line.calls:
-                if len(line.calls) > 1:
+            if line:
+                if len(line) > 1:
                     self._push(line)
                 return line
         while self._heap:
             _, tick, line = self._heap[0]
-            if tick == line.tick and line.calls:
+            if tick == line.tick and line:
                 return line
             heapq.heappop(self._heap)
         return None
@@ -256,12 +254,12 @@ class Pool:
             return None
         last = self._last.get(worker)
         line = self._groups.get(last)
-        if line is not None and line.calls and line.owner == worker:
+        if line and line.owner == worker:
             return line
         line = self._returned_to(worker) or self._nearest(last)
         if line is None:
-            line = max(self._groups.values(), key=lambda line: len(line.calls), default=None)
-            if line is None or not self._worth(len(line.calls)):
+            line = max(self._groups.values(), key=len, default=None)
+            if line is None or not self._worth(len(line)):
                 return None
         self._claim(line, worker)
         self._last[worker] = line.key
@@ -272,7 +270,7 @@ class Pool:
         lines = self._returned.get(worker, ())
         while lines:
             line = lines[0]
-            if line.calls and line.owner == worker and self._groups.get(line.key) is line:
+            if line and line.owner == worker and self._groups.get(line.key) is line:
                 return line
             lines.popleft()
         return None
