@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import math
+import os
+from collections.abc import Callable, Mapping
 from typing import Any
 
 
@@ -59,3 +62,33 @@ def is_aborting(parallel: Any) -> bool:
 def has_ended(parallel: Any) -> bool:
     """Whether a Parallel neither runs nor is held open by a ``with`` block."""
     return not getattr(parallel, "_running", False) and not getattr(parallel, "_managed_backend", False)
+
+
+def keep_threads_of_processes(own_variables: Callable[[], Mapping[str, str]]) -> None:
+    """Let joblib's own processes have as many threads of BLAS as without daskhpc: CPUs over ``n_jobs``.
+
+    joblib keeps to what the environment says of threads. For the program's own process that is what daskhpc has set
+    there, all CPUs of its rank: each of ``n_jobs`` processes would take all of them. With a release that prepares the
+    environment of its processes elsewhere, they do.
+
+    Parameters
+    ----------
+    own_variables : callable
+        Gives the variables that daskhpc has set in this process.
+    """
+    from joblib.parallel import ParallelBackendBase, cpu_count
+
+    prepare = getattr(ParallelBackendBase, "_prepare_worker_env", None)
+    if prepare is None or hasattr(prepare, "__wrapped__"):
+        return
+
+    @functools.wraps(prepare)
+    def prepare_worker_env(self: Any, n_jobs: int) -> dict[str, str]:
+        variables: dict[str, str] = prepare(self, n_jobs)
+        if self.inner_max_num_threads is None:
+            for name, value in own_variables().items():
+                if name in variables and os.environ.get(name) == value:
+                    variables[name] = str(max(cpu_count() // n_jobs, 1))
+        return variables
+
+    ParallelBackendBase._prepare_worker_env = prepare_worker_env

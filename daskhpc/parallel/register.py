@@ -6,8 +6,10 @@ import sys
 from importlib.machinery import ModuleSpec, PathFinder
 from typing import TYPE_CHECKING, Any
 
+from ..compat.joblib import keep_threads_of_processes
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from types import ModuleType
 
 _NAME = "daskhpc"
@@ -31,7 +33,14 @@ def _make(**options: Any) -> Any:
     return DaskhpcBackend(**options)
 
 
+def _own_variables() -> Mapping[str, str]:
+    from ..cluster.children import own_variables
+
+    return own_variables
+
+
 def _register(joblib: Any, default: bool) -> None:
+    keep_threads_of_processes(_own_variables)
     joblib.register_parallel_backend(_NAME, _make, make_default=default)
     if default:
         # A backend that was only made the default would never see calls that prefer threads.

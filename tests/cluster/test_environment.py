@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -31,3 +32,23 @@ def test_open_files(soft: int, hard: int, workers: int, raised: int, said: str) 
     printed = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
     assert printed.startswith(f"{raised} {hard} {said}")
     assert bool(said) == ("--nthreads" in printed)
+
+
+JOBLIBS_OWN = """
+import os, sys
+import daskhpc
+from daskhpc.cluster.environment import cap_blas_threads
+from joblib import Parallel, cpu_count, delayed
+cap_blas_threads(cpu_count() + 5)
+with Parallel(n_jobs=2, backend="loky") as parallel:
+    print(cpu_count() // 2 or 1, *parallel([delayed(os.getenv)("OMP_NUM_THREADS")]))
+"""
+
+
+@pytest.mark.parametrize("by_user", ["", "3"])
+def test_joblibs_own_processes_have_their_share_of_threads_or_what_the_user_says(by_user: str) -> None:
+    env = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    env |= {"OMP_NUM_THREADS": by_user} if by_user else {}
+    command = [sys.executable, "-c", JOBLIBS_OWN]
+    share, threads = subprocess.run(command, env=env, check=True, capture_output=True, text=True).stdout.split()
+    assert threads == (by_user or share)

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from joblib import Parallel, delayed
-from joblib.parallel import ThreadingBackend, parallel_config
+from joblib import Parallel, cpu_count, delayed
+from joblib.parallel import LokyBackend, ParallelBackendBase, ThreadingBackend, parallel_config
 
 from daskhpc.compat.joblib import (
     dispatch,
@@ -17,6 +17,7 @@ from daskhpc.compat.joblib import (
     is_aborting,
     is_exhausted,
     keep_one_ahead,
+    keep_threads_of_processes,
     raise_early_error,
 )
 
@@ -150,3 +151,16 @@ def test_without_these_names_nothing_breaks() -> None:
     assert is_exhausted(Bare())
     assert is_aborting(Bare())
     assert has_ended(Bare())
+
+
+def test_threads_of_joblibs_own_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "40")
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    prepare = ParallelBackendBase._prepare_worker_env
+    monkeypatch.setattr(ParallelBackendBase, "_prepare_worker_env", getattr(prepare, "__wrapped__", prepare))
+    backend = LokyBackend()
+    assert backend._prepare_worker_env(1)["OMP_NUM_THREADS"] == "40"
+    keep_threads_of_processes(lambda: {"OMP_NUM_THREADS": "40"})
+    variables = backend._prepare_worker_env(1)
+    assert variables["OMP_NUM_THREADS"] == variables["MKL_NUM_THREADS"] == str(cpu_count())
+    assert LokyBackend(inner_max_num_threads=40)._prepare_worker_env(1)["OMP_NUM_THREADS"] == "40"
