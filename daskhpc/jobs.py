@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 from .errors import LaunchError
 from .launch.find_jobs import log_file
 from .launch.job import draft_job, send_draft
-from .launch.job_folder import JobFolder, state_folder
+from .launch.job_folder import JobFolder
 from .launch.job_query import FRESH_SECONDS, cancel_jobs, forget_answers, listed
 from .launch.job_state import JobReport, JobState
 from .launch.scheduler_commands import ask
+from .own_files import state_folder
 
 if TYPE_CHECKING:
     import pandas as pd

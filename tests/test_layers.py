@@ -21,7 +21,7 @@ import daskhpc
 ROOT = Path(daskhpc.__file__).parent
 MODULE_LINES, FUNCTION_LINES = 400, 60
 
-BOTTOM = frozenset({"errors", "config", "text", "atomic", "compat"})
+BOTTOM = frozenset({"errors", "config", "text", "atomic", "own_files", "compat"})
 BELOW = BOTTOM | {"clients", "runtime", "launch", "journal", "files", "materialize", "sweep_table"}
 BELOW |= {"chunk_size", "windowed_array"}
 COLLECTIONS = ("arrays", "frames", "bags", "cubes", "explaining", "computing", "postfit")
@@ -34,11 +34,12 @@ MAY: dict[str, frozenset[str]] = {
     "config": frozenset({"errors"}),
     "text": frozenset(),
     "atomic": frozenset(),
+    "own_files": frozenset(),
     "compat": frozenset({"errors"}),
     "clients": frozenset({"compat"}),
     "runtime": BOTTOM,
     "launch": BOTTOM,
-    "journal": frozenset({"errors", "text", "atomic", "compat"}),
+    "journal": frozenset({"errors", "text", "atomic", "own_files", "compat"}),
     "chunk_size": BOTTOM | {"runtime", "clients"},
     "windowed_array": frozenset(),
     "files": BOTTOM,

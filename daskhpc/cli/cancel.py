@@ -8,9 +8,10 @@ import click
 
 from ..errors import LaunchError
 from ..launch.find_jobs import element_of, find_job
-from ..launch.job_folder import JobFolder, state_folder
+from ..launch.job_folder import JobFolder
 from ..launch.job_query import cancel_jobs, listed
 from ..launch.scheduler_commands import ask
+from ..own_files import state_folder
 from .errors import exit_on_error
 
 

@@ -12,11 +12,12 @@ import click
 
 from ..errors import LaunchError
 from ..launch.find_jobs import find_job
-from ..launch.job_folder import JobFolder, state_folder
+from ..launch.job_folder import JobFolder
 from ..launch.job_query import ListedJob, listed
 from ..launch.jobs_text import job_lines
 from ..launch.maintenance import COMMAND, Maintenance, parse_reservations
 from ..launch.scheduler_commands import ask
+from ..own_files import state_folder
 from ..text import counted
 from .errors import exit_on_error
 from .job_progress import progress_words

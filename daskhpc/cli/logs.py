@@ -12,12 +12,13 @@ import click
 
 from ..errors import LaunchError
 from ..launch.find_jobs import element_of, find_job, log_file
-from ..launch.job_folder import JobFolder, SubmittedJob, state_folder
+from ..launch.job_folder import JobFolder, SubmittedJob
 from ..launch.job_query import ListedJob, listed
 from ..launch.job_state import JobState, reports_of_marks
 from ..launch.jobs_text import near, state_words
 from ..launch.log_text import LogRun, explained_lines, first_traceback, log_runs
 from ..launch.scheduler_commands import ask
+from ..own_files import state_folder
 from ..text import counted
 from .errors import exit_on_error
 

@@ -21,6 +21,7 @@ from .control_channel import ControlConnection, ControlServer
 from .control_socket import check_reachable
 from .crash_report import install_crash_handler
 from .environment import check_directory, interactive, prepare, set_dask_log_level
+from .http_door import new_secret
 from .logs import run_name, start_log
 from .network import address_of, check_addresses, check_interface, with_usable_interface
 from .plan import SMALLEST_WORLD, WORKER, plan_rank, ranks_on_host
@@ -270,7 +271,7 @@ def _resolve(arguments: dict[str, object], own_workers: bool) -> tuple[Settings,
 
 def _agree(world: World, runtime: Runtime, settings: Settings, problem: DaskhpcError | None) -> ClusterMember:
     problem = problem or cannot_take_part(world.size, runtime, settings)
-    reports = agree(world, {"host": runtime.host.value, "run": run_name(runtime)}, problem)
+    reports = agree(world, {"host": runtime.host.value, "run": run_name(runtime), "secret": new_secret()}, problem)
     hosts = [report["host"] for report in reports]
     plan = plan_rank(runtime, settings, world.rank, ranks_on_host(hosts, world.rank))
     channel, problem = _open_channel(world, hosts, plan.interface.value)
@@ -282,7 +283,7 @@ def _agree(world: World, runtime: Runtime, settings: Settings, problem: DaskhpcE
         if channel is not None:
             channel.leave()  # the end of a rank is no loss any more
         raise
-    member = ClusterMember(runtime, settings, plans, world)
+    member = ClusterMember(runtime, settings, plans, world, secret=reports[0]["secret"])
     if isinstance(channel, ControlServer):
         member.server = channel
         install_crash_handler(channel.descriptor_of(1))  # rank 0 tells the client how it ended,

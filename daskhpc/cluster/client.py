@@ -20,6 +20,7 @@ from ..errors import EXIT_FAILED, StartError
 from ..runtime import Runtime, discover
 from ..runtime.commands import asked_end_time, with_end_time
 from .bootstrap import refuse_unknown, start_ranks, tell_ignored
+from .dashboard_link import DashboardLink, keep_link
 from .ending import close_clients, close_local
 from .environment import (
     cap_blas_threads,
@@ -29,6 +30,7 @@ from .environment import (
     set_dask_log_level,
     suit_chunks,
 )
+from .http_door import new_secret
 from .local_cluster import plan_local, start_local
 from .logs import run_name, start_log
 from .network import check_interface, with_usable_interface
@@ -194,9 +196,8 @@ def _client_of_ranks(
         say(error)
         raise SystemExit(EXIT_FAILED) from None
     client.scheduler_info()  # asking refreshes what the client shows of itself
-    dashboard = client.dashboard_link if member.settings.dashboard else None
     runtime = with_end_time(member.runtime)
-    show(StartTable(member.plans, runtime, dashboard))
+    show(StartTable(member.plans, runtime, _dashboard(client, member)))
     watch_time_limit(runtime.end_time, settings.time_margin, partial(asked_end_time, runtime))
     return client
 
@@ -222,17 +223,24 @@ def _local_client(arguments: dict[str, object]) -> Any:
     reduce_dask_polling()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Port .* is already in use")
-        session.local = start_local(plan, settings)
+        session.local = start_local(plan, settings, secret := new_secret())
     suit_chunks((plan,))
     client = Client(session.local)
     dask.config.set(scheduler_address=session.local.scheduler_address)
     atexit.register(close_clients)
     call_before_os_exit(close_local)
-    session.member = ClusterMember(runtime, settings, (plan,))
+    session.member = ClusterMember(runtime, settings, (plan,), secret=secret)
     show_warnings((plan,))
-    show(StartTable((plan,), runtime, client.dashboard_link if settings.dashboard else None, unused_nodes(runtime)))
+    show(StartTable((plan,), runtime, _dashboard(client, session.member), unused_nodes(runtime)))
     watch_time_limit(runtime.end_time, settings.time_margin, partial(asked_end_time, runtime))
     return client
+
+
+def _dashboard(client: Any, member: ClusterMember) -> DashboardLink | None:
+    if not member.settings.dashboard or not client.dashboard_link:
+        return None
+    runtime = member.runtime
+    return keep_link(client.dashboard_link, runtime.host.value, runtime.submit_host.value, run_name(runtime))
 
 
 def unused_nodes(runtime: Runtime) -> str | None:

@@ -16,6 +16,7 @@ import dask
 from ..chunk_size import array_chunk_size
 from ..errors import StartError
 from ..text import counted
+from . import http_door
 from .children import own_variables
 from .plan import CLIENT, SCHEDULER, WORKER, RankPlan
 from .quiet_end import drop_records_of_the_end
@@ -34,6 +35,8 @@ _INTERVALS = {
 _ALLOWED_FAILURES = "distributed.scheduler.allowed-failures"
 _DASKS_FAILURES, _FAILURES = 3, 2
 _OPEN_FILES = 65536
+_LINK = "distributed.dashboard.link"
+_SCHEDULER_PRELOAD, _WORKER_PRELOAD = "distributed.scheduler.preload", "distributed.worker.preload"
 _limits: list[Any] = []
 
 
@@ -47,6 +50,7 @@ def prepare(member: ClusterMember) -> None:
         say(f"warning on {plan.host}: {too_few}")
     if plan.role == CLIENT:
         suit_chunks(member.plans)
+        dask.config.set({_LINK: http_door.with_secret(dask.config.get(_LINK), member.secret)})
         let_program_answer_signals()
     else:
         leave_signals_to_program()
@@ -56,8 +60,13 @@ def prepare(member: ClusterMember) -> None:
     elif plan.role == SCHEDULER:
         cap_blas_threads(1)
         limit_worker_deaths_per_task()
-        preload = [*dask.config.get("distributed.scheduler.preload"), "daskhpc.cluster.scheduler_preload"]
-        dask.config.set({"distributed.scheduler.preload": preload})
+        preload = [http_door.PRELOAD, *dask.config.get(_SCHEDULER_PRELOAD), "daskhpc.cluster.scheduler_preload"]
+        door = http_door.scheduler_configuration(member.secret, member.settings.dashboard, workers_first=True)
+        dask.config.set({_SCHEDULER_PRELOAD: preload, **door})
+    if plan.role == WORKER:
+        dask.config.set(http_door.worker_configuration(member.secret))
+        if not member.own_workers:
+            dask.config.set({_WORKER_PRELOAD: [http_door.PRELOAD, *dask.config.get(_WORKER_PRELOAD)]})
 
 
 def allow_open_files(workers: int) -> str:

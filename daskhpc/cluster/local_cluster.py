@@ -8,6 +8,7 @@ from typing import Any
 from ..chunk_size import array_chunk_size
 from ..config import Settings
 from ..runtime import Runtime, Sourced
+from . import http_door
 from .environment import limit_worker_deaths_per_task
 from .plan import (
     WORKER,
@@ -71,18 +72,21 @@ def _processes(cpus: Sourced[int], settings: Settings) -> Sourced[int]:
     return Sourced(nprocesses_nthreads(cpus.value)[0], f"{cpus.source}, as Dask divides it")
 
 
-def start_local(plan: RankPlan, settings: Settings) -> Any:
+def start_local(plan: RankPlan, settings: Settings, secret: str) -> Any:
     """Start the LocalCluster; it ends with the program, as one over MPI ranks does.
 
     Parameters
     ----------
     plan : RankPlan
     settings : Settings
+    secret : str
+        That opens its HTTP servers.
 
     Returns
     -------
     distributed.LocalCluster
     """
+    import dask
     from distributed.diagnostics.plugin import SchedulerPlugin
 
     from ..compat.distributed import hear_workers_before_counting_them_silent
@@ -95,20 +99,31 @@ def start_local(plan: RankPlan, settings: Settings) -> Any:
         async def close(self) -> None:
             array_chunk_size.restore()
 
+    class GuardedCluster(ResilientLocalCluster):
+        """Its link has the secret; links of the program's other clusters stay what they are."""
+
+        @property
+        def dashboard_link(self) -> str:
+            return http_door.with_secret(super().dashboard_link, secret)
+
     limit_worker_deaths_per_task()
     drop_records_of_the_end()
     where = {"interface": settings.interface} if settings.interface else {"host": "127.0.0.1"}
-    cluster = ResilientLocalCluster(
-        worker_class=CappedNanny,
-        n_workers=plan.processes.value,
-        threads_per_worker=plan.nthreads.value,
-        memory_limit=plan.memory_limit.value,
-        local_directory=plan.local_directory.value,
-        protocol=settings.protocol,
-        dashboard_address=settings.dashboard_address if settings.dashboard else None,
-        blas_threads=plan.blas_threads.value,
-        **where,
-    )
+    preload = [http_door.PRELOAD, *dask.config.get("distributed.scheduler.preload")]
+    with dask.config.set(http_door.scheduler_configuration(secret, settings.dashboard, workers_first=False)):
+        cluster = GuardedCluster(
+            worker_class=CappedNanny,
+            n_workers=plan.processes.value,
+            threads_per_worker=plan.nthreads.value,
+            memory_limit=plan.memory_limit.value,
+            local_directory=plan.local_directory.value,
+            protocol=settings.protocol,
+            dashboard_address=settings.dashboard_address if settings.dashboard else None,
+            scheduler_kwargs={"dashboard": False, "preload": preload},
+            config=http_door.worker_configuration(secret),
+            blas_threads=plan.blas_threads.value,
+            **where,
+        )
     hear_workers_before_counting_them_silent(cluster.scheduler)
     cluster.scheduler.add_plugin(RestoreChunkSize())
     return cluster

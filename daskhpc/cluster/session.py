@@ -30,6 +30,8 @@ class ClusterMember:
         The control channel on every other rank.
     own_workers : bool
         Whether the workers are daskhpc's Nannies, which close themselves when the cluster does.
+    secret : str
+        That opens the HTTP servers of the cluster (`http_door`).
     """
 
     runtime: Runtime
@@ -39,6 +41,7 @@ class ClusterMember:
     server: ControlServer | None = None
     connection: ControlConnection | None = None
     own_workers: bool = False
+    secret: str = ""
 
     @property
     def plan(self) -> RankPlan:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import getpass
 import html
-import os
 import sys
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from ..runtime import Runtime
 from ..text import bytes_text, counted, duration_left
+from .dashboard_link import DashboardLink
 from .plan import CLIENT, SCHEDULER, RankPlan
 from .world import say
 
@@ -28,15 +26,15 @@ class StartTable:
     plans : Sequence[RankPlan]
     runtime : Runtime
         Of the process that prints.
-    dashboard : str or None
-        Address of Dask's dashboard.
+    dashboard : DashboardLink or None
+        The link to Dask's dashboard.
     remark : str or None
         One more line, such as nodes that are not used.
     """
 
     plans: Sequence[RankPlan]
     runtime: Runtime
-    dashboard: str | None = None
+    dashboard: DashboardLink | None = None
     remark: str | None = None
 
     def rows(self) -> list[tuple[str, ...]]:
@@ -88,8 +86,7 @@ class StartTable:
         """The lines below the table."""
         lines = [self.remark] if self.remark else []
         if self.dashboard:
-            way = tunnel(self.dashboard, self.runtime.host.value, self.runtime.submit_host.value)
-            lines.append(f"dashboard {self.dashboard}{way}")
+            lines.append(self.dashboard.note())
         return lines
 
     def __str__(self) -> str:
@@ -153,32 +150,6 @@ def hosts(names: Iterable[str]) -> str:
     """
     unique = list(dict.fromkeys(names))
     return ",".join(unique) if len(unique) <= 4 else f"{','.join(unique[:3])} and {len(unique) - 3} more"
-
-
-def tunnel(dashboard: str, host: str, submit_host: str | None) -> str:
-    """The ssh line that brings the dashboard to the user's own machine; empty on that machine.
-
-    Parameters
-    ----------
-    dashboard : str
-        Its address.
-    host : str
-        The node that it is on, where the address is that of the node's own loopback.
-    submit_host : str or None
-        The login node through which the user's own machine reaches the node.
-    """
-    url = urlsplit(dashboard)
-    if submit_host is None or url.port is None:
-        return ""
-    there = host if url.hostname in ("127.0.0.1", "localhost") else url.hostname
-    return f"  (from your machine: ssh -L {url.port}:{there}:{url.port} {_user()}@{submit_host})"
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return str(os.getuid())
 
 
 def show_warnings(plans: Sequence[RankPlan]) -> None:

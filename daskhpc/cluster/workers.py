@@ -16,6 +16,7 @@ import dask
 from ..compat.distributed_workers import WORKER_PROCESS, SupervisingNanny
 from ..compat.python import ignore_warnings_of_children, spawn_without_main
 from ..errors import WORKER_EXIT_TOPIC
+from . import http_door
 from .crash_report import cause_of_exit
 from .logs import worker_environment
 from .session import session
@@ -62,7 +63,7 @@ class CappedNanny(SupervisingNanny):
 
     def __init__(self, *args: Any, blas_threads: int = 1, **options: Any) -> None:
         preload = options.pop("preload", None) or dask.config.get("distributed.worker.preload")
-        super().__init__(*args, preload=[*preload, "daskhpc.cluster.worker_preload"], **options)
+        super().__init__(*args, preload=[http_door.PRELOAD, *preload, "daskhpc.cluster.worker_preload"], **options)
         spawn_without_main(WORKER_PROCESS, lambda: session.program_folder)
         # multiprocessing's tracker of semaphores would warn when it cleans up after a worker process that was killed.
         ignore_warnings_of_children(_TRACKER_WARNING)

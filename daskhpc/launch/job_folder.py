@@ -26,6 +26,7 @@ from typing import Any
 
 from ..atomic import replacing
 from ..errors import LaunchError
+from ..own_files import state_folder
 
 SPEC, SUBMITTED, MARKS, CODE = "spec.json", "submitted.jsonl", "marks", "code"
 
@@ -183,12 +184,6 @@ class JobFolder:
             return ()
         parts = [line.split() for line in lines]
         return tuple(Mark(p[0], int(p[1]), p[2], int(p[3]), p[4]) for p in parts if len(p) == 5)
-
-
-def state_folder() -> Path:
-    """Where daskhpc keeps what it knows of all jobs of this user: ``$XDG_STATE_HOME/daskhpc``."""
-    state = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
-    return Path(state) / "daskhpc"
 
 
 def _links() -> Path:

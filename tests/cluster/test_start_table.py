@@ -6,13 +6,15 @@ import dataclasses
 import re
 import time
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import pytest
 from example_plans import GB, grant, plans, runtime, settings
 
+from daskhpc.cluster.dashboard_link import DashboardLink
 from daskhpc.cluster.local_cluster import plan_local
-from daskhpc.cluster.start_table import COLUMNS, StartTable, hosts, show, show_warnings, spans, tunnel
+from daskhpc.cluster.start_table import COLUMNS, StartTable, hosts, show, show_warnings, spans
 
 TWO_NODES = ["n1", "n2", "n1", "n2"]
 
@@ -95,7 +97,7 @@ def test_no_limit_is_said() -> None:
 
 def test_the_text_of_four_ranks() -> None:
     """All of it, to read as a person would."""
-    text = str(dataclasses.replace(table(), dashboard="http://10.0.0.1:8787/status"))
+    text = str(dataclasses.replace(table(), dashboard=DashboardLink("http://10.0.0.1:8787/k/status", "n1")))
     assert text.splitlines() == [
         "daskhpc: 2 workers, 8 threads, 2 nodes; job 12.0",
         "  role       ranks  hosts  processes  threads  BLAS  memory    interface  scratch",
@@ -105,7 +107,7 @@ def test_the_text_of_four_ranks() -> None:
         "  from ranks: SLURM_STEP_NUM_TASKS; hosts: SLURM_JOB_NODELIST; processes: default; threads: "
         "SLURM_CPUS_ON_NODE; BLAS: CPUs / threads; memory: cgroup memory.max, 10% headroom; interface: InfiniBand; "
         "scratch: SLURM_TMPDIR",
-        "  dashboard http://10.0.0.1:8787/status",
+        "  dashboard http://10.0.0.1:8787/k/status",
     ]
 
 
@@ -187,7 +189,7 @@ def test_html_has_the_same_cells_and_escapes_them() -> None:
     made = StartTable(
         [dataclasses.replace(p, nthreads=dataclasses.replace(p.nthreads, source=hostile)) for p in several],
         runtime(job=hostile, warnings=(hostile,)),
-        dashboard=hostile,
+        dashboard=DashboardLink(hostile, hostile, hostile, file=Path(hostile)),
         remark=hostile,
     )
     page = Cells()
@@ -201,30 +203,10 @@ def test_html_has_the_same_cells_and_escapes_them() -> None:
     assert hostile not in made._repr_html_()
 
 
-@pytest.mark.parametrize(
-    ("dashboard", "there"),
-    [
-        ("http://10.0.0.7:8787/status", "8787:10.0.0.7:8787"),
-        ("http://127.0.0.1:40123/status", "40123:n7:40123"),
-        ("http://localhost:8787/status", "8787:n7:8787"),
-        ("https://n9.cluster:8443/status", "8443:n9.cluster:8443"),
-    ],
-)
-def test_the_tunnel(monkeypatch: pytest.MonkeyPatch, dashboard: str, there: str) -> None:
-    monkeypatch.setenv("LOGNAME", "ada")
-    assert tunnel(dashboard, "n7", "login1") == f"  (from your machine: ssh -L {there} ada@login1)"
-
-
-@pytest.mark.parametrize("dashboard", ["http://10.0.0.7:8787/status", "http://n1/status", "no address"])
-def test_no_tunnel_where_nobody_logged_in_elsewhere(dashboard: str) -> None:
-    assert tunnel(dashboard, "n7", None) == ""
-    assert (tunnel(dashboard, "n7", "login1") == "") is (":8787" not in dashboard)
-
-
-def test_the_dashboard_and_its_tunnel_are_one_line() -> None:
-    shown = str(dataclasses.replace(table(submit_host="login1"), dashboard="http://127.0.0.1:8787/status"))
+def test_the_dashboard_is_one_line() -> None:
+    shown = str(dataclasses.replace(table(), dashboard=DashboardLink("http://127.0.0.1:8787/k/status", "n1", "login1")))
     assert len(shown.splitlines()) == 7
-    assert re.search(r"^  dashboard http://127\.0\.0\.1:8787/status  \(.*ssh -L 8787:n1:8787 ", shown, re.MULTILINE)
+    assert re.search(r"^  dashboard http://127\.0\.0\.1:8787/k/status  \(from your machine: ssh ", shown, re.MULTILINE)
     assert "dashboard" not in str(table())
 
 
@@ -232,11 +214,3 @@ def test_it_is_shown_on_standard_error(capfd: pytest.CaptureFixture[str]) -> Non
     show(table())
     out, err = capfd.readouterr()
     assert (out, err) == ("", f"{table()}\n")
-
-
-def test_a_user_without_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in a container."""
-    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr("os.getuid", lambda: 4_000_000)
-    assert tunnel("http://10.0.0.7:8787/status", "n7", "login1").endswith(" 4000000@login1)")

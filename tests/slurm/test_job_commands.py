@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 from bed import SlurmBed
 
-from daskhpc.launch.job_folder import JobFolder, SubmittedJob, state_folder
+from daskhpc.launch.job_folder import JobFolder, SubmittedJob
 from daskhpc.launch.job_query import forget_answers
+from daskhpc.own_files import state_folder
 
 pytestmark = pytest.mark.slurm
 
