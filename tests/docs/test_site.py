@@ -52,3 +52,11 @@ def test_pictures_have_a_text_for_those_who_do_not_see_them(site: Path) -> None:
         if "generated" not in page.parts and "_build" not in page.parts:
             without += [page.name for alt in re.findall(r"!\[([^]]*)\]\(", page.read_text()) if len(alt) < 30]
     assert not without
+
+
+def test_pictures_are_what_their_script_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "docs" / "pictures"))
+    import draw
+
+    kept = {path.name: path.read_text() for path in (ROOT / "docs" / "pictures").glob("*.svg")}
+    assert kept == draw.texts(), "python docs/pictures/draw.py"

@@ -1,0 +1,63 @@
+"""Every Python block of the pages runs, in the order of the page, and prints the text block that follows it."""
+
+from __future__ import annotations
+
+import contextlib
+import doctest
+import io
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from distributed import Client
+from sybil import Example, Sybil
+from sybil.parsers.myst import CodeBlockParser, SkipParser
+
+import daskhpc
+
+ROOT = Path(__file__).parents[2]
+PAGES = [page for page in ROOT.glob("docs/**/*.md") if not {"generated", "_build"} & set(page.parts)]
+WITH_BLOCKS = sorted(page for page in (*PAGES, ROOT / "README.md") if "```python" in page.read_text())
+OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+OUTPUT = re.compile(r"\s*```text\n(.*?)```", re.DOTALL)
+
+
+def run(example: Example) -> str | None:
+    """Run a block as a part of the program that the page is; Sybil takes what this returns for a failure."""
+    printed = io.StringIO()
+    source = "\n" * example.line + example.parsed
+    with contextlib.redirect_stdout(printed):
+        exec(compile(source, example.path, "exec", dont_inherit=True), example.namespace)
+    expected = OUTPUT.match(example.document.text, example.region.end)
+    if expected is None or doctest.OutputChecker().check_output(expected[1], printed.getvalue(), OPTIONS):
+        return None
+    return f"expected:\n{expected[1]}\nprinted:\n{printed.getvalue()}"
+
+
+PARSER = Sybil(parsers=[CodeBlockParser("python", run), SkipParser()])
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Client]:
+    """The cluster that every `daskhpc.start()` of the pages finds."""
+    client = daskhpc.start(workers=2, nthreads=1, dashboard=False)
+    yield client
+    client.shutdown()
+
+
+@pytest.mark.parametrize("page", WITH_BLOCKS, ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_blocks_of(page: Path, cluster: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    document = PARSER.parse(page)
+    document.namespace["__name__"] = "__main__"
+    failures = []
+    for example in document.examples():
+        try:
+            example.evaluate()
+        except Exception as error:
+            failures.append(f"{page.relative_to(ROOT)}:{example.line}: {type(error).__name__}: {error}"[:1500])
+    for value in document.namespace.values():
+        if isinstance(value, Client) and value is not cluster:
+            value.close()
+    assert not failures, "\n\n".join(failures)
