@@ -36,6 +36,8 @@ myst_heading_anchors = 3
 
 # Docstrings are numpy style and carry the types, so signatures are shown without them.
 autodoc_typehints = "none"
+# A default is shown as it is written: that of discover() is os.environ, whose value is nobody's business.
+autodoc_preserve_defaults = True
 autodoc_member_order = "bysource"
 default_role = "literal"
 numpydoc_show_class_members = False

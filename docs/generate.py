@@ -110,10 +110,19 @@ def _api_page(title: str, prefix: str, module: object, names: Iterable[str]) -> 
         thing = getattr(module, name)
         lines += [name, "-" * len(name), ""]
         if inspect.isclass(thing):
-            lines += [f".. autoclass:: {prefix}.{name}", *_members(thing), ""]
+            lines += [f".. autoclass:: {prefix}.{name}{_signature(thing)}", *_members(thing), ""]
         else:
             lines += [f".. autofunction:: {prefix}.{name}", ""]
     return "\n".join(lines)
+
+
+def _signature(cls: type) -> str:
+    """The parameters of a class whose signature is computed; autodoc reads those that are written in the source."""
+    if not hasattr(cls.__init__, "__signature__"):
+        return ""
+    found = inspect.signature(cls)
+    plain = [p.replace(annotation=inspect.Parameter.empty) for p in found.parameters.values()]
+    return str(found.replace(parameters=plain, return_annotation=inspect.Signature.empty))
 
 
 def _members(cls: type) -> list[str]:
