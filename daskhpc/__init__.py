@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .jobs import Job, submit
     from .postfit import Incremental, ParallelPostFit
     from .runtime import Runtime, discover
+    from .scaling_study import scaling
     from .search import GridSearchCV, HalvingGridSearchCV, HalvingRandomSearchCV, RandomizedSearchCV, sweep
 
 __version__ = "0.1.0"
@@ -46,6 +47,7 @@ _HOMES = {
     "persist": "computing",
     "plots": "",
     "report": "",
+    "scaling": "scaling_study",
     "send_close_signal": "cluster",
     "start": "cluster",
     "submit": "jobs",
@@ -75,6 +77,7 @@ __all__ = [
     "persist",
     "plots",
     "report",
+    "scaling",
     "send_close_signal",
     "start",
     "submit",

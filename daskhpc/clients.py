@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 from .compat.distributed import runs_in_this_process
@@ -48,7 +50,7 @@ def current_client() -> Any:
         None if there is no client, if it is closed or asynchronous, and in a process that was forked from the client's
         own. Nothing is imported to find this out.
     """
-    if "distributed" not in sys.modules:
+    if _hidden or "distributed" not in sys.modules:
         return None
     from distributed import Client
 
@@ -57,3 +59,17 @@ def current_client() -> Any:
     except ValueError:
         return None
     return client if is_open(client) and not client.asynchronous else None
+
+
+_hidden = False
+
+
+@contextlib.contextmanager
+def without_client() -> Iterator[None]:
+    """Within the block `current_client` gives None, in all threads: what daskhpc computes, it computes here."""
+    global _hidden
+    before, _hidden = _hidden, True
+    try:
+        yield
+    finally:
+        _hidden = before

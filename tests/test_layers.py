@@ -25,7 +25,7 @@ BOTTOM = frozenset({"errors", "config", "text", "atomic", "own_files", "compat"}
 BELOW = BOTTOM | {"clients", "runtime", "launch", "journal", "files", "materialize", "sweep_table"}
 BELOW |= {"chunk_size", "windowed_array"}
 COLLECTIONS = ("arrays", "frames", "bags", "cubes", "explaining", "computing", "postfit")
-LAYER_3 = ("parallel", "search", *COLLECTIONS, "ddp", "report", "plots")
+LAYER_3 = ("parallel", "search", *COLLECTIONS, "ddp", "scaling_study", "report", "plots")
 EVERYTHING = frozenset({*BELOW, "cluster", "cli", "jobs", *LAYER_3})
 
 # Which other top-level modules each one may import; the package itself ("") holds the lazy public names.
@@ -52,6 +52,7 @@ MAY: dict[str, frozenset[str]] = {
     "ddp": BELOW | {"parallel", "cluster"},
     "postfit": BELOW | {"parallel"},
     "computing": BELOW | {"parallel"},
+    "scaling_study": BELOW | {"parallel", "plots"},
     "frames": BELOW | {"plots"},
     "bags": BELOW | {"frames"},
     "jobs": BELOW | {"report"},

@@ -8,7 +8,7 @@ import click
 
 from .. import __version__
 
-_COMMANDS = ("run", "submit", "jobs", "logs", "cancel", "profile", "config", "status", "results", "journal")
+_COMMANDS = ("run", "scaling", "submit", "jobs", "logs", "cancel", "profile", "config", "status", "results", "journal")
 
 
 class _Commands(click.Group):

@@ -39,11 +39,19 @@ _INSIDE = "DASKHPC_INSIDE_RUN"
 @click.option("-m", "--module", is_flag=True, help="SCRIPT is a module's name, as with python -m.")
 @click.option("--dry-run", is_flag=True, help="Print the command and do not run it.")
 @click.option("--snapshot", metavar="DIR", hidden=True, help="Folder with copies that run in the originals' place.")
+@click.option("--instead", metavar="MODULE", hidden=True, help="Module that runs in the script's place, and gets it.")
 @click.option(_AS_RANK, "as_rank", is_flag=True, hidden=True)
 @click.argument("script")
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
 def run(
-    script: str, args: tuple[str, ...], module: bool, dry_run: bool, snapshot: str | None, as_rank: bool, **options: Any
+    script: str,
+    args: tuple[str, ...],
+    module: bool,
+    dry_run: bool,
+    snapshot: str | None,
+    instead: str | None,
+    as_rank: bool,
+    **options: Any,
 ) -> None:
     """Run SCRIPT on all of this Slurm or PBS allocation, or on this machine.
 
@@ -56,6 +64,7 @@ def run(
         for_ranks = [_option(k, v) for k, v in options.items() if v is not None and k != "mpi"]
         for_ranks += ["--module"] if module else []
         for_ranks += [f"--snapshot={snapshot}"] if snapshot is not None else []
+        for_ranks += [f"--instead={instead}"] if instead is not None else []
         # -P: a file in the working directory does not stand in for a module of daskhpc's or Dask's.
         program = (sys.executable, "-P", "-m", "daskhpc", "run", _AS_RANK, *for_ranks, "--", script, *args)
         runtime = discover()
@@ -68,7 +77,7 @@ def run(
             target = ["-m", script] if module else [script]
             click.echo(f"({how}) {shlex.join([sys.executable, *target, *args])}")
             return
-    _run_program(script, args, module, snapshot, is_rank, options)
+    _run_program(script, args, module, snapshot, instead, is_rank, options)
 
 
 def _option(name: str, value: Any) -> str:
@@ -183,7 +192,13 @@ def _launch(command: Command, dry_run: bool) -> None:
 
 
 def _run_program(
-    script: str, args: Sequence[str], module: bool, snapshot: str | None, ranks: bool, options: dict[str, Any]
+    script: str,
+    args: Sequence[str],
+    module: bool,
+    snapshot: str | None,
+    instead: str | None,
+    ranks: bool,
+    options: dict[str, Any],
 ) -> NoReturn:
     """This process is a rank, or there is no MPI: start the cluster, then run the program on the client."""
     import dask
@@ -209,6 +224,8 @@ def _run_program(
     os.environ[_INSIDE] = str(os.getpid())
     sys.path[:] = path  # without the folders that Dask added for workers
     put_first(script, module, snapshot)
+    if instead is not None:
+        run_as_main(instead, (script, *args), module=True)
     run_as_main(script, args, module, snapshot)
 
 

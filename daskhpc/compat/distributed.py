@@ -116,6 +116,15 @@ def pause_worker(worker: Any) -> None:
     worker.status = Status.paused
 
 
+def resume_worker(worker: Any) -> None:
+    """On a worker that `pause_worker` paused: start tasks again."""
+    import dask
+    from distributed.core import Status
+
+    worker.memory_manager.memory_pause_fraction = dask.config.get("distributed.worker.memory.pause")
+    worker.status = Status.running
+
+
 def measure_memory_by(worker: Any, memory: Callable[[], int]) -> None:
     """Let `memory` say how many bytes a worker process uses, in place of its RSS."""
     worker.monitor.get_process_memory = memory

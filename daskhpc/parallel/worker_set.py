@@ -78,11 +78,18 @@ class _Listener:
 
 @dataclass(eq=False)
 class WorkerSet:
-    """The workers of one client; all methods but `of` run on the client's event loop."""
+    """The workers of one client; all methods but `of` run on the client's event loop.
+
+    Attributes
+    ----------
+    resting : frozenset[str]
+        The addresses of workers that a scaling study has set aside.
+    """
 
     client: Any
     alive: dict[str, WorkerProcess] = field(default_factory=dict)
     causes: dict[str, str] = field(default_factory=dict)
+    resting: frozenset[str] = frozenset()
     _over: list[str] = field(default_factory=list)
     _watchers: list[_Listener] = field(default_factory=list)
     _others: Any = None
@@ -164,10 +171,15 @@ class WorkerSet:
         """Threads of all workers; from any thread."""
         if self._checked and time.monotonic() - self._checked < FRESH_SECONDS:
             return sum(member.threads for member in list(self.alive.values()))
-        return sum(self.client.ncores().values())
+        return sum(threads for address, threads in self.client.ncores().items() if address not in self.resting)
+
+    async def let_rest(self, addresses: Iterable[str]) -> None:
+        """Give no calls to these workers from now on, and to all others."""
+        self.resting, self._checked = frozenset(addresses), 0.0
+        await self.refresh()
 
     async def _refresh(self) -> None:
-        present = set(await self.client.scheduler.ncores())
+        present = set(await self.client.scheduler.ncores()) - self.resting
         for address in set(self.alive) - present:
             self._remove(address)
         new = sorted(present - set(self.alive))

@@ -88,7 +88,7 @@ def test_every_open_client_is_listed(client: Any) -> None:
 
 
 def test_a_paused_worker_takes_no_task_and_the_memory_is_what_is_said() -> None:
-    """``pause_worker`` and ``measure_memory_by``, on a worker of their own."""
+    """``pause_worker``, ``resume_worker`` and ``measure_memory_by``, on a worker of their own."""
     from distributed import Client, Worker
 
     def on_worker(dask_worker: Worker) -> tuple[str, int]:
@@ -101,6 +101,9 @@ def test_a_paused_worker_takes_no_task_and_the_memory_is_what_is_said() -> None:
         assert list(client.run(on_worker).values()) == [("paused", 123)]
         (info,) = client.cluster.scheduler.workers.values()
         until(lambda: info.status.name == "paused", 10)
+        client.run(lambda dask_worker: compat.resume_worker(dask_worker))
+        until(lambda: info.status.name == "running", 10)
+        assert client.submit(sum, [1, 2]).result(10) == 3
 
 
 def test_bytes_that_workers_fetched_and_wrote(client: Any) -> None:
