@@ -25,6 +25,7 @@ GROUPS = {
         "HalvingRandomSearchCV",
         "sweep",
     ],
+    "Scaling": ["scaling"],
     "Large data": ["explain", "compute", "persist", "ParallelPostFit", "Incremental"],
 }
 """The names of the package itself, by page; modules have pages of their own."""
