@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from .laws import AmdahlFit, Point, Row, amdahl_speedup, karp_flatt
+from .laws import AmdahlFit, Point, ScalingRow, amdahl_speedup, karp_flatt
 
 GOOD_EFFICIENCY = 0.7
 """Below it most computing centres ask for a reason; plots have a line there."""
@@ -19,12 +19,12 @@ _OF_A_CORE = 0.05
 Trend = Literal["constant", "growing", "falling"]
 
 
-def advice(table: Sequence[Row]) -> str:
+def advice(table: Sequence[ScalingRow]) -> str:
     """How many workers to use, in one sentence.
 
     Parameters
     ----------
-    table : sequence of Row
+    table : sequence of ScalingRow
         By the number of workers.
 
     Returns
@@ -57,7 +57,7 @@ def advice(table: Sequence[Row]) -> str:
 
 def remarks(
     points: Sequence[Point],
-    table: Sequence[Row],
+    table: Sequence[ScalingRow],
     fit: AmdahlFit | None,
     plain_seconds: float | None = None,
     equal_results: bool = True,
@@ -67,7 +67,7 @@ def remarks(
     Parameters
     ----------
     points : sequence of Point
-    table : sequence of Row
+    table : sequence of ScalingRow
     fit : AmdahlFit, optional
         None in weak scaling.
     plain_seconds : float, optional
@@ -115,14 +115,14 @@ def remarks(
     return said
 
 
-def trend(points: Sequence[Point], table: Sequence[Row]) -> Trend:
+def trend(points: Sequence[Point], table: Sequence[ScalingRow]) -> Trend:
     """Whether Karp and Flatt's fraction changes between the first and the last number of workers.
 
     It changes if the ranges that the repeats give it do not touch.
     """
     base = points[0]
 
-    def fractions(row: Row) -> tuple[float, float]:
+    def fractions(row: ScalingRow) -> tuple[float, float]:
         lowest, highest = (karp_flatt(base.median / s, row.workers / base.workers) for s in (row.lowest, row.highest))
         return lowest, highest
 
@@ -133,7 +133,7 @@ def trend(points: Sequence[Point], table: Sequence[Row]) -> Trend:
     return "falling" if last_high < first_low else "constant"
 
 
-def _law(points: Sequence[Point], table: Sequence[Row], fit: AmdahlFit) -> list[str]:
+def _law(points: Sequence[Point], table: Sequence[ScalingRow], fit: AmdahlFit) -> list[str]:
     worst = max(range(len(fit.residuals)), key=lambda index: abs(fit.residuals[index]))
     said = [
         f"Amdahl's law fits with a serial fraction of {fit.serial:.3g} ({fit.lowest:.3g} to {fit.highest:.3g} over the "

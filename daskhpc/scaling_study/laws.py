@@ -59,7 +59,7 @@ class Point:
         return median(timing.worker_cpu / (self.threads * timing.seconds) for timing in self.timings)
 
 
-class Row(NamedTuple):
+class ScalingRow(NamedTuple):
     """One line of the table of a study.
 
     Attributes
@@ -217,7 +217,7 @@ def gustafson_fraction(speedup: float, n: float) -> float:
     return (n - speedup) / (n - 1)
 
 
-def rows(points: Sequence[Point], weak: bool = False) -> list[Row]:
+def rows(points: Sequence[Point], weak: bool = False) -> list[ScalingRow]:
     """The table of a study.
 
     Parameters
@@ -230,7 +230,7 @@ def rows(points: Sequence[Point], weak: bool = False) -> list[Row]:
 
     Returns
     -------
-    list of Row
+    list of ScalingRow
 
     Examples
     --------
@@ -250,7 +250,7 @@ def rows(points: Sequence[Point], weak: bool = False) -> list[Row]:
         speedup = n * ratio if weak else ratio
         fraction = gustafson_fraction if weak else karp_flatt
         table.append(
-            Row(
+            ScalingRow(
                 point.workers,
                 point.threads,
                 point.median,

@@ -11,7 +11,7 @@ from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 
 from ..plots.draw import LINES, STYLE, NotebookFigure
 from .advice import GOOD_EFFICIENCY
-from .laws import Point, Row
+from .laws import Point, ScalingRow
 
 _SIZE = (5.6, 3.8)
 
@@ -41,7 +41,7 @@ def time_picture(points: Sequence[Point], plain: Sequence[float], weak: bool) ->
     return figure
 
 
-def efficiency_picture(table: Sequence[Row]) -> Figure:
+def efficiency_picture(table: Sequence[ScalingRow]) -> Figure:
     """Efficiency over workers, with its range over the repeats."""
     with context(STYLE):
         figure = NotebookFigure(figsize=_SIZE, layout="constrained")

@@ -67,7 +67,7 @@ def turns(numbers: Sequence[int], repeats: int, seed: int = 0) -> list[Turn]:
     Examples
     --------
     >>> [tuple(turn) for turn in turns([1, 2], 2)]
-    [(1, 0), (2, 0), (2, 1), (1, 1)]
+    [(2, 0), (1, 0), (1, 1), (2, 1)]
     """
     drawn = random.Random(seed)
     return [Turn(n, repeat) for repeat in range(repeats) for n in drawn.sample(list(numbers), len(numbers))]

@@ -15,7 +15,7 @@ from ..atomic import replacing
 from ..text import counted
 from .advice import advice, remarks
 from .kept import KeptTimes
-from .laws import AmdahlFit, Point, Row, Timing, fit_amdahl, rows
+from .laws import AmdahlFit, Point, ScalingRow, Timing, fit_amdahl, rows
 from .measuring import StudyWorker
 from .plan import PLAIN, Turn
 
@@ -72,7 +72,7 @@ class ScalingStudy:
         return cls(tuple(points), plain, weak, nodes, machine, weak or kept.equal_results())
 
     @property
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[ScalingRow]:
         """The table's lines."""
         return rows(self.points, self.weak)
 
@@ -187,7 +187,7 @@ class ScalingStudy:
         }
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def _cells(row: ScalingRow) -> tuple[str, ...]:
     fraction = "" if row.serial_fraction is None else f"{row.serial_fraction:.4f}"
     return (
         str(row.workers),
