@@ -9,9 +9,14 @@ from __future__ import annotations
 
 import os
 import stat
+import tempfile
 from pathlib import Path
 
 _OTHERS, _OTHERS_WRITE = 0o077, 0o022
+
+
+class ForeignFileError(PermissionError):
+    """A file or a folder that another user made, or could have written to."""
 
 
 def foreign(status: os.stat_result) -> str | None:
@@ -38,35 +43,29 @@ def foreign(status: os.stat_result) -> str | None:
 
 
 def check_link(path: str | os.PathLike[str]) -> None:
-    """See that a path is no symbolic link of another user.
+    """See that a path is no symbolic link of another user; one of root is as good as one's own.
 
     Raises
     ------
-    PermissionError
+    ForeignFileError
         If it is.
     OSError
         If there is nothing.
     """
     status = os.lstat(path)
     if stat.S_ISLNK(status.st_mode) and status.st_uid not in (os.geteuid(), 0):
-        raise PermissionError(None, f"it is a symbolic link of user {status.st_uid}", str(path))
+        raise ForeignFileError(None, f"it is a symbolic link of user {status.st_uid}", str(path))
 
 
-def own_folder(path: str | os.PathLike[str], *, close: bool = True) -> None:
-    """See that a folder is this user's, and that nobody else can write to it.
-
-    Parameters
-    ----------
-    path : str or path
-    close : bool
-        Take the rights to read away from others, too (mode 0700).
+def own_folder(path: str | os.PathLike[str]) -> None:
+    """See that a folder is this user's and that nobody else could have written to it, and close it to all others.
 
     Raises
     ------
-    PermissionError
-        If it is another user's or a link of another user, others may write to it, or it stays open to them.
+    ForeignFileError
+        If it is another user's, or a link of another user, or if others may write to it.
     OSError
-        If there is no such folder.
+        If there is no such folder, or it stays open to others.
     """
     check_link(path)
     status = os.stat(path)
@@ -74,13 +73,13 @@ def own_folder(path: str | os.PathLike[str], *, close: bool = True) -> None:
         raise NotADirectoryError(None, "it is no folder", str(path))
     reason = foreign(status)
     if reason is not None:
-        raise PermissionError(None, reason, str(path))
-    if close and stat.S_IMODE(status.st_mode) & _OTHERS:
+        raise ForeignFileError(None, reason, str(path))
+    if stat.S_IMODE(status.st_mode) & _OTHERS:
         os.chmod(path, stat.S_IMODE(status.st_mode) & ~_OTHERS)
 
 
 def make_own_folder(path: str | os.PathLike[str]) -> None:
-    """Make a folder with mode 0700 if there is none, with the folders above it, and see that it is this user's alone.
+    """Make a folder with mode 0700 if there is none, with those above it, and see that it is this user's alone.
 
     Raises
     ------
@@ -101,40 +100,69 @@ def make_own_folder(path: str | os.PathLike[str]) -> None:
     own_folder(path)
 
 
-def open_own(path: str | os.PathLike[str], flags: int = os.O_RDONLY) -> int:
+def open_own(path: str | os.PathLike[str], flags: int = os.O_RDONLY, *, closed: bool = False) -> int:
     """Open a regular file of this user, to which nobody else can write; its descriptor.
 
-    With ``os.O_CREAT`` in the flags it is made with mode 0600.
+    Parameters
+    ----------
+    path : str or path
+        No symbolic link is followed.
+    flags : int
+        With ``os.O_CREAT`` the file is made with mode 0600.
+    closed : bool
+        The file's folder has been closed to others since it was made, so that only the owner of the file matters: a
+        job's script makes files that a group may write to, if the user's umask says so.
 
     Raises
     ------
-    PermissionError
-        If it is another user's, or others may write to it; for a symbolic link of another user, too.
+    ForeignFileError
+        If it is another user's, or others may write to it.
     OSError
         If it cannot be opened, or is no regular file.
     """
-    try:
-        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
-    except OSError:
-        check_link(path)  # a link of this user, which may be followed, or the one error that is meant
-        descriptor = os.open(path, (flags & ~os.O_CREAT) | os.O_NONBLOCK | os.O_CLOEXEC)
+    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            raise PermissionError(None, "it is no regular file", str(path))
+            raise OSError(None, "it is no regular file", str(path))
         reason = foreign(status)
-        if reason is not None:
-            raise PermissionError(None, reason, str(path))
+        if reason is not None and not (closed and status.st_uid == os.geteuid()):
+            raise ForeignFileError(None, reason, str(path))
     except BaseException:
         os.close(descriptor)
         raise
     return descriptor
 
 
-def read_own(path: str | os.PathLike[str]) -> bytes:
-    """The content of a file that is this user's alone; raises what `open_own` raises."""
-    with open(open_own(path), "rb") as file:
+def read_own(path: str | os.PathLike[str], *, closed: bool = False) -> bytes:
+    """The content of a file that is this user's alone; parameters and exceptions are those of `open_own`."""
+    with open(open_own(path, closed=closed), "rb") as file:
         return file.read()
+
+
+def own_scratch(base: str) -> str:
+    """A folder for Dask's own files below a directory that all users share, such as ``/tmp``.
+
+    Dask would take ``dask-scratch-space`` there, whoever made it; the owner of that folder can put another in place of
+    a worker's, whose modules the worker imports and whose spilled data it unpickles. The name here is the one that Dask
+    takes if it cannot write to the first.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> base = tempfile.mkdtemp()
+    >>> own_scratch(base) == f"{base}/dask-scratch-space-{os.geteuid()}"
+    True
+    """
+    name = f"dask-scratch-space-{os.geteuid()}"
+    folder = os.path.join(base, name)
+    try:
+        make_own_folder(folder)
+    except ForeignFileError:  # somebody was there first
+        return tempfile.mkdtemp(prefix=f"{name}-", dir=base)
+    except OSError:
+        return base  # Dask says what is wrong
+    return folder
 
 
 def state_folder() -> Path:

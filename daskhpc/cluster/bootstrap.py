@@ -15,6 +15,7 @@ from typing import Any, ParamSpec, TypeVar
 from ..compat.dask_mpi import original_initialize
 from ..config import Settings
 from ..errors import EXIT_FAILED, DaskhpcError, SettingsError, StartError
+from ..own_files import own_scratch
 from ..runtime import Runtime, discover
 from . import ending
 from .control_channel import ControlConnection, ControlServer
@@ -370,7 +371,7 @@ def _run_dask_mpi(member: ClusterMember, workers: dict[str, Any]) -> bool:
                 original_initialize()(
                     interface=plan.interface.value,
                     nthreads=plan.nthreads.value if plan.role == WORKER else 1,
-                    local_directory=plan.local_directory.value,
+                    local_directory=own_scratch(plan.local_directory.value) if plan.role == WORKER else None,
                     memory_limit=plan.memory_limit.value,
                     dashboard=False,  # the preload adds it, later
                     dashboard_address=settings.dashboard_address if settings.dashboard else "127.0.0.1:0",

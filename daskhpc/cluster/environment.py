@@ -15,6 +15,7 @@ import dask
 
 from ..chunk_size import array_chunk_size
 from ..errors import StartError
+from ..own_files import own_scratch
 from ..text import counted
 from . import http_door
 from .children import own_variables
@@ -35,6 +36,7 @@ _INTERVALS = {
 _ALLOWED_FAILURES = "distributed.scheduler.allowed-failures"
 _DASKS_FAILURES, _FAILURES = 3, 2
 _OPEN_FILES = 65536
+_TEMPORARY = "temporary-directory"
 _LINK = "distributed.dashboard.link"
 _SCHEDULER_PRELOAD, _WORKER_PRELOAD = "distributed.scheduler.preload", "distributed.worker.preload"
 _limits: list[Any] = []
@@ -62,7 +64,8 @@ def prepare(member: ClusterMember) -> None:
         limit_worker_deaths_per_task()
         preload = [http_door.PRELOAD, *dask.config.get(_SCHEDULER_PRELOAD), "daskhpc.cluster.scheduler_preload"]
         door = http_door.scheduler_configuration(member.secret, member.settings.dashboard, workers_first=True)
-        dask.config.set({_SCHEDULER_PRELOAD: preload, **door})
+        scratch = own_scratch(dask.config.get(_TEMPORARY) or tempfile.gettempdir())
+        dask.config.set({_SCHEDULER_PRELOAD: preload, _TEMPORARY: scratch, **door})
     if plan.role == WORKER:
         dask.config.set(http_door.worker_configuration(member.secret))
         if not member.own_workers:

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..chunk_size import array_chunk_size
 from ..config import Settings
+from ..own_files import own_scratch
 from ..runtime import Runtime, Sourced
 from . import http_door
 from .environment import limit_worker_deaths_per_task
@@ -110,13 +111,15 @@ def start_local(plan: RankPlan, settings: Settings, secret: str) -> Any:
     drop_records_of_the_end()
     where = {"interface": settings.interface} if settings.interface else {"host": "127.0.0.1"}
     preload = [http_door.PRELOAD, *dask.config.get("distributed.scheduler.preload")]
-    with dask.config.set(http_door.scheduler_configuration(secret, settings.dashboard, workers_first=False)):
+    scratch = own_scratch(plan.local_directory.value)
+    door = http_door.scheduler_configuration(secret, settings.dashboard, workers_first=False)
+    with dask.config.set({"temporary-directory": scratch, **door}):
         cluster = GuardedCluster(
             worker_class=CappedNanny,
             n_workers=plan.processes.value,
             threads_per_worker=plan.nthreads.value,
             memory_limit=plan.memory_limit.value,
-            local_directory=plan.local_directory.value,
+            local_directory=scratch,
             protocol=settings.protocol,
             dashboard_address=settings.dashboard_address if settings.dashboard else None,
             scheduler_kwargs={"dashboard": False, "preload": preload},

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from ..compat.python import copy_warnings, loggers_of
 from ..errors import StartError
+from ..own_files import make_own_folder, open_own
 
 if TYPE_CHECKING:
     from ..runtime import Runtime
@@ -124,8 +125,8 @@ class FileLog(logging.Handler):
         super().__init__()
         self.setFormatter(_format())
         self._folder = file.parent
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+        make_own_folder(self._folder)
+        self._descriptor = open_own(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record; one that cannot be written is left out, silently."""
@@ -169,10 +170,8 @@ class LastRecords(logging.Handler):
         with self._saving, contextlib.suppress(Exception):
             lines = [self._line(self._records.popleft()) for _ in range(len(self._records))]
             folder = self._file.parent
-            for part in (*reversed(folder.parents[: len(FOLDER.parts)]), folder):
-                part.mkdir(mode=0o700, exist_ok=True)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-            descriptor = os.open(self._file, flags, 0o600)
+            make_own_folder(folder)
+            descriptor = open_own(self._file, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
             try:
                 os.write(descriptor, b"".join(lines))
             finally:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import JournalError
+from ..own_files import ForeignFileError, check_link, read_own
 from .segment import FORMAT, SUFFIX, sync_folder, write_all
 
 KINDS = ("search", "sweep", "calls", "training")
@@ -146,7 +147,7 @@ def load(folder: Folder) -> Manifest:
     """
     path = folder.path
     try:
-        data = json.loads((path / MANIFEST).read_bytes())
+        data = json.loads(read_own(path / MANIFEST))
         number = data["format"]
     except FileNotFoundError:
         found = f"no {MANIFEST}" if path.exists() else "no such folder"
@@ -156,6 +157,8 @@ def load(folder: Folder) -> Manifest:
             found += f" in it, but in {len(inner)} of its folders"
             todo = "one of those: " + ", ".join(str(each) for each in inner[:_MOST_NAMED])
         raise JournalError(f"{path} is not a journal", found, todo) from None
+    except ForeignFileError as error:
+        raise _untrusted(path / MANIFEST, error) from None
     except OSError as error:
         raise _unusable(path, error) from error
     except (ValueError, KeyError, TypeError) as error:
@@ -201,7 +204,10 @@ def own(path: Path) -> None:
         Otherwise.
     """
     try:
+        check_link(path)
         found = path.stat()
+    except ForeignFileError as error:
+        raise _untrusted(path, error) from None
     except FileNotFoundError:
         raise JournalError(f"{path} is not a journal", "no such folder", "check the path") from None
     except OSError as error:
@@ -267,6 +273,11 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
             changed = f"from {texts[0]} to {texts[1]}"
             found.append(f"{name}: {changed}" if texts[0] != texts[1] else f"{name}: {texts[0]}, with other contents")
     return found
+
+
+def _untrusted(path: Path, error: ForeignFileError) -> JournalError:
+    todo = "a journal of your own; if you trust what is in this one: chmod -R go-w"
+    return JournalError(f"{path} is not trusted", str(error.strerror), todo)
 
 
 def _unusable(path: Path, error: OSError) -> JournalError:

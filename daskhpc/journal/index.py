@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..own_files import ForeignFileError, open_own
 from .folder import Folder
 from .segment import END, HEADER, NOTE, Damage, check_header, intact, scan, take_apart
 
@@ -147,8 +148,13 @@ class Index:
             segment = self._segments[self._number(name)]
             segment.touched = touched
             if size != segment.read:
-                with contextlib.suppress(FileNotFoundError):
+                try:
                     self._update(segment)
+                except FileNotFoundError:
+                    pass
+                except ForeignFileError as error:  # nothing of it counts
+                    path = str(self.folder.segment(name))
+                    segment.damages = [Damage(path, 0, f"it is not trusted: {error.strerror}")]
 
     def _states(self) -> dict[str, tuple[int, float]]:
         """Size and time of the last change of each segment's file."""
@@ -214,7 +220,7 @@ class Index:
         if len(self._descriptors) >= _OPEN:
             self.close()
         try:
-            descriptor = os.open(self.folder.segment(self._segments[number].name), os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = open_own(self.folder.segment(self._segments[number].name))
         except OSError:
             return -1
         self._descriptors[number] = descriptor

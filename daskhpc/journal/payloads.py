@@ -6,10 +6,10 @@ import contextlib
 import hashlib
 import os
 import re
-import stat
 from pathlib import Path
 
 from ..errors import JournalError
+from ..own_files import ForeignFileError, open_own
 from .segment import sync_folder, write_all
 
 _NAME = re.compile(r"[0-9a-f]{64}")
@@ -36,15 +36,13 @@ def read(folder: Path, digest: str, size: int) -> bytes:
     """
     path = path_of(folder, digest)
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = open_own(path)
+    except ForeignFileError as error:
+        raise PayloadError(f"The payload {path} is not trusted", str(error.strerror)) from None
     except OSError as error:
         raise PayloadError(f"The payload {path} cannot be read", error.strerror or str(error)) from error
     with open(descriptor, "rb", buffering=0) as file:
         found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            raise PayloadError(f"The payload {path} cannot be read", "it is no regular file")
-        if found.st_uid != os.geteuid():
-            raise PayloadError(f"The payload {path} is not trusted", f"it belongs to user {found.st_uid}")
         if found.st_size != size:
             raise PayloadError(f"The payload {path} is damaged", f"{found.st_size} bytes, where {size} were written")
         data = file.readall()

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from zlib import crc32
 
 from ..errors import JournalError
+from ..own_files import open_own
 from .codec import to_text
 
 FORMAT = 1
@@ -77,11 +78,16 @@ def intact(line: bytes) -> bool:
 def scan(path: Path, start: int = 0) -> Iterator[tuple[int, bytes, bool]]:
     """The lines of a segment from an offset on: offset, line, and whether it is intact.
 
+    Raises
+    ------
+    ForeignFileError
+        If it is another user's, or others may write to it.
+
     Notes
     -----
     Blank lines are left out, as is a last line without an end that is not intact: it may be in the course of writing.
     """
-    with open(path, "rb", buffering=0) as file:
+    with open(open_own(path), "rb", buffering=0) as file:
         file.seek(start)
         offset, rest = start, b""
         while chunk := file.read(_CHUNK):

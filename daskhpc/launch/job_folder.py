@@ -18,7 +18,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,7 +25,7 @@ from typing import Any
 
 from ..atomic import replacing
 from ..errors import LaunchError
-from ..own_files import state_folder
+from ..own_files import ForeignFileError, make_own_folder, open_own, own_folder, read_own, state_folder
 
 SPEC, SUBMITTED, MARKS, CODE = "spec.json", "submitted.jsonl", "marks", "code"
 
@@ -101,21 +100,19 @@ class JobFolder:
     Raises
     ------
     LaunchError
-        If there is no such folder, or if it may be written to by others: what is in it would be believed and run.
+        If there is no such folder, or if others could have written to it: what is in it is believed and run. One that
+        others may read is closed to them.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path).absolute()
         try:
-            status = self.path.stat()
+            own_folder(self.path)
+        except ForeignFileError as error:
+            todo = "a folder of your own that only you write to: chmod 700"
+            raise LaunchError(f"The job folder {str(path)!r} is not believed.", str(error.strerror), todo) from None
         except OSError as error:
             raise LaunchError(f"There is no job folder {str(path)!r}.", str(error), "daskhpc jobs") from None
-        if status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) & 0o022:
-            raise LaunchError(
-                f"The job folder {str(path)!r} is not believed.",
-                f"its owner is user {status.st_uid} and its mode {stat.S_IMODE(status.st_mode):o}",
-                "a folder of your own that only you write to: chmod 700",
-            )
         if not (self.path / SPEC).is_file():
             raise LaunchError(f"{str(path)!r} is no job folder.", f"it has no file {SPEC}", "daskhpc jobs")
 
@@ -128,7 +125,7 @@ class JobFolder:
             draft.write_text(json.dumps(request, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         folder = cls(path)
         links = _links()
-        links.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_own_folder(links)
         (links / path.name).symlink_to(folder.path)
         return folder
 
@@ -150,11 +147,13 @@ class JobFolder:
         shutil.rmtree(self.path)
         (_links() / self.path.name).unlink(missing_ok=True)
 
+    def _read(self, name: str) -> str:
+        return read_own(self.path / name, closed=True).decode(errors="replace")
+
     @property
     def request(self) -> dict[str, Any]:
         """What `create` was given: the spec, the site, the program, the token and the state of its repository."""
-        with open(self.path / SPEC, encoding="utf-8") as file:
-            return dict(json.load(file))
+        return dict(json.loads(self._read(SPEC)))
 
     @property
     def spec(self) -> dict[str, Any]:
@@ -164,14 +163,15 @@ class JobFolder:
     def submitted(self) -> tuple[SubmittedJob, ...]:
         """All submissions from this folder, the first one first."""
         try:
-            lines = (self.path / SUBMITTED).read_text(encoding="utf-8").splitlines()
+            lines = self._read(SUBMITTED).splitlines()
         except FileNotFoundError:
             return ()
         return tuple(SubmittedJob(**json.loads(line)) for line in lines)
 
     def add(self, job: SubmittedJob) -> None:
         """Keep a submission, on the disk when this returns."""
-        with open(self.path / SUBMITTED, "a", encoding="utf-8") as file:
+        descriptor = open_own(self.path / SUBMITTED, os.O_WRONLY | os.O_APPEND | os.O_CREAT, closed=True)
+        with open(descriptor, "w", encoding="utf-8") as file:
             file.write(json.dumps(asdict(job), ensure_ascii=False) + "\n")
             file.flush()
             os.fsync(file.fileno())
@@ -179,7 +179,7 @@ class JobFolder:
     def marks(self) -> tuple[Mark, ...]:
         """What the scripts of this folder's jobs wrote; a torn last line is passed over."""
         try:
-            lines = (self.path / MARKS).read_text(encoding="utf-8", errors="replace").splitlines()
+            lines = self._read(MARKS).splitlines()
         except FileNotFoundError:
             return ()
         parts = [line.split() for line in lines]

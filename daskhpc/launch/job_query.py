@@ -18,6 +18,7 @@ from typing import Any
 
 from ..atomic import replacing
 from ..errors import LaunchError
+from ..own_files import make_own_folder, read_own
 from .find_jobs import newest_jobs
 from .job_folder import JobFolder, SubmittedJob
 from .job_state import JobReport, JobState, of_one_array, reports_of_marks, same_job, settled
@@ -211,7 +212,7 @@ def _asked(
     silent = said.code != 0 and not said.out.strip() and not (command[0] == "qstat" and _only_unknown(said.err))
     words = said.err.strip() or f"{command[0]} gave no answer"
     answer = Answer(began, None if silent else said.out, words if silent else "")
-    cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_own_folder(cache)
     with replacing(path) as draft:
         draft.write_text(json.dumps({"command": list(command), **asdict(answer)}), encoding="utf-8")
     return answer
@@ -244,7 +245,7 @@ def _only_unknown(error: str) -> bool:
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        return dict(json.loads(read_own(path, closed=True)))
     except (OSError, ValueError):
         return None
 

@@ -16,6 +16,8 @@ import pytest
 
 from daskhpc.errors import JournalError
 from daskhpc.journal.folder import Folder, Manifest, load, make, prepare, same_work, secure
+from daskhpc.journal.journal import Journal
+from daskhpc.journal.reader import JournalReader
 
 from .kept import SECONDS, mounted, remount
 
@@ -192,3 +194,28 @@ def test_another_kind_is_named() -> None:
 def test_texts_alone_make_no_difference() -> None:
     same_work(Path("/j"), _manifest(), "search", {**PARTS, "data": {"token": "aa", "text": "the same, said otherwise"}})
     same_work(Path("/j"), _manifest(), "search", None)
+
+
+@pytest.mark.parametrize("file", ["journal.json", "segments", "payloads"])
+def test_nothing_is_read_that_others_may_write_to(tmp_path: Path, file: str) -> None:
+    """A folder that is closed now may have been open before."""
+    with Journal.open(tmp_path, "calls") as journal:
+        journal.append("0" * 32, True, {1, 2}, seconds=0.1, host="node1", about={})
+    path = tmp_path / file
+    (path,) = (each for each in (path.rglob("*") if path.is_dir() else [path]) if each.is_file())
+    path.chmod(0o620)
+    if file == "journal.json":
+        with pytest.raises(JournalError, match=r"not trusted[\s\S]*others may write to it[\s\S]*chmod -R go-w"):
+            JournalReader(tmp_path)
+        return
+    reader = JournalReader(tmp_path)
+    if file == "segments":
+        assert len(reader) == 0
+        assert "others may write to it" in reader.damages[0].reason
+    else:
+        (record,) = reader.records()
+        with pytest.raises(JournalError, match="others may write to it"):
+            record.result()
+    path.chmod(0o600)
+    (record,) = JournalReader(tmp_path).records()
+    assert record.result().value == {1, 2}
