@@ -206,7 +206,12 @@ class Settings:
         None, _count, "BLAS and OpenMP threads in a worker process.", "the CPUs of the process, divided by its threads"
     )
     protocol: str | None = _setting(
-        None, _text, "Protocol of Dask's communication, such as 'tcp' or 'tls'.", "Dask's own default, tcp"
+        None,
+        _text,
+        "Protocol of Dask's communication: 'tls', which is encrypted and lets in only processes of this run, or 'tcp', "
+        "which is open to everybody who reaches a node.",
+        "tls in a batch job and on several nodes, else tcp",
+        "--protocol",
     )
     dashboard: bool = _setting(True, _flag, "Whether the scheduler serves Dask's dashboard.")
     dashboard_address: str = _setting(

@@ -8,8 +8,7 @@ import inspect
 import os
 import sys
 import warnings
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 from ..compat.dask_mpi import original_initialize
@@ -18,15 +17,16 @@ from ..errors import EXIT_FAILED, DaskhpcError, SettingsError, StartError
 from ..own_files import own_scratch
 from ..runtime import Runtime, discover
 from . import ending
-from .control_channel import ControlConnection, ControlServer
-from .control_socket import check_reachable
+from .control_channel import ControlServer
 from .crash_report import install_crash_handler
+from .encryption import TLS, choose_protocol, share_keys
 from .environment import check_directory, interactive, prepare, set_dask_log_level
 from .http_door import new_secret
 from .logs import run_name, start_log
-from .network import address_of, check_addresses, check_interface, with_usable_interface
+from .network import check_addresses, check_interface, with_usable_interface
 from .plan import SMALLEST_WORLD, WORKER, plan_rank, ranks_on_host
 from .session import ClusterMember, session
+from .start_channel import open_channel
 from .start_table import show_warnings
 from .world import World, agree, end_together, join, say
 
@@ -108,7 +108,8 @@ def initialize(
     dashboard_address : str, optional
         Address of the dashboard; if its port is in use, another port is taken. Default: :8787.
     protocol : str, optional
-        Protocol of Dask's communication, such as 'tcp' or 'tls'. Default: Dask's own default, tcp.
+        Protocol of Dask's communication: 'tls', which is encrypted and lets in only processes of this run, or 'tcp',
+        which is open to everybody who reaches a node. Default: tls in a batch job and on several nodes, else tcp.
     worker_class : str, optional
         As in dask_mpi; given one, ``processes`` and ``blas_threads`` do not apply.
     worker_options : dict, optional
@@ -246,7 +247,8 @@ def _meet(arguments: dict[str, object], comm: Any, own_workers: bool) -> Cluster
     runtime = with_usable_interface(discover(headroom=settings.headroom))
     world: World | None = None
     try:
-        world, watch = join(runtime, os.environ, settings.start_deadline, comm, settings.bootstrap)
+        encrypted = choose_protocol(settings, runtime).value == TLS
+        world, watch = join(runtime, os.environ, settings.start_deadline, comm, settings.bootstrap, encrypted)
         with watch:
             member = _agree(world, runtime, settings, problem)
             member.own_workers = own_workers
@@ -275,57 +277,26 @@ def _agree(world: World, runtime: Runtime, settings: Settings, problem: DaskhpcE
     reports = agree(world, {"host": runtime.host.value, "run": run_name(runtime), "secret": new_secret()}, problem)
     hosts = [report["host"] for report in reports]
     plan = plan_rank(runtime, settings, world.rank, ranks_on_host(hosts, world.rank))
-    channel, problem = _open_channel(world, hosts, plan.interface.value)
+    protocol = choose_protocol(settings, runtime, hosts)
+    channel, problem = open_channel(world, hosts, plan.interface.value, encrypted=protocol.value == TLS)
+    encryption, no_keys = share_keys(world, protocol, runtime.end_time.value)
     set_dask_log_level(settings.log_level)
-    problem = problem or start_log(settings.logs, reports[1]["run"], plan.role, world.rank)
+    problem = problem or no_keys or start_log(settings.logs, reports[1]["run"], plan.role, world.rank)
     try:
         plans = tuple(report["plan"] for report in agree(world, {"host": plan.host, "plan": plan}, problem))
     except StartError:
         if channel is not None:
             channel.leave()  # the end of a rank is no loss any more
         raise
-    member = ClusterMember(runtime, settings, plans, world, secret=reports[0]["secret"])
+    member = ClusterMember(runtime, settings, plans, world, secret=reports[0]["secret"], encryption=encryption)
     if isinstance(channel, ControlServer):
+        channel.stop_listening()
         member.server = channel
         install_crash_handler(channel.descriptor_of(1))  # rank 0 tells the client how it ended,
     elif channel is not None:
         member.connection = channel
         install_crash_handler(channel.fileno())  # every other rank tells rank 0
     return member
-
-
-def _open_channel(
-    world: World, hosts: Sequence[str], interface: str | None
-) -> tuple[ControlServer | ControlConnection | None, StartError | None]:
-    """Open the control channel where MPI has brought the ranks together, and watch every rank from now on."""
-    channel, address, problem = world.channel, None, None
-    if world.rank == 0:
-        try:
-            host = address_of(interface)
-            channel = server = channel if isinstance(channel, ControlServer) else ControlServer(host)
-            address = server.address(host)
-        except OSError as error:
-            found = f"{error} ({interface})"
-            problem = StartError("Rank 0 cannot listen on the network.", found, "another interface")
-    address = world.comm.bcast(address, root=0)
-    if world.rank > 0 and address is not None:
-        try:
-            # Ranks that met without MPI have a channel, perhaps through another interface than Dask is to use.
-            channel = channel or ControlConnection(address, world.rank)
-            check_reachable(address)
-        except OSError as error:
-            problem = StartError(
-                "A rank cannot reach rank 0 over the network.",
-                f"{error} ({address.hosts[0]}:{address.port} through {interface or 'the default interface'})",
-                "another interface: DASK_DASKHPC__INTERFACE=..., or initialize(interface=...)",
-            )
-    if isinstance(channel, ControlServer):
-        channel.watch(
-            ending.close_scheduler, partial(ending.lost, world, hosts), partial(ending.survives, world, hosts)
-        )
-    elif channel is not None:
-        channel.watch(ending.close_workers, partial(ending.on_scheduler_lost, world, hosts[0]))
-    return channel, problem
 
 
 def cannot_take_part(size: int, runtime: Runtime, settings: Settings) -> DaskhpcError | None:
@@ -375,7 +346,7 @@ def _run_dask_mpi(member: ClusterMember, workers: dict[str, Any]) -> bool:
                     memory_limit=plan.memory_limit.value,
                     dashboard=False,  # the preload adds it, later
                     dashboard_address=settings.dashboard_address if settings.dashboard else "127.0.0.1:0",
-                    protocol=settings.protocol,
+                    protocol=member.encryption.protocol.value,
                     comm=member.world.comm,
                     exit=False,
                     **workers,

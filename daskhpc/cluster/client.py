@@ -21,6 +21,7 @@ from ..runtime import Runtime, discover
 from ..runtime.commands import asked_end_time, with_end_time
 from .bootstrap import refuse_unknown, start_ranks, tell_ignored
 from .dashboard_link import DashboardLink, keep_link
+from .encryption import Encryption, choose_protocol
 from .ending import close_clients, close_local
 from .environment import (
     cap_blas_threads,
@@ -94,7 +95,8 @@ def start(
     dashboard_address : str, optional
         Address of the dashboard; if its port is in use, another port is taken. Default: :8787.
     protocol : str, optional
-        Protocol of Dask's communication, such as 'tcp' or 'tls'. Default: Dask's own default, tcp.
+        Protocol of Dask's communication: 'tls', which is encrypted and lets in only processes of this run, or 'tcp',
+        which is open to everybody who reaches a node. Default: tls in a batch job and on several nodes, else tcp.
     headroom : float, optional
         Fraction of a node's memory that no worker gets; the scheduler, the client and the system use it. Default: 0.1.
     start_deadline : float, optional
@@ -197,7 +199,7 @@ def _client_of_ranks(
         raise SystemExit(EXIT_FAILED) from None
     client.scheduler_info()  # asking refreshes what the client shows of itself
     runtime = with_end_time(member.runtime)
-    show(StartTable(member.plans, runtime, _dashboard(client, member)))
+    show(StartTable(member.plans, runtime, _dashboard(client, member), protocol=member.encryption.protocol))
     watch_time_limit(runtime.end_time, settings.time_margin, partial(asked_end_time, runtime))
     return client
 
@@ -215,6 +217,7 @@ def _local_client(arguments: dict[str, object]) -> Any:
         raise problem
     runtime = with_usable_interface(with_end_time(discover(headroom=settings.headroom)))
     plan = plan_local(runtime, settings)
+    protocol = choose_protocol(settings, runtime, [runtime.host.value])
     set_dask_log_level(settings.log_level)
     problem = start_log(settings.logs, run_name(runtime), CLIENT)
     if problem is not None:
@@ -223,15 +226,16 @@ def _local_client(arguments: dict[str, object]) -> Any:
     reduce_dask_polling()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Port .* is already in use")
-        session.local = start_local(plan, settings, secret := new_secret())
+        secret = new_secret()
+        session.local = start_local(plan, settings, secret, protocol.value, runtime.end_time.value)
     suit_chunks((plan,))
     client = Client(session.local)
     dask.config.set(scheduler_address=session.local.scheduler_address)
     atexit.register(close_clients)
     call_before_os_exit(close_local)
-    session.member = ClusterMember(runtime, settings, (plan,), secret=secret)
+    session.member = ClusterMember(runtime, settings, (plan,), secret=secret, encryption=Encryption(protocol))
     show_warnings((plan,))
-    show(StartTable((plan,), runtime, _dashboard(client, session.member), unused_nodes(runtime)))
+    show(StartTable((plan,), runtime, _dashboard(client, session.member), unused_nodes(runtime), protocol))
     watch_time_limit(runtime.end_time, settings.time_margin, partial(asked_end_time, runtime))
     return client
 

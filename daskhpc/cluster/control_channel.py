@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .certificates import Authority
 from .control_socket import Address, Peer, close_in_child, connect, greet
 from .crash_report import exceeded_memory_limit, remove_crash_handler
 
@@ -57,9 +58,20 @@ class ControlServer:
     ----------
     host : str
         Address to listen on; all of this node's by default.
+    encrypted : bool
+        Whether both sides have to show certificates of this run.
+
+    Raises
+    ------
+    StartError
+        If `encrypted`, and the package that makes certificates is not installed.
     """
 
-    def __init__(self, host: str = "") -> None:
+    def __init__(self, host: str = "", encrypted: bool = False) -> None:
+        # An authority of its own: who reads the note with a rank's key may not speak to Dask's processes with it.
+        authority = Authority() if encrypted else None
+        self._identity = authority.identity("rank", listens=False) if authority else None
+        self._context = authority.identity("rank 0").context(server=True) if authority else None
         self._listener = socket.create_server((host, 0), backlog=4096)
         self._secret = secrets.token_hex(32)
         self._changed = threading.Condition()
@@ -74,7 +86,7 @@ class ControlServer:
 
     def address(self, *hosts: str) -> Address:
         """Where others reach this rank, by these names of its node."""
-        return Address(hosts, self._listener.getsockname()[1], self._secret)
+        return Address(hosts, self._listener.getsockname()[1], self._secret, self._identity)
 
     def watch(
         self,
@@ -101,6 +113,12 @@ class ControlServer:
         for each in (self._listener, *(peer.socket for peer in self._peers.values())):
             close_in_child(each)
 
+    def stop_listening(self) -> None:
+        """All ranks are here, so that nobody else is to come."""
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # ends the wait of the thread that accepts
+        self._listener.close()
+
     def _accept(self) -> None:
         while True:
             try:
@@ -111,12 +129,12 @@ class ControlServer:
             threading.Thread(target=self._serve, args=(visitor,), name="daskhpc-control-rank", daemon=True).start()
 
     def _serve(self, visitor: socket.socket) -> None:
-        peer = Peer(visitor)
         try:
+            peer = Peer(visitor, self._context, server=True)
             rank, pid, answer = greet(peer, self._secret)
             self._admit(peer, rank, answer)
         except (OSError, ValueError, KeyError, TypeError):
-            peer.close()
+            visitor.close()
             return
         last_lines: list[str] = []
         silent = False

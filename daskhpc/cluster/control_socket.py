@@ -2,23 +2,31 @@
 
 Both sides show that they know the secret of this job, neither sends it, and nothing is unpickled before that. (The
 same exchange in ``multiprocessing.connection`` has no limit of time, so that a stranger who says nothing would keep
-all waiting.)
+all waiting.) Where a run is encrypted, all of this is inside TLS, for which both sides show a certificate of this run.
+
+What the protection hangs on is how a rank gets the secret and its first key, before it has a channel: over MPI, whose
+own traffic is the site's to protect; without MPI, from a note of which owner and mode are checked (`rendezvous`).
 """
 
 from __future__ import annotations
 
 import base64
 import hmac
+import io
 import json
 import os
 import pickle
 import queue
 import secrets
 import socket
+import ssl
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
+
+from .certificates import Identity
+from .control_stream import ControlStream
 
 GREETING_SECONDS = 10.0
 _GREETING_BYTES = 512
@@ -37,26 +45,58 @@ class Address:
         Names or addresses of rank 0's node, the best first.
     port : int
     secret : str
+    identity : Identity or None
+        With which a rank introduces itself; None if the channel is not encrypted.
     """
 
     hosts: tuple[str, ...]
     port: int
-    secret: str
+    secret: str = field(repr=False)
+    identity: Identity | None = None
+
+    @classmethod
+    def from_note(cls, note: Mapping[str, Any]) -> Address:
+        """The address of which `dataclasses.asdict` made a note.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            If the note is none.
+        """
+        identity = Identity(**note["identity"]) if note.get("identity") else None
+        return cls(tuple(note["hosts"]), int(note["port"]), str(note["secret"]), identity)
 
 
 class Peer:
-    """One side of a socket: lines to and from the other process, and the values that collective calls exchange."""
+    """One side of a socket: lines to and from the other process, and the values that collective calls exchange.
 
-    def __init__(self, own: socket.socket) -> None:
+    Parameters
+    ----------
+    own : socket.socket
+    context : ssl.SSLContext or None
+        None if nothing is encrypted.
+    server : bool
+        Whether the other side connected to this one.
+
+    Raises
+    ------
+    OSError
+        If the other side cannot show a certificate of this run in time.
+    """
+
+    def __init__(self, own: socket.socket, context: ssl.SSLContext | None = None, server: bool = False) -> None:
         self.socket = own
-        self.reader = own.makefile("rb")
+        self._stream = ControlStream(own, GREETING_SECONDS)
+        if context is not None:
+            self._stream.encrypt(context, server)
+        self.reader = io.BufferedReader(self._stream)
         self._sending = threading.Lock()
         self._values: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
 
     def send(self, line: bytes) -> None:
         """Send a line; OSError if the other process has ended."""
         with self._sending:
-            self.socket.sendall(line)
+            self._stream.sendall(line)
 
     def send_value(self, value: Any) -> None:
         """Send an object, by pickle: both sides have shown that they know the secret."""
@@ -94,7 +134,7 @@ class Peer:
 
     def established(self) -> None:
         """The greeting is over: wait without limit for what comes, and find a silent node."""
-        self.socket.settimeout(None)
+        self._stream.established()
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for option, value in ((socket.TCP_NODELAY, 1), *_KEEPALIVE.items()):
             self.socket.setsockopt(socket.IPPROTO_TCP, option, value)
@@ -114,7 +154,6 @@ def greet(peer: Peer, secret: str) -> tuple[int, int, bytes]:
         If the visitor is somebody else, or says nothing.
     """
     challenge = secrets.token_hex(16)
-    peer.socket.settimeout(GREETING_SECONDS)
     peer.send(challenge.encode() + b"\n")
     hello = json.loads(peer.reader.readline(_GREETING_BYTES))
     if not hmac.compare_digest(hello["proof"], _proof(secret, "rank", challenge)):
@@ -132,17 +171,20 @@ def connect(address: Address, rank: int) -> Peer:
         If it cannot be reached, or who listens there does not know the secret.
     """
     problem = OSError("rank 0 has no address")
+    context = address.identity.context(server=False) if address.identity is not None else None
     for host in address.hosts:
         try:
-            peer = Peer(socket.create_connection((host, address.port), timeout=GREETING_SECONDS))
+            own = socket.create_connection((host, address.port), timeout=GREETING_SECONDS)
         except OSError as error:
             problem = error
             continue
         try:
+            peer = Peer(own, context)
             _introduce(peer, address.secret, rank)
-        except (OSError, ValueError):
-            peer.close()
-            problem = ConnectionRefusedError(f"{host}:{address.port} is not rank 0 of this job")
+        except (OSError, ValueError) as error:
+            own.close()
+            why = f": {error.verify_message}" if isinstance(error, ssl.SSLCertVerificationError) else ""
+            problem = ConnectionRefusedError(f"{host}:{address.port} is not rank 0 of this job{why}")
         else:
             return peer
     raise problem

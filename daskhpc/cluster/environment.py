@@ -19,6 +19,7 @@ from ..own_files import own_scratch
 from ..text import counted
 from . import http_door
 from .children import own_variables
+from .encryption import use_in_dask
 from .plan import CLIENT, SCHEDULER, WORKER, RankPlan
 from .quiet_end import drop_records_of_the_end
 from .session import ClusterMember
@@ -46,6 +47,7 @@ def prepare(member: ClusterMember) -> None:
     """Set up this process for its role."""
     reduce_dask_polling()
     plan = member.plan
+    use_in_dask(member.encryption.identity, plan.role)
     workers = sum(other.processes.value for other in member.plans)
     too_few = allow_open_files(workers)
     if too_few and plan.role == SCHEDULER:

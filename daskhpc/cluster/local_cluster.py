@@ -10,8 +10,10 @@ from ..config import Settings
 from ..own_files import own_scratch
 from ..runtime import Runtime, Sourced
 from . import http_door
+from .encryption import local_security, new_identities, use_in_dask
 from .environment import limit_worker_deaths_per_task
 from .plan import (
+    CLIENT,
     WORKER,
     RankPlan,
     directory_of,
@@ -73,7 +75,7 @@ def _processes(cpus: Sourced[int], settings: Settings) -> Sourced[int]:
     return Sourced(nprocesses_nthreads(cpus.value)[0], f"{cpus.source}, as Dask divides it")
 
 
-def start_local(plan: RankPlan, settings: Settings, secret: str) -> Any:
+def start_local(plan: RankPlan, settings: Settings, secret: str, protocol: str, end: float | None = None) -> Any:
     """Start the LocalCluster; it ends with the program, as one over MPI ranks does.
 
     Parameters
@@ -82,10 +84,19 @@ def start_local(plan: RankPlan, settings: Settings, secret: str) -> Any:
     settings : Settings
     secret : str
         That opens its HTTP servers.
+    protocol : str
+        That of the connections.
+    end : float or None
+        When the job ends, in seconds since the epoch; None if nobody says.
 
     Returns
     -------
     distributed.LocalCluster
+
+    Raises
+    ------
+    StartError
+        If the connections are to be encrypted, and the package that makes certificates is not installed.
     """
     import dask
     from distributed.diagnostics.plugin import SchedulerPlugin
@@ -107,6 +118,8 @@ def start_local(plan: RankPlan, settings: Settings, secret: str) -> Any:
         def dashboard_link(self) -> str:
             return http_door.with_secret(super().dashboard_link, secret)
 
+    identities = new_identities(protocol, end)
+    use_in_dask(identities.get(CLIENT), CLIENT)  # for clients that the program makes by the address
     limit_worker_deaths_per_task()
     drop_records_of_the_end()
     where = {"interface": settings.interface} if settings.interface else {"host": "127.0.0.1"}
@@ -120,7 +133,8 @@ def start_local(plan: RankPlan, settings: Settings, secret: str) -> Any:
             threads_per_worker=plan.nthreads.value,
             memory_limit=plan.memory_limit.value,
             local_directory=scratch,
-            protocol=settings.protocol,
+            protocol=protocol,
+            security=local_security(identities) if identities else None,
             dashboard_address=settings.dashboard_address if settings.dashboard else None,
             scheduler_kwargs={"dashboard": False, "preload": preload},
             config=http_door.worker_configuration(secret),

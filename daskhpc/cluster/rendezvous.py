@@ -3,13 +3,20 @@
 The note lies in a folder that all nodes see, under a name that only this run of this step has. A note that another
 run left behind misleads nobody, since both sides of a connection have to show that they know the secret in it
 (`control_socket`).
+
+The note has that secret, and the key with which ranks introduce themselves where a run is encrypted: all of the
+protection hangs on nobody else reading it. It is a file of mode 0600 in a folder of mode 0700, there for the seconds in
+which ranks come; a rank reads none that belongs to somebody else, that others may read or write, or that is a link. On
+a network file system it travels as that file system's other files do.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
+import stat
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,6 +33,7 @@ FOLDER = ".daskhpc"
 _RUN = ("SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_RESTART_COUNT", "SLURM_SRUN_COMM_HOST", "SLURM_SRUN_COMM_PORT")
 _POLL_SECONDS, _POLL_MOST = 0.02, 0.5
 _ATTEMPTS = 5
+_OTHERS = 0o077
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +118,18 @@ class SocketCommunicator:
                 self.channel.send_value(rank, value)
         return value
 
+    def scatter(self, values: Sequence[Any] | None, root: int = 0) -> Any:
+        """Of rank 0's values the one for this rank; no other rank gets to see it."""
+        if root != 0:
+            raise ValueError(f"root is {root}; without MPI it can only be 0")
+        if not isinstance(self.channel, ControlServer):
+            return self._receive(0)
+        assert values is not None
+        for rank in range(1, self.size):
+            with _as_start_error(rank):
+                self.channel.send_value(rank, values[rank])
+        return values[0]
+
     def Barrier(self) -> None:
         """Wait for every rank."""
         self.allgather(None)
@@ -134,7 +154,7 @@ def _as_start_error(rank: int) -> Iterator[None]:
         raise StartError("A rank ended while the cluster started.", found, "mend that rank") from None
 
 
-def meet(meeting: Meeting, deadline: float, addresses: Sequence[str]) -> SocketCommunicator:
+def meet(meeting: Meeting, deadline: float, addresses: Sequence[str], encrypted: bool = False) -> SocketCommunicator:
     """Meet all ranks.
 
     Parameters
@@ -144,6 +164,8 @@ def meet(meeting: Meeting, deadline: float, addresses: Sequence[str]) -> SocketC
         Seconds within which all have to be there.
     addresses : Sequence[str]
         At which other nodes reach this one, the best first.
+    encrypted : bool
+        Whether the ranks talk in TLS, if rank 0 can make certificates; rank 0's value counts.
 
     Raises
     ------
@@ -152,7 +174,10 @@ def meet(meeting: Meeting, deadline: float, addresses: Sequence[str]) -> SocketC
     """
     if meeting.rank > 0:
         return SocketCommunicator(meeting.rank, meeting.size, _find(meeting, time.monotonic() + deadline))
-    server = ControlServer()
+    try:
+        server = ControlServer(encrypted=encrypted)
+    except StartError:  # it has no certificates: the ranks meet to be told so, with nothing secret to say
+        server = ControlServer()
     with _note(meeting, json.dumps(asdict(server.address(*addresses)))):
         missing = server.wait_for_ranks(meeting.size, deadline)
     if missing:
@@ -192,14 +217,14 @@ def _find(meeting: Meeting, end: float) -> ControlConnection:
 
 
 def _read(folder: Path, name: str) -> Address | None:
-    """The address in the note, None if there is none yet."""
+    """The address in the note, None if there is none yet, or none that this user alone can have written."""
     try:
         os.listdir(folder)  # over NFS a file that was missing stays missing until its folder is looked at again
-        with open(folder / name, "rb") as file:
-            if os.fstat(file.fileno()).st_uid != os.geteuid():
+        with open(os.open(folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
+            about = os.fstat(file.fileno())
+            if about.st_uid != os.geteuid() or about.st_mode & _OTHERS:
                 return None
-            note = json.load(file)
-        return Address(tuple(note["hosts"]), int(note["port"]), str(note["secret"]))
+            return Address.from_note(json.load(file))
     except (OSError, ValueError, TypeError, KeyError):
         return None
 
@@ -207,6 +232,11 @@ def _read(folder: Path, name: str) -> Address | None:
 def _write(folder: Path, name: str, text: str) -> None:
     for attempt in range(_ATTEMPTS):
         folder.mkdir(mode=0o700, exist_ok=True)
+        about = os.lstat(folder)
+        if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.geteuid():
+            raise PermissionError(errno.EPERM, "it is a link, or belongs to somebody else")
+        if about.st_mode & _OTHERS:
+            folder.chmod(0o700)
         try:
             with replacing(folder / name) as draft:
                 draft.touch(mode=0o600, exist_ok=False)

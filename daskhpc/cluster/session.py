@@ -8,6 +8,7 @@ from typing import Any
 from ..config import Settings
 from ..runtime import Runtime
 from .control_channel import ControlConnection, ControlServer
+from .encryption import OPEN, Encryption
 from .plan import RankPlan
 from .world import World
 
@@ -28,6 +29,8 @@ class ClusterMember:
         The control channel on rank 0.
     connection : ControlConnection or None
         The control channel on every other rank.
+    encryption : Encryption
+        How the processes of the cluster talk to each other.
     own_workers : bool
         Whether the workers are daskhpc's Nannies, which close themselves when the cluster does.
     secret : str
@@ -40,6 +43,7 @@ class ClusterMember:
     world: World | None = None
     server: ControlServer | None = None
     connection: ControlConnection | None = None
+    encryption: Encryption = OPEN
     own_workers: bool = False
     secret: str = ""
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ..runtime import Runtime
+from ..runtime import Runtime, Sourced
 from ..text import bytes_text, counted, duration_left
 from .dashboard_link import DashboardLink
 from .plan import CLIENT, SCHEDULER, RankPlan
@@ -30,12 +30,15 @@ class StartTable:
         The link to Dask's dashboard.
     remark : str or None
         One more line, such as nodes that are not used.
+    protocol : Sourced[str] or None
+        How the processes talk to each other, and why.
     """
 
     plans: Sequence[RankPlan]
     runtime: Runtime
     dashboard: DashboardLink | None = None
     remark: str | None = None
+    protocol: Sourced[str] | None = None
 
     def rows(self) -> list[tuple[str, ...]]:
         """One row per kind of rank; ranks that differ in rank and host alone share one."""
@@ -85,6 +88,8 @@ class StartTable:
     def notes(self) -> list[str]:
         """The lines below the table."""
         lines = [self.remark] if self.remark else []
+        if self.protocol is not None:
+            lines.append(_connections(self.protocol))
         if self.dashboard:
             lines.append(self.dashboard.note())
         return lines
@@ -110,6 +115,13 @@ class StartTable:
             + "".join(f"<td><i>{html.escape(s)}</i></td>" for s in self.sources())
             + f"</tr></tfoot></table>{notes}</div>"
         )
+
+
+def _connections(protocol: Sourced[str]) -> str:
+    """What protects the traffic of the run."""
+    if protocol.value == "tls":
+        return f"connections encrypted (tls), for this run alone: {protocol.source}"
+    return f"connections not encrypted ({protocol.value}): {protocol.source}"
 
 
 def _cells(plan: RankPlan) -> tuple[str, ...]:

@@ -14,7 +14,9 @@ from typing import Any
 import psutil
 
 from ..compat.distributed import measure_memory_by
+from ..compat.distributed_security import harden_connections
 from .logs import start_worker_log
+from .refused_connections import log_few_refusals
 
 PROGRAM_FOLDER = "DASKHPC_PROGRAM_FOLDER"
 """The variable that names the folder with the program's modules; put first once all that Dask needs was imported."""
@@ -33,6 +35,8 @@ def dask_setup(worker: Any) -> None:
     logging.getLogger("distributed.worker.state_machine").setLevel(logging.ERROR)
     missed = "Failed to communicate with scheduler during heartbeat"
     logging.getLogger("distributed.worker").addFilter(DroppedAtEnd(missed, partial(is_closing, worker)))
+    harden_connections()
+    log_few_refusals()
     start_worker_log()
 
 

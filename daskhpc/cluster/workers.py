@@ -12,7 +12,9 @@ from types import TracebackType
 from typing import Any
 
 import dask
+from distributed import Security
 
+from ..compat.distributed_security import SecurityInMemory
 from ..compat.distributed_workers import WORKER_PROCESS, SupervisingNanny
 from ..compat.python import ignore_warnings_of_children, spawn_without_main
 from ..errors import WORKER_EXIT_TOPIC
@@ -63,7 +65,9 @@ class CappedNanny(SupervisingNanny):
 
     def __init__(self, *args: Any, blas_threads: int = 1, **options: Any) -> None:
         preload = options.pop("preload", None) or dask.config.get("distributed.worker.preload")
-        super().__init__(*args, preload=[http_door.PRELOAD, *preload, "daskhpc.cluster.worker_preload"], **options)
+        security = SecurityInMemory.of_worker(options.pop("security", None) or Security())
+        preload = [http_door.PRELOAD, *preload, "daskhpc.cluster.worker_preload"]
+        super().__init__(*args, preload=preload, security=security, **options)
         spawn_without_main(WORKER_PROCESS, lambda: session.program_folder)
         # multiprocessing's tracker of semaphores would warn when it cleans up after a worker process that was killed.
         ignore_warnings_of_children(_TRACKER_WARNING)

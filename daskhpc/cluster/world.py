@@ -50,7 +50,12 @@ class World:
 
 
 def join(
-    runtime: Runtime, env: Mapping[str, str], deadline: float, comm: Any = None, bootstrap: str = "auto"
+    runtime: Runtime,
+    env: Mapping[str, str],
+    deadline: float,
+    comm: Any = None,
+    bootstrap: str = "auto",
+    encrypted: bool = False,
 ) -> tuple[World, StartWatchdog]:
     """Start MPI, or meet the other ranks without it, under the start deadline.
 
@@ -65,6 +70,8 @@ def join(
         COMM_WORLD by default, which must then be as large as the launcher says.
     bootstrap : {"auto", "mpi", "slurm"}
         As the setting; a given `comm` is MPI's.
+    encrypted : bool
+        Whether ranks that meet without MPI talk in TLS.
 
     Returns
     -------
@@ -90,13 +97,13 @@ def join(
     if library is None or (
         not started and choose_bootstrap(runtime, library, process_manager(env), setting) == "slurm"
     ):
-        return _join_without_mpi(runtime, env, deadline, survives=setting == "slurm")
+        return _join_without_mpi(runtime, env, deadline, encrypted, survives=setting == "slurm")
     try:
         return _join_mpi(runtime, env, deadline, mpi, library, comm)
     except _Mismatch:
         if setting == "mpi" or not _started_by_srun(runtime):
             raise
-        return _join_without_mpi(runtime, env, deadline)
+        return _join_without_mpi(runtime, env, deadline, encrypted)
 
 
 def choose_bootstrap(runtime: Runtime, library: MPILibrary | None, manager: str | None, setting: str) -> str:
@@ -155,7 +162,7 @@ def _join_mpi(
 
 
 def _join_without_mpi(
-    runtime: Runtime, env: Mapping[str, str], deadline: float, survives: bool = False
+    runtime: Runtime, env: Mapping[str, str], deadline: float, encrypted: bool, survives: bool = False
 ) -> tuple[World, StartWatchdog]:
     if not _started_by_srun(runtime):
         raise StartError(
@@ -171,7 +178,7 @@ def _join_without_mpi(
     try:
         meeting = meeting_of(runtime.rank.value, runtime.world_size.value, env)
         addresses = [address_of(runtime.interface.value), socket.gethostname()]
-        ranks = meet(meeting, deadline - min(_BEFORE_DEADLINE, deadline / 2), addresses)
+        ranks = meet(meeting, deadline - min(_BEFORE_DEADLINE, deadline / 2), addresses, encrypted)
     except BaseException:
         watch.done()
         raise

@@ -11,7 +11,7 @@ import runpy
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import CodeType
 from typing import Any, NoReturn
 
@@ -36,6 +36,18 @@ def exception_entries(code: CodeType) -> list[tuple[int, int, int, int, bool]] |
     if entries is None:
         return None
     return [(entry.start, entry.end, entry.target, entry.depth, entry.lasti) for entry in entries]
+
+
+@contextlib.contextmanager
+def in_memory_file(text: str) -> Iterator[str]:
+    """The path of a file with this text that is on no disk, for this process: `ssl` takes keys from files alone."""
+    descriptor = os.memfd_create("daskhpc")
+    try:
+        with open(descriptor, "w", closefd=False) as file:
+            file.write(text)
+        yield f"/proc/self/fd/{descriptor}"
+    finally:
+        os.close(descriptor)
 
 
 def warning_filters() -> list[Any]:

@@ -37,7 +37,7 @@ def tell(word):
     os.write(1, f"{word}\\n".encode())
 def lost(told, words):
     tell("told" if told else "lost")
-line = ControlConnection(Address(**json.loads(sys.argv[1])), int(sys.argv[2]))
+line = ControlConnection(Address.from_note(json.loads(sys.argv[1])), int(sys.argv[2]))
 line.watch(lambda: tell("end"), lost)
 tell("ready")
 for word in sys.stdin:
@@ -81,7 +81,7 @@ ROOT = """
 import dataclasses, json, os, signal, sys
 from daskhpc.cluster.control_channel import ControlServer
 
-server = ControlServer("127.0.0.1")
+server = ControlServer("127.0.0.1", encrypted="tls" in sys.argv)
 server.watch(lambda: os.write(1, b"end\\n"), lambda loss: os.write(1, b"lost %d\\n" % loss.rank))
 os.write(1, (json.dumps(dataclasses.asdict(server.address("127.0.0.1"))) + "\\n").encode())
 for word in sys.stdin:
@@ -166,9 +166,9 @@ def starting() -> Iterator[Callable[..., Process]]:
 class Root:
     """A server in this process, what it was told, and the ranks."""
 
-    def __init__(self, start: Callable[..., Process]) -> None:
+    def __init__(self, start: Callable[..., Process], encrypted: bool) -> None:
         self.told: Queue[tuple[Any, ...]] = Queue()
-        self.server = ControlServer("127.0.0.1")
+        self.server = ControlServer("127.0.0.1", encrypted)
         self.server.watch(lambda: self.told.put((END,)), self.lost, lambda loss, left: self.survives(loss, left))
         self.survives: Callable[[Loss, set[int]], bool] = lambda loss, left: False
         self.address = self.server.address("127.0.0.1")
@@ -193,9 +193,13 @@ class Root:
         assert self.told.empty()
 
 
+BOTH = pytest.mark.parametrize("root", [False, True], ids=["plain", "encrypted"], indirect=True)
+
+
 @pytest.fixture
-def root(starting: Callable[..., Process]) -> Iterator[Root]:
-    made = Root(starting)
+def root(starting: Callable[..., Process], request: pytest.FixtureRequest) -> Iterator[Root]:
+    """Encrypted, unless a test is about both."""
+    made = Root(starting, getattr(request, "param", True))
     yield made
     made.server.leave()
 
@@ -217,12 +221,14 @@ def test_the_others_know_that_rank_0_has_told_of_a_lost_rank(root: Root) -> None
     assert other.hear() == TOLD
 
 
+@BOTH
 @pytest.mark.parametrize("end", ["exit", "_exit", "raise", "abort"])
 def test_a_rank_that_ends_without_word_is_lost_however_it_ends(root: Root, end: str) -> None:
     root.rank(2).tell(end)
     root.only((LOST, 2))
 
 
+@BOTH
 @pytest.mark.parametrize(
     ("signum", "cause"),
     [
@@ -243,7 +249,7 @@ def test_the_last_words_of_a_rank_tell_how_it_ended(root: Root, signum: signal.S
 
 
 def test_a_loss_that_is_survived_ends_nothing(starting: Callable[..., Process]) -> None:
-    root = Root(starting)
+    root = Root(starting, encrypted=True)
     root.survives = lambda loss, left: loss.rank == 3 and left == {2, 4}
     staying, _ = root.rank(2), root.rank(4)
     root.rank(3).kill()
@@ -383,6 +389,7 @@ def test_workers_have_left_when_each_has_said_so_or_ended(root: Root) -> None:
     assert (client.process.poll(), leaving.process.poll()) == (None, None)
 
 
+@BOTH
 @pytest.mark.parametrize(
     "said",
     [
@@ -409,6 +416,7 @@ def test_a_stranger_is_turned_away_and_disturbs_nobody(root: Root, said: bytes) 
     root.only((LOST, 3))
 
 
+@BOTH
 def test_a_stranger_that_says_nothing_holds_nobody_up(root: Root) -> None:
     address = (root.address.hosts[0], root.address.port)
     with contextlib.ExitStack() as stack:
@@ -424,6 +432,7 @@ def never(*_: Any) -> None:
     pytest.fail("called")
 
 
+@BOTH
 def test_a_wrong_secret_is_refused(root: Root) -> None:
     wrong = dataclasses.replace(root.address, secret="x" * 32)
     with pytest.raises(ConnectionRefusedError, match="is not rank 0 of this job"):
@@ -449,9 +458,9 @@ class Connected:
     """A connection in this process to a server in another."""
 
     def __init__(self, start: Callable[..., Process], rank: int = 2) -> None:
-        self.root = start(ROOT)
+        self.root = start(ROOT, "tls")
         self.ended, self.lost = threading.Event(), threading.Event()
-        self.line = ControlConnection(Address(**json.loads(self.root.hear())), rank)
+        self.line = ControlConnection(Address.from_note(json.loads(self.root.hear())), rank)
         self.line.watch(self.ended.set, lambda told, words: self.lost.set())
 
 
@@ -575,6 +584,7 @@ def test_a_loss_before_the_watch_is_told_by_it() -> None:
     assert lost.get(timeout=DEADLINE).rank == 2
 
 
+@BOTH
 def test_nothing_is_unpickled_before_the_secret_was_shown(root: Root) -> None:
     """A value in place of the greeting is no greeting."""
     with socket.create_connection((root.address.hosts[0], root.address.port), timeout=DEADLINE) as stranger:

@@ -1,0 +1,59 @@
+"""Dask's TLS with what it lacks: keys that are texts stay off the disk, and a handshake has an end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from typing import Any
+
+from distributed import Security
+from distributed.comm.tcp import TLSListener
+
+from .python import in_memory_file
+
+_original = Security._get_tls_context
+_original_prepare = TLSListener._prepare_stream
+HANDSHAKE_SECONDS = 30.0
+"""As long as Dask's own side tries to connect."""
+
+
+def _context(self: Any, tls: dict[str, Any], purpose: ssl.Purpose) -> Any:
+    with contextlib.ExitStack() as files:
+        texts = {name: tls[name] for name in ("cert", "key") if "\n" in (tls.get(name) or "")}
+        paths = {name: files.enter_context(in_memory_file(text)) for name, text in texts.items()}
+        return _original(self, {**tls, **paths}, purpose)
+
+
+class SecurityInMemory(Security):  # type: ignore[misc]
+    """A Security that keeps keys off the disk in any process, such as a worker's, which gets it from its Nanny."""
+
+    __slots__ = ()
+    _get_tls_context = _context
+
+    @classmethod
+    def of_worker(cls, security: Security) -> SecurityInMemory:
+        """The same without the scheduler's key, which a LocalCluster gives to all; a cluster in a task has another."""
+        own = cls.__new__(cls)
+        for name in Security.__slots__:
+            setattr(own, name, getattr(security, name))
+        own.tls_scheduler_cert, own.tls_scheduler_key = own.tls_worker_cert, own.tls_worker_key
+        return own
+
+
+async def _prepare_stream(self: Any, stream: Any, address: str) -> Any:
+    try:
+        return await asyncio.wait_for(_original_prepare(self, stream, address), HANDSHAKE_SECONDS)
+    except TimeoutError:
+        stream.close()
+        return None
+
+
+def harden_connections() -> None:
+    """In this process: keys do not touch the disk, and who does not finish TLS's handshake is hung up on.
+
+    Dask writes keys for a moment to a folder of its own in TMPDIR to hand them to Python's ssl. It waits for ever for a
+    visitor that connects and says nothing, so that enough of them would take all file descriptors.
+    """
+    Security._get_tls_context = _context
+    TLSListener._prepare_stream = _prepare_stream

@@ -1,0 +1,60 @@
+"""What daskhpc changes of distributed's TLS is still there, and does what it is for."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import ssl
+import tempfile
+from typing import Any
+
+import pytest
+from distributed import Security
+from distributed.comm import listen
+from distributed.comm.tcp import TLSListener
+
+from daskhpc.cluster.encryption import local_security, new_identities
+from daskhpc.compat import distributed_security as compat
+from daskhpc.compat.distributed_security import SecurityInMemory, harden_connections
+from daskhpc.compat.python import in_memory_file
+
+
+def test_what_is_overridden_is_there() -> None:
+    harden_connections()
+    assert Security._get_tls_context is compat._context
+    assert TLSListener._prepare_stream is compat._prepare_stream
+
+
+def test_a_file_in_memory_is_gone_afterwards() -> None:
+    with in_memory_file("text") as path:
+        with open(path) as file:
+            assert file.read() == "text"
+        assert "memfd:" in os.readlink(path)
+    assert not os.path.exists(path)
+
+
+def test_keys_touch_no_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    security = local_security(new_identities("tls", None))
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", lambda: pytest.fail("a folder for a key"))
+    for role in ("scheduler", "worker", "client"):
+        assert isinstance(security.get_connection_args(role)["ssl_context"], ssl.SSLContext)
+    own = SecurityInMemory.of_worker(security)
+    assert isinstance(own.get_listen_args("worker")["ssl_context"], ssl.SSLContext)
+    assert security.tls_scheduler_key not in [getattr(own, name) for name in Security.__slots__]
+
+
+def test_who_does_not_finish_the_handshake_is_hung_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compat, "HANDSHAKE_SECONDS", 0.2)
+    security = local_security(new_identities("tls", None))
+
+    async def visit() -> bytes:
+        async def never(comm: Any) -> None:
+            pytest.fail("a visitor without a key was let in")
+
+        async with listen("tls://127.0.0.1:0", never, **security.get_listen_args("scheduler")) as listener:
+            with socket.create_connection(listener.get_host_port()) as visitor:
+                visitor.settimeout(20)
+                return await asyncio.to_thread(visitor.recv, 1)
+
+    assert asyncio.run(visit()) == b""
