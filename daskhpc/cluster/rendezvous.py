@@ -6,17 +6,15 @@ run left behind misleads nobody, since both sides of a connection have to show t
 
 The note has that secret, and the key with which ranks introduce themselves where a run is encrypted: all of the
 protection hangs on nobody else reading it. It is a file of mode 0600 in a folder of mode 0700, there for the seconds in
-which ranks come; a rank reads none that belongs to somebody else, that others may read or write, or that is a link. On
+which ranks come; a rank reads none that belongs to somebody else or that others may write to. On
 a network file system it travels as that file system's other files do.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
-import stat
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,6 +24,7 @@ from typing import Any, NoReturn
 
 from ..atomic import replacing
 from ..errors import StartError
+from ..own_files import own_folder, read_own
 from .control_channel import ControlConnection, ControlServer
 from .control_socket import Address
 
@@ -33,7 +32,6 @@ FOLDER = ".daskhpc"
 _RUN = ("SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_RESTART_COUNT", "SLURM_SRUN_COMM_HOST", "SLURM_SRUN_COMM_PORT")
 _POLL_SECONDS, _POLL_MOST = 0.02, 0.5
 _ATTEMPTS = 5
-_OTHERS = 0o077
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,24 +218,16 @@ def _read(folder: Path, name: str) -> Address | None:
     """The address in the note, None if there is none yet, or none that this user alone can have written."""
     try:
         os.listdir(folder)  # over NFS a file that was missing stays missing until its folder is looked at again
-        with open(os.open(folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
-            about = os.fstat(file.fileno())
-            if about.st_uid != os.geteuid() or about.st_mode & _OTHERS:
-                return None
-            return Address.from_note(json.load(file))
+        return Address.from_note(json.loads(read_own(folder / name)))
     except (OSError, ValueError, TypeError, KeyError):
         return None
 
 
 def _write(folder: Path, name: str, text: str) -> None:
     for attempt in range(_ATTEMPTS):
-        folder.mkdir(mode=0o700, exist_ok=True)
-        about = os.lstat(folder)
-        if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.geteuid():
-            raise PermissionError(errno.EPERM, "it is a link, or belongs to somebody else")
-        if about.st_mode & _OTHERS:
-            folder.chmod(0o700)
         try:
+            folder.mkdir(mode=0o700, exist_ok=True)
+            own_folder(folder)
             with replacing(folder / name) as draft:
                 draft.touch(mode=0o600, exist_ok=False)
                 draft.write_text(text)
