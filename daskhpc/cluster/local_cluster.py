@@ -75,7 +75,9 @@ def _processes(cpus: Sourced[int], settings: Settings) -> Sourced[int]:
     return Sourced(nprocesses_nthreads(cpus.value)[0], f"{cpus.source}, as Dask divides it")
 
 
-def start_local(plan: RankPlan, settings: Settings, secret: str, protocol: str, end: float | None = None) -> Any:
+def start_local(
+    plan: RankPlan, settings: Settings, secret: str, protocol: str = "tcp", end: float | None = None
+) -> Any:
     """Start the LocalCluster; it ends with the program, as one over MPI ranks does.
 
     Parameters
