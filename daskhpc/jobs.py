@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import LaunchError
-from .launch.find_jobs import log_file
+from .launch.acceptance import read_back
+from .launch.find_jobs import current_job, last_chain, log_file
 from .launch.job import draft_job, send_draft
 from .launch.job_folder import JobFolder
-from .launch.job_query import FRESH_SECONDS, cancel_jobs, forget_answers, listed
+from .launch.job_query import FRESH_SECONDS, ListedJob, cancel_jobs, forget_answers, listed
 from .launch.job_state import JobReport, JobState
 from .launch.scheduler_commands import ask
 from .own_files import state_folder
@@ -63,6 +65,11 @@ def submit(
     SettingsError
         If the profile is not valid.
 
+    Warns
+    -----
+    UserWarning
+        If the site changed what the job asked for, or if it asks for more than its queue has.
+
     Examples
     --------
     >>> import daskhpc
@@ -81,7 +88,12 @@ def submit(
     ]
     texts = [os.fspath(word) for word in args]
     draft = draft_job(script, texts, run_options=words, folder=folder, profile=profile, **options)
-    return Job(send_draft(draft)[0].path)
+    sent = send_draft(draft)
+    for change in read_back(draft.system, draft.spec, draft.site, sent.jobs[0]):
+        warnings.warn(f"job {sent.jobs[0].id}: the site changed {change}", stacklevel=2)
+    for excess in sent.beyond:
+        warnings.warn(f"job {sent.jobs[0].id} may wait for ever: {excess.words}", stacklevel=2)
+    return Job(sent.folder.path)
 
 
 class Job:
@@ -102,25 +114,32 @@ class Job:
     folder : Path
         With the job's script, its log and the code that runs.
     id : str
-        The scheduler's id, whole.
+        The scheduler's id, whole; of a chain that of its first job.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self._home = JobFolder(folder)
-        submitted = self._home.submitted()
-        if not submitted:
+        self._submitted = last_chain(self._home.submitted())
+        if not self._submitted:
             raise LaunchError("Nothing was submitted from this job folder.", str(folder), "daskhpc submit ...")
-        self._submitted = submitted[-1]
         self.folder = self._home.path
-        self.id = self._submitted.id
+        self.id = self._submitted[0].id
 
     def __repr__(self) -> str:
-        return f"<Job {self.id} {self._submitted.name!r}: {self.state.value}>"
+        return f"<Job {self.id} {self._submitted[0].name!r}: {self.state.value}>"
 
     @property
     def report(self) -> JobReport:
         """What the scheduler and the job's folder say; the answer to one question is kept for ten seconds."""
-        return listed([self._home], ask, state_folder())[0].report
+        return self._listed().report
+
+    def _listed(self) -> ListedJob:
+        """Of a chain the job that has not ended, or else the last one."""
+        own = {job.id for job in self._submitted}
+        found = [job for job in listed([self._home], ask, state_folder()) if job.submitted.id in own]
+        if not found:
+            raise LaunchError(f"Job {self.id} was resumed.", str(self.folder), f"daskhpc.Job({str(self.folder)!r})")
+        return next((job for job in found if not job.report.state.ended), found[-1])
 
     @property
     def state(self) -> JobState:
@@ -151,7 +170,7 @@ class Job:
         unknown, pause = 0, 1.0
         while True:
             forget_answers(state_folder())
-            job = listed([self._home], ask, state_folder())[0]
+            job = self._listed()
             if job.report.state.ended:
                 return job.report.state
             # A scheduler that does not answer says nothing of the job; only one that answers without it counts.
@@ -175,7 +194,7 @@ class Job:
         LaunchError
             If the scheduler does not take it; its words are in the message.
         """
-        refused = cancel_jobs([self._submitted], ask, state_folder())
+        refused = cancel_jobs(self._submitted[::-1], ask, state_folder())
         if refused:
             raise LaunchError(f"Job {self.id} was not cancelled.", "; ".join(refused), "daskhpc jobs")
 
@@ -188,7 +207,7 @@ class Job:
         element : int, optional
             Of an array, which one.
         """
-        path = log_file(self.folder, self._submitted, "" if element is None else str(element))
+        path = log_file(self.folder, current_job(self._home), "" if element is None else str(element))
         try:
             with open(path, encoding="utf-8", errors="replace") as file:
                 return "".join(deque(file, maxlen=lines))

@@ -8,7 +8,8 @@ import click
 
 from .. import __version__
 
-_COMMANDS = ("run", "scaling", "submit", "jobs", "logs", "cancel", "profile", "config", "status", "results", "journal")
+_OF_JOBS = ("run", "scaling", "submit", "jobs", "logs", "cancel", "resume", "clean", "chain")
+_COMMANDS = (*_OF_JOBS, "profile", "config", "status", "results", "journal")
 
 
 class _Commands(click.Group):

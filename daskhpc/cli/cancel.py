@@ -8,7 +8,7 @@ import click
 
 from ..errors import LaunchError
 from ..launch.find_jobs import element_of, find_job
-from ..launch.job_folder import JobFolder
+from ..launch.job_folder import JobFolder, SubmittedJob
 from ..launch.job_query import cancel_jobs, listed
 from ..launch.scheduler_commands import ask
 from ..own_files import state_folder
@@ -25,15 +25,17 @@ def cancel(names: tuple[str, ...]) -> None:
     with exit_on_error():
         every = list(JobFolder.all())
         found = [find_job(name, every) for name in names]
-        states = {
-            job.folder: job.report.state for job in listed([folder for folder, _, _ in found], ask, state_folder())
-        }
-        wanted = []
+        states = listed([folder for folder, _, _ in found], ask, state_folder())
+        wanted: list[SubmittedJob] = []
         for name, (folder, job, element) in zip(names, found, strict=True):
-            if states[folder.path].ended and not element:
-                click.echo(f"{job.id} {job.name}: {states[folder.path].value} already")
+            # Of a chain all that has not ended: the next job would begin at the end of this one.
+            links = [link for link in states if link.folder == folder.path]
+            left = [link.submitted for link in links if not link.report.state.ended]
+            if not left and not element:
+                click.echo(f"{job.id} {job.name}: {links[-1].report.state.value} already")
                 continue
-            wanted.append(replace(job, id=name.partition(";")[0]) if element and element_of(name) else job)
+            one = element and element_of(name)
+            wanted += [replace(job, id=name.partition(";")[0])] if one else reversed(left)
         refused = cancel_jobs(wanted, ask, state_folder())
         if refused:
             raise LaunchError("Not every job was cancelled.", "; ".join(refused), "daskhpc jobs")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DaskhpcError
+from ..launch.chain import JournalsSaved
 from ..launch.job_state import JobReport
 
 _MOST_FOLDERS = 200
@@ -45,6 +46,22 @@ def progress_words(request: dict[str, Any], folder: Path, report: JobReport) -> 
         text = f"{journal.name}: {done:,} of {total:,} done" if total is not None else f"{journal.name}: {done:,} done"
         words.append(text + (f", {failed:,} failed" if failed else ""))
     return "; ".join(words)
+
+
+def journals_saved(request: dict[str, Any], folder: Path) -> JournalsSaved:
+    """How many journals the program of a job has, and when one of them got its last result."""
+    from ..journal.reader import JournalReader
+    from ..report.run_progress import run_progress
+
+    count, saved = 0, []
+    for journal in _journals(request, folder):
+        try:
+            run = run_progress(JournalReader(journal), time.time())
+        except (DaskhpcError, OSError, ValueError):
+            continue
+        count += 1
+        saved += [run.saved] if run.saved is not None else []
+    return JournalsSaved(count, max(saved, default=None))
 
 
 def _journals(request: dict[str, Any], folder: Path) -> Iterator[Path]:

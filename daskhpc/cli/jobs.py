@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 
 import click
 
@@ -15,7 +15,8 @@ from ..launch.find_jobs import find_job
 from ..launch.job_folder import JobFolder
 from ..launch.job_query import ListedJob, listed
 from ..launch.jobs_text import job_lines
-from ..launch.maintenance import COMMAND, Maintenance, parse_reservations
+from ..launch.maintenance import Maintenance
+from ..launch.queues import QUEUES
 from ..launch.scheduler_commands import ask
 from ..own_files import state_folder
 from ..text import counted
@@ -42,7 +43,7 @@ def jobs(names: tuple[str, ...], show_all: bool, as_json: bool) -> None:
         shown = found if show_all or names else [job for job in found if _is_recent(job)]
         progress = _progress(shown)
         if as_json:
-            click.echo(json.dumps([_plain(job, progress.get(job.folder, "")) for job in shown]))
+            click.echo(json.dumps([_plain(job, progress.get(job.submitted.id, "")) for job in shown]))
             return
         _print(shown, progress)
         if len(shown) < len(found):
@@ -54,37 +55,41 @@ def _is_recent(job: ListedJob) -> bool:
     return not job.report.state.ended or last > time.time() - _RECENT_SECONDS
 
 
-def _progress(found: Sequence[ListedJob]) -> dict[Path, str]:
+def _progress(found: Sequence[ListedJob]) -> dict[str, str]:
     """How far each job is; a long journal takes long to read, so there is an end to it."""
     deadline = time.monotonic() + _PROGRESS_SECONDS
     words = {}
     for job in reversed(found):
         if time.monotonic() < deadline and job.report.start is not None:
-            words[job.folder] = progress_words(JobFolder(job.folder).request, job.folder, job.report)
+            words[job.submitted.id] = progress_words(JobFolder(job.folder).request, job.folder, job.report)
     return words
 
 
-def _print(shown: Sequence[ListedJob], progress: dict[Path, str]) -> None:
+def _print(shown: Sequence[ListedJob], progress: dict[str, str]) -> None:
     if not shown:
         click.echo("No jobs. To submit one: daskhpc submit --nodes 2 --time 1h script.py")
         return
     planned = _maintenances(shown)
     width = max(len(job.submitted.id) for job in shown)
+    followed = {job.submitted.after for job in shown}
     for job in shown:
-        for line in job_lines(job, time.time(), width, progress.get(job.folder, ""), planned):
+        number = job.submitted.id
+        for line in job_lines(job, time.time(), width, progress.get(number, ""), planned, number in followed):
             click.echo(line)
     for words in sorted({job.silence for job in shown if job.silence}):
         click.echo(f"daskhpc: the scheduler gave no answer: {words}", err=True)
 
 
 def _maintenances(shown: Sequence[ListedJob]) -> tuple[Maintenance, ...]:
-    """Those to come; Slurm is asked only if a job waits."""
-    if not any(job.report.state.waiting and job.submitted.scheduler == "slurm" for job in shown):
-        return ()
-    try:
-        return parse_reservations(ask(COMMAND).out)
-    except LaunchError:
-        return ()  # no scontrol here; the list of jobs is worth more
+    """Those to come; a scheduler is asked only if a job of it waits."""
+    found: list[Maintenance] = []
+    for scheduler in sorted({job.submitted.scheduler for job in shown if job.report.state.waiting}):
+        queue = QUEUES[scheduler]
+        if queue.maintenance_command is None or queue.parse_maintenances is None:
+            continue
+        with contextlib.suppress(LaunchError):  # there is no such command here; the list of jobs is worth more
+            found += queue.parse_maintenances(ask(queue.maintenance_command).out)
+    return tuple(found)
 
 
 def _plain(job: ListedJob, progress: str) -> dict[str, object]:

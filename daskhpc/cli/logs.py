@@ -14,7 +14,7 @@ from ..errors import LaunchError
 from ..launch.find_jobs import element_of, find_job, log_file
 from ..launch.job_folder import JobFolder, SubmittedJob
 from ..launch.job_query import ListedJob, listed
-from ..launch.job_state import JobState, reports_of_marks
+from ..launch.job_state import JobReport, JobState, reports_of_marks, same_job
 from ..launch.jobs_text import near, state_words
 from ..launch.log_text import LogRun, explained_lines, first_traceback, log_runs
 from ..launch.scheduler_commands import ask
@@ -42,7 +42,7 @@ def logs(name: str | None, follow: bool, number: int | None, lines: int) -> None
     """
     with exit_on_error():
         folder, job, element = find_job(name, list(JobFolder.all()))
-        state = listed([folder], ask, state_folder())[0]
+        state = _state(folder, job)
         element = element or _element(folder, job)
         path = log_file(folder.path, job, element)
         if not path.is_file():
@@ -63,7 +63,15 @@ def logs(name: str | None, follow: bool, number: int | None, lines: int) -> None
         for line in shown:
             click.echo(line)
         if follow and not state.report.state.ended:
-            _follow(folder, path, size)
+            _follow(folder, job, path, size)
+
+
+def _state(folder: JobFolder, job: SubmittedJob) -> ListedJob:
+    """The state of a job of a folder; of one that was resumed, what was seen last."""
+    last = listed([folder], ask, state_folder())
+    earlier = next((mark for mark in reports_of_marks(folder.marks()) if same_job(job.id, mark.job)), None)
+    otherwise = ListedJob(job, folder.path, earlier or JobReport(job.id, JobState.UNKNOWN, "nobody", seen=job.time))
+    return next((link for link in last if link.submitted.id == job.id), otherwise)
 
 
 def _element(folder: JobFolder, job: SubmittedJob) -> str:
@@ -113,7 +121,7 @@ def _cause(run: LogRun) -> None:
         click.echo(f"daskhpc: {explained.meaning}\n  found: {explained.line}\n  try:   {explained.action}", err=True)
 
 
-def _follow(folder: JobFolder, path: Path, size: int) -> None:
+def _follow(folder: JobFolder, job: SubmittedJob, path: Path, size: int) -> None:
     """Print what is added until the job has ended and nothing more comes."""
     asked = time.monotonic()
     ended = False
@@ -129,8 +137,9 @@ def _follow(folder: JobFolder, path: Path, size: int) -> None:
             sys.stdout.flush()
         elif ended:
             return
-        marks = [report for report in reports_of_marks(folder.marks()) if report.state.ended]
+        reports = reports_of_marks(folder.marks())
+        marks = [report for report in reports if report.state.ended and same_job(job.id, report.job)]
         if not ended and (marks or time.monotonic() - asked > _STATE_SECONDS):
             asked = time.monotonic()
-            ended = listed([folder], ask, state_folder())[0].report.state.ended
+            ended = _state(folder, job).report.state.ended
         time.sleep(_POLL_SECONDS)

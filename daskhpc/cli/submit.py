@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from ..launch.acceptance import read_back
 from ..launch.job import draft_job, send_draft
 from ..launch.job_spec import JobSpec
 from ..launch.profile import load
@@ -84,7 +85,17 @@ def submit(
         if dry_run:
             click.echo(draft.script, nl=False)
             return
-        job_folder, submitted = send_draft(draft)
-        log = os.path.join(job_folder.path, submitted.log)
-        click.echo(submitted.id + (f";{submitted.cluster}" if submitted.cluster else ""))
+        sent = send_draft(draft)
+        log = os.path.join(sent.folder.path, sent.jobs[0].log)
+        for job in sent.jobs:
+            click.echo(job.id + (f";{job.cluster}" if job.cluster else ""))
         click.echo(f"daskhpc: {draft.words}; the log: {os.path.relpath(log)}", err=True)
+        first = sent.jobs[0]
+        for change in read_back(draft.system, draft.spec, draft.site, first):
+            click.echo(f"daskhpc: the site changed {change}", err=True)
+        for excess in sent.beyond:
+            click.echo(
+                f"daskhpc: {excess.words}: the job may wait for ever\n"
+                f"  try:   daskhpc cancel {first.id}, then submit with {excess.todo}",
+                err=True,
+            )

@@ -12,8 +12,25 @@ from .job_state import same_job
 
 
 def newest_jobs(folders: Iterable[JobFolder]) -> list[tuple[JobFolder, SubmittedJob]]:
-    """The last submission of each folder; folders from which nothing was submitted are left out."""
-    return [(folder, jobs[-1]) for folder in folders if (jobs := folder.submitted())]
+    """What was submitted last from each folder, of a chain all jobs; folders without a submission are left out."""
+    return [(folder, job) for folder in folders for job in last_chain(folder.submitted())]
+
+
+def last_chain(jobs: Sequence[SubmittedJob]) -> tuple[SubmittedJob, ...]:
+    """The jobs that were submitted together last: one, or the jobs of a chain in their order."""
+    first = len(jobs) - 1
+    while first > 0 and jobs[first].after and jobs[first].after == jobs[first - 1].id:
+        first -= 1
+    return tuple(jobs[max(0, first) :])
+
+
+def current_job(folder: JobFolder) -> SubmittedJob:
+    """The job of a folder that ran its program last; before any did, the first of those that were submitted last."""
+    jobs, marks = last_chain(folder.submitted()), folder.marks()
+    idle = [mark.job for mark in marks if mark.event == "passed"]
+    began = [mark.job for mark in marks if mark.event == "began"]
+    ran = [job for job in jobs if any(same_job(job.id, name) for name in began if name not in idle)]
+    return ran[-1] if ran else jobs[0]
 
 
 def find_job(name: str | None, folders: Sequence[JobFolder]) -> tuple[JobFolder, SubmittedJob, str]:
@@ -39,17 +56,16 @@ def find_job(name: str | None, folders: Sequence[JobFolder]) -> tuple[JobFolder,
     """
     if name and (os.sep in name or name in (".", "..") or (Path(name) / SPEC).is_file()):
         folder = JobFolder(name)
-        jobs = folder.submitted()
-        if not jobs:
+        if not folder.submitted():
             raise LaunchError("Nothing was submitted from this job folder.", str(folder.path), "daskhpc submit ...")
-        return folder, jobs[-1], ""
+        return folder, current_job(folder), ""
     every = sorted(
         ((folder, job) for folder in folders for job in folder.submitted()), key=lambda pair: pair[1].time, reverse=True
     )
     if name is None:
         if not every:
             raise LaunchError("There are no jobs of daskhpc.", "no job folders of yours", "daskhpc submit script.py")
-        return (*every[0], "")
+        return every[0][0], current_job(every[0][0]), ""
     by_id = [pair for pair in every if same_job(pair[1].id, name)]
     cluster = name.partition(";")[2]
     if cluster:
@@ -62,7 +78,7 @@ def find_job(name: str | None, folders: Sequence[JobFolder]) -> tuple[JobFolder,
         return folder, job, element_of(name) if not element_of(job.id) else ""
     for folder, job in every:
         if name in (job.name, folder.path.name):
-            return folder, job, ""
+            return folder, current_job(folder), ""
     known = ", ".join(job.id for _, job in every[:5]) or "none"
     raise LaunchError(f"There is no job {name!r} of daskhpc.", f"the last ones are {known}", "daskhpc jobs")
 

@@ -14,16 +14,19 @@ from pathlib import Path
 from typing import Any
 
 from ..text import shortened
+from .acceptance import AskedBefore, refusal
 from .batch_systems import batch_system, installed_batch_system
 from .batch_systems.base import BatchSystem
+from .chain import submit_jobs
 from .job_folder import CODE, JobFolder, SubmittedJob
 from .job_script import Program, in_words, job_script
 from .job_spec import JobSpec
+from .limits import Excess
 from .profile import load
 from .program_file import check_program
 from .site import Site
 from .snapshot import git_state, take_snapshot
-from .submission import RefusedError, submit_once
+from .submission import RefusedError
 
 JOBS = "daskhpc-jobs"
 """The folder of job folders, in the folder from which jobs are submitted."""
@@ -99,14 +102,33 @@ def draft_job(
     return JobDraft(spec, facts, system, program, where.absolute(), token, text)
 
 
-def send_draft(draft: JobDraft) -> tuple[JobFolder, SubmittedJob]:
-    """Write the folder of a job and submit it.
+@dataclass(frozen=True, slots=True)
+class SentDraft:
+    """What became of a draft that the scheduler took.
+
+    Attributes
+    ----------
+    folder : JobFolder
+    jobs : tuple[SubmittedJob, ...]
+        One, or those of a chain in their order.
+    beyond : tuple[Excess, ...]
+        What they ask for beyond the limits of their queue; such a job may wait for ever.
+    """
+
+    folder: JobFolder
+    jobs: tuple[SubmittedJob, ...]
+    beyond: tuple[Excess, ...] = ()
+
+
+def send_draft(draft: JobDraft) -> SentDraft:
+    """Write the folder of a job and submit it; of a chain all of its jobs.
 
     Raises
     ------
     LaunchError
         If it was not submitted; the folder is then removed. If it is not known whether it was; the folder then stays.
     """
+    asked = AskedBefore.start(draft.system, draft.spec, draft.site)
     path = Path(draft.program.script)
     kept = {
         "spec": asdict(draft.spec),
@@ -116,34 +138,17 @@ def send_draft(draft: JobDraft) -> tuple[JobFolder, SubmittedJob]:
         "git": git_state(path.parent),
     }
     folder = JobFolder.create(draft.folder, kept)
+    beyond: tuple[Excess, ...] = ()
     try:
+        (folder.path / draft.system.script_name).write_text(draft.script, encoding="utf-8", errors="surrogateescape")
+        test = asked.test(folder)
         if not draft.spec.live:
             take_snapshot(path, folder.path / CODE)
-        (folder.path / draft.system.script_name).write_text(draft.script, encoding="utf-8", errors="surrogateescape")
-        number, cluster = submit_once(draft.system, draft.spec, folder, draft.token)
-    except RefusedError:
+        beyond = asked.refuse(folder, test)
+        return SentDraft(folder, submit_jobs(draft.system, draft.spec, draft.program, folder, draft.token), beyond)
+    except RefusedError as error:
         folder.remove()
-        raise
-    submitted = SubmittedJob(
-        id=number,
-        cluster=cluster,
-        scheduler=draft.system.name,
-        script=draft.program.script,
-        name=draft.spec.name,
-        log=log_path(draft, number),
-        time=time.time(),
-        token=draft.token,
-    )
-    folder.add(submitted)
-    return folder, submitted
-
-
-def log_path(draft: JobDraft, number: str) -> str:
-    """Where the log of a job is: relative to its folder, or as the user said."""
-    if draft.spec.output:
-        return str(Path(draft.program.working_directory, draft.spec.output))
-    form = draft.system.array_log_name if draft.spec.array else draft.system.log_name
-    return form.format(id=number)
+        raise refusal(draft.system, error.happened, error.found, beyond) if beyond else error from None
 
 
 def _interpreter_needs() -> Mapping[str, str]:

@@ -15,6 +15,8 @@ A link to each folder lies in ``~/.local/state/daskhpc/jobs``, so that all jobs 
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -28,6 +30,10 @@ from ..errors import LaunchError
 from ..own_files import ForeignFileError, make_own_folder, open_own, own_folder, read_own, state_folder
 
 SPEC, SUBMITTED, MARKS, CODE = "spec.json", "submitted.jsonl", "marks", "code"
+STATES = "states.json"
+"""What `job_query` keeps in a job folder: the states that were seen last."""
+_OWN_FILES = frozenset((SPEC, SUBMITTED, MARKS, STATES, "job.sbatch", "job.pbs"))
+_OWN_FOLDERS = frozenset((CODE,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +59,8 @@ class SubmittedJob:
         When it was submitted, in seconds since 1970.
     token : str
         What was sent along so that the job can be found again if the scheduler's answer was lost.
+    after : str
+        Of a chain, the id of the job before; empty for the first one and for a job alone.
     """
 
     id: str
@@ -63,6 +71,7 @@ class SubmittedJob:
     log: str
     time: float
     token: str
+    after: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +85,11 @@ class Mark:
     restart : int
         0, and one more for each time that the job was requeued.
     event : str
-        "began" or "ended".
+        "began" or "ended", or "passed" for a job of a chain that had nothing to do.
     time : int
         Seconds since 1970, by the node's clock.
     value : str
-        The host of "began", the exit code of "ended".
+        The host of "began", the exit code of "ended" and "passed".
     """
 
     job: str
@@ -124,10 +133,18 @@ class JobFolder:
         with replacing(path / SPEC) as draft:
             draft.write_text(json.dumps(request, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         folder = cls(path)
+        folder._add_link()
+        return folder
+
+    def _add_link(self) -> None:
         links = _links()
         make_own_folder(links)
-        (links / path.name).symlink_to(folder.path)
-        return folder
+        # Folders of other places may have the same name, and a folder that is gone may have left its link.
+        for name in (self.path.name, f"{self.path.name}-{hashlib.sha256(os.fsencode(self.path)).hexdigest()[:12]}"):
+            with contextlib.suppress(FileExistsError):
+                (links / name).symlink_to(self.path)
+            if os.readlink(links / name) == str(self.path):
+                return
 
     @classmethod
     def all(cls) -> Iterator[JobFolder]:
@@ -143,9 +160,38 @@ class JobFolder:
         yield from (folder for _, _, folder in sorted(found, key=lambda item: item[:2]))
 
     def remove(self) -> None:
-        """Remove the folder with all that is in it, and its link."""
-        shutil.rmtree(self.path)
-        (_links() / self.path.name).unlink(missing_ok=True)
+        """Remove the folder with all that is in it, and its link; links in it are not followed.
+
+        What makes it a job folder goes last, so that a removal that was interrupted can be done again.
+        """
+        for entry in sorted(os.scandir(self.path), key=lambda entry: (entry.name in (SUBMITTED, SPEC), entry.name)):
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path)
+            else:
+                os.unlink(entry.path)
+        self.path.resolve().rmdir()
+        for link in _links().glob("*"):
+            if link.is_symlink() and os.readlink(link) == str(self.path):
+                link.unlink()
+
+    def other_files(self) -> list[str]:
+        """The names of what lies in the folder and was not written by daskhpc, such as results of the program."""
+        logs = {Path(job.log).name.partition("%")[0] for job in self.submitted() if not os.path.isabs(job.log)}
+        return sorted(
+            entry.name
+            for entry in os.scandir(self.path)
+            if not (
+                entry.name in _OWN_FOLDERS
+                if entry.is_dir(follow_symlinks=False)
+                else entry.name in _OWN_FILES or any(entry.name.startswith(log) for log in logs)
+            )
+        )
+
+    def size(self) -> int:
+        """Its bytes, of files alone."""
+        return sum(
+            os.lstat(os.path.join(parent, name)).st_size for parent, _, names in os.walk(self.path) for name in names
+        )
 
     def _read(self, name: str) -> str:
         return read_own(self.path / name, closed=True).decode(errors="replace")

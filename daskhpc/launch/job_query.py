@@ -20,13 +20,10 @@ from ..atomic import replacing
 from ..errors import LaunchError
 from ..own_files import make_own_folder, read_own
 from .find_jobs import newest_jobs
-from .job_folder import JobFolder, SubmittedJob
+from .job_folder import STATES, JobFolder, SubmittedJob
 from .job_state import JobReport, JobState, of_one_array, reports_of_marks, same_job, settled
 from .queues import QUEUES
 from .scheduler_commands import CommandAnswer
-
-STATES = "states.json"
-"""The file in a job folder with the state that was seen last: what a scheduler forgets, the folder still knows."""
 
 FRESH_SECONDS = 10.0
 _SEEN_EVERY = 60.0
@@ -79,7 +76,7 @@ class ListedJob:
 def listed(
     folders: Iterable[JobFolder], ask: Ask, cache: Path, now: Callable[[], float] = time.time
 ) -> list[ListedJob]:
-    """The last job of each folder with its state, by one question for all of them.
+    """The last job of each folder, or its last chain of jobs, with states, by one question for all of them.
 
     Parameters
     ----------
@@ -93,24 +90,27 @@ def listed(
     newest = newest_jobs(folders)
     open_jobs, lasts = [], {}
     for folder, job in newest:
-        lasts[folder.path] = last = _last_seen(folder, job.id)
+        lasts[folder.path, job.id] = last = _last_seen(folder, job.id)
         if last is None or not last.state.ended:
             open_jobs.append(job)
     queue, silence = _queue(open_jobs, ask, cache, now)
     found: list[tuple[JobFolder, SubmittedJob, JobReport | None]] = []
     unsettled: list[tuple[int, SubmittedJob]] = []
     for folder, job in newest:
-        report = _settled(folder, job, queue, (), lasts[folder.path])
+        report = _settled(folder, job, queue, (), lasts[folder.path, job.id])
         if report is None and QUEUES[job.scheduler].accounting_command is not None:
             unsettled.append((len(found), job))
         found.append((folder, job, report))
     accounting = _accounting([job for _, job in unsettled], ask, cache, now)
     for index, job in unsettled:
         folder = found[index][0]
-        found[index] = folder, job, _settled(folder, job, queue, accounting, lasts[folder.path])
+        found[index] = folder, job, _settled(folder, job, queue, accounting, lasts[folder.path, job.id])
     return [
         ListedJob(
-            job, folder.path, _kept(folder, job, report, lasts[folder.path], now()), silence.get(job.scheduler, "")
+            job,
+            folder.path,
+            _kept(folder, job, report, lasts[folder.path, job.id], now()),
+            silence.get(job.scheduler, ""),
         )
         for folder, job, report in found
     ]

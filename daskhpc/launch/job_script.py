@@ -88,8 +88,24 @@ def job_script(
         environment=_exports(spec, program, env),
         working_directory=program.working_directory,
         program=_command(spec, site, program),
-        requeue=not spec.no_requeue,
+        requeue=_requeues(spec, site, system),
+        chain=f"{shlex.quote(program.python)} -P -m daskhpc chain" if (spec.chain or 1) > 1 else "",
     )
+
+
+def _requeues(spec: JobSpec, site: Site, system: BatchSystem) -> bool:
+    """Whether the script runs its job again near the time limit; refuses what batch system and spec rule out."""
+    if site.resume == "requeue" and not system.requeues:
+        raise LaunchError(
+            f"A job of {system.title} cannot run itself again.",
+            "resume: requeue in the site's profile",
+            "resume: chain, or resume: by-hand, in the profile",
+        )
+    if (spec.chain or 1) > 1 and spec.array:
+        raise LaunchError(
+            "An array has no chain.", f"--array {spec.array} --chain {spec.chain}", "one of the two, or a job per index"
+        )
+    return system.requeues and site.resume in (None, "requeue") and not spec.no_requeue and (spec.chain or 1) == 1
 
 
 def in_words(spec: JobSpec) -> str:
@@ -112,6 +128,8 @@ def in_words(spec: JobSpec) -> str:
     if spec.gpus is not None:
         parts.append(f"{counted(spec.gpus, 'GPU')} per node")
     parts.append(f"at most {duration(spec.time)}" if spec.time else "the site's own time limit")
+    if (spec.chain or 1) > 1:
+        parts.append(f"{spec.chain} jobs one after the other")
     return ", ".join(parts)
 
 

@@ -175,6 +175,9 @@ class JobSpec:
         "0-9[%4]",
         "One job per index; the program finds it in SLURM_ARRAY_TASK_ID, PBS_ARRAY_INDEX or PBS_ARRAYID.",
     )
+    chain: int | None = _option(
+        None, _whole, ORDER, "--chain", "N", "N jobs, each of which goes on where the one before it stopped."
+    )
     no_requeue: bool = _option(
         False,
         _flag,

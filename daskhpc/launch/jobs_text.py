@@ -18,17 +18,22 @@ _TITLE, _DAY = 24, 86400.0
 
 # What to do about the end of a job, where its log does not say more.
 _ENDS = {
-    JobState.TIMEOUT: "a longer --time; with --checkpoint DIR the next job goes on where this one stopped",
+    JobState.TIMEOUT: "daskhpc resume {job}, if it has a checkpoint; or submit it with a longer --time",
     JobState.OUT_OF_MEMORY: "more --mem or more --nodes",
-    JobState.NODE_FAIL: "submit it again, with --exclude NODE if the same node fails again",
-    JobState.PREEMPTED: "submit it again; --requeue lets it run again by itself",
+    JobState.NODE_FAIL: "daskhpc resume {job}; submit it with --exclude NODE if the same node fails again",
+    JobState.PREEMPTED: "daskhpc resume {job}",
     JobState.DEADLINE: "a later --deadline",
-    JobState.BOOT_FAIL: "submit it again; nodes did not boot",
+    JobState.BOOT_FAIL: "daskhpc resume {job}; nodes did not boot",
 }
 
 
 def job_lines(
-    job: ListedJob, now: float, width: int, progress: str = "", maintenances: tuple[Maintenance, ...] = ()
+    job: ListedJob,
+    now: float,
+    width: int,
+    progress: str = "",
+    maintenances: tuple[Maintenance, ...] = (),
+    followed: bool = False,
 ) -> list[str]:
     """One line on a job, and below it what holds it up or ended it.
 
@@ -43,6 +48,8 @@ def job_lines(
         How far its work is.
     maintenances : tuple[Maintenance, ...]
         Those to come.
+    followed : bool
+        Whether another job of its chain goes on where it stopped.
     """
     report, submitted = job.report, job.submitted
     title = shortened(printable(submitted.name), _TITLE)
@@ -55,10 +62,12 @@ def job_lines(
         lines += _waiting_lines(job, now, maintenances)
     elif report.state is JobState.UNKNOWN:
         lines.append(f"    {_unknown(job)}")
+    elif followed:
+        pass
     elif report.state in _ENDS:
-        lines.append(f"    next: {_ENDS[report.state]}")
+        lines.append(f"    next: {_ENDS[report.state].format(job=submitted.id)}")
     elif report.state is JobState.FAILED and report.exit_code == EXIT_UNFINISHED:
-        lines.append("    next: submit it again: it ended near the time limit, and goes on from its checkpoint")
+        lines.append(f"    next: daskhpc resume {submitted.id}, which goes on from its checkpoint")
     elif report.state is JobState.FAILED:
         lines.append(f"    next: daskhpc logs {submitted.id}")
     return lines

@@ -163,7 +163,8 @@ def site_keys() -> dict[str, Callable[[Any], Any]]:
 
 
 def _parser(kind: Any) -> Callable[[Any], Any]:
-    choices = get_args(kind) if get_origin(kind) is Literal else ()
+    literal = next((part for part in (kind, *get_args(kind)) if get_origin(part) is Literal), None)
+    choices = get_args(literal)
 
     def parse(value: Any) -> Any:
         if choices:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from . import qstat, squeue
+from . import maintenance, pbs_limits, qstat, slurm_limits, squeue
 from .job_folder import SubmittedJob
+from .job_spec import JobSpec
 from .job_state import JobReport
+from .limits import AcceptedJob, QueueLimits
+from .maintenance import Maintenance
 
 _Jobs = Sequence[SubmittedJob]
 
@@ -25,23 +28,57 @@ class JobQueue(NamedTuple):
         From jobs to the commands that end them.
     accounting_command, parse_accounting : Callable, optional
         The same for jobs that the queue has forgotten; None if nobody knows these.
+    limits_command, parse_limits : Callable
+        The limits of the queue that a job goes to, or of all.
+    job_command, parse_job : Callable
+        One job as the scheduler holds it, by its id and cluster.
+    test_command : Callable, optional
+        Whether a script would be taken; None if that cannot be asked.
+    is_about_now : Callable
+        Whether a refusal of that may be of the moment alone.
+    maintenance_command, parse_maintenances : optional
+        The maintenances that are planned; None if nobody says.
     """
 
     queue_command: Callable[[_Jobs, str], tuple[str, ...]]
     parse_queue: Callable[[str], tuple[JobReport, ...]]
     cancel_commands: Callable[[_Jobs], tuple[tuple[str, ...], ...]]
+    limits_command: Callable[[JobSpec], tuple[str, ...]]
+    parse_limits: Callable[[str], tuple[QueueLimits, ...]]
+    job_command: Callable[[str, str], tuple[str, ...]]
+    parse_job: Callable[[str], AcceptedJob | None]
     accounting_command: Callable[[_Jobs], tuple[str, ...]] | None = None
     parse_accounting: Callable[[str], tuple[JobReport, ...]] | None = None
+    test_command: Callable[[JobSpec, str], tuple[str, ...]] | None = None
+    is_about_now: Callable[[str], bool] = bool
+    maintenance_command: tuple[str, ...] | None = None
+    parse_maintenances: Callable[[str], tuple[Maintenance, ...]] | None = None
 
 
 _SLURM = JobQueue(
-    squeue.queue_command,
-    squeue.parse_squeue,
-    squeue.cancel_commands,
-    squeue.accounting_command,
-    squeue.parse_sacct,
+    queue_command=squeue.queue_command,
+    parse_queue=squeue.parse_squeue,
+    cancel_commands=squeue.cancel_commands,
+    accounting_command=squeue.accounting_command,
+    parse_accounting=squeue.parse_sacct,
+    limits_command=slurm_limits.limits_command,
+    parse_limits=slurm_limits.parse_partitions,
+    job_command=slurm_limits.job_command,
+    parse_job=slurm_limits.parse_job,
+    test_command=slurm_limits.test_command,
+    is_about_now=slurm_limits.is_about_now,
+    maintenance_command=maintenance.COMMAND,
+    parse_maintenances=maintenance.parse_reservations,
 )
-_PBS = JobQueue(qstat.queue_command, qstat.parse_qstat, qstat.cancel_commands)
+_PBS = JobQueue(
+    queue_command=qstat.queue_command,
+    parse_queue=qstat.parse_qstat,
+    cancel_commands=qstat.cancel_commands,
+    limits_command=pbs_limits.limits_command,
+    parse_limits=pbs_limits.parse_queues,
+    job_command=pbs_limits.job_command,
+    parse_job=pbs_limits.parse_job,
+)
 
 QUEUES = {"slurm": _SLURM, "pbspro": _PBS, "torque": _PBS}
 """By the batch system's name."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..errors import LaunchError
@@ -65,6 +66,29 @@ def ask(
             f"Cannot run {argv[0]}.", str(error), "this on a login node of the cluster; daskhpc run works anywhere"
         ) from None
     return CommandAnswer(done.returncode, _text(done.stdout), _text(done.stderr))
+
+
+def meanwhile(argv: Sequence[str], *, cwd: str | None = None, timeout: float = SECONDS) -> Callable[[], CommandAnswer]:
+    """Start a command of the scheduler; what is returned waits for its answer, and raises what `ask` does."""
+    kept: list[CommandAnswer | LaunchError] = []
+
+    def run() -> None:
+        try:
+            kept.append(ask(argv, cwd=cwd, timeout=timeout))
+        except LaunchError as error:
+            kept.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+
+    def wait() -> CommandAnswer:
+        thread.join()
+        (answer,) = kept
+        if isinstance(answer, LaunchError):
+            raise answer
+        return answer
+
+    return wait
 
 
 def _text(written: bytes | None) -> str:

@@ -31,6 +31,13 @@ class Site:
         Lines of shell that every job runs before the program.
     templates : str
         Folder with templates of job scripts that stand in for daskhpc's own.
+    resume : str or None
+        How a job that is not done at its time limit goes on: "requeue" (it is run again under its id), "chain" (only
+        jobs that were submitted together with ``--chain``), "by-hand" (``daskhpc resume`` on a login node). None is
+        "requeue" on Slurm, and "by-hand" on PBS, whose jobs cannot be run again from within.
+    login : str
+        The login node as a user's own machine knows it, for the ``ssh`` line that is printed; empty for the name that
+        the scheduler gives it.
     """
 
     scheduler: str = "slurm"
@@ -42,3 +49,5 @@ class Site:
     modules: tuple[str, ...] = ()
     setup: tuple[str, ...] = ()
     templates: str = ""
+    resume: Literal["requeue", "chain", "by-hand"] | None = None
+    login: str = ""

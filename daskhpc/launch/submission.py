@@ -52,7 +52,12 @@ def outcome(system: BatchSystem, answer: CommandAnswer) -> SubmitOutcome:
 
 
 def submit_once(
-    system: BatchSystem, spec: JobSpec, folder: JobFolder, token: str, wait: Callable[[float], None] = time.sleep
+    system: BatchSystem,
+    spec: JobSpec,
+    folder: JobFolder,
+    token: str,
+    wait: Callable[[float], None] = time.sleep,
+    after: str = "",
 ) -> tuple[str, str]:
     """Submit the script of a folder; it is never submitted twice.
 
@@ -68,6 +73,8 @@ def submit_once(
         By which the job is found.
     wait : Callable[[float], None]
         Waits for so many seconds.
+    after : str
+        The id of a job at whose end this one may begin; empty for none.
 
     Returns
     -------
@@ -79,7 +86,7 @@ def submit_once(
     LaunchError
         If the scheduler refuses the job: its own words come first. If it did not become known whether there is a job.
     """
-    line = system.submit_line(system.script_name, spec, token)
+    line = system.submit_line(system.script_name, spec, token, after)
     for attempt in range(TRIES):
         answer = ask(line, cwd=str(folder.path), timeout=SUBMIT_SECONDS)
         result = outcome(system, answer)

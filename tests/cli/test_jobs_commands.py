@@ -207,3 +207,61 @@ def test_progress_is_that_of_the_journals_that_the_job_wrote(desk: Desk) -> None
     for file in (folder.path / "checkpoint").iterdir():
         os.utime(file, (now - 500, now - 500))
     assert "checkpoint: 5" not in desk.daskhpc("jobs").out, "an earlier job wrote it"
+
+
+def test_resume(desk: Desk) -> None:
+    request = {
+        "spec": {"name": "a search", "array": "", "chain": None, "env": ["A=1"]},
+        "site": {"scheduler": "slurm"},
+        "program": {"script": "/a/search.py", "args": ["x"], "working_directory": str(desk.work), "python": "/p"},
+    }
+    folder = JobFolder.create(desk.work / "a job", request)
+    folder.add(SubmittedJob("12", "", "slurm", "/a/search.py", "a search", "log-12.txt", time.time() - 60, "token"))
+    desk.fake("sbatch", 'pwd >>"$HOME/calls"; echo "$*" >>"$HOME/calls"; echo 13')
+    desk.env["HOME"] = str(desk.folder)
+    for state, words in (("RUNNING", "12 running"), ("PENDING", "12 pending"), ("COMPLETED", "12 completed")):
+        desk.squeue(f"12|{state}")
+        (desk.folder / "state/daskhpc/squeue.json").unlink(missing_ok=True)
+        (folder.path / "states.json").unlink(missing_ok=True)
+        refused = desk.daskhpc("resume", "12")
+        assert (refused.code, refused.out) == (EXIT_FAILED, "")
+        assert words in refused.err
+    (folder.path / "states.json").unlink()
+    (desk.folder / "state/daskhpc/squeue.json").unlink()
+    desk.squeue("12|TIMEOUT")
+    done = desk.daskhpc("resume")
+    assert (done.code, done.out) == (0, "13\n"), done.err
+    assert "12 timeout; no checkpoint is known, so it begins anew; submission 2; the log: 'a job" not in done.err
+    assert "12 timeout; no checkpoint is known, so it begins anew; submission 2; the log: a job/log-13.txt" in done.err
+    where, line = (desk.folder / "calls").read_text().splitlines()
+    assert where == str(folder.path)
+    assert line.endswith("job.sbatch")
+    assert [job.id for job in folder.submitted()] == ["12", "13"]
+
+
+def test_resume_without_an_answer_of_the_scheduler(desk: Desk) -> None:
+    desk.job("12")
+    refused = desk.daskhpc("resume")
+    assert refused.code == EXIT_FAILED
+    assert "Nobody says whether the job still runs" in refused.err
+
+
+def test_clean(desk: Desk) -> None:
+    for number, code in (("12", 0), ("13", 1), ("14", None)):
+        folder = desk.job(number)
+        lines = f"{number} 0 began 1000 n1\n" + (f"{number} 0 ended 1100 {code}\n" if code is not None else "")
+        (folder.path / "marks").write_text(lines)
+    desk.squeue("14|RUNNING")
+    assert desk.daskhpc("clean", "--older-than", "60:30").code == EXIT_FAILED
+    dry = desk.daskhpc("clean", "--dry-run")
+    assert "2 job folders" in dry.out
+    assert "nothing was removed" in dry.out
+    assert desk.daskhpc("clean").code != 0, "there is nobody to say yes"
+    assert len(list(JobFolder.all())) == 3
+    (desk.work / "a search 12" / "results.csv").write_text("1")
+    done = desk.daskhpc("clean", "--yes")
+    assert done.code == 0, done.err
+    assert "a search 12 stays: it has files that daskhpc did not write" in done.err
+    assert sorted(path.name for path in desk.work.iterdir()) == ["a search 12", "a search 14"]
+    assert "its job has not ended" in desk.daskhpc("clean", "--yes", "14").err
+    assert desk.daskhpc("clean", "--yes", str(desk.work)).code == EXIT_FAILED

@@ -9,7 +9,7 @@ from ...errors import LaunchError
 from ..job_spec import JobSpec
 from ..site import Site
 
-_IN_SCRIPT = ("tasks_per_node", "env", "modules", "setup", "live")
+_IN_SCRIPT = ("tasks_per_node", "env", "modules", "setup", "live", "chain")
 """The options that are no directives, or part of another one."""
 
 
@@ -60,9 +60,16 @@ class BatchSystem(ABC):
             If the spec has an option that this system has not, or a value that its lines cannot carry.
         """
 
+    requeues: ClassVar[bool]
+    """Whether a job of it can be run again under its own id by its own script."""
+
     @abstractmethod
-    def submit_line(self, script: str, spec: JobSpec, token: str) -> list[str]:
-        """The command that submits a script, and with it a token by which the job can be found."""
+    def submit_line(self, script: str, spec: JobSpec, token: str, after: str = "") -> list[str]:
+        """The command that submits a script, and with it a token by which the job can be found.
+
+        With `after`, the job begins when the job of that id has ended in whatever way; this replaces a dependency of
+        the spec.
+        """
 
     @abstractmethod
     def job_id(self, out: str) -> tuple[str, str]:

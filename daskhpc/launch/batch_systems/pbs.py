@@ -51,6 +51,7 @@ class PBSBatch(BatchSystem):
     log_name = "log-{id}.txt"
     array_log_name = "log-{id}.txt"
     pass_through = "pbs"
+    requeues = False
     transient = ("Invalid credential", "cannot connect to server", "Connection refused", "Server is busy")
     lost = ("Connection timed out", "End of File", "Communication failure", "batch protocol error")
     directives: ClassVar[dict[str, str]] = {
@@ -129,8 +130,9 @@ class PBSBatch(BatchSystem):
             raise LaunchError(f"--pbs does not take {option!r}.", "no option of qsub", "--pbs '-l software=x'")
         return self.carried(f"{words[0]} {' '.join(words[1:])}".strip())
 
-    def submit_line(self, script: str, spec: JobSpec, token: str) -> list[str]:
-        return ["qsub", "-v", f"DASKHPC_TOKEN={token}", script]
+    def submit_line(self, script: str, spec: JobSpec, token: str, after: str = "") -> list[str]:
+        then = ["-W", f"depend=afterany:{after}"] if after else []
+        return ["qsub", "-v", f"DASKHPC_TOKEN={token}", *then, script]
 
     def job_id(self, out: str) -> tuple[str, str]:
         for line in reversed(out.splitlines()):

@@ -52,6 +52,7 @@ class SlurmBatch(BatchSystem):
     array_log_name = "log-{id}_%a.txt"
     pass_through = "slurm"
     transient = ("Unable to contact slurm controller", "temporarily unable to accept job")
+    requeues = True
     lost = ("Socket timed out", "Zero Bytes were transmitted", "Connection reset by peer")
     # In the order in which they stand in the script. An empty form: `_computed` makes the words.
     directives: ClassVar[dict[str, str]] = {
@@ -117,9 +118,10 @@ class SlurmBatch(BatchSystem):
                 raise LaunchError(f"daskhpc writes --{meant[0]} itself.", f"--slurm {option!r}", instead)
         return words
 
-    def submit_line(self, script: str, spec: JobSpec, token: str) -> list[str]:
+    def submit_line(self, script: str, spec: JobSpec, token: str, after: str = "") -> list[str]:
         comment = f"{spec.comment} daskhpc:{token}".strip()
-        return ["sbatch", "--parsable", f"--comment={comment}", script]
+        then = [f"--dependency=afterany:{after}"] if after else []
+        return ["sbatch", "--parsable", f"--comment={comment}", *then, script]
 
     def job_id(self, out: str) -> tuple[str, str]:
         for line in reversed(out.splitlines()):
