@@ -11,7 +11,7 @@ PIP := -m pip install --quiet --disable-pip-version-check
 # Without build isolation, because pip would otherwise build daskhpc with the newest setuptools, whatever is locked.
 LOCKED := $(PIP) --constraint tests/locked.txt --no-build-isolation
 
-.PHONY: demo test docs quick lock test-newest test-oldest test-kills test-ddp test-endings check benchmark benchmark-search clean
+.PHONY: demo test docs quick lock test-newest test-oldest test-kills test-ddp test-endings check audit benchmark benchmark-search clean
 
 demo: $(VENV)/installed
 	$(BIN)/daskhpc run -n $(WORKERS) slurm/digits_search/search.py
@@ -54,12 +54,27 @@ test-newest: .openmpi/installed
 	PATH="$(CURDIR)/.venv-newest/bin:$$PATH" .venv-newest/bin/python -m pytest $(PYTEST)
 
 # With the oldest releases that pyproject.toml admits. The swapped suites of other packages are of today's releases.
-test-oldest:
+test-oldest: .venv-oldest/installed
+	PATH="$(CURDIR)/.venv-oldest/bin:$$PATH" .venv-oldest/bin/python -m pytest tests/mpi tests/collections tests/parallel tests/search \
+	    tests/journal tests/report -k 'not openmpi and not sklearn_suites and not test_kills' $(PYTEST)
+
+.venv-oldest/installed: pyproject.toml tests/oldest.txt
 	$(PYTHON) -m venv .venv-oldest
 	.venv-oldest/bin/python $(PIP) --constraint tests/oldest.txt --editable '.[mpi,files,plots]' \
 	    hypothesis ipykernel nbclient nbconvert pytest pytest-timeout
-	PATH="$(CURDIR)/.venv-oldest/bin:$$PATH" .venv-oldest/bin/python -m pytest tests/mpi tests/collections tests/parallel tests/search \
-	    tests/journal tests/report -k 'not openmpi and not sklearn_suites and not test_kills' $(PYTEST)
+	.venv-oldest/bin/python -m pip freeze --exclude-editable > $@
+
+# Known advisories for the newest and the oldest releases, all dependencies included. With ADVISORIES=FOLDER, a clone of
+# github.com/pypa/advisory-database, it needs no network; else pip-audit asks PyPI. It is strict, as it would otherwise
+# pass over packages that it could not look up.
+LISTS := tests/locked.txt .venv-oldest/installed
+audit: $(VENV)/installed-test .venv-oldest/installed
+	$(BIN)/python tests/audit.py $(LISTS) $(if $(ADVISORIES),--database $(ADVISORIES))
+ifndef ADVISORIES
+	$(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/python $(PIP) 'pip-audit>=2.9'
+	.venv-audit/bin/pip-audit --strict --no-deps --disable-pip $(addprefix --requirement=,$(LISTS))
+endif
 
 # Programs with a checkpoint, killed at random moments and run again, ROUNDS times each.
 ROUNDS ?= 50
@@ -107,4 +122,4 @@ $(VENV)/installed-test: pyproject.toml tests/locked.txt | $(VENV)/bin/python
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-lock .venv-newest .venv-oldest .venv-peers .openmpi build dist *.egg-info slurm/*/checkpoint docs/_build docs/generated
+	rm -rf $(VENV) .venv-lock .venv-newest .venv-oldest .venv-audit .venv-peers .openmpi build dist *.egg-info slurm/*/checkpoint docs/_build docs/generated

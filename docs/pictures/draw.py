@@ -189,6 +189,38 @@ def checkpoint_folder() -> Picture:
     return p
 
 
+def doors() -> Picture:
+    """Which connections of a job are closed to others, and which are not."""
+    p = Picture(760, 380, "The doors of a run")
+    for x, name in ((210, "node1"), (505, "node2")):
+        p.box(x, 10, 245, 290, kind="paper")
+        p.text(x + 15, 34, name, "b")
+    p.box(230, 50, 205, 54, "scheduler\nand dashboard", "c")
+    p.box(525, 50, 205, 54, "client\nyour program", "a")
+    for x in (230, 525):
+        p.box(x, 160, 205, 54, "workers", "bb")
+        p.box(x, 242, 205, 44, "folders 0700, files 0600", "c")
+    p.arrow((435, 77), (523, 77), text="TLS")
+    p.arrow((435, 187), (523, 187), text="TLS")
+    p.arrow((332, 104), (332, 158))
+    p.text(340, 136, "TLS", "s")
+    p.arrow((428, 104), (535, 158))
+    p.box(10, 50, 130, 54, "your laptop\nbrowser", "a")
+    p.arrow((140, 77), (228, 77), text="ssh")
+    p.text(175, 96, "secret", "m s")
+    p.box(10, 170, 130, 54, "another user\nof the node", "d")
+    p.arrow((140, 187), (206, 187), kind="dash")
+    p.arrow((140, 210), (170, 264), (206, 264), kind="dash")
+    p.text(75, 246, "no answer,", "m s")
+    p.text(75, 263, "no file", "m s")
+    p.line(332, 214, 332, 230, "dash")
+    p.line(332, 230, 628, 230, "dash")
+    p.line(628, 230, 628, 214, "dash")
+    p.text(480, 326, "dashed between workers: MPI, NCCL and torch's store, not encrypted", "m s")
+    p.text(480, 350, "root of a node and your own other jobs can read everything", "m s")
+    return p
+
+
 def _measured(pattern: str) -> tuple[float, ...]:
     text = (HERE.parent / "benchmarks.md").read_text()
     found = re.search(pattern, text)
@@ -206,6 +238,7 @@ PICTURES = (
     threads,
     which_function,
     checkpoint_folder,
+    doors,
 )
 
 
