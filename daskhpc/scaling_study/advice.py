@@ -15,6 +15,7 @@ _SHORT_SECONDS = 0.5
 _IDLE = 0.7
 _SUPERLINEAR = 1.05
 _OF_A_CORE = 0.05
+_FASTER = 1.05
 
 Trend = Literal["constant", "growing", "falling"]
 
@@ -49,7 +50,7 @@ def advice(table: Sequence[ScalingRow]) -> str:
     more = table[good + 1]
     faster = more.speedup / best.speedup
     cost = more.threads / best.threads / faster  # for the same work, in weak scaling too
-    if faster <= 1:
+    if faster < _FASTER:
         return f"Use {_workers(best.workers)}: {more.workers} are not faster."
     gain = f"{more.workers} are {faster:.1f} times as fast, for {cost:.1f} times the core-hours"
     return f"Use {_workers(best.workers)}: {gain}."
@@ -134,12 +135,16 @@ def trend(points: Sequence[Point], table: Sequence[ScalingRow]) -> Trend:
 
 
 def _law(points: Sequence[Point], table: Sequence[ScalingRow], fit: AmdahlFit) -> list[str]:
-    worst = max(range(len(fit.residuals)), key=lambda index: abs(fit.residuals[index]))
-    said = [
-        f"Amdahl's law fits with a serial fraction of {fit.serial:.3g} ({fit.lowest:.3g} to {fit.highest:.3g} over the "
-        f"repeats). The largest residual is {100 * fit.residuals[worst]:+.1f} %, "
-        f"at {_workers(table[worst + 1].workers)}."
-    ]
+    if fit.serial >= 1:
+        return ["More workers are not faster: the calls are too short, or the function does not use the workers."]
+    said = [f"Amdahl's law fits with a serial fraction of {fit.serial:.3g}"]
+    if fit.lowest < fit.highest:
+        said[0] += f" ({fit.lowest:.3g} to {fit.highest:.3g} over the repeats)"
+    if len(table) > 2:
+        worst = max(range(len(fit.residuals)), key=lambda index: abs(fit.residuals[index]))
+        said[0] += f". The largest residual is {100 * fit.residuals[worst]:+.1f} %, "
+        said[0] += f"at {_workers(table[worst + 1].workers)}"
+    said[0] += "."
     if len(table) < 3:
         return said
     first, last = table[1].serial_fraction, table[-1].serial_fraction

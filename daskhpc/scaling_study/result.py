@@ -71,6 +71,30 @@ class ScalingStudy:
         nodes = len({worker.host for worker in workers})
         return cls(tuple(points), plain, weak, nodes, machine, weak or kept.equal_results())
 
+    @classmethod
+    def of_seconds(cls, seconds: Mapping[int, Sequence[float]], weak: bool = False) -> ScalingStudy:
+        """Put times together that were measured elsewhere, as those of an MPI program.
+
+        Parameters
+        ----------
+        seconds : mapping of int to sequence of float
+            For each number of workers the times of all repeats.
+        weak : bool
+            Whether the work grew with the workers.
+
+        Returns
+        -------
+        ScalingStudy
+
+        Examples
+        --------
+        >>> study = ScalingStudy.of_seconds({1: [400], 4: [102], 8: [60], 16: [31]})
+        >>> print(study.advice)
+        Use 16 workers: their efficiency is 0.81. More were not measured.
+        """
+        points = [Point(n, n, tuple(map(Timing, every))) for n, every in sorted(seconds.items())]
+        return cls(tuple(points), (), weak, 1, {}, True)
+
     @property
     def rows(self) -> list[ScalingRow]:
         """The table's lines."""
@@ -112,7 +136,7 @@ class ScalingStudy:
         repeats = max(len(point.timings) for point in self.points)
         lines = [
             f"daskhpc: {kind}; {counted(repeats, 'repeat')}, {counted(self.nodes, 'node')}",
-            "  " + ", ".join(f"{name}: {value}" for name, value in self.machine.items()),
+            *(["  " + ", ".join(f"{name}: {value}" for name, value in self.machine.items())] if self.machine else []),
             "",
         ]
         cells = [_HEAD, *([_plain_cells(self.plain)] if self.plain else []), *map(_cells, self.rows)]
@@ -197,7 +221,7 @@ def _cells(row: ScalingRow) -> tuple[str, ...]:
         f"{row.efficiency:.3f}",
         fraction,
         f"{row.core_seconds:.1f}",
-        f"{row.busy:.0%}",
+        f"{row.busy:.0%}" if row.busy else "",
     )
 
 

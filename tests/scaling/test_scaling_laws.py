@@ -87,7 +87,7 @@ def test_the_range_of_the_fit_is_that_of_its_repeats() -> None:
     ("times", "sentence"),
     [
         ({1: 80.0, 8: 12.0, 16: 9.0}, "Use 8 workers: 16 are 1.3 times as fast, for 1.5 times the core-hours."),
-        ({1: 80.0, 2: 90.0}, "Use 1 worker: 2 are not faster."),
+        ({1: 80.0, 2: 79.0}, "Use 1 worker: 2 are not faster."),
         ({1: 80.0}, "Measure more than 1 worker: one point has no speed-up."),
     ],
 )
@@ -121,6 +121,8 @@ def test_what_makes_a_table_hard_to_believe() -> None:
     assert "up to 10 % of a core" in " ".join(remarks(others, rows(others), None))
     quiet = points({1: 10.0, 2: 5.0})
     assert remarks(quiet, rows(quiet), None) == []
+    slower = points({1: 10.0, 2: 11.0})
+    assert remarks(slower, rows(slower), fit_amdahl(slower))[0].startswith("More workers are not faster")
 
 
 def test_every_turn_comes_once_and_repeats_take_turns() -> None:
