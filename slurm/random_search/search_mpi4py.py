@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import students
-from mpi4py import MPI
 
 HERE = Path(__file__).parent
 
@@ -26,6 +25,8 @@ def main() -> None:
     options = argparse.ArgumentParser()
     options.add_argument("--draws", type=int, default=1000)
     given = options.parse_args()
+    from mpi4py import MPI  # starts MPI
+
     world = MPI.COMM_WORLD
 
     # One rank reads the file and draws; a file system does not see a thousand readers.

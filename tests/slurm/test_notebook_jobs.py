@@ -1,4 +1,4 @@
-"""Notebooks, and the K-means program that one of them became, in jobs on a real Slurm of three nodes."""
+"""Notebooks in jobs on a real Slurm of three nodes."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import shutil
 from pathlib import Path
 
 import nbformat
-import pandas as pd
 import pytest
 from bed import SlurmBed
-from test_jobs import CHECKPOINTS, PYTHON, REPOSITORY, TWO, Submit
+from test_jobs import PYTHON, REPOSITORY, TWO, Submit
 
 pytestmark = pytest.mark.slurm
 
@@ -53,15 +52,3 @@ def test_a_notebook_as_a_script_runs_on_all_nodes(submit: Submit) -> None:
     assert job.rows["worker"][1:3] == ["2-3", "node1,node2"]
     assert job.out.splitlines()[0] == "k,inertia,silhouette"
     assert job.messages == []
-
-
-@pytest.mark.parametrize("system", ["Slurm", "PBS"])
-def test_the_kmeans_program(submit: Submit, system: str) -> None:
-    shutil.copytree(REPOSITORY / "slurm/kmeans", submit.folder / "kmeans", ignore=CHECKPOINTS)
-    job = submit.of_folder("kmeans", system)
-    assert "Best number of clusters: 6" in job.out
-    made = submit.folder / "kmeans/checkpoint"
-    table = pd.read_csv(made / "scores.csv")
-    assert list(table.k) == list(range(2, 13))
-    assert table.inertia.is_monotonic_decreasing
-    assert all((made / name).read_bytes().startswith(b"\x89PNG") for name in ("scores.png", "clusters.png"))
