@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import joblib
 import pytest
 from distributed import Client
 from sybil import Example, Sybil
@@ -42,7 +43,8 @@ PARSER = Sybil(parsers=[CodeBlockParser("python", run), SkipParser()])
 def cluster() -> Iterator[Client]:
     """The cluster that every `daskhpc.start()` of the pages finds."""
     client = daskhpc.start(workers=2, nthreads=1, dashboard=False)
-    yield client
+    with joblib.parallel_config(backend="daskhpc"):  # as under `daskhpc run`
+        yield client
     client.shutdown()
 
 
