@@ -80,3 +80,5 @@ def setup(app: Sphinx) -> None:
     """Write the generated pages before Sphinx looks for pages."""
     generate.write_pages(HERE / "generated")
     app.connect("source-read", _links)
+    # sphinx-click does not tell Sphinx which files its page is made from.
+    app.connect("env-get-outdated", lambda *_: ["reference/commands"])

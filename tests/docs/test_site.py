@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
 import daskhpc
@@ -35,11 +36,13 @@ def test_the_reference_has_every_public_name(site: Path) -> None:
 
 
 def test_the_reference_has_every_command_and_setting(site: Path) -> None:
-    from daskhpc.cli import _COMMANDS
+    from daskhpc.cli import main
     from daskhpc.config import Settings
 
+    context = click.Context(main)
     commands = (site / "reference" / "commands.html").read_text()
-    assert not [name for name in _COMMANDS if f'id="daskhpc-{name}"' not in commands]
+    names = [name for name in main.list_commands(context) if not main.get_command(context, name).hidden]
+    assert not [name for name in names if f'id="daskhpc-{name}"' not in commands]
     settings = (site / "generated" / "settings.html").read_text()
     for name, setting in Settings.declared().items():
         assert f"DASK_DASKHPC__{name.upper()}" in settings
