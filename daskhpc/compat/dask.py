@@ -51,15 +51,12 @@ def compute_in_order(call: Callable[..., Any], collections: Sequence[Any], **opt
     list
         A result for each collection.
     """
-    from dask import base
+    from dask.base import collections_to_expr
 
     kinds: dict[Any, list[int]] = {}
     for position, collection in enumerate(collections):
-        kind = None
-        if hasattr(base, "collections_to_expr"):
-            (expr,) = base.collections_to_expr([collection]).operands
-            kind = getattr(expr, "low_level_optimizer", None)
-        kinds.setdefault(kind, []).append(position)
+        (expression,) = collections_to_expr([collection]).operands
+        kinds.setdefault(getattr(expression, "low_level_optimizer", None), []).append(position)
     order = [position for positions in kinds.values() for position in positions]
     results = call(*(collections[position] for position in order), **options)
     return [result for _, result in sorted(zip(order, results, strict=True), key=lambda pair: pair[0])]

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import dask
 import pytest
+from bokeh.client import pull_session
 from dask.distributed import Client
 from distributed.http import get_handlers
 from tornado.httpclient import HTTPClientError, HTTPRequest
@@ -156,6 +157,15 @@ def test_websockets(cluster: Any) -> None:
 
     assert asyncio.run(all_ways()) == [101, 101, 403, 403, 403]
     until(lambda: not any("websocket" in name.lower() for name in cluster.scheduler.plugins))
+
+
+def test_the_page_lives(cluster: Any) -> None:
+    """Bokeh's own client fills it over a websocket, as a browser does."""
+    page = pull_session(url=cluster.dashboard_link)
+    try:
+        assert len(page.document.roots) > 3
+    finally:
+        page.close()
 
 
 def test_other_clusters_of_the_program_keep_dasks_own(cluster: Any) -> None:

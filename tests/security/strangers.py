@@ -12,12 +12,13 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 STRANGER = 65534
 PYTHON = "/usr/bin/python3"
 """The system's, which every user may run."""
-_LISTENS = "0A"
+_LISTENS, _ACCEPTS = "0A", 0x10000
 
 
 @dataclass(frozen=True)
@@ -55,35 +56,42 @@ def harmless(answer: bytes) -> bool:
     )
 
 
-def sockets_of(pids: Sequence[int]) -> tuple[list[tuple[str, int]], list[str]]:
-    """TCP addresses and UNIX sockets that processes listen on."""
-    own = set()
+def sockets_of(pids: Sequence[int], addresses: Mapping[int, str]) -> tuple[list[tuple[str, int]], list[str]]:
+    """TCP addresses and UNIX sockets that processes listen on.
+
+    Parameters
+    ----------
+    pids : Sequence[int]
+    addresses : mapping
+        By process, the address of its node; 127.0.0.1 for those that are not there.
+    """
+    ports, listening = set(), set()
     for pid in pids:
+        own = set()
         for entry in Path(f"/proc/{pid}/fd").iterdir():
             try:
                 own.add(os.readlink(entry))
             except OSError:
                 continue
-    ports = []
-    for table in ("tcp", "tcp6"):
-        for line in Path(f"/proc/{pids[0]}/net/{table}").read_text().splitlines()[1:]:
-            _, local, _, state, *rest = line.split()
-            if state == _LISTENS and f"socket:[{rest[5]}]" in own:
-                host, _, port = local.partition(":")
-                ports.append((_readable(host), int(port, 16)))
-    listening = []
-    for line in Path(f"/proc/{pids[0]}/net/unix").read_text().splitlines()[1:]:
-        parts = line.split()
-        if int(parts[3], 16) & 0x10000 and f"socket:[{parts[6]}]" in own:
-            listening.append(parts[7])
-    return sorted(set(ports)), sorted(set(listening))
+        for table in ("tcp", "tcp6"):
+            for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
+                _, local, _, state, *rest = line.split()
+                if state == _LISTENS and f"socket:[{rest[5]}]" in own:
+                    host, _, port = local.partition(":")
+                    ports.add((_readable(host, addresses.get(pid, "127.0.0.1")), int(port, 16)))
+        for line in Path(f"/proc/{pid}/net/unix").read_text().splitlines()[1:]:
+            parts = line.split()
+            if int(parts[3], 16) & _ACCEPTS and f"socket:[{parts[6]}]" in own:
+                listening.add(parts[7])
+    return sorted(ports), sorted(listening)
 
 
-def _readable(address: str) -> str:
+def _readable(address: str, own: str) -> str:
+    if not address.strip("0"):
+        return own
     if len(address) == 32:
         return "::1"
-    host = ".".join(str(part) for part in reversed(bytes.fromhex(address)))
-    return "127.0.0.1" if host == "0.0.0.0" else host
+    return ".".join(str(part) for part in reversed(bytes.fromhex(address)))
 
 
 def rpc() -> bytes:
@@ -104,7 +112,13 @@ def rpc() -> bytes:
     return asyncio.run(both())
 
 
-def look(pids: Sequence[int], folders: Sequence[Path], enter: Sequence[str] = (), silent: int = 3) -> Found:
+def look(
+    pids: Sequence[int],
+    folders: Sequence[Path],
+    enter: Sequence[str] = (),
+    addresses: Mapping[int, str] = MappingProxyType({}),
+    silent: int = 3,
+) -> Found:
     """Let a second user try everything.
 
     Parameters
@@ -115,10 +129,12 @@ def look(pids: Sequence[int], folders: Sequence[Path], enter: Sequence[str] = ()
         Where the run may have left files.
     enter : Sequence[str]
         The command that runs the stranger elsewhere, on another node.
+    addresses : mapping
+        By process, the address of its node, if there are several.
     silent : int
         Connections to each port that say nothing meanwhile.
     """
-    ports, listening = sockets_of(pids)
+    ports, listening = sockets_of(pids, addresses)
     told = {
         "ports": ports,
         "sockets": listening,
