@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import shlex
@@ -15,13 +16,15 @@ from typing import Any, NoReturn
 import click
 
 from ..config import Settings
-from ..errors import LaunchError
+from ..errors import LaunchError, SettingsError
 from ..launch import STDIN, Allocation, Command, mpiexec_line, replace_process, srun_line
+from ..launch.profile import load
 from ..launch.program_file import check_program
 from ..runtime import Runtime, discover
 from ..runtime.commands import granted_memory, installed_library, launcher_library, offered_mpi_types
 from ..runtime.mpi import srun_mpi
 from ..runtime.schedulers import scheduler_named
+from ..runtime.schedulers.base import LOGIN
 from .errors import exit_on_error
 from .setting_options import setting_options
 
@@ -59,6 +62,7 @@ def run(
     code and all else are what plain python gives. Without MPI it runs with a LocalCluster.
     """
     with exit_on_error():
+        _name_login()
         settings = Settings.resolve(options)
         _check(script, args, module)
         for_ranks = [_option(k, v) for k, v in options.items() if v is not None and k != "mpi"]
@@ -78,6 +82,15 @@ def run(
             click.echo(f"({how}) {shlex.join([sys.executable, *target, *args])}")
             return
     _run_program(script, args, module, snapshot, instead, is_rank, options)
+
+
+def _name_login() -> None:
+    """Give the profile's name of the login node to the ranks, as the job script of `daskhpc submit` does."""
+    if LOGIN in os.environ:
+        return
+    with contextlib.suppress(SettingsError):  # several profiles, and none is chosen: this says it to no one
+        if login := load().site.login:
+            os.environ[LOGIN] = login
 
 
 def _option(name: str, value: Any) -> str:

@@ -76,7 +76,8 @@ def tunnel(dashboard: DashboardLink) -> str:
     there = dashboard.host if url.hostname in (_LOOPBACK, "localhost") else url.hostname
     end = f"-o ExitOnForwardFailure=yes -L {_LOOPBACK}:{url.port}:{there}:{url.port}"
     shows = f" tail -f {shlex.quote(str(dashboard.file))}" if dashboard.file else ""
-    return f"ssh {end} {_user()}@{dashboard.submit_host}{shows}"
+    login = dashboard.submit_host if "@" in dashboard.submit_host else f"{_user()}@{dashboard.submit_host}"
+    return f"ssh {end} {shlex.quote(login)}{shows}"
 
 
 def keep_link(link: str, host: str, submit_host: str | None, run: str) -> DashboardLink:

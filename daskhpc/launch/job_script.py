@@ -85,7 +85,7 @@ def job_script(
         array=bool(spec.array),
         modules=(*site.modules, *spec.modules),
         setup=(*site.setup, *spec.setup),
-        environment=_exports(spec, program, env),
+        environment=[*_login(site), *_exports(spec, program, env)],
         working_directory=program.working_directory,
         program=_command(spec, site, program),
         requeue=_requeues(spec, site, system),
@@ -138,6 +138,11 @@ def _log(spec: JobSpec, system: BatchSystem, program: Program) -> str:
     if spec.output:
         return shlex.quote(str(Path(program.working_directory, spec.output)))
     return '"${JOB_FOLDER}/' + system.log_name.format(id="${JOB}") + '"'
+
+
+def _login(site: Site) -> list[tuple[str, str]]:
+    """What tells the program the login node's name for the line that is printed for the user's own machine."""
+    return [("DASKHPC_LOGIN", shlex.quote(site.login))] if site.login else []
 
 
 def _exports(spec: JobSpec, program: Program, env: Mapping[str, str]) -> list[tuple[str, str]]:

@@ -9,6 +9,9 @@ from ..model import Sourced
 from ..node import NodeView
 from ..ranks import LaunchedRank
 
+LOGIN = "DASKHPC_LOGIN"
+"""The variable in which `daskhpc submit` and `daskhpc run` give the ``login:`` of a profile to their processes."""
+
 
 class Scheduler(ABC):
     """One batch system: how its jobs are recognised, and where it says what it granted.
@@ -61,7 +64,12 @@ class Scheduler(ABC):
         return Sourced(node.variable(self.job_variable), self.job_variable)
 
     def submit_host(self, node: NodeView) -> Sourced[str | None]:
-        """The login node from which the job was submitted; None if that is not known."""
+        """The login node through which the user's own machine reaches a node; None if that is not known.
+
+        A scheduler knows it by a name that may hold within the cluster alone, so the name in a profile comes first.
+        """
+        if name := node.variable(LOGIN):
+            return Sourced(name, LOGIN)
         if not self.submit_variable:
             return Sourced(None, "nobody says")
         return Sourced(node.variable(self.submit_variable), self.submit_variable)
