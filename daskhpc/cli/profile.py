@@ -11,11 +11,11 @@ import click
 
 from ..atomic import replacing
 from ..errors import LaunchError
-from ..launch import config_files, site_detection
-from ..launch.batch_systems import installed_batch_system
+from ..launch import config_files
+from ..launch.batch_systems import batch_system, installed_batch_system
 from ..launch.profile import load
 from ..launch.scheduler_commands import ask
-from ..launch.site_detection import DetectedSite, SiteAnswer, detect_pbs, detect_slurm, profile_yaml
+from ..launch.site_detection import LAUNCHERS, DetectedSite, SiteAnswer, profile_yaml
 from .config import profile_lines
 from .errors import exit_on_error
 
@@ -62,14 +62,13 @@ def _path(name: str) -> Path:
 
 def _detected() -> DetectedSite:
     """What the scheduler of this login node says."""
-    scheduler = installed_batch_system()
-    questions = site_detection.SLURM_QUESTIONS if scheduler == "slurm" else site_detection.PBS_QUESTIONS
+    system = batch_system(installed_batch_system())
     user = pwd.getpwuid(os.geteuid()).pw_name
-    answers = {what: _answer([word.replace("{user}", user) for word in words]) for what, words in questions.items()}
-    commands = [name for name in site_detection.LAUNCHERS if shutil.which(name)]
+    questions = system.questions.items()
+    answers = {what: _answer([word.replace("{user}", user) for word in words]) for what, words in questions}
+    commands = [name for name in LAUNCHERS if shutil.which(name)]
     modules = [name for name in os.environ.get("LOADEDMODULES", "").split(":") if name]
-    detect = detect_slurm if scheduler == "slurm" else detect_pbs
-    return detect(answers, commands, modules)
+    return system.detect(answers, commands, modules)
 
 
 def _answer(words: list[str]) -> SiteAnswer:

@@ -10,11 +10,14 @@ from typing import Any
 import click
 
 from ..launch.acceptance import read_back
+from ..launch.batch_systems import BATCH_SYSTEMS
 from ..launch.job import draft_job, send_draft
 from ..launch.job_spec import JobSpec
 from ..launch.profile import load
 from .errors import exit_on_error
 from .setting_options import setting_option_words, setting_options
+
+_SCHEDULERS = [system.name for system in BATCH_SYSTEMS]
 
 
 class _Grouped(click.Command):
@@ -59,7 +62,7 @@ def _resource_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--dry-run", is_flag=True, help="Print the job script; nothing is written and nothing submitted.")
 @click.option("--folder", metavar="DIR", help="The job's new folder. Default: one in daskhpc-jobs, here.")
 @click.option("--profile", metavar="NAME", help="The site and the defaults of its jobs: see daskhpc profile.")
-@click.option("--scheduler", type=click.Choice(["slurm", "pbspro", "torque"]), help="Default: what is installed here.")
+@click.option("--scheduler", type=click.Choice(_SCHEDULERS), help="Default: what is installed here.")
 @_resource_options
 @setting_options
 @click.argument("script")

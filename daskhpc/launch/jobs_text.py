@@ -12,6 +12,7 @@ from ..text import duration, duration_left, printable, shortened
 from .job_query import ListedJob
 from .job_state import JobReport, JobState
 from .maintenance import Maintenance, crossed
+from .queues import QUEUES
 from .waiting import explain_waiting
 
 _TITLE, _DAY = 24, 86400.0
@@ -117,7 +118,7 @@ def _waiting_lines(job: ListedJob, now: float, maintenances: tuple[Maintenance, 
     report, submitted = job.report, job.submitted
     why = explain_waiting(report.reason, submitted.scheduler, submitted.id)
     reason = shortened(printable(report.reason), 60)
-    lines = [f"    {f'{reason}: ' if reason and submitted.scheduler == 'slurm' else ''}{why.sentence}"]
+    lines = [f"    {f'{reason}: ' if reason and QUEUES[submitted.scheduler].reasons_are_names else ''}{why.sentence}"]
     barrier = crossed(maintenances, now, report.limit) if why.starts_alone else None
     if barrier is not None:
         lines.append(

@@ -36,6 +36,8 @@ class JobQueue(NamedTuple):
         Whether a script would be taken; None if that cannot be asked.
     is_about_now : Callable
         Whether a refusal of that may be of the moment alone.
+    reasons_are_names : bool
+        Whether the reason for which a job waits is a name that users look up, and no sentence.
     maintenance_command, parse_maintenances : optional
         The maintenances that are planned; None if nobody says.
     """
@@ -51,6 +53,7 @@ class JobQueue(NamedTuple):
     parse_accounting: Callable[[str], tuple[JobReport, ...]] | None = None
     test_command: Callable[[JobSpec, str], tuple[str, ...]] | None = None
     is_about_now: Callable[[str], bool] = bool
+    reasons_are_names: bool = False
     maintenance_command: tuple[str, ...] | None = None
     parse_maintenances: Callable[[str], tuple[Maintenance, ...]] | None = None
 
@@ -67,6 +70,7 @@ _SLURM = JobQueue(
     parse_job=slurm_limits.parse_job,
     test_command=slurm_limits.test_command,
     is_about_now=slurm_limits.is_about_now,
+    reasons_are_names=True,
     maintenance_command=maintenance.COMMAND,
     parse_maintenances=maintenance.parse_reservations,
 )

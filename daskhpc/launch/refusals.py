@@ -121,6 +121,9 @@ _PBS: tuple[tuple[str, str], ...] = (
 )
 
 
+_TABLES = {"slurm": _SLURM, "pbspro": _PBS, "torque": _PBS}
+
+
 def remedy(scheduler: str, words: str) -> str:
     """What to type after a refusal.
 
@@ -141,5 +144,4 @@ def remedy(scheduler: str, words: str) -> str:
     >>> remedy("slurm", "sbatch: error: Batch job submission failed: Invalid partition name specified")
     '--partition NAME, one that sinfo lists; or job: {partition: NAME} in the profile'
     """
-    table = _SLURM if scheduler == "slurm" else _PBS
-    return next((todo for pattern, todo in table if re.search(pattern, words)), "")
+    return next((todo for pattern, todo in _TABLES[scheduler] if re.search(pattern, words)), "")

@@ -274,7 +274,7 @@ def explain_waiting(reason: str, scheduler: str, job: str) -> WaitReason:
     >>> explain_waiting("Hold_Types u", "torque", "7.server").action
     'qrls 7.server'
     """
-    found = _slurm(reason) if scheduler == "slurm" else _pbs(reason)
+    found = _EXPLAIN[scheduler](reason)
     return WaitReason(found.sentence, found.action.replace(_ID, job), found.starts_alone)
 
 
@@ -300,3 +300,6 @@ def _pbs(comment: str) -> WaitReason:
     if needed and known.sentence == "Too few nodes are free.":
         return WaitReason(f"Too little {needed[1]} is free.", known.action, known.starts_alone)
     return known
+
+
+_EXPLAIN = {"slurm": _slurm, "pbspro": _pbs, "torque": _pbs}

@@ -9,8 +9,10 @@ import pytest
 import recorded_sites as sites
 
 from daskhpc.launch.config_files import read
+from daskhpc.launch.pbs_detection import detect as detect_pbs
 from daskhpc.launch.profile import choose
-from daskhpc.launch.site_detection import DetectedSite, SiteAnswer, detect_pbs, detect_slurm, profile_yaml
+from daskhpc.launch.site_detection import DetectedSite, SiteAnswer, profile_yaml
+from daskhpc.launch.slurm_detection import detect as detect_slurm
 
 GRES = {"gpus": "gres"}
 

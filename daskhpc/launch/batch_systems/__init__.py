@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Mapping
 
 from ...errors import LaunchError
@@ -39,12 +38,9 @@ def installed_batch_system(env: Mapping[str, str] | None = None) -> str:
         If there is none.
     """
     variables = os.environ if env is None else env
-    path = variables.get("PATH")
-    if shutil.which("sbatch", path=path):
-        return "slurm"
-    if shutil.which("qsub", path=path):
-        # PBS Pro reads this file before it does anything; Torque has none of this name.
-        return "pbspro" if os.path.exists(variables.get("PBS_CONF_FILE", "/etc/pbs.conf")) else "torque"
+    for system in BATCH_SYSTEMS:
+        if system.is_installed(variables):
+            return system.name
     raise LaunchError(
         "There is no batch system here.",
         "neither sbatch nor qsub is on the path",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping, Sequence
 from typing import ClassVar
 
 from ...errors import LaunchError
 from ..job_spec import JobSpec
 from ..site import Site
+from ..site_detection import DetectedSite, SiteAnswer
 
 _IN_SCRIPT = ("tasks_per_node", "env", "modules", "setup", "live", "chain")
 """The options that are no directives, or part of another one."""
@@ -43,6 +45,19 @@ class BatchSystem(ABC):
 
     pass_through: ClassVar[str]
     """The option of `JobSpec` whose lines are this system's own."""
+
+    questions: ClassVar[Mapping[str, tuple[str, ...]]]
+    """What `daskhpc profile --detect` asks, by names that `detect` knows; ``{user}`` stands for the user."""
+
+    @abstractmethod
+    def detect(
+        self, answers: Mapping[str, SiteAnswer], commands: Collection[str], modules: Sequence[str]
+    ) -> DetectedSite:
+        """The facts of a site by the answers, by the launchers on the path, and by the modules that are loaded."""
+
+    @abstractmethod
+    def is_installed(self, env: Mapping[str, str]) -> bool:
+        """Whether its commands are on the path of an environment."""
 
     transient: ClassVar[tuple[str, ...]]
     """What the submit command prints if it was not able to submit, and a later try may."""

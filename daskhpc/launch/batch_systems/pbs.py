@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import shutil
 from abc import abstractmethod
+from collections.abc import Collection, Mapping, Sequence
 from typing import ClassVar
 
 from ...errors import LaunchError
+from .. import pbs_detection
 from ..job_spec import JobSpec
 from ..quantities import clock
 from ..site import Site
+from ..site_detection import DetectedSite, SiteAnswer
 from .base import BatchSystem
 
 NAME_LENGTH = 15
@@ -52,6 +57,7 @@ class PBSBatch(BatchSystem):
     array_log_name = "log-{id}.txt"
     pass_through = "pbs"
     requeues = False
+    questions = pbs_detection.QUESTIONS
     transient = ("Invalid credential", "cannot connect to server", "Connection refused", "Server is busy")
     lost = ("Connection timed out", "End of File", "Communication failure", "batch protocol error")
     directives: ClassVar[dict[str, str]] = {
@@ -76,6 +82,19 @@ class PBSBatch(BatchSystem):
         "mail_type": "",
         "mail_user": "-M {}",
     }
+
+    def detect(
+        self, answers: Mapping[str, SiteAnswer], commands: Collection[str], modules: Sequence[str]
+    ) -> DetectedSite:
+        return pbs_detection.detect(answers, commands, modules)
+
+    def is_installed(self, env: Mapping[str, str]) -> bool:
+        # PBS Pro reads this file before it does anything; Torque has none of this name.
+        pro = os.path.exists(env.get("PBS_CONF_FILE", "/etc/pbs.conf"))
+        return shutil.which("qsub", path=env.get("PATH")) is not None and pro is self.has_conf
+
+    has_conf: ClassVar[bool]
+    """Whether it has the file of settings that PBS Pro has."""
 
     @abstractmethod
     def resources(self, spec: JobSpec, site: Site, cpus: int) -> list[str]:

@@ -13,6 +13,7 @@ class PBSProBatch(PBSBatch):
     name = "pbspro"
     title = "PBS Pro"
     array_option = "-J"
+    has_conf = True
 
     def resources(self, spec: JobSpec, site: Site, cpus: int) -> list[str]:
         chunk = [f"select={spec.nodes}", f"ncpus={cpus}", f"mpiprocs={spec.tasks_per_node}"]

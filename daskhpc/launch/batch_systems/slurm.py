@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
+from collections.abc import Collection, Mapping, Sequence
 from typing import ClassVar
 
 from ...errors import LaunchError
+from .. import slurm_detection
 from ..command_lines import EXTRA_RANKS
 from ..job_spec import JobSpec
 from ..quantities import clock, size_words
 from ..site import Site
+from ..site_detection import DetectedSite, SiteAnswer
 from .base import BatchSystem
 
 # What daskhpc decides itself, and what to type instead. In a job script it would contradict the step of N + 2 ranks.
@@ -53,6 +57,7 @@ class SlurmBatch(BatchSystem):
     pass_through = "slurm"
     transient = ("Unable to contact slurm controller", "temporarily unable to accept job")
     requeues = True
+    questions = slurm_detection.QUESTIONS
     lost = ("Socket timed out", "Zero Bytes were transmitted", "Connection reset by peer")
     # In the order in which they stand in the script. An empty form: `_computed` makes the words.
     directives: ClassVar[dict[str, str]] = {
@@ -88,6 +93,14 @@ class SlurmBatch(BatchSystem):
         "mail_type": "--mail-type={}",
         "mail_user": "--mail-user={}",
     }
+
+    def detect(
+        self, answers: Mapping[str, SiteAnswer], commands: Collection[str], modules: Sequence[str]
+    ) -> DetectedSite:
+        return slurm_detection.detect(answers, commands, modules)
+
+    def is_installed(self, env: Mapping[str, str]) -> bool:
+        return shutil.which("sbatch", path=env.get("PATH")) is not None
 
     def directive_lines(self, spec: JobSpec, site: Site) -> list[str]:
         self.refuse_others(spec)

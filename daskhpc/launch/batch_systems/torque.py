@@ -13,6 +13,7 @@ class TorqueBatch(PBSBatch):
     name = "torque"
     title = "Torque"
     array_option = "-t"
+    has_conf = False
 
     def resources(self, spec: JobSpec, site: Site, cpus: int) -> list[str]:
         node = [f"nodes={spec.nodes}", f"ppn={cpus}"]
