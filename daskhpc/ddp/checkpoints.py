@@ -13,6 +13,7 @@ from typing import Any
 from ..atomic import replacing
 from ..errors import SettingsError, TrainingError
 from ..journal.describe import describe
+from ..own_files import ForeignFileError, open_own
 
 FORMAT = 1
 _NAME = re.compile(r"epoch-(\d+)(?:-step-(\d+))?\.pt")
@@ -64,18 +65,28 @@ def save(folder: Path, name: str, content: Mapping[str, Any]) -> str:
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
-def read(path: Path) -> dict[str, Any]:
+def read(path: Path, *, own: bool = False) -> dict[str, Any]:
     """The content of a checkpoint, as data: nothing in the file is executed.
+
+    Parameters
+    ----------
+    path : Path
+    own : bool
+        Whether it has to be this user's, as one from which a training goes on by itself.
 
     Raises
     ------
     TrainingError
-        If it is no checkpoint.
+        If it is no checkpoint, or another user's.
     """
     import torch
 
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with open(open_own(path, closed=True) if own else path, "rb") as file:
+            content = torch.load(file, map_location="cpu", weights_only=True)
+    except ForeignFileError as error:
+        found, todo = f"{path}: {error.strerror}", "a checkpoint folder of your own"
+        raise TrainingError("A checkpoint is not trusted.", found, todo) from None
     except FileNotFoundError:
         raise SettingsError(
             "There is no such checkpoint.", str(path), "a file or folder that a training wrote"

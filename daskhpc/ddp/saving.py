@@ -57,7 +57,7 @@ class Saving:
     def _restore(self, objects: Mapping[str, Any]) -> int:
         if self._resume is None:
             return 0
-        content = read(Path(self._resume))
+        content = read(Path(self._resume), own=True)
         self._resume = None
         missing = [name for name in objects if name not in content["state"]]
         if missing:

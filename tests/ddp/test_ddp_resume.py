@@ -196,6 +196,17 @@ def test_what_load_refuses(tmp_path: Path) -> None:
         load(tmp_path / "list.pt")
 
 
+def test_a_training_does_not_go_on_from_a_checkpoint_of_another_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(tmp_path, file_name(1), {"state": {}})
+    assert read(tmp_path / file_name(1), own=True) == {"state": {}}
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    with pytest.raises(TrainingError, match=r"not trusted[\s\S]*this process runs as user 12345"):
+        read(tmp_path / file_name(1), own=True)
+    assert read(tmp_path / file_name(1)) == {"state": {}}, "what load() is asked for by name may be anybody's"
+
+
 def test_states_that_are_data_are_fine() -> None:
     check_states({"a": {"b": [1, 2.0, "x", None, torch.ones(2)]}})
 
