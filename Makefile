@@ -85,7 +85,7 @@ test-kills: $(VENV)/installed-test
 test-ddp: $(VENV)/installed-test
 	PATH="$(BIN):$$PATH" FAULTS=all DDP_ROUNDS=10 $(BIN)/python -m pytest -s tests/ddp $(PYTEST)
 
-# Every cell of the table in docs/endings.md, 200 starts and ends, each way to end a program 50 times, a job that outlasts its time limit, lost nodes.
+# Every cell of the table in docs/reference/all-endings.md, 200 starts and ends, each way to end a program 50 times, a job that outlasts its time limit, lost nodes.
 test-endings: $(VENV)/installed-test .openmpi/installed
 	tests/install-apt-packages
 	PATH="$(BIN):$$PATH" ENDINGS=all STARTS=200 ENDS=50 $(BIN)/python -m pytest tests/endings tests/mpi/test_quiet.py \

@@ -25,7 +25,7 @@ _MODULE = "daskhpc.scaling_study"
 @click.option("--plain", metavar="NAME", help="The same work without Dask, a function of the file: the second base.")
 @click.option("--no-plain", is_flag=True, help="Leave plain Python out.")
 @click.option("--spread", is_flag=True, help="Take one worker of each node in turn. Default: fill a node first.")
-@click.option("--folder", metavar="DIR", help="Where times, table and pictures go. Default: scaling-FUNCTION.")
+@click.option("--folder", metavar="DIR", help="Folder for times, table and pictures. Default: scaling-FUNCTION.")
 @click.option("--dry-run", is_flag=True, help="Print the command and do not run it.")
 @click.argument("target", metavar="FILE.py:FUNCTION")
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)

@@ -120,7 +120,7 @@ class ControlStream(io.RawIOBase):
             if not self._fill():
                 return False
         if self._tls is not None and self._end is not None:
-            raise ConnectionAbortedError("the other side does not speak TLS")
+            raise ConnectionAbortedError("the other side does not use TLS")
         return True
 
     def _fill(self) -> bool:

@@ -1,7 +1,7 @@
 """How ranks meet without MPI: rank 0 leaves a note that says where it listens, every other rank reads it and connects.
 
 The note lies in a folder that all nodes see, under a name that only this run of this step has. A note that another
-run left behind misleads nobody, since both sides of a connection have to show that they know the secret in it
+run left behind does no harm, since both sides of a connection have to show that they know the secret in it
 (`control_socket`).
 
 The note has that secret, and the key with which ranks introduce themselves where a run is encrypted: all of the

@@ -45,7 +45,7 @@ def engine_for(path: Path) -> str:
     raise InputFileError(
         f"{path} is neither NetCDF nor HDF5 nor a Zarr store.",
         f"a file that begins with {start!r}" if start else "an empty file",
-        "engine=..., where xarray has one for it",
+        "engine=..., if xarray has one for it",
     )
 
 

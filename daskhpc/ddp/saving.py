@@ -44,7 +44,7 @@ class Saving:
         for name, value in objects.items():
             if not hasattr(value, "state_dict") or not hasattr(value, "load_state_dict"):
                 raise SettingsError(
-                    "What is saved with a training has a state_dict and a load_state_dict.",
+                    "An object that is saved with a training needs a state_dict and a load_state_dict.",
                     f"{name}={describe(value)}",
                     "model=model, optimizer=optimizer, scheduler=scheduler",
                 )

@@ -168,7 +168,7 @@ def load(folder: Folder) -> Manifest:
     if number != FORMAT:
         raise JournalError(
             f"The journal {path} has another format",
-            f"format {number}, where this version of daskhpc reads format {FORMAT}",
+            f"format {number}; this version of daskhpc reads format {FORMAT}",
             "use the version of daskhpc that wrote it, or another folder",
         )
     return Manifest(number, data["kind"], data["created"], data["seed"], data["parts"])
@@ -218,7 +218,7 @@ def own(path: Path) -> None:
     if found.st_uid != os.geteuid():
         raise JournalError(
             f"The folder {path} belongs to another user",
-            f"user {found.st_uid}, where this process runs as user {os.geteuid()}",
+            f"user {found.st_uid}; this process runs as user {os.geteuid()}",
             "use a folder of your own",
         )
 

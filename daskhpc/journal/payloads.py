@@ -44,7 +44,7 @@ def read(folder: Path, digest: str, size: int) -> bytes:
     with open(descriptor, "rb", buffering=0) as file:
         found = os.fstat(descriptor)
         if found.st_size != size:
-            raise PayloadError(f"The payload {path} is damaged", f"{found.st_size} bytes, where {size} were written")
+            raise PayloadError(f"The payload {path} is damaged", f"{found.st_size} bytes; {size} were written")
         data = file.readall()
     if hashlib.sha256(data).hexdigest() != digest:
         raise PayloadError(f"The payload {path} is damaged", "its contents are others than its name says")

@@ -138,7 +138,7 @@ def check_header(path: Path, text: bytes) -> dict[str, Any]:
     if header.get("format") != FORMAT:
         raise JournalError(
             f"The segment {path} has another format",
-            f"format {header.get('format')}, where this version of daskhpc reads format {FORMAT}",
+            f"format {header.get('format')}; this version of daskhpc reads format {FORMAT}",
             f"use the version of daskhpc that wrote it ({header.get('program', 'unknown')}), or another folder",
         )
     return header

@@ -91,7 +91,7 @@ def _read(path: Path) -> ConfigFile | None:
         return None
     if not isinstance(values, dict):
         raise SettingsError(
-            f"What {path} has under 'daskhpc:' is not names with values.", repr(values), "daskhpc:\n    processes: 2"
+            f"The entry 'daskhpc:' in {path} is not names with values.", repr(values), "daskhpc:\n    processes: 2"
         )
     return ConfigFile(str(path), {str(name).replace("-", "_"): value for name, value in values.items()})
 

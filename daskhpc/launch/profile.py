@@ -118,7 +118,7 @@ def _profiles(files: Sequence[ConfigFile]) -> dict[str, dict[str, tuple[Any, str
 def _mapping(value: Any, key: str, path: str) -> Mapping[Any, Any]:
     if isinstance(value, Mapping):
         return value
-    raise SettingsError(f"What {path} has under '{key}:' is not names with values.", repr(value), "daskhpc config")
+    raise SettingsError(f"The entry '{key}:' in {path} is not names with values.", repr(value), "daskhpc config")
 
 
 def _checked(name: str, values: Mapping[str, tuple[Any, str]], by: str) -> Profile:

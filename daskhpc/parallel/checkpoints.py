@@ -97,7 +97,7 @@ class Checkpoint:
         Raises
         ------
         JournalError
-            Where an argument has no key.
+            If an argument has no key.
         """
         swept = type(call.function) is Measured
         content = (
@@ -160,7 +160,7 @@ def opened(folder: str | os.PathLike[str], kind: str, parts: Mapping[str, Any] |
     Raises
     ------
     JournalError
-        Where the folder cannot be used, or is of other work.
+        If the folder cannot be used, or is of other work.
     """
     path = os.path.realpath(folder)
     with _lock:
@@ -229,7 +229,7 @@ def checkpoint_program(folder: str, retry_failed: bool) -> Checkpoint:
     Raises
     ------
     JournalError
-        Where the folder cannot be used.
+        If the folder cannot be used.
     """
     global program
     program = Checkpoint(opened(folder, "calls"), retry_failed)

@@ -314,7 +314,7 @@ def progress_for(
     Raises
     ------
     SettingsError
-        Where there is no such mode.
+        If there is no such mode.
     """
     if not isinstance(mode, bool) and not (isinstance(mode, str) and mode in _MODES):
         todo = "progress=" + ", ".join([*(f'"{name}"' for name in _MODES), "True or False"])

@@ -93,7 +93,7 @@ def _row_like_array(X: Any, estimator: Any, method: str, known: Any) -> Any:
     if hasattr(empty, "__array_function__"):
         return np.asarray(row, like=empty)
     warnings.warn(
-        f"What `{method}` returns for blocks of type {type(empty).__name__} is guessed with a NumPy array; where "
+        f"The result of `{method}` for blocks of type {type(empty).__name__} is guessed with a NumPy array; if "
         f"that is wrong, provide explicit `{method}_meta` with an empty array of the right kind.",
         stacklevel=5,
     )

@@ -132,7 +132,7 @@ class ParallelPostFit(dask_ml.wrappers.ParallelPostFit):  # type: ignore[misc]
         Raises
         ------
         DataTooLargeError
-            Where Dask arrays do not fit the memory of this process.
+            If Dask arrays do not fit the memory of this process.
         """
         return self._learn(clone(self.estimator, safe=False), "fit", X, y, kwargs)
 
@@ -196,7 +196,7 @@ class ParallelPostFit(dask_ml.wrappers.ParallelPostFit):  # type: ignore[misc]
         Raises
         ------
         DataTooLargeError
-            Where labels and predictions do not fit the memory of this process, and the score is none of those that
+            If labels and predictions do not fit the memory of this process, and the score is none of those that
             are summed over the blocks: accuracy, r2, and the negative mean squared and absolute errors.
         """
         X, y, sample_weight, model = inner_array(X), inner_array(y), inner_array(sample_weight), self._model()

@@ -31,7 +31,7 @@ def checked(estimator: Any, scoring: Any) -> Any:
     Raises
     ------
     ValueError
-        Where there is no such scorer, or where it is a metric and not a scorer.
+        If there is no such scorer, or if it is a metric and not a scorer.
     """
     module = getattr(scoring, "__module__", None) or ""
     if callable(scoring) and module.startswith("dask_ml.metrics") and "scorer" not in module:
@@ -108,7 +108,7 @@ def score_of(wrapper: Any, estimator: Any, X: Any, y: Any, compute: bool, sample
     if names is None:
         if not compute:
             raise SettingsError(
-                "What a scorer asks the model is known only to scikit-learn's own, so this one cannot be lazy.",
+                "Only scorers of scikit-learn's own can be lazy, because only they say what they ask the model.",
                 f"scoring={scoring!r}",
                 "compute=True",
             )

@@ -58,8 +58,8 @@ def process_manager(env: Mapping[str, str]) -> str | None:
 
     Notes
     -----
-    Slurm's pmi2 plugin and hydra both speak through ``PMI_FD``; the former inside a step and without hydra's
-    ``MPI_LOCALNRANKS``. Hydra answers to both versions and counts as ``"pmi1"``, which all its clients speak.
+    Slurm's pmi2 plugin and hydra both use ``PMI_FD``; the former inside a step and without hydra's
+    ``MPI_LOCALNRANKS``. Hydra answers to both versions and counts as ``"pmi1"``, which all its clients use.
     """
     if any(name in env for name in ("PMIX_RANK", "PMIX_NAMESPACE")) or any(n.startswith("PMIX_SERVER_") for n in env):
         return "pmix"

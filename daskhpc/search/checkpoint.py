@@ -30,7 +30,7 @@ def kept(search: Any, data: Mapping[str, Any]) -> Iterator[SearchCheckpoint | No
     Raises
     ------
     JournalError
-        Where the folder is of other work, naming what differs, or cannot be used.
+        If the folder is of other work, naming what differs, or cannot be used.
     """
     if search.checkpoint is None or search.checkpoint is False:
         yield None

@@ -27,7 +27,7 @@ def chosen_client(scheduler: Any = None) -> Any:
     Raises
     ------
     SettingsError
-        Where `scheduler` is anything but an open, synchronous client.
+        If `scheduler` is anything but an open, synchronous client.
     """
     if scheduler is not None:
         _check(scheduler)

@@ -1,4 +1,4 @@
-"""GridSearchCV, RandomizedSearchCV and their halving kin: scikit-learn's classes, fitted on a Dask cluster."""
+"""GridSearchCV, RandomizedSearchCV and the two halving classes: scikit-learn's classes, fitted on a Dask cluster."""
 
 from __future__ import annotations
 
@@ -102,11 +102,11 @@ class ClusterSearch:
         Raises
         ------
         SettingsError
-            Where `scheduler` is not an open client.
+            If `scheduler` is not an open client.
         DataTooLargeError
-            Where Dask collections do not fit the memory of this process.
+            If Dask collections do not fit the memory of this process.
         JournalError
-            Where the checkpoint cannot be used, or is of other work: what differs is named.
+            If the checkpoint cannot be used, or is of other work: what differs is named.
         """
         client = chosen_client(self.scheduler)
         data = materialize({"X": X, "y": y, **params}, client, _WHOLE, _TODO)

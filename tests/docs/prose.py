@@ -17,10 +17,14 @@ LONGEST = 25
 LONGEST_MEAN = 16.0
 """Words that the sentences of a page have on average, at most."""
 
+LONGEST_MESSAGE = 35
+"""Words that a sentence of a message or of a help text has at most: it names what was found."""
+
+RAISED_WHERE = re.compile(r"(?m)^ *\w+(Error|Exception)\n +Where ")
 SUBJECTS = re.compile(r"(What|Whatever|Whoever|Who|One that|Ones that|Such|Those|That which)\b")
 WHERE = re.compile(r"(Where|Wherever)\b|, where (?!\w+ (is|are|lies|lie|stands)\b)")
 EFFECT = re.compile(
-    r"\b(kin|misleads nobody|says? no|for your eyes only|in so many words|unwise|speaks?|acted out|at hand|"
+    r"\b(kin|misleads nobody|says? no|for your eyes only|in so many words|speaks?|acted out|at hand|"
     r"dealt with)\b"
 )
 
@@ -102,24 +106,30 @@ def of_page(page: Path) -> list[str]:
     return found
 
 
-def of_module(path: Path, longest: int) -> list[str]:
-    """The rules that docstrings, messages and help texts of a module break."""
+def of_module(path: Path) -> list[str]:
+    """The rules that messages, help texts and docstrings of a module break."""
     found = []
-    for text, line in _texts(path):
-        for paragraph in re.split(r"\n\s*\n", text):
-            if ">>>" in paragraph or "----" in paragraph:
-                paragraph = paragraph.split(">>>")[0].split("----")[-1].lstrip("-\n ")
-            for sentence in sentences(paragraph, f"{path.name}:{line}"):
-                found += broken_rules(sentence, longest)
+    tree = ast.parse(path.read_text())
+    for text, line in _messages(tree):
+        for sentence in sentences(text, f"{path.name}:{line}"):
+            found += broken_rules(sentence, LONGEST_MESSAGE)
+    for text, line in _docstrings(tree):
+        if RAISED_WHERE.search(text):
+            found.append(f"{path.name}:{line}: 'If', not 'Where', in Raises")
+        if word := EFFECT.search(text):
+            found.append(f"{path.name}:{line}: a plain word, not {word[0]!r}")
     return found
 
 
-def _texts(path: Path) -> Iterator[tuple[str, int]]:
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
-            text = ast.get_docstring(node)
-            if text and not getattr(node, "name", "").startswith("_"):
-                yield text, getattr(node, "lineno", 1)
+def _docstrings(tree: ast.Module) -> Iterator[tuple[str, int]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and (text := ast.get_docstring(node)):
+            yield text, getattr(node, "lineno", 1)
+
+
+def _messages(tree: ast.Module) -> Iterator[tuple[str, int]]:
+    """The texts that errors, warnings, options and settings are made with."""
+    for node in ast.walk(tree):
         if isinstance(node, ast.Call) and _is_said(node.func):
             for value in (*node.args, *(keyword.value for keyword in node.keywords)):
                 if isinstance(value, ast.Constant) and isinstance(value.value, str) and " " in value.value:

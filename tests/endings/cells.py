@@ -1,4 +1,4 @@
-"""The cells of the table in docs/endings.md, and how one is run."""
+"""The cells of the table in docs/reference/all-endings.md, and how one is run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from bed import ENDED, SlurmBed
 from ranks import Ranks
 
 HERE = Path(__file__).parent
-PAGE = HERE.parents[1] / "docs" / "endings.md"
+PAGE = HERE.parents[1] / "docs" / "reference" / "all-endings.md"
 LAUNCHERS = ("mpiexec of MPICH", "mpiexec of Open MPI", "srun pmi2", "srun pmix", "srun, no MPI", "LocalCluster")
 PMI = {"srun pmi2": "pmi2", "srun pmix": "pmix", "srun, no MPI": "none"}
 SECONDS = 15.0

@@ -1,4 +1,4 @@
-"""Every cell of the table in docs/endings.md: a job ends when it should, as it should, and nothing of it is left.
+"""Every cell of docs/reference/all-endings.md: a job ends when it should, as it should, and nothing of it is left.
 
 All of them run where ENDINGS=all (``make test-endings``), else a few in which every pair of values occurs.
 """
