@@ -269,7 +269,7 @@ def test_options_are_handed_on_to_the_ranks(place: Place) -> None:
 
 
 def test_every_option_is_a_setting() -> None:
-    flags = {"module", "dry_run", "as_rank", "snapshot"}
+    flags = {"module", "dry_run", "as_rank", "snapshot", "instead"}
     options = {str(p.name) for p in run.params if isinstance(p, click.Option)} - flags
     assert options <= set(Settings.names())
 
