@@ -20,7 +20,6 @@ from daskhpc.cluster import bootstrap, initialize, start
 from daskhpc.config import PREFIX, Settings
 from daskhpc.errors import SettingsError
 
-STARTING = Path(__file__).parents[1] / "docs" / "starting.md"
 HOSTILE = 'it\'s "a" folder; echo no\n$(false)'
 
 SHOW = """
@@ -178,12 +177,6 @@ def test_the_defaults(config: dict[str, Any]) -> None:
 def test_every_default_is_a_value_that_the_setting_takes() -> None:
     defaults = {name: value for name in Settings.names() if (value := getattr(Settings(), name)) is not None}
     assert resolve(defaults) == Settings()
-
-
-def test_the_table_in_the_docs_is_the_declarations() -> None:
-    rows = [f"| `{name}` | {s.otherwise} | {s.meaning} |" for name, s in Settings.declared().items()]
-    head = ["| name | default | meaning |", "|---|---|---|"]
-    assert "\n".join([*head, *rows]) + "\n\n" in STARTING.read_text()
 
 
 def parameter_texts(function: Callable[..., Any]) -> dict[str, str]:
