@@ -6,6 +6,7 @@ import contextlib
 import importlib.util
 import io
 import math
+import re
 import runpy
 import shutil
 import subprocess
@@ -175,3 +176,33 @@ def test_the_digits_heat_map(run: Run, tmp_path: Path) -> None:
     assert cross_val_score(model, X_train, y_train, cv=5).mean() == pytest.approx(best.mean_test_score)
     assert f"did not see: {model.fit(X_train, y_train).score(X_test, y_test):.4f}" in out
     assert picture(made / "heatmap.png")
+
+
+def test_the_lines_of_the_table_are_those_of_the_pages() -> None:
+    """docs/programs.md counts the cells of the table "with ... | with daskhpc" of each README."""
+    page = (PROGRAMS.parent / "docs/programs.md").read_text()
+    told = {
+        name: (int(there), int(here)) for name, there, here in re.findall(r"\| \[(\w+)\].* (\d+) \| (\d+) \|", page)
+    }
+    assert set(told) == {path.name for path in PROGRAMS.iterdir() if path.is_dir()}
+    for name, lines in told.items():
+        text = (PROGRAMS / name / "README.md").read_text()
+        table = re.search(r"\| with .* \| with daskhpc \|\n\|---\|---\|\n((?:\|.*\n)+)", text)
+        assert table is not None, name
+        cells = [re.split(r" ?\| ?", line.strip("|\n").strip()) for line in table[1].splitlines()]
+        cells = [[cell for cell in line if cell] for line in cells]
+        assert (len(cells), sum(len(line) > 1 for line in cells)) == lines, name
+
+
+@pytest.mark.parametrize(
+    "folder", sorted(path for path in PROGRAMS.iterdir() if path.is_dir()), ids=lambda path: path.name
+)
+def test_a_readme_has_its_form(folder: Path) -> None:
+    """Lines to copy and their output come first; every file that the page names is there."""
+    text = (folder / "README.md").read_text()
+    assert "daskhpc run" in text.partition("## ")[0]
+    assert "sbatch job.sbatch" in text
+    assert "## What it prints" in text
+    for name in re.findall(r"\]\(([\w.-]+)\)", text):
+        assert (folder / name).exists(), name
+    assert re.search(r"!\[[^\]]{30,}\]\(", text), "a picture with a text for those who do not see it"
