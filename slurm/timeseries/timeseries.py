@@ -32,7 +32,7 @@ def make(folder: Path, year: int = 2000) -> None:
             f"{year}-{month:02}-01", periods=pd.Period(f"{year}-{month:02}").days_in_month * 1440, freq="min"
         )
         day = 2 * np.pi * (times.hour + times.minute / 60) / 24
-        season = 2 * np.pi * times.dayofyear / 366
+        season = 2 * np.pi * times.day_of_year / 366
         table = pd.DataFrame(
             {
                 "time": times,
