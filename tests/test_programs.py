@@ -205,4 +205,6 @@ def test_a_readme_has_its_form(folder: Path) -> None:
     assert "## What it prints" in text
     for name in re.findall(r"\]\(([\w.-]+)\)", text):
         assert (folder / name).exists(), name
-    assert re.search(r"!\[[^\]]{30,}\]\(", text), "a picture with a text for those who do not see it"
+    pictures = re.findall(r"!\[([^\]]*)\]\(", text)
+    assert all(len(words) > 30 for words in pictures), "a text for those who do not see it"
+    assert pictures or folder.name in ("monte_carlo_pi", "satellite_ddp")
