@@ -28,7 +28,6 @@ extensions = [
     "sphinx_reredirects",
 ]
 exclude_patterns = ["_build", "generated/README.md"]
-suppress_warnings = ["toc.empty_glob"]  # tutorials/index.md names pages that a checkout may not have
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
 
 # Markdown
