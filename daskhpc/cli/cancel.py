@@ -30,6 +30,9 @@ def cancel(names: tuple[str, ...]) -> None:
         for name, (folder, job, element) in zip(names, found, strict=True):
             # Of a chain all that has not ended: the next job would begin at the end of this one.
             links = [link for link in states if link.folder == folder.path]
+            if all(link.submitted.id != job.id for link in links):
+                click.echo(f"{job.id} {job.name}: ended already, and was resumed as {links[0].submitted.id}")
+                continue
             left = [link.submitted for link in links if not link.report.state.ended]
             if not left and not element:
                 click.echo(f"{job.id} {job.name}: {links[-1].report.state.value} already")

@@ -239,6 +239,20 @@ def test_resume(desk: Desk) -> None:
     assert [job.id for job in folder.submitted()] == ["12", "13"]
 
 
+def test_cancel_of_a_chain_and_of_a_job_that_was_resumed(desk: Desk) -> None:
+    folder = desk.job("12")
+    for number, after in (("13", ""), ("14", "13"), ("15", "14")):
+        folder.add(SubmittedJob(number, "", "slurm", "/a.py", "a search", "log.txt", time.time() - 60, "t", after))
+    (folder.path / "marks").write_text("13 0 began 1000 n1\n13 0 ended 1100 75\n")
+    desk.squeue("14|RUNNING", "15|PENDING")
+    record = shlex.quote(str(desk.folder / "cancelled"))
+    desk.fake("scancel", f'echo "$*" >>{record}')
+    assert desk.daskhpc("cancel", "12").out == "12 a search: ended already, and was resumed as 13\n"
+    assert not (desk.folder / "cancelled").exists()
+    assert desk.daskhpc("cancel", "13").code == 0
+    assert (desk.folder / "cancelled").read_text() == "15 14\n", "the jobs after it would begin at its end"
+
+
 def test_resume_without_an_answer_of_the_scheduler(desk: Desk) -> None:
     desk.job("12")
     refused = desk.daskhpc("resume")
