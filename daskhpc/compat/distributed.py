@@ -22,15 +22,6 @@ def runs_in_this_process(client: Any) -> bool:
     return thread is None or thread in {t.ident for t in threading.enumerate()}
 
 
-def event_handler(client: Any, topic: str) -> Any:
-    """The function that a client calls with the events of a topic, None if it has none.
-
-    A client calls one function per topic, and has no public way to ask which. Whoever subscribes to a topic that others
-    may use ("all") passes the events on to the function that was there before.
-    """
-    return getattr(client, "_event_handlers", {}).get(topic)
-
-
 def unsubscribe(client: Any, topic: str, late: Any) -> None:
     """End a client's subscription to a topic; `late` is called with the events that are still on their way.
 

@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..compat.distributed import event_handler, unsubscribe
+from ..compat.distributed import unsubscribe
 from ..errors import WORKER_EXIT_TOPIC
 from .outcome import deserted
 from .slots import free
 from .store import describe
+from .worker_events import WORKERS_TOPIC, WorkerEvents
 
-_ALL = "all"
 FRESH_SECONDS = 1.0
 """For so long nobody asks again which workers there are when a Parallel begins."""
 _CHECK_SECONDS = 3.0
@@ -92,7 +92,6 @@ class WorkerSet:
     resting: frozenset[str] = frozenset()
     _over: list[str] = field(default_factory=list)
     _watchers: list[_Listener] = field(default_factory=list)
-    _others: Any = None
     _refreshing: asyncio.Task[None] | None = None
     _checked: float = 0.0
     _deserted: float | None = None
@@ -109,9 +108,7 @@ class WorkerSet:
         """Be told when a member is lost, and when others came; returns what ends that."""
         watcher = _Listener(lost, changed)
         if not self._watchers:
-            others = event_handler(self.client, _ALL)
-            self._others = None if others is _nothing else others
-            self.client.subscribe_topic(_ALL, self._event)
+            self.client.subscribe_topic(WORKERS_TOPIC, self._event)
             self.client.subscribe_topic(WORKER_EXIT_TOPIC, self._loss)
         self._watchers.append(watcher)
 
@@ -124,10 +121,8 @@ class WorkerSet:
 
     def _listen_no_more(self) -> None:
         """A client that still listened when it leaves would make the scheduler complain."""
-        for topic in (WORKER_EXIT_TOPIC, _ALL):
+        for topic in (WORKER_EXIT_TOPIC, WORKERS_TOPIC):
             unsubscribe(self.client, topic, _nothing)
-        if self._others is not None:
-            self.client.subscribe_topic(_ALL, self._others)
 
     async def refresh(self) -> None:
         """Learn who is there."""
@@ -179,6 +174,11 @@ class WorkerSet:
         await self.refresh()
 
     async def _refresh(self) -> None:
+        if not self._checked:
+            with contextlib.suppress(
+                Exception
+            ):  # a scheduler that takes no plugins: then it is asked, every few seconds
+                await self.client.register_plugin(WorkerEvents(), name=WORKERS_TOPIC)
         present = set(await self.client.scheduler.ncores()) - self.resting
         for address in set(self.alive) - present:
             self._remove(address)
@@ -203,15 +203,10 @@ class WorkerSet:
             watcher.lost(member)
 
     async def _event(self, event: tuple[float, Any]) -> None:
-        if self._others is not None:
-            said = self._others(event)
-            if asyncio.iscoroutine(said):
-                await said
         message = event[1]
-        action = message.get("action") if isinstance(message, dict) else None
-        if action == "remove-worker":
+        if message["action"] == "remove-worker":
             self._remove(message["worker"])
-        elif action == "add-worker":
+        else:
             await self.refresh()
 
     async def _loss(self, event: tuple[float, Any]) -> None:

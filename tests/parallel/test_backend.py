@@ -88,6 +88,16 @@ def test_generators() -> None:
     assert sorted(v for v, _ in unordered) == [i * i for i in range(10)]
 
 
+def test_data_sent_to_all_workers_meanwhile(client: Any) -> None:
+    """For which the scheduler tells listeners of "all" what cannot be sent: they lose their connection."""
+    results = Parallel(return_as="generator")(delayed(where)(i) for i in range(10))
+    assert next(results)[0] == 0
+    (sent,) = client.scatter([7], broadcast=True)
+    assert client.submit(abs, sent).result(timeout=30) == 7
+    assert [v for v, _ in results] == [i * i for i in range(1, 10)]
+    assert client.submit(abs, sent).result(timeout=30) == 7
+
+
 def test_the_backend_by_name_in_parallel() -> None:
     assert [v for v, _ in Parallel(n_jobs=2, backend="daskhpc")(delayed(where)(i) for i in range(4))] == [0, 1, 4, 9]
 
