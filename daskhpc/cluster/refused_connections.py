@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import ssl
 
 _LOGGERS = ("distributed.comm.tcp", "tornado.general")
 _BEGINNINGS = ("Listener on %r: TLS handshake failed", "SSL Error on")
@@ -11,6 +12,8 @@ _FIRST = 3
 
 class FewOfMany(logging.Filter):
     """Lets the first few refused connections be logged, then every tenth, hundredth and so on with their number.
+
+    Who hangs up in the middle is not logged: processes of the run do so, too, when the cluster closes.
 
     A program that tries ports, of whatever user, would fill the log of a job with a line for each try.
     """
@@ -23,6 +26,9 @@ class FewOfMany(logging.Filter):
         """Whether the record is to be seen."""
         if not str(record.msg).startswith(_BEGINNINGS):
             return True
+        error = record.args[-1] if isinstance(record.args, tuple) and record.args else None
+        if isinstance(error, OSError) and (not isinstance(error, ssl.SSLError) or isinstance(error, ssl.SSLEOFError)):
+            return False
         self._count += 1
         if self._count <= _FIRST:
             return True

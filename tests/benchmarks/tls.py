@@ -1,15 +1,15 @@
-"""What encryption costs: the same run with `protocol="tls"` and with `protocol="tcp"`, in turns.
+"""What encryption costs: `protocol="tls"` beside `protocol="tcp"`, and strangers who knock during a search.
 
-Four ranks under mpiexec on this machine. Prints the table of docs/benchmarks.md, medians of the rounds and the median
-of the ratios of neighbouring runs:
+Two clusters of two workers stand side by side and do the same in turns, a little at a time, so that what else the
+machine does disturbs both alike. Prints the table of docs/benchmarks.md: medians, and the median of the ratios of
+neighbours.
 
-    python tests/benchmarks/tls.py [ROUNDS]
-    python tests/benchmarks/tls.py [ROUNDS] strangers
+    python tests/benchmarks/tls.py [start] [fits] [messages] [gigabyte] [strangers]
 """
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
 import socket
 import statistics
@@ -17,17 +17,21 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
-FITS, CALLS, GIGABYTE = 3000, 50_000, 10**9
-STRANGERS = 500
-BOUNDS = {
-    "start to the first result": "at most 0.3 s later",
-    f"search of {FITS} fits of 1 ms": "at most 5 % slower",
-    f"{2 * CALLS:,} small messages": "at most 10 % slower",
-    "1 GB between two workers": "at least 70 % of tcp",
-}
+sys.path[:0] = [str(Path(__file__).parents[1])]
+
+from clusters import start_cluster  # noqa: E402
+
+FITS, CALLS, GIGABYTE, STRANGERS = 600, 500, 10**9, 500
 GARBAGE = (b"", b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00", b"\0" * 100)
+START = """
+import os, time, daskhpc
+daskhpc.start().submit(int, 1).result()
+print(time.time() - float(os.environ["BEGAN"]))
+"""
 
 
 def busy(milliseconds: float) -> int:
@@ -52,49 +56,68 @@ async def ask(other: str, times: int, dask_worker: Any) -> float:
     return time.perf_counter() - began
 
 
-def measure() -> dict[str, float]:
-    """On the client: seconds of each workload."""
-    import numpy as np
+def search(client: Any) -> float:
+    """Seconds of fits of 1 ms."""
     from joblib import Parallel, delayed
 
-    import daskhpc
+    with client.as_current():
+        began = time.perf_counter()
+        Parallel(backend="daskhpc")(delayed(busy)(1.0) for _ in range(FITS))
+        return time.perf_counter() - began
 
-    seconds = {}
-    with daskhpc.start() as client:
-        client.submit(busy, 1).result()
-        seconds["start to the first result"] = time.time() - float(os.environ["BEGAN"])
-        strangers = Strangers(client) if "strangers" in sys.argv else None
-        for _ in range(2):  # the first warms up
-            began = time.perf_counter()
-            Parallel(backend="daskhpc")(delayed(busy)(1.0) for _ in range(FITS))
-            seconds[f"search of {FITS} fits of 1 ms"] = time.perf_counter() - began
-        if strangers is not None:
-            strangers.end()
-            return {f"search of {FITS} fits of 1 ms": seconds[f"search of {FITS} fits of 1 ms"]}
-        first, second = client.run(answer)
-        client.run(ask, second, 100, workers=[first])
-        seconds[f"{2 * CALLS:,} small messages"] = client.run(ask, second, CALLS, workers=[first])[first]
-        times = []
-        for number in range(3):
-            data = client.submit(np.full, GIGABYTE // 8, float(number), workers=[first], pure=False)
-            client.submit(len, [data], workers=[first]).result()
-            began = time.perf_counter()
-            client.submit(np.shape, data, workers=[second], pure=False).result()
-            times.append(time.perf_counter() - began)
-            del data
-        seconds["1 GB between two workers"] = min(times)
-    return seconds
+
+def messages(client: Any) -> float:
+    """Seconds of questions and answers between two workers."""
+    first, second = client.run(answer)
+    return float(client.run(ask, second, CALLS, workers=[first])[first])
+
+
+def gigabyte(client: Any) -> float:
+    """Seconds until a worker has 1 GB of another."""
+    import numpy as np
+
+    first, second = client.run(answer)
+    data = client.submit(np.full, GIGABYTE // 8, 1.0, workers=[first], pure=False)
+    client.submit(len, [data], workers=[first]).result()
+    began = time.perf_counter()
+    client.submit(np.shape, data, workers=[second], pure=False).result()
+    return time.perf_counter() - began
+
+
+def start(protocol: str) -> float:
+    """Seconds from mpiexec to the first result."""
+    env = {**os.environ, "DASK_DASKHPC__PROTOCOL": protocol, "BEGAN": str(time.time())}
+    line = ["mpiexec", "-n", "4", sys.executable, "-c", START]
+    return float(subprocess.run(line, env=env, capture_output=True, text=True, timeout=300, check=True).stdout)
+
+
+@contextlib.contextmanager
+def clients(*protocols: str) -> Iterator[list[Any]]:
+    """A client of a cluster for each protocol."""
+    from distributed import Client
+
+    from daskhpc.cluster.encryption import local_security, new_identities
+    from daskhpc.cluster.refused_connections import log_few_refusals
+
+    log_few_refusals()
+    with contextlib.ExitStack() as stack:
+        made = []
+        for protocol in protocols:
+            security = local_security(new_identities("tls", None)) if protocol == "tls" else None
+            options = {"protocol": protocol, "security": security, "memory_limit": "5GB"}
+            made.append(stack.enter_context(Client(stack.enter_context(start_cluster(2, **options)))))
+        yield made
 
 
 class Strangers:
-    """So many connections to each port of the cluster, of which none can show a key, as long as the search runs."""
+    """So many connections to each port of a cluster, of which none can show a key, until the search has ended."""
 
     def __init__(self, client: Any) -> None:
         workers = client.scheduler_info(n_workers=-1)["workers"]
         addresses = [client.scheduler.address, *workers, *(each["nanny"] for each in workers.values())]
-        self.places = [(host.split("//")[1], int(port)) for host, port in (a.rsplit(":", 1) for a in addresses)]
+        self.places = [("127.0.0.1", int(address.rsplit(":", 1)[1])) for address in addresses]
         self.sockets: list[socket.socket] = []
-        self.thread = threading.Thread(target=self._visit, daemon=True)
+        self.thread = threading.Thread(target=self._visit)
         self.thread.start()
 
     def _visit(self) -> None:
@@ -107,46 +130,46 @@ class Strangers:
     def end(self) -> None:
         """Hang up."""
         self.thread.join()
-        print(f"{len(self.sockets)} connections", file=sys.stderr)
         for visitor in self.sockets:
             visitor.close()
 
 
-def run(protocol: str, *more: str) -> dict[str, float]:
-    """One run."""
-    env = {**os.environ, "DASK_DASKHPC__PROTOCOL": protocol, "BEGAN": str(time.time())}
-    line = ["mpiexec", "-n", "4", sys.executable, __file__, "rank", *more]
-    done = subprocess.run(line, env=env, capture_output=True, text=True, timeout=600)
-    if done.returncode:
-        raise SystemExit(done.stderr)
-    if more:
-        print(f"lines of log: {len(done.stderr.splitlines())}", file=sys.stderr)
-    measured: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return measured
+def besieged(client: Any) -> float:
+    """Seconds of fits of 1 ms while strangers knock."""
+    strangers = Strangers(client)
+    try:
+        return search(client)
+    finally:
+        strangers.end()
 
 
-def main(rounds: int, strangers: bool) -> None:
+def compare(name: str, bound: str, rounds: int, one: Callable[[], float], other: Callable[[], float]) -> None:
+    """Print a line of the table."""
+    pairs = [(one(), other()) for _ in range(rounds)]
+    seconds = [statistics.median(values) for values in zip(*pairs, strict=True)]
+    ratio = statistics.median(b / a for a, b in pairs)
+    difference = statistics.median(b - a for a, b in pairs)
+    print(f"| {name} | {seconds[0]:.3f} | {seconds[1]:.3f} | {ratio:.2f} | {difference:+.2f} | {bound} |", flush=True)
+
+
+def main(wanted: set[str]) -> None:
     """Print the table."""
-    ways = {"without": ("tls",), "with": ("tls", "strangers")} if strangers else {"tcp": ("tcp",), "tls": ("tls",)}
-    seconds: dict[str, list[dict[str, float]]] = {way: [] for way in ways}
-    for _ in range(rounds):
-        for way, arguments in ways.items():
-            seconds[way].append(run(*arguments))
-    first, second = seconds.values()
-    print("| workload | " + " | ".join(f"{way}, s" for way in ways) + " | ratio | difference, s | bound |")
-    print("|---|---|---|---|---|---|")
-    for name in second[0]:
-        one, other = ([each[name] for each in times] for times in (first, second))
-        medians = [statistics.median(values) for values in (one, other)]
-        ratio = statistics.median(b / a for a, b in zip(one, other, strict=True))
-        difference = statistics.median(b - a for a, b in zip(one, other, strict=True))
-        bound = "at most 10 % slower" if strangers else BOUNDS[name]
-        print(f"| {name} | {medians[0]:.2f} | {medians[1]:.2f} | {ratio:.2f} | {difference:+.2f} | {bound} |")
+    print("| workload | tcp, s | tls, s | ratio | difference, s | bound |\n|---|---|---|---|---|---|")
+    if "start" in wanted:
+        compare("start to the first result", "0.3 s", 7, lambda: start("tcp"), lambda: start("tls"))
+    with clients("tcp", "tls") as (tcp, tls):
+        for word, name, bound, rounds, work in (
+            ("fits", f"{FITS} fits of 1 ms", "1.05", 20, search),
+            ("messages", f"{2 * CALLS:,} small messages", "1.10", 100, messages),
+            ("gigabyte", "1 GB between two workers", "1.43", 5, gigabyte),
+        ):
+            if word in wanted:
+                work(tcp), work(tls)
+                compare(name, bound, rounds, lambda: work(tcp), lambda: work(tls))  # noqa: B023
+        if "strangers" in wanted:
+            name = f"{FITS} fits in tls, without and with {STRANGERS} strangers at each port"
+            compare(name, "1.10", 5, lambda: search(tls), lambda: besieged(tls))
 
 
 if __name__ == "__main__":
-    if "rank" in sys.argv:
-        print(json.dumps(measure()))
-    else:
-        numbers = [int(word) for word in sys.argv[1:] if word.isdigit()]
-        main(numbers[0] if numbers else 5, "strangers" in sys.argv)
+    main(set(sys.argv[1:]) or {"start", "fits", "messages", "gigabyte", "strangers"})

@@ -30,6 +30,7 @@ from daskhpc.errors import StartError
 
 HOUR = 3600.0
 DAY = 24 * HOUR
+NO_KEY = ssl.SSLError("no key")
 
 
 @pytest.fixture(scope="module")
@@ -228,13 +229,17 @@ def test_without_the_package_one_message_says_what_to_type(monkeypatch: pytest.M
 def test_many_refusals_are_few_lines() -> None:
     few = FewOfMany()
 
-    def refused(text: str = "Listener on %r: TLS handshake failed with remote %r: %s") -> logging.LogRecord:
-        return logging.LogRecord("distributed.comm.tcp", logging.WARNING, "", 0, text, ("a", "b", "c"), None)
+    def refused(
+        text: str = "Listener on %r: TLS handshake failed with remote %r: %s", error: Any = NO_KEY
+    ) -> logging.LogRecord:
+        return logging.LogRecord("distributed.comm.tcp", logging.WARNING, "", 0, text, ("a", "b", error), None)
 
     seen = [record.getMessage() for record in (refused() for _ in range(1200)) if few.filter(record)]
     assert len(seen) == 3 + 3
     assert seen[-1].startswith("1000 connections so far that could not show a key of this run; the last: Listener")
     assert few.filter(refused("another record %s %s %s"))
+    for hung_up in (ssl.SSLEOFError("EOF"), ConnectionResetError()):
+        assert not FewOfMany().filter(refused(error=hung_up))
 
 
 @pytest.fixture(scope="module")
