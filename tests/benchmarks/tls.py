@@ -25,7 +25,7 @@ sys.path[:0] = [str(Path(__file__).parents[1])]
 
 from clusters import start_cluster  # noqa: E402
 
-FITS, CALLS, GIGABYTE, STRANGERS = 600, 500, 10**9, 500
+FITS, CALLS, GIGABYTE, STRANGERS = 600, 100, 10**9, 500
 GARBAGE = (b"", b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00", b"\0" * 100)
 START = """
 import os, time, daskhpc
