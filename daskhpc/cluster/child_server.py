@@ -23,14 +23,27 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable
 from multiprocessing.connection import Connection
+from types import ModuleType
 from typing import Any
 
 _MESSAGE_BYTES = 1 << 16
 _PR_SET_PDEATHSIG = 1
 
 
-def main(descriptor: int) -> None:
+def main(descriptor: int, folder: str, modules: Iterable[str]) -> None:
     """Serve the worker at the other end of a socket until it ends; no child outlives this process.
+
+    Parameters
+    ----------
+    descriptor : int
+        The socket.
+    folder : str
+        The folder with the program's modules; empty if there is none.
+    modules : iterable of str
+        What is imported before the first child is forked.
+
+    Notes
+    -----
 
     Requests are pickled tuples, one in each packet: ``("import", modules)``, ``("kill", pid)``, and with the file
     descriptor of the child's end of its connection ``("start", target, changes, key)``: what has changed in the
@@ -43,15 +56,16 @@ def main(descriptor: int) -> None:
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     with socket.socket(fileno=descriptor) as worker:
-        _Server(worker, woken, wake).serve()
+        _Server(worker, woken, wake, folder).serve(modules)
 
 
 class _Server:
-    def __init__(self, worker: socket.socket, woken: int, wake: int) -> None:
-        self.worker, self.woken, self.wake = worker, woken, wake
+    def __init__(self, worker: socket.socket, woken: int, wake: int, folder: str) -> None:
+        self.worker, self.woken, self.wake, self.folder = worker, woken, wake, folder
         self.children: set[int] = set()
 
-    def serve(self) -> None:
+    def serve(self, modules: Iterable[str]) -> None:
+        self.load(modules)
         try:
             while True:
                 sources: list[Any] = [self.worker, self.woken]
@@ -74,7 +88,7 @@ class _Server:
             return False
         what, *details = pickle.loads(message)
         if what == "import":
-            import_quietly(details[0])
+            self.load(details[0])
         elif what == "kill":
             if details[0] in self.children:
                 _kill(details[0])
@@ -99,6 +113,29 @@ class _Server:
                 self.children.remove(pid)
                 _kill(pid)
                 self.tell("ended", pid, os.waitstatus_to_exitcode(status))
+
+    def load(self, modules: Iterable[str]) -> None:
+        """Import what can be imported; a child that needs another meets the error itself."""
+        for name in modules:
+            with contextlib.suppress(Exception):
+                self.module(name)
+        gc.collect()
+        gc.freeze()  # so that a collection in a child does not write to, and thereby copy, the pages that all share
+
+    def function(self, target: str) -> Callable[[Connection[Any, Any]], None]:
+        module, _, name = target.partition(":")
+        function: Callable[[Connection[Any, Any]], None] = getattr(self.module(module), name)
+        return function
+
+    def module(self, name: str) -> ModuleType:
+        """Import a module. A file of the program's folder does not stand in for what daskhpc's own modules import."""
+        before = list(sys.path)
+        if self.folder and name.startswith("daskhpc."):
+            sys.path[:] = [*(entry for entry in before if entry != self.folder), self.folder]
+        try:
+            return importlib.import_module(name)
+        finally:
+            sys.path[:] = before
 
     def tell(self, *message: Any) -> None:
         self.worker.send(pickle.dumps(message))
@@ -127,7 +164,7 @@ class _Server:
                 sys.stdout.reconfigure(line_buffering=True)
             gc.unfreeze()
             connection: Connection[Any, Any] = Connection(descriptor)
-            _function(target)(connection)
+            self.function(target)(connection)
             status = 0
         except SystemExit as end:
             status = end.code if isinstance(end.code, int) else int(end.code is not None)
@@ -138,21 +175,6 @@ class _Server:
                 with contextlib.suppress(Exception):
                     stream.flush()
             os._exit(status)
-
-
-def import_quietly(modules: Iterable[str]) -> None:
-    """Import what can be imported; a child that needs another meets the error itself."""
-    for name in modules:
-        with contextlib.suppress(Exception):
-            importlib.import_module(name)
-    gc.collect()
-    gc.freeze()  # so that a collection in a child does not write to, and thereby copy, the pages that all share
-
-
-def _function(target: str) -> Callable[[Connection[Any, Any]], None]:
-    module, _, name = target.partition(":")
-    function: Callable[[Connection[Any, Any]], None] = getattr(importlib.import_module(module), name)
-    return function
 
 
 def _die_with_parent(parent: int) -> None:

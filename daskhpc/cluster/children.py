@@ -19,18 +19,23 @@ import weakref
 from collections import deque
 from collections.abc import Mapping, Sequence
 from multiprocessing.connection import Connection, Pipe
+from pathlib import Path
 from typing import Any
 
 from ..errors import DaskhpcError
+from .session import session
 
 _START_SECONDS = 60.0
 _MESSAGE_BYTES = 1 << 16
+_OWN = str(Path(__file__).parents[2])
+# No file of the program's folder stands in for a module that daskhpc's own import.
 _PROGRAM = """
 import json, sys
-sys.path[:], descriptor, modules = json.loads(sys.argv[1])
+path, own, folder, descriptor, modules = json.loads(sys.argv[1])
+sys.path[:] = [*(entry for entry in path if entry != folder), own]
 from daskhpc.cluster import child_server
-child_server.import_quietly(modules)
-child_server.main(descriptor)
+sys.path[:] = path
+child_server.main(descriptor, folder, modules)
 """
 
 own_variables: dict[str, str] = {}
@@ -148,8 +153,9 @@ class ChildServer:
         path = [entry or os.getcwd() for entry in sys.path]
         self._environment = dict(os.environ)
         with other:
+            orders = json.dumps([path, _OWN, session.program_folder, other.fileno(), list(modules)])
             self._process = subprocess.Popen(
-                [sys.executable, "-c", _PROGRAM, json.dumps([path, other.fileno(), list(modules)])],
+                [sys.executable, "-P", "-c", _PROGRAM, orders],
                 stdin=subprocess.DEVNULL,
                 pass_fds=(other.fileno(),),
                 start_new_session=True,

@@ -28,7 +28,7 @@ from .control_socket import Address, Peer, close_in_child, connect, greet
 from .crash_report import exceeded_memory_limit, remove_crash_handler
 
 _ANSWER_SECONDS = 0.5
-_END, _LOST, _BYE, _ASK_MEMORY, _MEMORY = b"end\n", b"lost\n", b"bye\n", b"memory?\n", b"memory "
+_END, _LOST, _BYE, _MEET, _ASK_MEMORY, _MEMORY = b"end\n", b"lost\n", b"bye\n", b"meet\n", b"memory?\n", b"memory "
 _LAST_LINES = 200
 
 
@@ -222,6 +222,13 @@ class ControlServer:
                     peer.send(word)
         return first
 
+    def meet(self) -> None:
+        """Tell every rank that all of them finalize MPI now."""
+        with self._changed:
+            for peer in self._peers.values():
+                with contextlib.suppress(OSError):
+                    peer.send(_MEET)
+
     @property
     def closing(self) -> bool:
         """Whether the cluster is being closed, or a rank was lost that ends it."""
@@ -257,6 +264,7 @@ class ControlConnection:
         self._peer = connect(address, rank)
         self._watched = threading.Event()
         self._leaving = threading.Event()
+        self._met = threading.Event()
         self._closing = False  # as rank 0 has said, or because this rank has left
         self._ended = threading.Event()
         # A forked child that lives on would keep the socket open, and hide the end of this process.
@@ -294,12 +302,15 @@ class ControlConnection:
                     self._leaving.set()
                     self._watched.wait()
                     self._on_end()
+                elif line == _MEET:
+                    self._met.set()
                 elif line != _LOST:
                     last_lines.append(line.decode(errors="replace"))
         if not self._closing:
             self._watched.wait()
             # Before anybody who waits for the end of rank 0 goes on, and ends this process.
             self._on_lost(told, last_lines)
+        self._met.set()
         self._ended.set()
 
     def send_value(self, value: Any) -> None:
@@ -332,6 +343,10 @@ class ControlConnection:
         self._leaving.set()
         with contextlib.suppress(OSError):  # the reading thread sees why
             self._peer.send(word)
+
+    def meet(self, seconds: float) -> None:
+        """Wait until rank 0 says that all ranks finalize MPI now, or has ended."""
+        self._met.wait(seconds)
 
     def wait_for_end(self, seconds: float) -> bool:
         """Wait until the process of rank 0 has ended."""

@@ -96,7 +96,7 @@ class _Ending:
         with open(os.devnull, "w") as nowhere:
             faulthandler.dump_traceback_later(CLOSE_SECONDS + _GRACE, exit=True, file=nowhere)
             close(self.member)
-            finalize(self.member.world, self.own_world)
+            finalize(self.member, self.own_world)
             self.member.connection.wait_for_end(CLOSE_SECONDS)
             faulthandler.cancel_dump_traceback_later()
         self.done.set()
@@ -171,16 +171,25 @@ def leave(member: ClusterMember, exit: bool, own_world: bool) -> bool:
     if not exit:
         answer_signals_again()
         return False
-    finalize(member.world, own_world)
+    finalize(member, own_world)
     if member.server is not None:
         member.server.wait_for_workers(CLOSE_SECONDS)
     raise SystemExit(0)
 
 
-def finalize(world: World | None, own_world: bool) -> None:
-    """Finalize MPI where daskhpc was given the whole world."""
-    if own_world and world is not None:
-        world.finalize()
+def finalize(member: ClusterMember, own_world: bool) -> None:
+    """Finalize MPI where daskhpc was given the whole world.
+
+    MPI_Finalize waits for all ranks with a processor each, which those need that are still closing. So ranks wait on
+    the control channel before, and enter it together.
+    """
+    if not own_world or member.world is None or not member.world.mpi:
+        return
+    if member.server is not None:
+        member.server.meet()
+    if member.connection is not None:
+        member.connection.meet(CLOSE_SECONDS / 2)
+    member.world.finalize()
 
 
 def survives(world: World, hosts: Sequence[str], loss: Loss, left: Set[int]) -> bool:

@@ -64,14 +64,18 @@ def prepare(member: ClusterMember) -> None:
     elif plan.role == SCHEDULER:
         cap_blas_threads(1)
         limit_worker_deaths_per_task()
-        preload = [http_door.PRELOAD, *dask.config.get(_SCHEDULER_PRELOAD), "daskhpc.cluster.scheduler_preload"]
+        preload = [
+            http_door.PRELOAD,
+            *http_door.other_preloads(_SCHEDULER_PRELOAD),
+            "daskhpc.cluster.scheduler_preload",
+        ]
         door = http_door.scheduler_configuration(member.secret, member.settings.dashboard, workers_first=True)
         scratch = own_scratch(dask.config.get(_TEMPORARY) or tempfile.gettempdir())
         dask.config.set({_SCHEDULER_PRELOAD: preload, _TEMPORARY: scratch, **door})
     if plan.role == WORKER:
         dask.config.set(http_door.worker_configuration(member.secret))
         if not member.own_workers:
-            dask.config.set({_WORKER_PRELOAD: [http_door.PRELOAD, *dask.config.get(_WORKER_PRELOAD)]})
+            dask.config.set({_WORKER_PRELOAD: [http_door.PRELOAD, *http_door.other_preloads(_WORKER_PRELOAD)]})
 
 
 def allow_open_files(workers: int) -> str:

@@ -62,6 +62,12 @@ def worker_configuration(secret: str) -> dict[str, Any]:
     return {DOOR: {"secret": secret}}
 
 
+def other_preloads(setting: str) -> list[str]:
+    """The modules that a setting of Dask names, which may be a text or a list."""
+    named = dask.config.get(setting)
+    return [named] if isinstance(named, str) else list(named)
+
+
 def with_secret(link: str, secret: str) -> str:
     """A link to the dashboard, or Dask's template of it, with the secret; one to another page stays as it is.
 

@@ -125,7 +125,7 @@ def start_local(
     limit_worker_deaths_per_task()
     drop_records_of_the_end()
     where = {"interface": settings.interface} if settings.interface else {"host": "127.0.0.1"}
-    preload = [http_door.PRELOAD, *dask.config.get("distributed.scheduler.preload")]
+    preload = [http_door.PRELOAD, *http_door.other_preloads("distributed.scheduler.preload")]
     scratch = own_scratch(plan.local_directory.value)
     door = http_door.scheduler_configuration(secret, settings.dashboard, workers_first=False)
     with dask.config.set({"temporary-directory": scratch, **door}):

@@ -17,6 +17,7 @@ from ..compat.distributed import measure_memory_by
 from ..compat.distributed_security import harden_connections
 from .logs import start_worker_log
 from .refused_connections import log_few_refusals
+from .session import session
 
 PROGRAM_FOLDER = "DASKHPC_PROGRAM_FOLDER"
 """The variable that names the folder with the program's modules; put first once all that Dask needs was imported."""
@@ -29,6 +30,7 @@ def dask_setup(worker: Any) -> None:
     leave_signals_to_program()
     folder = os.environ.pop(PROGRAM_FOLDER, "")
     if folder:
+        session.program_folder = folder
         sys.path.insert(0, folder)
     measure_memory_by(worker, private_memory)
     # It warns of each task that still ran when the worker was told to close.

@@ -64,7 +64,7 @@ class CappedNanny(SupervisingNanny):
     """
 
     def __init__(self, *args: Any, blas_threads: int = 1, **options: Any) -> None:
-        preload = options.pop("preload", None) or dask.config.get("distributed.worker.preload")
+        preload = options.pop("preload", None) or http_door.other_preloads("distributed.worker.preload")
         security = SecurityInMemory.of_worker(options.pop("security", None) or Security())
         preload = [http_door.PRELOAD, *preload, "daskhpc.cluster.worker_preload"]
         super().__init__(*args, preload=preload, security=security, **options)

@@ -194,7 +194,7 @@ def _child(name: str, world: bytes, payload: bytes, worker: Any) -> Iterator[Chi
     try:
         child = idle.pop()
     except IndexError:
-        child = children_of(worker, ("numpy",)).start(_TARGET)
+        child = children_of(worker, (_TARGET.partition(":")[0], "numpy")).start(_TARGET)
         child.send(pickle.dumps((worker.state.nthreads, world)))
         child.send(payload)
     try:

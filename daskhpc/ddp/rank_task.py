@@ -264,7 +264,7 @@ def _run(held: HeldRank, order: dict[str, Any], payload: bytes) -> bytes:
     order["life"] = life.path
     # The rank opens these through /proc, since a process that is forked elsewhere inherits nothing of this one.
     order |= {name: f"/proc/{os.getpid()}/fd/{write}" for name, (_, write) in pipes.items()}
-    child = held.child = children_of(held.worker, ("numpy",)).start(_TARGET)
+    child = held.child = children_of(held.worker, (_TARGET.partition(":")[0], "numpy")).start(_TARGET)
     over = threading.Event()
     reader = threading.Thread(
         target=_read_output, args=(held, {name: read for name, (read, _) in pipes.items()}, over), daemon=True

@@ -22,6 +22,7 @@ from .parquet_schemas import (
     dtype_of,
     examined_file,
     index_of,
+    is_unnamed,
     part_of,
     unified_type,
 )
@@ -43,9 +44,10 @@ def read_parquet(paths: Paths, columns: Sequence[str] | None = None, **options: 
     -------
     dask.dataframe.DataFrame
         If files have a column in numeric types of different width, as categories and as text, or without any value in
-        some of them, all are read as the type that holds them. Whole numbers with gaps are ``float64``, or ``Int64`` if
-        that may change one of them; true, false and gaps are ``boolean``. Row numbers that some files have as an index
-        are no column; an index that all files have stays the index.
+        some of them, all are read as the type that holds them; a file without rows takes the types of the others.
+        Whole numbers with gaps are ``float64``, or ``Int64`` if that may change one of them; true, false and gaps are
+        ``boolean``. Row numbers that some files have as an index are no column; an index of one level that all files
+        have stays the index.
 
     Raises
     ------
@@ -116,7 +118,10 @@ def _are_alike(found: Sequence[ParquetFile], stored: Sequence[str]) -> bool:
             alike = kind == first.schema.field(name).type and file.dtypes.get(name) == first.dtypes.get(name)
             if not alike or file.loses(name) or (types.is_dictionary(kind) and kind.ordered):
                 return False
-    return all(file.index == first.index for file in found)
+    stored_indexes = {() if file.row_numbers is not None else file.index for file in found}
+    # Dask's reader looks for a column of the name that a range has.
+    named_ranges = any(file.row_numbers is not None and not is_unnamed(file.index[0]) for file in found)
+    return len(stored_indexes) == 1 and not named_ranges
 
 
 def _castable(file: ParquetFile, plan: ParquetPlan) -> None:
@@ -124,7 +129,7 @@ def _castable(file: ParquetFile, plan: ParquetPlan) -> None:
     import pyarrow
 
     for name, kind in plan.types.items():
-        if file.schema.field(name).type != kind:
+        if file.schema.field(name).type != kind and not file.has_row_numbers(name):
             try:
                 _read(part_of(file), replace(plan, names=[name], index=None))
             except pyarrow.ArrowException as error:
@@ -163,17 +168,19 @@ def _read(part: ParquetPart, plan: ParquetPlan, columns: Sequence[str] | None = 
     from pyarrow import parquet
 
     names = list(plan.names if columns is None else columns)
+    is_stored = plan.index is not None and part.row_numbers is None
     with parquet.ParquetFile(part.path) as file:
-        table = file.read(list(dict.fromkeys([*names, *([plan.index] if plan.index is not None else [])])))
+        table = file.read(list(dict.fromkeys([*names, *([plan.index] if is_stored else [])])))
     frame = pandas.DataFrame({name: _column(table[name], name, plan) for name in names}, index=range(table.num_rows))
     if plan.index is not None:
-        frame.index = _labels(_column(table[plan.index], plan.index, plan), plan.index)
+        labels = _column(table[plan.index], plan.index, plan) if is_stored else part.row_numbers
+        frame.index = _labels(labels, plan.index)
     return frame
 
 
-def _labels(values: pandas.Series, name: str) -> pandas.Index:
-    """The index of a stored column; pandas calls one without a name ``__index_level_0__``."""
-    return pandas.Index(values, name=None if name.startswith("__index_level_") else name)
+def _labels(values: Any, name: str) -> pandas.Index:
+    """The index of a stored column or of a range."""
+    return pandas.Index(values, name=None if is_unnamed(name) else name)
 
 
 def _empty(kind: Any) -> Any:
@@ -186,6 +193,10 @@ def _column(values: Any, name: str, plan: ParquetPlan) -> pandas.Series:
     import pyarrow
 
     kind, dtype = plan.types[name], plan.dtypes[name]
+    if len(values) == 0:  # whatever their type
+        values = _empty(kind)
+    if isinstance(kind, pyarrow.BaseExtensionType):
+        return pandas.Series(dtype.__from_arrow__(values))
     if pyarrow.types.is_dictionary(values.type) and pyarrow.types.is_null(values.type.value_type):
         values = pyarrow.chunked_array([pyarrow.nulls(len(values))])
     if pyarrow.types.is_dictionary(kind) and pyarrow.types.is_null(values.type):

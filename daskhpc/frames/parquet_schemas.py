@@ -18,11 +18,12 @@ _ROW_NUMBERS = re.compile(r"__index_level_\d+__")
 
 @dataclass(frozen=True, slots=True)
 class ParquetPart:
-    """A file as a task gets it, with its bytes and rows."""
+    """A file as a task gets it, with its bytes, its rows, and the row numbers that are no column of it."""
 
     path: str
     nbytes: int
     rows: int
+    row_numbers: range | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,8 @@ class ParquetFile:
         The columns of whole numbers, or of true and false, in which a value is missing.
     beyond : frozenset of str
         The columns of whole numbers beyond 2**53, which float64 may change.
+    row_numbers : range or None
+        The index, if pandas had a range; `schema` has it although it is no column of the file.
     """
 
     path: str
@@ -55,6 +58,7 @@ class ParquetFile:
     dtypes: Mapping[str, str]
     gaps: frozenset[str]
     beyond: frozenset[str]
+    row_numbers: range | None = None
 
     def loses(self, name: str) -> bool:
         """Whether Dask's reader takes another dtype for a column: because of gaps, or for categories of no text."""
@@ -68,18 +72,25 @@ class ParquetFile:
         return [name for name in self.schema.names if not self.has_row_numbers(name)]
 
     def has_row_numbers(self, name: str) -> bool:
-        """Whether a column is an index without a name that holds whole numbers, as a filtered frame has it."""
+        """Whether a column is an index without a name that holds whole numbers, as a filtered frame's; or a range."""
         from pyarrow import types
 
-        if name not in self.index or not _ROW_NUMBERS.fullmatch(name):
+        if self.row_numbers is not None:
+            return name == self.index[0]
+        if name not in self.index or not is_unnamed(name):
             return False
         kind = self.schema.field(name).type
         return bool(types.is_integer(kind) or types.is_null(kind))
 
 
+def is_unnamed(name: str) -> bool:
+    """Whether this is the name of the column in which pandas stores an index that has none."""
+    return bool(_ROW_NUMBERS.fullmatch(name))
+
+
 def part_of(file: ParquetFile) -> ParquetPart:
     """A file as a task gets it."""
-    return ParquetPart(file.path, file.nbytes, file.rows)
+    return ParquetPart(file.path, file.nbytes, file.rows, file.row_numbers)
 
 
 def examined_file(path: str) -> ParquetFile:
@@ -93,6 +104,8 @@ def examined_file(path: str) -> ParquetFile:
         raise InputFileError(f"{path} is not a Parquet file.", str(error), "remove it, or write it again") from None
     with file:
         schema = file.schema_arrow
+        if twice := {name for name in schema.names if schema.names.count(name) > 1}:
+            raise InputFileError(f"{path} has more than one column {min(twice)!r}.", ", ".join(schema.names))
         metadata = schema.pandas_metadata or {}
         index = tuple(name for name in metadata.get("index_columns", []) if isinstance(name, str))
         dtypes = {
@@ -106,8 +119,22 @@ def examined_file(path: str) -> ParquetFile:
                 gaps.update([field.name] if missing else [])
                 beyond.update([field.name] if not -EXACT <= low <= high <= EXACT else [])
     size, rows = os.path.getsize(path), file.metadata.num_rows
-    schema = pyarrow.schema([field.with_type(_without_odd_categories(field.type)) for field in schema])
-    return ParquetFile(path, size, rows, schema, index, dtypes, frozenset(gaps), frozenset(beyond))
+    schema = pyarrow.schema([field.with_type(_plain_type(field.type)) for field in schema])
+    label, numbers = _range_of(metadata.get("index_columns", []))
+    if numbers is not None and label not in schema.names:
+        index, schema = (label,), schema.append(pyarrow.field(label, pyarrow.int64()))
+    else:
+        numbers = None
+    return ParquetFile(path, size, rows, schema, index, dtypes, frozenset(gaps), frozenset(beyond), numbers)
+
+
+def _range_of(index_columns: Sequence[Any]) -> tuple[str, range | None]:
+    """The name and the numbers of an index that pandas keeps as a range; without a name, that of such a column."""
+    for about in index_columns:
+        if isinstance(about, Mapping) and about.get("kind") == "range":
+            numbers = range(about["start"], about["stop"], about["step"])
+            return str(about["name"] or "__index_level_0__"), numbers
+    return "", None
 
 
 def _has_texts(kind: Any) -> bool:
@@ -119,11 +146,13 @@ def _has_texts(kind: Any) -> bool:
     )
 
 
-def _without_odd_categories(kind: Any) -> Any:
-    """The type of the values, for categories that are no texts: Dask writes such categories as texts."""
-    from pyarrow import types
+def _plain_type(kind: Any) -> Any:
+    """The type of the values, for categories that are no texts (Dask writes such categories as texts); one of texts."""
+    import pyarrow
 
-    return kind.value_type if types.is_dictionary(kind) and not _has_texts(kind) else kind
+    if kind == pyarrow.string_view():  # as polars writes texts; Arrow does not unify it with others
+        return pyarrow.large_string()
+    return kind.value_type if pyarrow.types.is_dictionary(kind) and not _has_texts(kind) else kind
 
 
 def _bounds(file: Any, name: str) -> tuple[bool, int, int]:
@@ -148,11 +177,15 @@ def _bounds_of_values(file: Any, name: str) -> tuple[bool, int, int]:
 
 def index_of(files: Sequence[ParquetFile]) -> str | None:
     """The column that is the index of all files, if there is one."""
+    from pyarrow import types
+
     named = {tuple(name for name in file.index if not file.has_row_numbers(name)) for file in files}
     all_stored = {file.index for file in files}
     for found in (all_stored, named):
         if len(found) == 1 and len(index := next(iter(found))) == 1:
-            return index[0]
+            whole = all(types.is_integer(file.schema.field(index[0]).type) for file in files)
+            if whole or all(file.row_numbers is None for file in files):
+                return index[0]
     return None
 
 
@@ -168,7 +201,7 @@ def columns_of(files: Sequence[ParquetFile], columns: Sequence[str] | None, inde
     wanted = list(columns) if columns is not None else [name for name in first.names if name != index]
     for file in files:
         for column in wanted:
-            if column not in file.schema.names:
+            if column not in file.schema.names or (file.row_numbers is not None and column == file.index[0]):
                 raise InputFileError(
                     f"{file.path} has no column {column!r}.",
                     f"its columns: {', '.join(file.names)}",
@@ -197,9 +230,13 @@ def unified_type(column: str, files: Sequence[ParquetFile]) -> Any:
     """
     import pyarrow
 
+    # A file without rows has no values that would say of which type they are; pandas takes numbers or objects.
+    files = [file for file in files if file.rows] or files
     kinds = [file.schema.field(column).type for file in files]
+    orders = {kind.ordered for kind in kinds if pyarrow.types.is_dictionary(kind)}
     categories = [pyarrow.types.is_dictionary(kind) for kind in kinds]
-    if not all(found or pyarrow.types.is_null(kind) for found, kind in zip(categories, kinds, strict=True)):
+    alike = all(found or pyarrow.types.is_null(kind) for found, kind in zip(categories, kinds, strict=True))
+    if not alike or len(orders) > 1:
         kinds = [kind.value_type if found else kind for found, kind in zip(categories, kinds, strict=True)]
     unified = kinds[0]
     for file, kind in zip(files, kinds, strict=True):
@@ -222,8 +259,10 @@ def irreconcilable(column: str, file: ParquetFile, unified: Any, first: str) -> 
 
 def dtype_of(column: str, unified: Any, files: Sequence[ParquetFile]) -> Any:
     """The dtype that a column gets in all partitions; None: that which Arrow gives."""
-    from pyarrow import types
+    from pyarrow import BaseExtensionType, types
 
+    if isinstance(unified, BaseExtensionType):  # pandas' periods and intervals
+        return unified.to_pandas_dtype()
     own = {str(file.dtypes.get(column, "")) for file in files}
     gaps = any(column in file.gaps for file in files)
     if types.is_integer(unified):

@@ -33,7 +33,7 @@ def _output(argv: Sequence[str]) -> str | None:
 
 def installed_library() -> MPILibrary | None:
     """The MPI library that mpi4py finds, asked in a process of its own; None if there is none."""
-    printed = _output([sys.executable, "-c", _LIBRARY])
+    printed = _output([sys.executable, "-P", "-c", _LIBRARY])
     return parse_library_version(printed) if printed else None
 
 

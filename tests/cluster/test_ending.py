@@ -1,10 +1,20 @@
-"""Who speaks when the scheduler has ended: the client, and before the others leave."""
+"""Who speaks when the scheduler has ended: the client, and before the others leave. When ranks finalize MPI."""
 
 from __future__ import annotations
 
+import os
+import socket
 import subprocess
 import sys
+import threading
+from dataclasses import dataclass
+from typing import Any
 
+import pytest
+
+from daskhpc.cluster.control_channel import ControlConnection, ControlServer
+from daskhpc.cluster.ending import CLOSE_SECONDS, finalize
+from daskhpc.cluster.session import ClusterMember
 from daskhpc.errors import EXIT_FAILED
 
 RANK = """
@@ -47,3 +57,42 @@ def test_the_client_has_spoken_before_a_workers_rank_leaves() -> None:
         for process in (client, worker):
             process.kill()
             process.communicate()
+
+
+@dataclass
+class CountedWorld:
+    """A world of MPI that says who has finalized it."""
+
+    finalized: list[str]
+    name: str
+    mpi: bool = True
+
+    def finalize(self) -> None:
+        self.finalized.append(self.name)
+
+
+def member_of(world: CountedWorld, **channel: Any) -> ClusterMember:
+    return ClusterMember(None, None, (), world, **channel)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_ranks_finalize_mpi_together_or_when_rank_0_has_ended(ends: bool) -> None:
+    """MPI_Finalize takes a processor until all have come, so nobody enters it while others still close."""
+    finalized: list[str] = []
+    server = ControlServer("127.0.0.1")
+    server.watch(lambda: None, lambda loss: None)
+    address = server.address("127.0.0.1")
+    connection = ControlConnection(address, 2)
+    connection.watch(lambda: None, lambda told, words: None)
+    server.leave()
+    worker = member_of(CountedWorld(finalized, "worker"), connection=connection)
+    waiting = threading.Thread(target=finalize, args=(worker, True))
+    waiting.start()
+    waiting.join(0.3)
+    assert finalized == []
+    if ends:
+        socket.socket(fileno=os.dup(server.descriptor_of(2))).shutdown(socket.SHUT_RDWR)
+    else:
+        finalize(member_of(CountedWorld(finalized, "scheduler"), server=server), True)
+    waiting.join(CLOSE_SECONDS / 4)  # less than it waits at most
+    assert sorted(finalized) == (["worker"] if ends else ["scheduler", "worker"])

@@ -180,3 +180,49 @@ def test_options_of_dask_are_not_dropped() -> None:
 def test_equal_files_are_read_by_dask() -> None:
     found = lazy(PLAIN, PLAIN)
     assert type(found.expr).__name__ == type(dask.dataframe.read_parquet(["0.parquet"]).expr).__name__
+
+
+NAMED = PLAIN.rename_axis("row")
+MONTHS = pandas.DataFrame({"m": pandas.period_range("2020", periods=2, freq="M"), "i": pandas.interval_range(0, 2)})
+
+
+@pytest.mark.parametrize(
+    "tables",
+    [
+        [NAMED, NAMED],
+        [NAMED, NAMED[NAMED["x"] != 3]],
+        [FILTERED, PLAIN, PLAIN.iloc[2:]],
+        [PLAIN.iloc[2:], PLAIN.astype({"x": "int32"})],
+    ],
+)
+def test_row_numbers_are_the_index_however_each_file_has_them(tables: list[pandas.DataFrame]) -> None:
+    found, expected = read(*tables), pandas.concat(tables)
+    assert found.index.equals(expected.index)
+    assert found["x"].tolist() == expected["x"].tolist()
+
+
+def test_periods_and_intervals_stay_what_they_are() -> None:
+    gaps, whole = MONTHS.assign(n=[1, None]), MONTHS.assign(n=[2, 3])
+    found = read(gaps, whole)
+    pandas.testing.assert_frame_equal(found, pandas.concat([gaps, whole]))
+
+
+@pytest.mark.parametrize("empty", [pandas.DataFrame({"x": [], "t": []}), PLAIN[:0].astype({"x": float, "t": float})])
+def test_a_file_without_rows_says_nothing_of_types(empty: pandas.DataFrame) -> None:
+    for tables in ([empty, PLAIN], [PLAIN, empty]):
+        found = read(*tables)
+        assert found["x"].dtype == "int64"
+        assert found["t"].tolist() == PLAIN["t"].tolist()
+
+
+def test_ordered_categories_and_others_are_text() -> None:
+    ordered = PLAIN.assign(t=pandas.Categorical(PLAIN["t"], ["b", "a"], ordered=True))
+    assert read(AS_CATEGORY, ordered)["t"].tolist() == PLAIN["t"].tolist() * 2
+
+
+def test_texts_of_other_writers_and_columns_that_are_there_twice() -> None:
+    views = table(pyarrow.string_view(), t=["a", None])
+    found = read(views, PLAIN[["t"]])["t"]
+    assert found.dropna().tolist() == ["a", *PLAIN["t"]]
+    with pytest.raises(InputFileError, match="more than one column 'n'"):
+        lazy(pyarrow.table([[1], [2]], ["n", "n"]))

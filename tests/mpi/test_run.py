@@ -102,22 +102,25 @@ def test_a_module(ranks: Ranks) -> None:
 @pytest.mark.parametrize("mode", MODES)
 def test_workers_find_modules_beside_the_script_and_relative_paths(ranks: Ranks, mode: dict[str, str]) -> None:
     ranks.script("def read(name):\n    return open(name).read()", "code/beside.py")
-    for hidden in ("glob.py", "queue.py", "dask/__init__.py"):  # in the middle of Dask they would end every process
+    # In the middle of Dask, or in the child processes that make calls, they would end every process.
+    for hidden in ("glob.py", "queue.py", "random.py", "secrets.py", "daskhpc.py", "dask/__init__.py"):
         ranks.script("raise ImportError('the wrong module')", f"code/{hidden}")
     ranks.script("here", "data.txt")
     program = ranks.script(
         """
         from distributed import get_client
+        from joblib import Parallel, delayed
         import beside
         client = get_client()
         print(set(client.run(beside.read, "data.txt").values()), client.submit(beside.read, "data.txt").result())
+        print(Parallel(n_jobs=2)(delayed(beside.read)("data.txt") for _ in range(2)))
         """,
         "code/program.py",
     )
     done = ranks.daskhpc("run", "-n", "2", str(program), **mode)
-    assert (done.code, done.out) == (0, "{'here'} here\n"), done.err
+    assert (done.code, done.out) == (0, "{'here'} here\n['here', 'here']\n"), done.err
     (said,) = (message for message in done.messages if "beside the program" in message)
-    assert said.endswith(": dask, glob.py, queue.py.")
+    assert said.endswith(": dask, daskhpc.py, glob.py, queue.py, random.py, secrets.py.")
 
 
 @pytest.mark.parametrize("mode", MODES)
