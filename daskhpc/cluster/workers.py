@@ -11,7 +11,6 @@ from socket import gethostname
 from types import TracebackType
 from typing import Any
 
-import dask
 from distributed import Security
 
 from ..compat.distributed_security import SecurityInMemory

@@ -6,7 +6,10 @@ import os
 import subprocess
 import sys
 
+import dask
 import pytest
+
+from daskhpc.cluster.http_door import other_preloads
 
 PROGRAM = """
 import resource, sys
@@ -52,3 +55,9 @@ def test_joblibs_own_processes_have_their_share_of_threads_or_what_the_user_says
     command = [sys.executable, "-c", JOBLIBS_OWN]
     share, threads = subprocess.run(command, env=env, check=True, capture_output=True, text=True).stdout.split()
     assert threads == (by_user or share)
+
+
+def test_a_preload_may_be_a_text_as_with_dask() -> None:
+    for named in ("module", ["module"]):
+        with dask.config.set({"distributed.worker.preload": named}):
+            assert other_preloads("distributed.worker.preload") == ["module"]
