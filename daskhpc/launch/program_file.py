@@ -22,6 +22,8 @@ _OTHER_LANGUAGES = {
     ".sh": "bash",
     ".bash": "bash",
 }
+# Much of what stands in such files is a valid expression of Python, so that nothing would happen, with exit code 0.
+_DATA = (".json", ".yaml", ".yml", ".toml", ".ini", ".csv", ".md", ".rst", ".html", ".c", ".cpp", ".f90")
 _SHELLS = ("sh", "dash", "ksh", "zsh", "csh", "tcsh", "fish")
 _JOB_LINES = {"#SBATCH": "sbatch", "#PBS": "qsub", "#BSUB": "bsub <"}
 _USAGE = "daskhpc run [OPTIONS] script.py [ARGS]"
@@ -44,7 +46,9 @@ def check_program(script: str, args: Sequence[str]) -> None:
             raise LaunchError(f"{script!r} is not a Python program.", *refused)
         return
     if os.path.isdir(script):
-        raise LaunchError(f"Cannot run {script!r}.", f"a folder: {os.path.abspath(script)}", _USAGE)
+        main = os.path.join(script, "__main__.py")
+        line = shlex.join(["daskhpc", "run", main, *args]) if os.path.isfile(main) else _USAGE
+        raise LaunchError(f"Cannot run {script!r}.", f"a folder: {os.path.abspath(script)}", line)
     meant = _meant(script, args)
     todo = f"daskhpc run {shlex.quote(meant)}" if meant else _USAGE
     raise LaunchError(f"Cannot run {script!r}.", f"no such file in {os.getcwd()}", todo)
@@ -69,6 +73,8 @@ def _other_kind(script: str, args: Sequence[str]) -> tuple[str, str] | None:
         return f"its first line names {interpreter}", shlex.join([interpreter, script, *args])
     if not words and suffix in _OTHER_LANGUAGES:
         return f"its name ends in {Path(script).suffix}", shlex.join([_OTHER_LANGUAGES[suffix], script, *args])
+    if not words and suffix in _DATA:
+        return f"its name ends in {Path(script).suffix}", _USAGE
     return ("a binary file", _USAGE) if "\0" in head else None
 
 
@@ -80,7 +86,7 @@ def _meant(script: str, args: Sequence[str]) -> str | None:
             return name
     folder, name = os.path.split(script)
     try:
-        programs = [other for other in os.listdir(folder or ".") if other.endswith(".py")]
+        programs = [path.name for path in Path(folder or ".").iterdir() if path.suffix == ".py" and path.is_file()]
     except OSError:
         return None
     close = difflib.get_close_matches(name, programs, n=1)

@@ -371,6 +371,8 @@ OTHER_FILES = [
     ("go.txt", "#!/usr/bin/env -S Rscript --vanilla\n1", "its first line names Rscript", "Rscript go.txt x"),
     ("a.sbatch", "#!/bin/bash\n#SBATCH -n 4\n", "a job script, with lines that begin with #SBATCH", "sbatch a.sbatch"),
     ("job.sh", "#!/bin/bash\n#PBS -l nodes=1\n", "a job script, with lines that begin with #PBS", "qsub job.sh"),
+    ("case.yaml", "steps: 3", "its name ends in .yaml", "daskhpc run [OPTIONS] script.py [ARGS]"),
+    ("case.json", '{"steps": 3}', "its name ends in .json", "daskhpc run [OPTIONS] script.py [ARGS]"),
     ("data", "\x7fELF\0\0", "a binary file", "daskhpc run [OPTIONS] script.py [ARGS]"),
 ]
 
@@ -390,6 +392,13 @@ def test_a_notebook_is_refused_before_anything_starts(place: Place) -> None:
     assert (done.code, done.out) == (70, "")
     assert done.err.startswith("daskhpc: 'book.ipynb' is not a Python program.\n")
     assert not (place.folder / "record").exists(), "nothing was started"
+
+
+def test_a_folder_that_python_would_run_and_a_link_to_nothing(place: Place) -> None:
+    place.script("tool/__main__.py")
+    assert "try:   daskhpc run tool/__main__.py x" in place.daskhpc("run", "tool", "x").err
+    (place.work / "gone.py").symlink_to("nowhere.py")
+    assert "try:   daskhpc run [OPTIONS] script.py [ARGS]" in place.daskhpc("run", "gone.py").err
 
 
 def test_a_name_with_blanks_and_no_quotes(place: Place) -> None:
