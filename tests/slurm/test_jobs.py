@@ -303,6 +303,7 @@ def test_ranks_meet_without_mpi(
     job = submit.batch(f"{SRUN} --ntasks=5 --mpi={pmi} {PYTHON} {program}", "--nodes=3", env=env)
     assert (job.state, job.code) == ("FAILED", "3:0"), job.err
     assert job.out.splitlines() == ["['node1', 'node2', 'node3'] node2", "6 False", "[]"]
+    assert "connections encrypted (tls), for this run alone: 3 nodes" in job.err
     assert len(job.err.splitlines()) <= 10, job.err
 
 
