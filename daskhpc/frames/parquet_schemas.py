@@ -150,7 +150,7 @@ def _plain_type(kind: Any) -> Any:
     """The type of the values, for categories that are no texts (Dask writes such categories as texts); one of texts."""
     import pyarrow
 
-    if kind == pyarrow.string_view():  # as polars writes texts; Arrow does not unify it with others
+    if str(kind) == "string_view":  # as polars writes texts; Arrow does not unify it with others
         return pyarrow.large_string()
     return kind.value_type if pyarrow.types.is_dictionary(kind) and not _has_texts(kind) else kind
 
