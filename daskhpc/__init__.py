@@ -12,7 +12,7 @@ from .parallel.register import install as _install
 
 if TYPE_CHECKING:
     from . import arrays, bags, cubes, ddp, errors, frames, plots, report
-    from .cluster import initialize, send_close_signal, start
+    from .cluster import initialize, send_close_signal
     from .computing import compute, persist
     from .config import Settings
     from .explaining import explain
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .runtime import Runtime, discover
     from .scaling_study import scaling
     from .search import GridSearchCV, HalvingGridSearchCV, HalvingRandomSearchCV, RandomizedSearchCV, sweep
+    from .starting import start
 
 __version__ = "0.1.0"
 
@@ -49,7 +50,7 @@ _HOMES = {
     "report": "",
     "scaling": "scaling_study",
     "send_close_signal": "cluster",
-    "start": "cluster",
+    "start": "starting",
     "submit": "jobs",
     "sweep": "search",
 }

@@ -26,7 +26,7 @@ BELOW = BOTTOM | {"clients", "runtime", "launch", "journal", "files", "materiali
 BELOW |= {"chunk_size", "windowed_array"}
 COLLECTIONS = ("arrays", "frames", "bags", "cubes", "explaining", "computing", "postfit")
 LAYER_3 = ("parallel", "search", *COLLECTIONS, "ddp", "scaling_study", "report", "plots")
-EVERYTHING = frozenset({*BELOW, "cluster", "cli", "jobs", *LAYER_3})
+EVERYTHING = frozenset({*BELOW, "cluster", "cli", "jobs", "starting", *LAYER_3})
 
 # Which other top-level modules each one may import; the package itself ("") holds the lazy public names.
 MAY: dict[str, frozenset[str]] = {
@@ -56,6 +56,7 @@ MAY: dict[str, frozenset[str]] = {
     "frames": BELOW | {"plots"},
     "bags": BELOW | {"frames"},
     "jobs": BELOW | {"report"},
+    "starting": BELOW | {"cluster"},
     "cli": EVERYTHING,
     "__main__": frozenset({"cli"}),
     "": EVERYTHING,

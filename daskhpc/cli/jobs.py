@@ -32,14 +32,18 @@ _PROGRESS_SECONDS = 2.0
 @click.option("--json", "as_json", is_flag=True, help="Print the same as JSON.")
 @click.argument("names", metavar="[JOB]...", nargs=-1)
 def jobs(names: tuple[str, ...], show_all: bool, as_json: bool) -> None:
-    """List your jobs, or only each JOB: an id, a job's folder or its title.
+    """List your jobs, or only each JOB: an id, also of an array's element, a job's folder or its title.
 
     The state is what the scheduler and the job's own folder say. A job that nobody knows any more is unknown, not done.
     """
     with exit_on_error():
         every = list(JobFolder.all())
-        folders = [find_job(name, every)[0] for name in names] or every
-        found = listed(folders, ask, state_folder())
+        named = [find_job(name, every) for name in names]
+        found = listed([folder for folder, _, _ in named] or every, ask, state_folder())
+        if named:
+            found = [
+                job.of_element(element) if element else job for job, (_, _, element) in zip(found, named, strict=True)
+            ]
         shown = found if show_all or names else [job for job in found if _is_recent(job)]
         progress = _progress(shown)
         if as_json:

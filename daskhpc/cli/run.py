@@ -216,9 +216,10 @@ def _run_program(
     """This process is a rank, or there is no MPI: start the cluster, then run the program on the client."""
     import dask
 
-    from ..cluster import initialize, start
+    from ..cluster import initialize
     from ..cluster.script import put_first, run_as_main, share_folder
     from ..parallel.register import install
+    from ..starting import start
 
     path = list(sys.path)
     share_folder(script, module, snapshot)

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .bootstrap import initialize, send_close_signal
-    from .client import start
 
-_HOMES = {"initialize": "bootstrap", "send_close_signal": "bootstrap", "start": "client"}
+_HOMES = {"initialize": "bootstrap", "send_close_signal": "bootstrap"}
 
-__all__ = ["initialize", "send_close_signal", "start"]
+__all__ = ["initialize", "send_close_signal"]
 
 
 def __getattr__(name: str) -> Any:

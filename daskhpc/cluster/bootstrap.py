@@ -8,7 +8,7 @@ import inspect
 import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any, ParamSpec, TypeVar
 
 from ..compat.dask_mpi import original_initialize
@@ -35,16 +35,17 @@ T = TypeVar("T")
 _NANNIES = "daskhpc.cluster.workers.Nannies"
 
 
-def refuse_unknown(function: Callable[P, T]) -> Callable[P, T]:
+def refuse_unknown(function: Callable[P, T], others: Container[str] = ()) -> Callable[P, T]:
     """Let a function that starts a cluster refuse a name that is no setting of it, with those that are.
 
-    Over ranks all of them refuse it together, with one message.
+    Over ranks all of them refuse it together, with one message. `others` are names that are no settings and taken too.
     """
     known = [name for name in inspect.signature(function).parameters if name in Settings.names()]
 
     @functools.wraps(function)
     def checked(*args: P.args, **given: P.kwargs) -> T:
-        unknown = [name for name in given if name not in inspect.signature(function).parameters]
+        takes = inspect.signature(function).parameters
+        unknown = [name for name in given if name not in takes and name not in others]
         if unknown:
             if unknown[0] not in Settings.names() and session.member is None and discover().world_size.value > 1:
                 start_ranks({unknown[0]: given[unknown[0]] or "?"})

@@ -1,4 +1,4 @@
-"""daskhpc.start: a Dask client with all its workers, over MPI ranks or on this machine."""
+"""A Dask client with all its workers, over MPI ranks or on this machine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..config import Settings
 from ..errors import EXIT_FAILED, StartError
 from ..runtime import Runtime, discover
 from ..runtime.commands import asked_end_time, with_end_time
-from .bootstrap import refuse_unknown, start_ranks, tell_ignored
+from .bootstrap import tell_ignored
 from .dashboard_link import DashboardLink, keep_link
 from .encryption import Encryption, choose_protocol
 from .ending import close_clients, close_local
@@ -42,143 +42,18 @@ from .timelimit import watch_time_limit
 from .world import say
 
 if TYPE_CHECKING:
-    from distributed import Client
+    pass
 
 _POLL_SECONDS = 0.02
 
 
-@refuse_unknown
-def start(
-    *,
-    interface: str | None = None,
-    nthreads: int | None = None,
-    processes: int | None = None,
-    memory_limit: int | float | str | None = None,
-    local_directory: str | None = None,
-    blas_threads: int | None = None,
-    dashboard: bool | None = None,
-    dashboard_address: str | None = None,
-    protocol: str | None = None,
-    headroom: float | None = None,
-    start_deadline: float | None = None,
-    worker_deadline: float | None = None,
-    time_margin: float | None = None,
-    log_level: str | None = None,
-    logs: str | None = None,
-    bootstrap: str | None = None,
-    workers: int | None = None,
-) -> Client:
-    """Start the cluster of this program, wait for its workers, print the start table, return the client.
-
-    Over MPI ranks this is `initialize`; elsewhere, and as a single rank, it is a LocalCluster on what this machine
-    grants. The client is a context manager; the cluster ends with the program.
-
-    Parameters
-    ----------
-    interface : str, optional
-        Network interface, such as 'ib0'. Default: InfiniBand, Slingshot or Omni-Path, or else the interface that
-        reaches the other nodes.
-    nthreads : int, optional
-        Threads per worker process. Default: the CPUs granted to the rank, divided by its processes.
-    processes : int, optional
-        Worker processes per worker rank. Default: 1.
-    memory_limit : int, float or str, optional
-        Bytes per worker process, or a text such as '4GB'; a fraction such as 0.5 is a part of the memory granted to the
-        rank, 0 sets no limit. Default: auto, an equal share of the memory granted to the rank.
-    local_directory : str, optional
-        Folder on a local disk in which workers spill data. Default: the first of SLURM_TMPDIR, TMPDIR and /tmp that is
-        writable.
-    blas_threads : int, optional
-        BLAS and OpenMP threads in a worker process. Default: the CPUs of the process, divided by its threads.
-    dashboard : bool, optional
-        Whether the scheduler serves Dask's dashboard. Default: true.
-    dashboard_address : str, optional
-        Address of the dashboard; if its port is in use, another port is taken. Default: :8787.
-    protocol : str, optional
-        Protocol of Dask's communication: 'tls', which is encrypted and lets in only processes of this run, or 'tcp',
-        which is open to everybody who reaches a node. Default: tls in a batch job and on several nodes, else tcp.
-    headroom : float, optional
-        Fraction of a node's memory that no worker gets; the scheduler, the client and the system use it. Default: 0.1.
-    start_deadline : float, optional
-        Seconds within which every rank must have arrived. Default: 60.
-    worker_deadline : float, optional
-        Seconds within which `start` must have every worker. Default: 60.
-    time_margin : float, optional
-        Seconds before the end of the job at which a program with a checkpoint ends with code 75, to be run again.
-        Default: 90.
-    log_level : str, optional
-        Level of Dask's loggers: debug, info, warning, error or critical. Default: warning.
-    logs : str, optional
-        Folder in which every process writes its full log to a file of its own. Default: no files; each process keeps
-        the end of its log in memory.
-    bootstrap : {"auto", "mpi", "slurm"}, optional
-        How the ranks meet: 'mpi'; 'slurm', by what srun says, without MPI, which survives lost nodes; 'auto' is 'mpi',
-        but 'slurm' under srun if no MPI library talks to it. Default: auto.
-    workers : int, optional
-        Worker ranks that `daskhpc run` starts; worker processes of `start` without MPI. Default: one per task of the
-        allocation, or what fits this machine.
-
-    Returns
-    -------
-    distributed.Client
-        The same one, while it is open, when called again.
-
-    Raises
-    ------
-    SettingsError
-        If an argument is no setting, or a setting does not take its value. Ranks end with that message, all together.
-    StartError
-        When workers are missing after `worker_deadline`, naming their ranks and hosts. Over MPI ranks it is printed and
-        the program ends with code 70, unless a person types at it; see `initialize` for what ends before that.
-
-    Examples
-    --------
-    One program for a laptop, an allocation and a notebook::
-
-        import daskhpc
-
-        with daskhpc.start(memory_limit="4GB") as client:
-            print(client.submit(sum, [1, 2, 3]).result())
-    """
-    arguments: dict[str, object] = {
-        "interface": interface,
-        "nthreads": nthreads,
-        "processes": processes,
-        "memory_limit": memory_limit,
-        "local_directory": local_directory,
-        "blas_threads": blas_threads,
-        "dashboard": dashboard,
-        "dashboard_address": dashboard_address,
-        "protocol": protocol,
-        "headroom": headroom,
-        "start_deadline": start_deadline,
-        "worker_deadline": worker_deadline,
-        "time_margin": time_margin,
-        "log_level": log_level,
-        "logs": logs,
-        "bootstrap": bootstrap,
-        "workers": workers,
-    }
-    client = session.client
-    if client is not None and client.status == "running":
-        tell_ignored("start", arguments)
-        return client
-    if session.member is None and _is_rank():
-        start_ranks(arguments)
-    if session.member is not None and session.member.world is not None:
-        session.client = _client_of_ranks(session.member, workers, worker_deadline, time_margin)
-    else:
-        session.client = _local_client(arguments)
-    return session.client
-
-
-def _is_rank() -> bool:
+def is_rank() -> bool:
     """Whether something launched this process as one of several ranks."""
     runtime = discover()
     return runtime.world_size.value > 1 or (runtime.mpi_size.value or 1) > 1
 
 
-def _client_of_ranks(
+def client_of_ranks(
     member: ClusterMember, workers: int | None, worker_deadline: float | None, time_margin: float | None
 ) -> Any:
     """The client, once all workers are there; the program may have called `initialize` itself before `start`."""
@@ -199,12 +74,12 @@ def _client_of_ranks(
         raise SystemExit(EXIT_FAILED) from None
     client.scheduler_info()  # asking refreshes what the client shows of itself
     runtime = with_end_time(member.runtime)
-    show(StartTable(member.plans, runtime, _dashboard(client, member), protocol=member.encryption.protocol))
+    show(StartTable(member.plans, runtime, dashboard_of(client, member), protocol=member.encryption.protocol))
     watch_time_limit(runtime.end_time, settings.time_margin, partial(asked_end_time, runtime))
     return client
 
 
-def _local_client(arguments: dict[str, object]) -> Any:
+def local_client(arguments: dict[str, object]) -> Any:
     from distributed import Client
     from distributed.core import Status
 
@@ -235,12 +110,13 @@ def _local_client(arguments: dict[str, object]) -> Any:
     call_before_os_exit(close_local)
     session.member = ClusterMember(runtime, settings, (plan,), secret=secret, encryption=Encryption(protocol))
     show_warnings((plan,))
-    show(StartTable((plan,), runtime, _dashboard(client, session.member), unused_nodes(runtime), protocol))
+    show(StartTable((plan,), runtime, dashboard_of(client, session.member), unused_nodes(runtime), protocol))
     watch_time_limit(runtime.end_time, settings.time_margin, partial(asked_end_time, runtime))
     return client
 
 
-def _dashboard(client: Any, member: ClusterMember) -> DashboardLink | None:
+def dashboard_of(client: Any, member: ClusterMember) -> DashboardLink | None:
+    """The link to the dashboard of a client's cluster; None if there is no dashboard."""
     if not member.settings.dashboard or not client.dashboard_link:
         return None
     runtime = member.runtime

@@ -70,3 +70,14 @@ def address_of(interface: str | None) -> str:
     from distributed.utils import get_ip
 
     return str(get_ip())
+
+
+def address_towards(host: str) -> str:
+    """This machine's address on the network in which another machine is; empty if that is this machine, or unknown."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((host, 9))  # a datagram socket that is connected has sent nothing
+        except OSError:
+            return ""
+        own = str(probe.getsockname()[0])
+    return "" if ip_address(own).is_loopback or own == host else own

@@ -9,6 +9,7 @@ from .worker_preload import DroppedAtEnd, is_closing
 
 _NOISE = {
     "distributed.scheduler": "broadcast to",  # a message was under way to a worker that has closed
+    "distributed.comm.tcp": "Listener on",  # a worker that ends was about to greet ("TLS handshake failed")
     "distributed.nanny": "Worker process still alive after",  # it is slow to close, and is killed
 }
 

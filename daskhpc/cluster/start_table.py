@@ -71,7 +71,8 @@ class StartTable:
 
     def title(self) -> str:
         """The first line."""
-        nodes = len({plan.host for plan in self.plans})
+        # Outside a job the scheduler and the client are on the login node.
+        nodes = len({plan.host for plan in self.plans if plan.processes.value or self.runtime.job.value})
         workers = sum(p.processes.value for p in self.plans)
         threads = sum(p.processes.value * p.nthreads.value for p in self.plans)
         parts = [", ".join((counted(workers, "worker"), counted(threads, "thread"), counted(nodes, "node")))]

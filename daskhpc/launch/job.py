@@ -22,7 +22,7 @@ from .job_folder import CODE, JobFolder, SubmittedJob
 from .job_script import Program, in_words, job_script
 from .job_spec import JobSpec
 from .limits import Excess
-from .profile import load
+from .profile import Profile, load
 from .program_file import check_program
 from .site import Site
 from .snapshot import git_state, take_snapshot
@@ -84,22 +84,42 @@ def draft_job(
     """
     check_program(os.fspath(script), args)
     path = Path(script).absolute()
-    chosen = load(profile)
-    options = {**chosen.job, **{name: value for name, value in options.items() if value not in (None, False, "", ())}}
-    title = options.pop("name", None) or shortened(re.sub(r"[^\w.+-]+", "_", path.stem), 60)
-    spec = JobSpec.make(name=title, **options)
-    facts = site or chosen.site
-    if site is None and "scheduler" not in chosen.sources:
-        facts = replace(facts, scheduler=installed_batch_system())
+    spec, facts = asked_for(path.stem, load(profile), site, options)
     system = batch_system(facts.scheduler)
     token = secrets.token_hex(6)
-    stamp = time.strftime("%Y%m%d-%H%M%S")
-    # A leading dash or dot would be taken for an option, or hide the folder.
-    stem = re.sub(r"[^A-Za-z0-9_.+-]", "_", spec.name).lstrip("-.") or "job"
-    where = Path(folder) if folder is not None else Path(JOBS) / f"{stem[:40]}-{stamp}-{token}"
-    program = Program(str(path), tuple(args), os.getcwd(), sys.executable, tuple(run_options), _interpreter_needs())
+    where = Path(folder) if folder is not None else new_folder(spec.name, token)
+    program = Program(str(path), tuple(args), os.getcwd(), sys.executable, tuple(run_options), interpreter_needs())
     text = job_script(spec, facts, system, program, str(where.absolute()), os.environ)
     return JobDraft(spec, facts, system, program, where.absolute(), token, text)
+
+
+def asked_for(title: str, profile: Profile, site: Site | None, options: Mapping[str, Any]) -> tuple[JobSpec, Site]:
+    """What a job asks for by a profile and by its own options, and at which site.
+
+    Parameters
+    ----------
+    title : str
+        Of the job, if the options have no name.
+    profile : Profile
+    site : Site or None
+        In place of the profile's.
+    options : Mapping[str, Any]
+        Those of the job; one that is None, false or empty was not given.
+    """
+    given = {**profile.job, **{name: value for name, value in options.items() if value not in (None, False, "", ())}}
+    given["name"] = given.get("name") or shortened(re.sub(r"[^\w.+-]+", "_", title), 60)
+    spec = JobSpec.make(**given)
+    if site is None and "scheduler" not in profile.sources:
+        return spec, replace(profile.site, scheduler=installed_batch_system())
+    return spec, site or profile.site
+
+
+def new_folder(title: str, token: str) -> Path:
+    """Where the folder of a new job is, below the working directory."""
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    # A leading dash or dot would be taken for an option, or hide the folder.
+    stem = re.sub(r"[^A-Za-z0-9_.+-]", "_", title).lstrip("-.") or "job"
+    return Path(JOBS).absolute() / f"{stem[:40]}-{stamp}-{token}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +171,7 @@ def send_draft(draft: JobDraft) -> SentDraft:
         raise refusal(draft.system, error.happened, error.found, beyond) if beyond else error from None
 
 
-def _interpreter_needs() -> Mapping[str, str]:
+def interpreter_needs() -> Mapping[str, str]:
     """The variables with which the interpreter finds on a node what it finds here, without a login shell."""
     needs = {}
     in_user_site = Path(__file__).is_relative_to(python_site.getusersitepackages())

@@ -19,7 +19,7 @@ from typing import Any
 from ..atomic import replacing
 from ..errors import LaunchError
 from ..own_files import make_own_folder, read_own
-from .find_jobs import newest_jobs
+from .find_jobs import element_of, newest_jobs
 from .job_folder import STATES, JobFolder, SubmittedJob
 from .job_state import JobReport, JobState, of_one_array, reports_of_marks, same_job, settled
 from .queues import QUEUES
@@ -65,12 +65,20 @@ class ListedJob:
         Its state; `JobState.UNKNOWN` with `seen`, the time since when nobody knows it.
     silence : str
         Why the queue gave no answer, in its own words; empty if it gave one.
+    elements : tuple[JobReport, ...]
+        Of an array what is known of its elements; those that wait may be one report. Empty for other jobs.
     """
 
     submitted: SubmittedJob
     folder: Path
     report: JobReport
     silence: str = ""
+    elements: tuple[JobReport, ...] = ()
+
+    def of_element(self, element: str) -> ListedJob:
+        """One element of an array as a job of its own; this job if nothing is known of that element."""
+        own = [report for report in self.elements if element_of(report.job) == element]
+        return ListedJob(replace(self.submitted, id=own[0].job), self.folder, own[0], self.silence) if own else self
 
 
 def listed(
@@ -111,6 +119,7 @@ def listed(
             folder.path,
             _kept(folder, job, report, lasts[folder.path, job.id], now()),
             silence.get(job.scheduler, ""),
+            _known_elements(folder, job, queue, accounting) if folder.spec.get("array") else (),
         )
         for folder, job, report in found
     ]
@@ -124,20 +133,36 @@ def _settled(
     last: JobReport | None,
 ) -> JobReport | None:
     """The state of a job by all sources; of an array, element by element, then of all together."""
-    marks = [report for report in reports_of_marks(folder.marks()) if same_job(job.id, report.job)]
-    queued = [report for report in queue if _is_of(job, report)]
-    accounted = [report for report in accounting if _is_of(job, report)]
     array = str(folder.spec.get("array") or "")
     if not array:
+        marks, queued, accounted = _sources(folder, job, queue, accounting)
         return settled(of_one_array(marks), of_one_array(queued), of_one_array(accounted), last)
-    names = dict.fromkeys(report.job for report in (*marks, *queued, *accounted))
-    reports = [
-        settled(*(next((r for r in source if r.job == name), None) for source in (marks, queued, accounted)))
-        for name in names
-    ]
-    known = [report for report in reports if report is not None]
+    known = _known_elements(folder, job, queue, accounting)
+    names = {report.job for source in _sources(folder, job, queue, accounting) for report in source}
     whole = any(not report.state.ended for report in known) or len(known) >= elements(array)
-    return of_one_array(known) if whole and len(known) == len(reports) else last if last and last.state.ended else None
+    return of_one_array(known) if whole and len(known) == len(names) else last if last and last.state.ended else None
+
+
+_Reports = Iterable[JobReport]
+
+
+def _sources(
+    folder: JobFolder, job: SubmittedJob, queue: _Reports, accounting: _Reports
+) -> tuple[list[JobReport], list[JobReport], list[JobReport]]:
+    """What the folder, the queue and the accounting say of a job, or of the elements of an array."""
+    marks = [report for report in reports_of_marks(folder.marks()) if same_job(job.id, report.job)]
+    queued, accounted = ([report for report in source if _is_of(job, report)] for source in (queue, accounting))
+    return marks, queued, accounted
+
+
+def _known_elements(
+    folder: JobFolder, job: SubmittedJob, queue: _Reports, accounting: _Reports
+) -> tuple[JobReport, ...]:
+    """The state of each element of an array that one of the sources knows."""
+    sources = _sources(folder, job, queue, accounting)
+    names = dict.fromkeys(report.job for source in sources for report in source)
+    reports = [settled(*(next((r for r in source if r.job == name), None) for source in sources)) for name in names]
+    return tuple(report for report in reports if report is not None)
 
 
 def _is_of(job: SubmittedJob, report: JobReport) -> bool:

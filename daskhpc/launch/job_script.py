@@ -108,6 +108,22 @@ def _requeues(spec: JobSpec, site: Site, system: BatchSystem) -> bool:
     return system.requeues and site.resume in (None, "requeue") and not spec.no_requeue and (spec.chain or 1) == 1
 
 
+def workers_prologue(spec: JobSpec, site: Site, system: BatchSystem, program: Program, env: Mapping[str, str]) -> str:
+    """The lines of a job that holds workers, from its directives to the command of the workers.
+
+    The job's folder is the one that it is submitted from. Parameters and errors are those of `job_script`.
+    """
+    return _render(
+        site,
+        f"workers.{system.script_name.partition('.')[2]}.j2",
+        log=_log(spec, system, program),
+        modules=(*site.modules, *spec.modules),
+        setup=(*site.setup, *spec.setup),
+        environment=_exports(spec, program, env),
+        working_directory=program.working_directory,
+    )
+
+
 def in_words(spec: JobSpec) -> str:
     """What a job asks for, in words.
 
@@ -169,10 +185,11 @@ def _command(spec: JobSpec, site: Site, program: Program) -> str:
                 f"The launcher of the site's profile is not understood: {error}.", site.launcher, "{ranks} and {nodes}"
             ) from None
         words = [launcher, *words, "--as-rank"]
-    words += map(shlex.quote, program.run_options)
+    options = [*map(shlex.quote, program.run_options)]
     if not spec.live:
-        words.append('--snapshot "${JOB_FOLDER}/code"')
-    return f"{' '.join(words)} -- \\\n    {shlex.join([program.script, *program.args])}"
+        options.append('--snapshot "${JOB_FOLDER}/code"')
+    lines = [" ".join(words), " ".join([*options, "--"]), shlex.join([program.script, *program.args])]
+    return " \\\n    ".join(lines)
 
 
 def _render(site: Site, name: str, **values: object) -> str:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 
 from ..errors import EXIT_UNFINISHED
 from ..text import duration, duration_left, printable, shortened
-from .job_query import ListedJob
+from .find_jobs import element_of
+from .job_query import ListedJob, elements
 from .job_state import JobReport, JobState
 from .maintenance import Maintenance, crossed
 from .queues import QUEUES
 from .waiting import explain_waiting
 
-_TITLE, _DAY = 24, 86400.0
+_TITLE, _DAY, _NAMED = 24, 86400.0, 8
 
 # What to do about the end of a job, where its log does not say more.
 _ENDS = {
@@ -59,6 +61,8 @@ def job_lines(
         f"{submitted.id:{width}}  {title:{_TITLE}}  {state_words(report)}{', ' if figures else ''}{', '.join(figures)}"
     ]
     lines += [f"    folder: {near(job.folder)}"]
+    if job.elements:
+        lines.append(f"    elements: {elements_words(job.elements)}")
     if report.state.waiting:
         lines += _waiting_lines(job, now, maintenances)
     elif report.state is JobState.UNKNOWN:
@@ -72,6 +76,28 @@ def job_lines(
     elif report.state is JobState.FAILED:
         lines.append(f"    next: daskhpc logs {submitted.id}")
     return lines
+
+
+def elements_words(reports: Iterable[JobReport]) -> str:
+    """How many elements of an array are in which state, and which those are that did not end well, if they are few.
+
+    Examples
+    --------
+    >>> states = {"7_0": JobState.COMPLETED, "7_1": JobState.FAILED, "7_[2-9%2]": JobState.PENDING}
+    >>> elements_words([JobReport(job, state, "squeue") for job, state in states.items()])
+    '8 pending, 1 failed (1), 1 completed'
+    """
+    groups: dict[JobState, list[str]] = {}
+    for report in reports:
+        groups.setdefault(report.state, []).append(element_of(report.job))
+    order = list(JobState)
+    parts = []
+    for state in sorted(groups, key=lambda state: (state is JobState.COMPLETED, order.index(state))):
+        names = groups[state]
+        count = sum(max(1, elements(name.lstrip("["))) for name in names)
+        badly = state.ended and state is not JobState.COMPLETED and len(names) <= _NAMED
+        parts.append(f"{count} {state.value}" + (f" ({', '.join(names)})" if badly else ""))
+    return ", ".join(parts)
 
 
 def state_words(report: JobReport) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
+from dataclasses import dataclass
+from enum import Enum
 
 WHITE = " \t\n\r\v\f"
 
@@ -95,7 +97,8 @@ def qsub_options(script: str) -> list[str]:
             words += shlex.split(text)
         elif line.strip() and not line.startswith("#"):
             break
-    for option, value in zip(words[::2], words[1::2], strict=False):
+    valued = [word for word in words if word != "-h"]  # the one option here that takes no value
+    for option, value in zip(valued[::2], valued[1::2], strict=True):
         _check(option, value)
     return words
 
@@ -125,3 +128,95 @@ def _check(option: str, value: str) -> None:
     }
     if option in form and not re.fullmatch(form[option], value):
         raise ValueError(f"{option} does not take {value!r}")
+
+
+class Dialect(Enum):
+    """Whose manual a script is held against."""
+
+    TORQUE = "torque"
+    PRO = "pbspro"
+
+
+# The options of qsub(1B): of Torque 6.1, and of PBS Professional 2022.1. A letter alone takes no value.
+_FLAGS = {Dialect.TORQUE: "fhInVxXz", Dialect.PRO: "fhIVXz"}
+_VALUED = {Dialect.TORQUE: "aAbcCdDeFijkKlLmMNopqrStTuvwW", Dialect.PRO: "aAcCeGijJklmMNopPqrRSuvW"}
+# The resources of -l that a manual has beside a site's own: what one has and the other refuses.
+_ONLY = {Dialect.TORQUE: {"nodes", "procs", "naccesspolicy", "pvmem"}, Dialect.PRO: {"select", "place"}}
+
+
+@dataclass(frozen=True, slots=True)
+class QsubJob:
+    """What a script asks of qsub.
+
+    Attributes
+    ----------
+    name, shell : str
+        Empty if it names none.
+    nodes, ppn, mpiprocs : int
+        Nodes, CPUs on each, and lines of each in the node file.
+    walltime : int
+        Seconds; 0 without a limit of its own.
+    """
+
+    name: str
+    shell: str
+    nodes: int
+    ppn: int
+    mpiprocs: int
+    walltime: int
+
+
+def qsub_job(script: str, dialect: Dialect) -> QsubJob:
+    """What a script asks for, by the manual of one PBS.
+
+    Raises
+    ------
+    ValueError
+        If that manual does not have an option or a resource, if a value has another form, or if an option that may be
+        given once is there twice.
+    """
+    qsub_options(script)
+    options: dict[str, str] = {}
+    resources: dict[str, str] = {}
+    for option, value in _pairs(script, dialect):
+        if option == "-l":
+            for text in [value] if value.startswith("select=") else value.split(","):
+                name, equals, amount = text.partition("=")
+                if not equals or name in resources:
+                    raise ValueError(f"illegal -l value {value!r}")
+                resources[name] = amount
+        elif option in options and option not in ("-W", "-v"):
+            raise ValueError(f"{option} is there twice")
+        else:
+            options[option] = value
+    other = next(found for found in Dialect if found is not dialect)
+    if wrong := sorted(_ONLY[other] & set(resources)):
+        raise ValueError(f"Unknown resource: {', '.join(wrong)}")
+    wanted = resources.get("nodes") or resources.get("select") or "1"
+    count, *parts = wanted.split(":")
+    amounts = dict(part.partition("=")[::2] for part in parts)
+    ppn = int(amounts.get("ppn") or amounts.get("ncpus") or 1)
+    hours, minutes, seconds = map(int, resources.get("walltime", "0:0:0").split(":"))
+    walltime = hours * 3600 + minutes * 60 + seconds
+    mpiprocs = int(amounts.get("mpiprocs") or 1)
+    return QsubJob(options.get("-N", ""), options.get("-S", ""), int(count), ppn, mpiprocs, walltime)
+
+
+def _pairs(script: str, dialect: Dialect) -> list[tuple[str, str]]:
+    """Each option of a script with its value, by the letters that a manual has."""
+    pairs = []
+    for line in script.split("\n"):
+        if line.strip() and not line.startswith("#"):
+            break
+        words = line.removeprefix("#PBS").split() if line.startswith("#PBS ") else []
+        while words:
+            option = words.pop(0)
+            letter = option[1:]
+            if len(option) != 2 or option[0] != "-" or letter not in _FLAGS[dialect] + _VALUED[dialect]:
+                raise ValueError(f"invalid option -- {option!r}")
+            if letter in _VALUED[dialect] and not words:
+                raise ValueError(f"option requires an argument -- {letter!r}")
+            value = words.pop(0) if letter in _VALUED[dialect] else ""
+            _check(option, value)
+            pairs.append((option, value))
+    return pairs

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from grammars import qsub_options, sbatch_options
+from grammars import Dialect, QsubJob, qsub_job, qsub_options, sbatch_options
 
 from daskhpc.errors import LaunchError
 from daskhpc.launch.batch_systems import batch_system
@@ -68,6 +68,19 @@ def test_the_script_is_one_of_bash_and_of_its_scheduler(name: str) -> None:
     options = sbatch_options(text) if file.endswith(".sbatch") else qsub_options(text)
     assert not {"--nodes=9"} & set(options)
     assert any("physics" in option for option in options)
+
+
+def test_the_scripts_of_pbs_by_the_manual_of_each() -> None:
+    pro, torque = (rendered(name)[1] for name in ("pbs_pro_select", "torque_mvp2run"))
+    assert qsub_job(pro, Dialect.PRO) == QsubJob("search", "/bin/bash", 2, 128, 1, 9000)
+    assert qsub_job(torque, Dialect.TORQUE) == QsubJob("search", "/bin/bash", 2, 12, 1, 9000)
+    with pytest.raises(ValueError, match="Unknown resource: naccesspolicy, nodes"):
+        qsub_job(torque, Dialect.PRO)
+    with pytest.raises(ValueError, match="invalid option -- '-P'"):
+        qsub_job(pro, Dialect.TORQUE)
+    for line in ("-N a b", "-l walltime=90", "-Z x", "-l nodes=2,nodes=3", "-j", "-N 2nd", "-l 'select=2'"):
+        with pytest.raises(ValueError, match=r"\S"):
+            qsub_job(torque.replace("#PBS -N search", f"#PBS {line}"), Dialect.TORQUE)
 
 
 def test_two_ranks_more_than_workers_never_ask_for_more(tmp_path: Path) -> None:

@@ -14,6 +14,10 @@ from .torque import TorqueBatch
 BATCH_SYSTEMS: tuple[BatchSystem, ...] = (SlurmBatch(), PBSProBatch(), TorqueBatch())
 
 
+class NoBatchSystemError(LaunchError):
+    """This machine has no command that submits jobs."""
+
+
 def batch_system(name: str) -> BatchSystem:
     """The batch system of a name.
 
@@ -34,14 +38,14 @@ def installed_batch_system(env: Mapping[str, str] | None = None) -> str:
 
     Raises
     ------
-    LaunchError
+    NoBatchSystemError
         If there is none.
     """
     variables = os.environ if env is None else env
     for system in BATCH_SYSTEMS:
         if system.is_installed(variables):
             return system.name
-    raise LaunchError(
+    raise NoBatchSystemError(
         "There is no batch system here.",
         "neither sbatch nor qsub is on the path",
         "this on a login node of the cluster; daskhpc run works anywhere",

@@ -104,6 +104,14 @@ class BatchSystem(ABC):
     def found(self, out: str, token: str) -> str | None:
         """The id of the job with a token, of what the command of `search_line` printed; None if it is not there."""
 
+    @abstractmethod
+    def controller_line(self) -> list[str]:
+        """The command that says on which machine the batch system's server runs."""
+
+    @abstractmethod
+    def controller(self, out: str) -> str:
+        """The address or the name of that machine, of what the command printed; empty if it is not there."""
+
     def refuse_others(self, spec: JobSpec) -> None:
         """Refuse an option that this system's table has not: it would be ignored."""
         known = (*self.directives, *_IN_SCRIPT, self.pass_through)

@@ -169,6 +169,13 @@ class PBSBatch(BatchSystem):
                 return record.split(None, 1)[0]
         return None
 
+    def controller_line(self) -> list[str]:
+        return ["qstat", "-B", "-f"]
+
+    def controller(self, out: str) -> str:
+        found = re.search(r"^Server:\s*([\w.-]+)", out, re.MULTILINE)
+        return found[1] if found else ""
+
 
 def tame_name(title: str) -> str:
     """A title as a name that every PBS takes: letters, digits and ``+-_.``, a letter first, 15 characters at most.

@@ -150,6 +150,13 @@ class SlurmBatch(BatchSystem):
         lines = [line.split(None, 1) for line in out.splitlines()]
         return next((parts[0] for parts in lines if len(parts) == 2 and parts[1].endswith(f"daskhpc:{token}")), None)
 
+    def controller_line(self) -> list[str]:
+        return ["scontrol", "show", "config"]
+
+    def controller(self, out: str) -> str:
+        found = re.search(r"^SlurmctldHost\[0\]\s*=\s*([^\s(]+)(?:\(([^)\s]+)\))?", out, re.MULTILINE)
+        return (found[2] or found[1]) if found else ""
+
 
 def _computed(spec: JobSpec, site: Site) -> dict[str, list[str]]:
     """The words of the options that are not written as they were given."""
