@@ -95,7 +95,7 @@ def test_another_format_is_refused_by_both_numbers(tmp_path: Path) -> None:
     make(Folder(tmp_path), "search", {})
     path = tmp_path / "journal.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "format": 2}))
-    with pytest.raises(JournalError, match=r"format 2, .* format 1"):
+    with pytest.raises(JournalError, match=r"format 2; .* format 1"):
         make(Folder(tmp_path), "search", {})
 
 

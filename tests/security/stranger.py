@@ -16,7 +16,7 @@ import socket
 import ssl
 import sys
 
-WAIT, LONG_WAIT = 0.5, 2.0  # seconds of silence after which nothing is taken to come any more
+WAIT, LONG_WAIT = 0.5, 4.0  # seconds of silence after which nothing is taken to come any more
 GET = "GET {} HTTP/1.1\r\nHost: {}\r\n{}\r\n"
 UPGRADE = (
     "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
@@ -37,7 +37,7 @@ HELLO = b'{"rank": 2, "pid": 1, "proof": "' + b"0" * 64 + b'", "challenge": "' +
 
 def heard(connection: socket.socket, said: bytes) -> bytes:
     """Say something, and listen until the other side hangs up or falls silent."""
-    connection.settimeout(LONG_WAIT if said.startswith(b"GET") else WAIT)
+    connection.settimeout(LONG_WAIT if said.strip(b"\x00\xff") else WAIT)
     answer = b""
     try:
         connection.sendall(said)
