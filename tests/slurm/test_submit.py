@@ -144,6 +144,96 @@ def test_from_inside_another_job(login: LoginNode) -> None:
     assert text.splitlines()[0] == submitted.id
 
 
+NOISE = "echo NOISE; cd /; export PATH=/nowhere; exit 3\n"
+SEES = """
+    import json, os, sys
+    seen = [os.environ.get(name) for name in ("LEFT", "TMPDIR", "SLURM_MEM_PER_CPU", "SHELL")]
+    print("SEEN " + json.dumps([sys.executable, os.getcwd(), os.environ["PATH"].split(":")[0], *seen]))
+"""
+# What JupyterLab does in a job: a kernel that is a child of a step, and submits.
+NOTEBOOK = """
+    import nbclient, nbformat
+    line = "import daskhpc; print(daskhpc.submit('search.py', cpus_per_task=1, memory='1G', time='5m').folder)"
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(line)])
+    print(nbclient.NotebookClient(notebook).execute().cells[0].outputs[0]["text"])
+"""
+
+
+def test_no_login_shell_and_no_luck_are_needed(login: LoginNode) -> None:
+    """From salloc with memory per CPU, by a user of tcsh whose files of bash are a trap, with ``--export=NONE``.
+
+    And from a notebook within that job.
+    """
+    login.program(SEES)
+    login.program(NOTEBOOK, "notebook.py")
+    home = login.folder / "home"
+    home.mkdir()
+    for name in (".bashrc", ".bash_profile", ".profile", ".tcshrc", ".login"):
+        (home / name).write_text(NOISE)
+    bed_variables = [f"--env={name}" for name in login.bed.env if not name.startswith("SLURM_")]
+    words = ["submit", "-c1", "--mem=1G", "--time=5m", "--slurm=--export=NONE", *bed_variables, "search.py"]
+    python = shlex.join([sys.executable, "-P"])
+    line = f"{python} -m daskhpc {shlex.join(words)} && srun --overlap {python} notebook.py"
+    env = {"HOME": str(home), "SHELL": "/bin/tcsh", "LEFT": "of the session", "TMPDIR": str(home / "gone"), **login.env}
+    salloc = ["salloc", "--quiet", "--nodes=1", "--ntasks=1", "--mem-per-cpu=300", "sh", "-c", line]
+    (home / "gone").mkdir()
+    done = login.bed.run(salloc, 90, login.folder, env)
+    assert done.returncode == 0, done.stderr
+    (home / "gone").rmdir()
+    folders = sorted((login.folder / "daskhpc-jobs").iterdir())
+    assert len(folders) == 2, done.stdout
+    for folder in map(JobFolder, folders):
+        (submitted,) = folder.submitted()
+        fields = login.bed.wait(int(submitted.id), 90)
+        log = (folder.path / submitted.log).read_text()
+        assert (fields["ExitCode"], fields["MinMemoryNode"], fields["TimeLimit"]) == ("0:0", "1G", "00:05:00"), log
+        assert "NOISE" not in log
+        (seen,) = [json.loads(text[5:]) for text in log.splitlines() if text.startswith("SEEN ")]
+        alone = submitted.id == done.stdout.split()[0]
+        place = str(Path(sys.executable).parent)
+        assert seen[:3] == [sys.executable, str(login.folder), place]
+        assert seen[3] == (None if alone else "of the session")
+        assert seen[4] != env["TMPDIR"]
+        assert seen[5] is None
+
+
+ELEMENTS = """
+    import os, time
+    element = os.environ["SLURM_ARRAY_TASK_ID"]
+    print("this is element", element, flush=True)
+    if element == "1":
+        raise ValueError("of element 1")
+    while element == "2":
+        time.sleep(1)
+"""
+
+
+def test_an_array(login: LoginNode) -> None:
+    """Each element has a log and a state of its own, and can be cancelled alone."""
+    job, folder = login.submit("--array=0-2", "-c1", "--mem=1G", "--time=5m", login.program(ELEMENTS))
+
+    def ended() -> dict[str, str]:
+        return {mark.job: mark.value for mark in folder.marks() if mark.event == "ended"}
+
+    last = folder.path / f"log-{job}_2.txt"
+    login.bed.until(lambda: len(ended()) == 2 and last.exists() and "element 2" in last.read_text(), 90, "elements")
+    assert ended() == {f"{job}_0": "0", f"{job}_1": "1"}
+    assert "this is element 0\n" in login.run("logs", f"{job}_0").stdout
+    whole = login.run("logs", str(job))
+    assert whole.stdout.startswith("Traceback (most recent call last):"), whole.stdout
+    assert "ValueError: of element 1" in whole.stdout
+    assert f"{job} search, element 1, " in whole.stderr
+    assert "    elements: 1 running, 1 failed (1), 1 completed\n" in login.run("jobs", str(job)).stdout
+    assert login.run("jobs", f"{job}_0").stdout.split()[:3] == [f"{job}_0", "search", "completed,"]
+    cancelled = login.run("cancel", f"{job}_2")
+    assert cancelled.stdout == f"{job}_2 search: cancelled\n", cancelled.stderr
+    login.bed.until(lambda: len(ended()) == 3, 60, "the last element")
+    login.bed.wait(job, 60)
+    (listed,) = json.loads(login.run("jobs", "--json", f"{job}_1").stdout)
+    assert listed["state"] == "FAILED"
+    assert "this is element 2\n" in login.run("logs", f"{job}_2").stdout
+
+
 def test_a_refusal_leaves_nothing(login: LoginNode) -> None:
     program = login.program("print(1)")
     done = login.run("submit", "--partition", "nowhere", program)
