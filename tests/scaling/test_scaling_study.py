@@ -70,7 +70,8 @@ def nested() -> set[str]:
 
 
 def by_parallel() -> set[int]:
-    return set(joblib.Parallel(n_jobs=-1, backend="daskhpc")(joblib.delayed(place)(i) for i in range(20)))
+    found = joblib.Parallel(n_jobs=-1, backend="daskhpc")(joblib.delayed(place)(i) for i in range(20))
+    return set(found) - {os.getpid()}  # the client may begin with the first ones itself
 
 
 @pytest.mark.parametrize("work", [by_map, by_collection, nested, by_parallel])
@@ -224,7 +225,7 @@ def test_the_command(tmp_path: Path) -> None:
     line = [sys.executable, "-m", "daskhpc", "scaling", "-n", "2", "--repeats", "1", "programs/pi.py:estimate", "0.1"]
 
     def run(*words: str) -> Any:
-        return subprocess.run([*words], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+        return subprocess.run([*words], cwd=tmp_path, capture_output=True, text=True, timeout=200)
 
     first = run(*line)
     assert first.returncode == 0, first.stderr
