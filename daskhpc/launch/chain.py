@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from pathlib import Path
 
 from ..errors import EXIT_FAILED, EXIT_UNFINISHED, LaunchError
 from ..text import counted
@@ -60,7 +59,7 @@ def submit_jobs(
                 scheduler=system.name,
                 script=program.script,
                 name=spec.name,
-                log=_log_path(system, spec, program, number),
+                log=_log_path(system, spec, number),
                 time=time.time(),
                 token=own,
                 after=jobs[-1].id if jobs else "",
@@ -70,10 +69,10 @@ def submit_jobs(
     return tuple(jobs)
 
 
-def _log_path(system: BatchSystem, spec: JobSpec, program: Program, number: str) -> str:
-    """Where the log of a job is: relative to its folder, or as the user said."""
+def _log_path(system: BatchSystem, spec: JobSpec, number: str) -> str:
+    """Where the log of a job is: relative to its folder, or absolute if the user said where."""
     if spec.output:
-        return str(Path(program.working_directory, spec.output))
+        return spec.output
     form = system.array_log_name if spec.array else system.log_name
     return form.format(id=number)
 

@@ -85,6 +85,9 @@ def draft_job(
     check_program(os.fspath(script), args)
     path = Path(script).absolute()
     spec, facts = asked_for(path.stem, load(profile), site, options)
+    if spec.output:
+        # A batch system takes a relative name for one in the folder of the job, and a user means the folder he is in.
+        spec = replace(spec, output=os.path.abspath(spec.output))
     system = batch_system(facts.scheduler)
     token = secrets.token_hex(6)
     where = Path(folder) if folder is not None else new_folder(spec.name, token)

@@ -81,7 +81,7 @@ def job_script(
         script=system.script_name,
         directives=system.directive_lines(spec, site),
         folder=folder,
-        log=_log(spec, system, program),
+        log=_log(spec, system),
         array=bool(spec.array),
         modules=(*site.modules, *spec.modules),
         setup=(*site.setup, *spec.setup),
@@ -116,7 +116,7 @@ def workers_prologue(spec: JobSpec, site: Site, system: BatchSystem, program: Pr
     return _render(
         site,
         f"workers.{system.script_name.partition('.')[2]}.j2",
-        log=_log(spec, system, program),
+        log=_log(spec, system),
         modules=(*site.modules, *spec.modules),
         setup=(*site.setup, *spec.setup),
         environment=_exports(spec, program, env),
@@ -149,10 +149,10 @@ def in_words(spec: JobSpec) -> str:
     return ", ".join(parts)
 
 
-def _log(spec: JobSpec, system: BatchSystem, program: Program) -> str:
+def _log(spec: JobSpec, system: BatchSystem) -> str:
     """Where the script of a system that keeps the output until the end writes its log, for its shell."""
     if spec.output:
-        return shlex.quote(str(Path(program.working_directory, spec.output)))
+        return shlex.quote(spec.output)
     return '"${JOB_FOLDER}/' + system.log_name.format(id="${JOB}") + '"'
 
 

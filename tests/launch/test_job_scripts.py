@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from daskhpc.launch.job import draft_job
+from daskhpc.launch.site import Site
+
 SCRIPTS = sorted((Path(__file__).parents[2] / "slurm").glob("*/job.sbatch"))
 
 
@@ -33,3 +36,19 @@ def test_the_folder_of_a_job_script(script: Path, arguments: list[str], tmp_path
         timeout=30,
     )
     assert (done.returncode, done.stdout) == (0, f"{folder}\n"), done.stderr
+
+
+@pytest.mark.parametrize("scheduler", ["slurm", "pbspro", "torque"])
+def test_a_log_of_the_users_own_is_in_the_folder_of_the_submission(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheduler: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a.py").touch()
+    draft = draft_job(
+        "a.py",
+        cpus_per_task=1,
+        site=Site(scheduler=scheduler),
+        output="logs/out-%j.txt" if scheduler == "slurm" else "out",
+    )
+    assert str(tmp_path / "logs/out-%j.txt" if scheduler == "slurm" else tmp_path / "out") in draft.script
+    assert draft.spec.output.startswith(str(tmp_path))
