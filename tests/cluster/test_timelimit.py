@@ -125,7 +125,7 @@ IN_A_JOB = """
     import pandas, sklearn.model_selection
     import daskhpc, daskhpc.search.sweeps
 
-    os.environ |= {"SLURM_JOB_ID": "77", "SLURM_JOB_END_TIME": str(int(time.time()) + 10)}
+    os.environ |= {"SLURM_JOB_ID": "77", "SLURM_JOB_END_TIME": str(int(time.time()) + 16)}
     daskhpc.start(workers=1, dashboard=False, time_margin=5)
 """
 WATCH = """
