@@ -124,10 +124,12 @@ def test_another_parcel_under_the_same_descriptor(run: str) -> None:
     _, first = parcel(1, np.arange(1000.0))
     gone = ticket(first)
     first.close()
-    _, second = parcel(2, np.arange(1000.0))
-    assert second.descriptor == gone.holders[0][1]
+    # A lower number may have become free meanwhile; then the next one, or the one after, is that number.
+    later = [parcel(number, np.arange(1000.0))[1] for number in range(2, 12)]
+    assert gone.holders[0][1] in [other.descriptor for other in later]
     assert register(run_state(run), {}, {1: gone}) == {1: -1}
-    second.close()
+    for other in later:
+        other.close()
 
 
 def test_adopting_and_holding(run: str) -> None:
