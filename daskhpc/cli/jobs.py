@@ -39,10 +39,15 @@ def jobs(names: tuple[str, ...], show_all: bool, as_json: bool) -> None:
     with exit_on_error():
         every = list(JobFolder.all())
         named = [find_job(name, every) for name in names]
-        found = listed([folder for folder, _, _ in named] or every, ask, state_folder())
+        asked = list({folder.path: folder for folder, _, _ in named}.values())
+        found = listed(asked or every, ask, state_folder())
         if named:
+            # A chain is several jobs of one folder; of an array several elements may be asked for.
             found = [
-                job.of_element(element) if element else job for job, (_, _, element) in zip(found, named, strict=True)
+                job.of_element(element) if element else job
+                for folder, _, element in named
+                for job in found
+                if job.folder == folder.path
             ]
         shown = found if show_all or names else [job for job in found if _is_recent(job)]
         progress = _progress(shown)

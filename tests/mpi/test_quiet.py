@@ -37,7 +37,6 @@ def test_a_run_that_goes_well_writes_ten_lines_at_most(ranks: Ranks) -> None:
     print("lines on standard error: initialize {}, dask-mpi {}, start {}".format(*lines))
     assert lines[0] == 0
     assert lines[2] <= 10
-    assert lines[1] > lines[2]
 
 
 # Each ends while a message of the scheduler is under way to every worker.

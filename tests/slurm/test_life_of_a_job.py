@@ -56,8 +56,9 @@ def test_a_chain_stops_without_progress_and_is_resumed_and_removed(login: LoginN
     assert "RUN 0 [0, 1, 2, 3]" in logs[0]
     assert f"job {third} has nothing to do: job {second} saved nothing in its checkpoint" in logs[2]
     assert current_job(folder).id == str(second)
-    listed = login.run("jobs", str(first)).stdout
-    assert "kept: 4 of 4 done" in listed
+    asked = login.run("jobs", str(first))
+    listed = asked.stdout
+    assert "kept: 4 of 4 done" in listed, asked.stderr[-900:]
     assert listed.count("next: ") == 1, "only what ended the chain asks for something"
 
     done = login.run("resume", str(third))
