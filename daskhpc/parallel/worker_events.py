@@ -16,6 +16,8 @@ class WorkerEvents(SchedulerPlugin):  # type: ignore[misc]
     the scheduler puts objects of its own there. A client that listens loses its connection, and all its futures.
     """
 
+    idempotent = True  # the next client of a scheduler does not bring a second one
+
     def add_worker(self, scheduler: Any, worker: str) -> None:
         """Called by the scheduler."""
         scheduler.log_event(WORKERS_TOPIC, {"action": "add-worker", "worker": worker})

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from daskhpc.cluster.children import children_of
 from daskhpc.parallel import store
 from daskhpc.parallel.outcome import WorkerDiedError
 from daskhpc.parallel.sent_task import fetch
+from daskhpc.parallel.worker_events import WORKERS_TOPIC, WorkerEvents
 
 SECONDS = 30
 
@@ -96,6 +98,17 @@ def test_data_sent_to_all_workers_meanwhile(client: Any) -> None:
     assert client.submit(abs, sent).result(timeout=30) == 7
     assert [v for v, _ in results] == [i * i for i in range(1, 10)]
     assert client.submit(abs, sent).result(timeout=30) == 7
+
+
+def test_the_scheduler_is_told_once_to_tell_of_workers(client: Any) -> None:
+    def plugins(dask_scheduler: Any) -> int:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            dask_scheduler.add_plugin(WorkerEvents(), name=WORKERS_TOPIC, idempotent=WorkerEvents.idempotent)
+        return sum(isinstance(plugin, WorkerEvents) for plugin in dask_scheduler.plugins.values())
+
+    Parallel()(delayed(abs)(i) for i in range(2))
+    assert client.run_on_scheduler(plugins) == 1
 
 
 def test_the_backend_by_name_in_parallel() -> None:
