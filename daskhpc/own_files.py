@@ -37,7 +37,7 @@ def foreign(status: os.stat_result) -> str | None:
     'others may write to it (mode 777)'
     """
     if status.st_uid != os.geteuid():
-        return f"it belongs to user {status.st_uid}, where this process runs as user {os.geteuid()}"
+        return f"it belongs to user {status.st_uid}; this process runs as user {os.geteuid()}"
     mode = stat.S_IMODE(status.st_mode)
     return f"others may write to it (mode {mode:o})" if mode & _OTHERS_WRITE else None
 

@@ -44,7 +44,6 @@ def main(descriptor: int, folder: str, modules: Iterable[str]) -> None:
 
     Notes
     -----
-
     Requests are pickled tuples, one in each packet: ``("import", modules)``, ``("kill", pid)``, and with the file
     descriptor of the child's end of its connection ``("start", target, changes, key)``: what has changed in the
     worker's environment, and its key for connections of ``multiprocessing``. Answers are ``("started", pid)`` and

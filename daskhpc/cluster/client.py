@@ -10,7 +10,7 @@ import time
 import warnings
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dask
 
@@ -40,9 +40,6 @@ from .session import ClusterMember, session
 from .start_table import StartTable, show, show_warnings
 from .timelimit import watch_time_limit
 from .world import say
-
-if TYPE_CHECKING:
-    pass
 
 _POLL_SECONDS = 0.02
 

@@ -79,6 +79,17 @@ def with_secret(link: str, secret: str) -> str:
     return f"{link.removesuffix('status')}{secret}/status" if link.endswith("/status") else link
 
 
+def guarded(cluster_class: Any, secret: str) -> Any:
+    """A class of clusters whose link to the dashboard has the secret; those of other clusters stay what they are."""
+
+    class GuardedCluster(cluster_class):  # type: ignore[misc]
+        @property
+        def dashboard_link(self) -> str:
+            return with_secret(super().dashboard_link, secret)
+
+    return GuardedCluster
+
+
 def dask_setup(server: Any) -> None:
     """Dask calls this when a scheduler or a worker starts, before it answers anything over HTTP."""
     door = dask.config.get(DOOR, default=None)

@@ -113,13 +113,6 @@ def start_local(
         async def close(self) -> None:
             array_chunk_size.restore()
 
-    class GuardedCluster(ResilientLocalCluster):
-        """Its link has the secret; links of the program's other clusters stay what they are."""
-
-        @property
-        def dashboard_link(self) -> str:
-            return http_door.with_secret(super().dashboard_link, secret)
-
     identities = new_identities(protocol, end)
     use_in_dask(identities.get(CLIENT), CLIENT)  # for clients that the program makes by the address
     limit_worker_deaths_per_task()
@@ -129,7 +122,7 @@ def start_local(
     scratch = own_scratch(plan.local_directory.value)
     door = http_door.scheduler_configuration(secret, settings.dashboard, workers_first=False)
     with dask.config.set({"temporary-directory": scratch, **door}):
-        cluster = GuardedCluster(
+        cluster = http_door.guarded(ResilientLocalCluster, secret)(
             worker_class=CappedNanny,
             n_workers=plan.processes.value,
             threads_per_worker=plan.nthreads.value,

@@ -55,11 +55,6 @@ class WorkerJobs:
     directives: tuple[str, ...]
     prologue: str
 
-    @property
-    def mark(self) -> str:
-        """How the lines of a script begin that are directives."""
-        return "#PBS" if self.system.submit_command == "qsub" else "#SBATCH"
-
     def draft(self, script: str) -> JobDraft:
         """One of the jobs, with the text of its script, ready to be submitted."""
         token = secrets.token_hex(6)

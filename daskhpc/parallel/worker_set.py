@@ -175,9 +175,8 @@ class WorkerSet:
 
     async def _refresh(self) -> None:
         if not self._checked:
-            with contextlib.suppress(
-                Exception
-            ):  # a scheduler that takes no plugins: then it is asked, every few seconds
+            # A scheduler that takes no plugins is asked instead, every few seconds.
+            with contextlib.suppress(Exception):
                 await self.client.register_plugin(WorkerEvents(), name=WORKERS_TOPIC)
         present = set(await self.client.scheduler.ncores()) - self.resting
         for address in set(self.alive) - present:

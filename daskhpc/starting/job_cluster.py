@@ -32,7 +32,6 @@ from ..own_files import state_folder
 from ..runtime import Runtime, Sourced
 
 _MODULE = "daskhpc.cluster.job_worker"
-_POLL_SECONDS, _LOOK_SECONDS = 0.05, 2.0
 _INSTALL = f"{shlex.quote(sys.executable)} -m pip install 'daskhpc[jobqueue]'"
 
 
@@ -129,7 +128,7 @@ def start_jobs(
         todo = "this on a login node of the cluster; daskhpc.start() without nodes and time uses this machine"
         raise StartError(error.happened, error.found, todo) from None
     sent = SubmittedWorkers(jobs)
-    system = "SLURM" if jobs.system.name == "slurm" else "PBS"
+    system = jobs.system.jobqueue
     try:
         cluster_class, base = jobqueue_class(f"{system}Cluster"), jobqueue_class(f"{system}Job")
     except ImportError as error:
@@ -140,20 +139,11 @@ def start_jobs(
     words = (str(settings.nthreads or "auto"), shlex.quote(str(settings.memory_limit)))
     job_class = worker_job_class(base, sent.submit, sent.cancel, words)
     with dask.config.set(http_door.scheduler_configuration(secret, settings.dashboard, workers_first=False)):
-        cluster = guarded(cluster_class, secret)(job_cls=job_class, **_arguments(jobs, settings, protocol, security))
+        cluster = http_door.guarded(cluster_class, secret)(
+            job_cls=job_class, **_arguments(jobs, settings, protocol, security)
+        )
     cluster.scale(jobs=jobs.count)
     return cluster, sent, Encryption(protocol, identities.get(CLIENT))
-
-
-def guarded(cluster_class: Any, secret: str) -> Any:
-    """A class of clusters whose link to the dashboard has the secret."""
-
-    class ClusterOfJobs(cluster_class):  # type: ignore[misc]
-        @property
-        def dashboard_link(self) -> str:
-            return http_door.with_secret(super().dashboard_link, secret)
-
-    return ClusterOfJobs
 
 
 def workers_per_job(jobs: WorkerJobs, settings: Settings) -> int:
@@ -183,7 +173,7 @@ def _arguments(jobs: WorkerJobs, settings: Settings, protocol: Sourced[str], sec
         "python": f"{shlex.quote(sys.executable)} -P",
         "worker_command": _MODULE,
         "worker_extra_args": extra,
-        "job_directives_skip": [jobs.mark],
+        "job_directives_skip": [jobs.system.directive_mark],
         "job_extra_directives": list(jobs.directives),
         "job_script_prologue": [jobs.prologue],
         "shebang": "#!/bin/bash",

@@ -74,7 +74,7 @@ def test_options_that_are_refused(given: dict[str, Any], error: type[Exception],
 def script(jobs: Any, settings: Settings) -> str:
     from daskhpc.compat.dask_jobqueue import jobqueue_class, worker_job_class
 
-    kind = "PBSJob" if jobs.mark == "#PBS" else "SLURMJob"
+    kind = "PBSJob" if jobs.system.directive_mark == "#PBS" else "SLURMJob"
     job_class = worker_job_class(jobqueue_class(kind), lambda text: "", lambda job: None, ("auto", "auto"))
     given = _arguments(jobs, settings, Sourced("tcp", "a test"), None)
     kept = {n: v for n, v in given.items() if n not in ("scheduler_options", "silence_logs", "shared_temp_directory")}
@@ -92,7 +92,7 @@ def test_the_script_has_the_lines_of_submit_and_no_others(scheduler: str, option
     jobs = draft_worker_jobs("a title", {"nodes": 3, "time": "90m", "memory": "4G", **options}, env={})
     text = script(jobs, Settings.resolve({"interface": "lo", "headroom": 0.2}, config={}))
     lines = text.splitlines()
-    marked = [line for line in lines if line.startswith(jobs.mark)]
+    marked = [line for line in lines if line.startswith(jobs.system.directive_mark)]
     assert marked == jobs.system.directive_lines(jobs.spec, jobs.site)
     assert jobs.count == 3
     assert any("physics" in line for line in marked)

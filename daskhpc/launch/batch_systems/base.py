@@ -43,6 +43,10 @@ class BatchSystem(ABC):
     directives: ClassVar[dict[str, str]]
     """The options of `JobSpec` that it has; one that is one directive with its form, with the value for ``{}``."""
 
+    directive_mark: ClassVar[str]
+    """How the lines of a script begin that are directives."""
+    jobqueue: ClassVar[str]
+    """How the names of dask-jobqueue's classes for this system begin."""
     pass_through: ClassVar[str]
     """The option of `JobSpec` whose lines are this system's own."""
 

@@ -55,6 +55,8 @@ class PBSBatch(BatchSystem):
     script_name = "job.pbs"
     log_name = "log-{id}.txt"
     array_log_name = "log-{id}.txt"
+    directive_mark = "#PBS"
+    jobqueue = "PBS"
     pass_through = "pbs"
     requeues = False
     questions = pbs_detection.QUESTIONS

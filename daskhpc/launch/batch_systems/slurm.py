@@ -54,6 +54,8 @@ class SlurmBatch(BatchSystem):
     script_name = "job.sbatch"
     log_name = "log-{id}.txt"
     array_log_name = "log-{id}_%a.txt"
+    directive_mark = "#SBATCH"
+    jobqueue = "SLURM"
     pass_through = "slurm"
     transient = ("Unable to contact slurm controller", "temporarily unable to accept job")
     requeues = True
