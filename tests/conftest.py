@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -49,6 +50,15 @@ def _flavor(make: Callable[[], Flavor]) -> Flavor:
         return make()
     except FileNotFoundError as error:
         unavailable(str(error))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _environment() -> Iterator[None]:
+    """`daskhpc.start` sets environment variables in this process: the next file's tests do not inherit them."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
 
 
 @pytest.fixture(scope="session")

@@ -1,12 +1,19 @@
-"""Every Python block of the pages runs, in the order of the page, and prints the text block that follows it."""
+"""Every Python block of the pages runs, in the order of the page, and prints the text block that follows it.
+
+The pages run in one process of their own, as this file's program: they start MPI and set environment variables.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import doctest
 import io
+import json
+import os
 import re
-from collections.abc import Iterator
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import joblib
@@ -39,18 +46,8 @@ def run(example: Example) -> str | None:
 PARSER = Sybil(parsers=[CodeBlockParser("python", run), SkipParser()])
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Client]:
-    """The cluster that every `daskhpc.start()` of the pages finds."""
-    client = daskhpc.start(workers=2, nthreads=1, dashboard=False)
-    with joblib.parallel_config(backend="daskhpc"):  # as under `daskhpc run`
-        yield client
-    client.shutdown()
-
-
-@pytest.mark.parametrize("page", WITH_BLOCKS, ids=lambda page: str(page.relative_to(ROOT)))
-def test_the_blocks_of(page: Path, cluster: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def failures_of(page: Path) -> str:
+    """What is wrong with the blocks of a page: empty if nothing is."""
     document = PARSER.parse(page)
     document.namespace["__name__"] = "__main__"
     failures = []
@@ -60,6 +57,37 @@ def test_the_blocks_of(page: Path, cluster: Client, tmp_path: Path, monkeypatch:
         except Exception as error:
             failures.append(f"{page.relative_to(ROOT)}:{example.line}: {type(error).__name__}: {error}"[:1500])
     for value in document.namespace.values():
-        if isinstance(value, Client) and value is not cluster:
+        if isinstance(value, Client) and value is not daskhpc.start():
             value.close()
-    assert not failures, "\n\n".join(failures)
+    return "\n\n".join(failures)
+
+
+def main() -> None:
+    """Run all pages on one cluster, which every `daskhpc.start()` of the pages finds; print the failures as JSON."""
+    failures = {}
+    client = daskhpc.start(workers=2, nthreads=1, dashboard=False)
+    with joblib.parallel_config(backend="daskhpc"):  # as under `daskhpc run`
+        for page in WITH_BLOCKS:
+            with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+                failures[str(page)] = failures_of(page)
+    client.shutdown()
+    print(json.dumps(failures))
+
+
+@pytest.fixture(scope="module")
+def failures() -> dict[str, str]:
+    """The failures of each page."""
+    done = subprocess.run([sys.executable, __file__], capture_output=True, text=True, timeout=400, env=os.environ)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+@pytest.mark.timeout(420)
+@pytest.mark.parametrize("page", WITH_BLOCKS, ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_blocks_of(page: Path, failures: dict[str, str]) -> None:
+    assert not failures[str(page)], failures[str(page)]
+
+
+if __name__ == "__main__":
+    main()
