@@ -18,6 +18,7 @@ import time
 POLL_SECONDS = 0.5
 MESSAGE_FIRST_SECONDS = 3.0
 LEAVE_SECONDS = 2.0
+KILL_AFTER_SIGTERM_SECONDS = 1.0
 SIGTERM, SIGKILL = 15, 9
 ORDERS = ("deadline", "rank", "rank_variable", "local_size", "stderr", "late", "gone", "died", "step")
 
@@ -114,7 +115,7 @@ class LeftBehind:
             message += "  try:   wait for it in the program, or start it with its output sent to a file\n"
             kill(pid, SIGTERM)
             write(message)
-        until = time.monotonic() + LEAVE_SECONDS / 2
+        until = time.monotonic() + KILL_AFTER_SIGTERM_SECONDS
         while (pids := self.processes()) and time.monotonic() < until:
             time.sleep(0.05)
         for pid in pids:

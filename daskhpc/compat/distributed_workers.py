@@ -61,7 +61,9 @@ class SupervisingNanny(Nanny):  # type: ignore[misc]
 
     A subclass says what counts as memory (`memory_of`) and hears how a process ended (`worker_ended`).
 
-    Notes ----- Why it is so: Dask's Nanny has two races. (1) A process that dies before its Nanny has seen it come up
+    Notes
+    -----
+    Why it is so: Dask's Nanny has two races. (1) A process that dies before its Nanny has seen it come up
     begins a second start while the first still waits; in older Dasks the first then takes the answer of the second,
     which waits for the first for ever. So starts are made one after the other. (2) A task may kill each new process
     within milliseconds; Dask then closes the Nanny for good ("nanny-instantiate-failed"), or misses the death and
@@ -152,7 +154,9 @@ class SupervisingNanny(Nanny):  # type: ignore[misc]
 class ResilientLocalCluster(LocalCluster):  # type: ignore[misc]
     """A LocalCluster whose worker processes may die any number of times.
 
-    Notes ----- Why it is so: 15 s after a worker process died Dask's own looks whether the worker is back, and if it
+    Notes
+    -----
+    Why it is so: 15 s after a worker process died Dask's own looks whether the worker is back, and if it
     has died again at that moment, closes its Nanny for good. It also trips over the death of a worker that its list
     lacks. Both are in ``_update_worker_status`` of LocalCluster's parent, which is passed over here.
     """

@@ -20,7 +20,7 @@ from typing import Any
 
 from ..errors import one_line
 from ..parallel import program_world
-from . import death_watch
+from . import death_watch, rendezvous
 from .failures import RankFailure, user_line
 from .places import environment
 from .worker_link import StopTraining, WorkerLink
@@ -29,7 +29,6 @@ STACK_SIGNAL = int(signal.SIGRTMAX) - 3
 """What a worker sends to ask where a rank stands; faulthandler answers, also if the rank is inside C."""
 
 DYNAMIC_CODE = "<dynamic-code>"
-_BACKLOG = 2048
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of mallopt
 _KEPT_FREE_BYTES = 64 << 20  # what glibc comes to keep by itself, at most
 _NO_TORCH = """PyTorch is not installed in the environment of the workers.
@@ -111,17 +110,14 @@ def _set_up(order: dict[str, Any]) -> None:
 def _run(link: WorkerLink, order: dict[str, Any], payload: bytes) -> bytes:
     listening = None
     if order["rank"] == 0:
-        # A port of the kernel's choice, on the address that Dask uses: nobody can take it meanwhile.
-        listening = socket.create_server(
-            (order["host"], 0), family=socket.AF_INET6 if ":" in order["host"] else socket.AF_INET, backlog=_BACKLOG
-        )
+        listening = rendezvous.listen(order["host"])
         link.say("port", host=order["host"], port=listening.getsockname()[1])
     torch = _import_torch()
     torch.set_num_threads(order["threads"])
     call = pickle.loads(payload)
     host, port = link.wait_for_store()
     os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = host, str(port)
-    store = _serve(listening) if listening is not None else None
+    store = rendezvous.serve(listening) if listening is not None else None
     if isinstance(call, list):  # a script and its arguments
         sys.argv = call
         sys.path.insert(0, os.path.dirname(os.path.abspath(call[0])))
@@ -154,14 +150,6 @@ def _import_torch() -> Any:
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(_NO_TORCH, name="torch") from error
     return torch
-
-
-def _serve(listening: socket.socket) -> Any:
-    import torch.distributed as dist
-
-    host, port = listening.getsockname()[:2]
-    # Of the world's size it need not know: each rank is a client of its own.
-    return dist.TCPStore(host, port, None, True, wait_for_workers=False, master_listen_fd=listening.detach())
 
 
 def _device(order: dict[str, Any]) -> Any:

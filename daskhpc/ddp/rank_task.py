@@ -129,7 +129,7 @@ def _clients(dask_scheduler: Any) -> list[str]:
 
 async def describe(dask_worker: Any) -> WorkerPlace:
     """What a training has to know of this worker process."""
-    from ..parallel.store import node_name
+    from ..parallel.worker_parcels import node_name
 
     host = re.sub(r"^\w+://|:\d+$", "", dask_worker.address).strip("[]")
     if not dask_worker.address.startswith(("tcp", "tls", "ucx")):

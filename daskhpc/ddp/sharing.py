@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..parallel.segment import MemorySegment, layout_of
+from ..parallel.memory_segment import MemorySegment, layout_of
 from .places import RankPlace
 
 

@@ -17,7 +17,7 @@ from ..clients import current_client, is_open
 from ..errors import SettingsError
 from ..journal.describe import describe
 from .attempt import TrainingOptions
-from .coordinator import Coordinator
+from .restarts import TrainingWithRestarts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -133,26 +133,26 @@ def train(
     used = _client(client)
     payload = _payload(function, args, kwargs)
     source = getattr(getattr(function, "__code__", None), "co_filename", "")
-    coordinator = Coordinator(used, f"{uuid.uuid4().hex[:12]}", options, payload, source, _shown(progress))
-    with coordinator.kept():
-        values = _run(used, coordinator)
+    training = TrainingWithRestarts(used, f"{uuid.uuid4().hex[:12]}", options, payload, source, _shown(progress))
+    with training.kept():
+        values = _run(used, training)
         if values is None:
             # All ranks have saved and stopped, because the time limit is near: the program is about to be ended.
             threading.Event().wait(_STOPPED_SECONDS)
             raise SystemExit(75)
         result = TrainingResult(pickle.loads(value) for value in values)
-        result.log, result.checkpoint = coordinator.log(), coordinator.last_checkpoint()
-        result.restarts = coordinator.restarts
+        result.log, result.checkpoint = training.log(), training.last_checkpoint()
+        result.restarts = training.restarts
     return result
 
 
-def _run(client: Any, coordinator: Coordinator) -> list[bytes] | None:
-    """Run the coordinator on the client's loop; what interrupts this thread ends the training first."""
+def _run(client: Any, training: TrainingWithRestarts) -> list[bytes] | None:
+    """Run the training on the client's loop; what interrupts this thread ends the training first."""
     over = threading.Event()
 
     async def run() -> list[bytes] | None:
         try:
-            return await coordinator.run()
+            return await training.run()
         finally:
             over.set()
 

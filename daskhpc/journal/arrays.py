@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import xxhash
 
-from .node import Node, digest
+from .key_parts import Node, digest
 
 _COPIED = 1 << 16
 _BLOCK = 1 << 22

@@ -13,7 +13,7 @@ from types import CodeType
 from typing import NamedTuple
 
 from ..compat.python import exception_entries
-from .node import Node
+from .key_parts import Node
 
 _PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 _BLOCKS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Module)

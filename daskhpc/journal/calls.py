@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..compat.sklearn import what_decides
-from .node import Attributes, Node
+from .key_parts import Attributes, Node
 from .tokens import Tokens
 
 

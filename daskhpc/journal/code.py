@@ -14,7 +14,7 @@ from typing import Any
 
 from ..compat.python import ABC_ATTRIBUTES, is_namedtuple_field
 from .bytecode import instructions, module_source, reads
-from .node import Attributes, Lenient, Node
+from .key_parts import Attributes, Lenient, Node
 from .origins import file_of, named, origin
 
 _DESCRIPTORS = (types.MemberDescriptorType, types.GetSetDescriptorType)

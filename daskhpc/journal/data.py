@@ -9,7 +9,7 @@ import numpy as np
 
 from . import frames
 from .arrays import contents, dtype_of
-from .node import Attributes, Node, UnkeyableError, Unordered
+from .key_parts import Attributes, Node, UnkeyableError, Unordered
 from .origins import named, origin
 
 KEPT = 4096

@@ -10,7 +10,7 @@ import numpy as np
 import xxhash
 
 from .arrays import column_hashes, contents, dtype_of, hashed, scattered
-from .node import Attributes, Node, digest
+from .key_parts import Attributes, Node, digest
 
 _TOGETHER = 64
 

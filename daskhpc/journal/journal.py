@@ -71,7 +71,7 @@ class Journal(JournalReader):
         Parameters
         ----------
         folder : path
-        kind : {"search", "sweep", "calls"}
+        kind : {"search", "sweep", "calls", "training"}
         parts : mapping, optional
             Per part of the work ``{"token": ..., "text": ...}``; those of a journal that exists have to have the same
             tokens. By default, whatever it has.

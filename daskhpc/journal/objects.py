@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..compat.sklearn import NOT_OF_RESULTS, is_scorer
-from .node import Attributes, Node, UnkeyableError, Unordered, digest
+from .key_parts import Attributes, Node, UnkeyableError, Unordered, digest
 from .origins import origin
 
 _OF_WRAPPERS = frozenset({"__module__", "__doc__", "__annotations__", "__annotate__", "__type_params__"})

@@ -10,7 +10,7 @@ from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .node import digest
+from .key_parts import digest
 
 _SITES = {"site-packages", "dist-packages"}
 _COMPILED = (".so", ".pyd")

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from ..errors import JournalError
 from . import code, data, objects
-from .node import Attributes, Lenient, Node, UnkeyableError, Unordered, digest
+from .key_parts import Attributes, Lenient, Node, UnkeyableError, Unordered, digest
 
 Handler = Callable[[Any], Node]
 

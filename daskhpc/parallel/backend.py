@@ -26,14 +26,14 @@ from ..compat.sklearn import is_wrapped
 from ..errors import SettingsError
 from . import checkpoints
 from .checkpoints import Checkpoint, ParallelUse, SearchCheckpoint
-from .delivery import Delivery
 from .local import LocalEngine, LocalThreads
 from .outcome import Batch
 from .pool import Call
 from .progress import progress_for
+from .result_delivery import ResultDelivery
 from .run import Run
-from .store import node_name
 from .task_builder import Options
+from .worker_parcels import node_name
 from .worker_set import WorkerSet, slots_of
 
 _BATCH_SECONDS = 0.2
@@ -276,7 +276,7 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
         serial = choices["n_jobs"] in (None, 1)
         if self._keeper is not None and (client is None or serial):
             here = 1 if serial else int(self._without_client().effective_n_jobs(choices["n_jobs"]))
-            return LocalEngine(here, Delivery(self._progress(), exhausted, self._keeper))
+            return LocalEngine(here, ResultDelivery(self._progress(), exhausted, self._keeper))
         options = Options(
             n_jobs=choices["n_jobs"],
             threshold=choices.get("max_nbytes"),
@@ -284,7 +284,7 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
             inner_threads=self.inner_max_num_threads,
         )
         local = LocalThreads(_threads_here()) if choices["prefer"] == "threads" else None
-        return Run(client, options, Delivery(self._progress(), exhausted, self._keeper), local)
+        return Run(client, options, ResultDelivery(self._progress(), exhausted, self._keeper), local)
 
     def _progress(self) -> Any:
         if self.label is not None:

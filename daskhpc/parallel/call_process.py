@@ -22,12 +22,12 @@ from ..clients import enter_call_process
 from ..compat.distributed import let_calls_find
 from ..compat.sklearn import POSITIONAL, READ_ONLY, CallbackMessages, has_callbacks
 from . import fitting, program_world
+from .memory_segment import MemorySegment
 from .nested import NestedBackend
 from .parcel import FUNCTION, Anew, Position, Ref, plain
 from .prefix_cache import PrefixCache
 from .record_file import RecordFile
 from .register import after_import
-from .segment import MemorySegment
 from .task import SECEDE, CallBatch, CallRecord, ChildOrder
 
 

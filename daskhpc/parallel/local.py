@@ -16,9 +16,9 @@ from joblib.executor import get_memmapping_executor
 from joblib.parallel import SequentialBackend
 
 from .checkpoints import ParallelUse
-from .delivery import Delivery
 from .outcome import RemoteTracebackError
 from .pool import Call
+from .result_delivery import ResultDelivery
 
 _OVERHEAD_SECONDS = 0.5
 _BYTES_PER_SECOND = 300e6
@@ -31,10 +31,10 @@ class LocalEngine:
     ----------
     n_jobs : int
         Processes; 1 is this one.
-    delivery : Delivery
+    delivery : ResultDelivery
     """
 
-    def __init__(self, n_jobs: int, delivery: Delivery) -> None:
+    def __init__(self, n_jobs: int, delivery: ResultDelivery) -> None:
         self.n_jobs = n_jobs
         self.delivery = delivery
         self.closed = False
@@ -140,7 +140,7 @@ class LocalThreads:
         self.free = threads
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="daskhpc")
 
-    def left_for(self, remaining: float | None, run: Delivery, slots: int, nbytes: Callable[[], int]) -> bool:
+    def left_for(self, remaining: float | None, run: ResultDelivery, slots: int, nbytes: Callable[[], int]) -> bool:
         """Whether what remains, as far as it is known, is better done on the cluster."""
         if remaining is None:
             return False

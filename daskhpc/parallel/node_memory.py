@@ -7,10 +7,10 @@ import os
 from collections import Counter, defaultdict
 from typing import Any
 
+from .memory_segment import MemorySegment, pieces
 from .parcel import Parcel
-from .segment import MemorySegment, pieces
-from .store import PIECE_BYTES, attach, fetch_from_peer, node_name, receive, received, write_piece
 from .task import Ticket
+from .worker_parcels import PIECE_BYTES, attach, fetch_from_peer, node_name, receive, received, write_piece
 from .worker_set import WorkerProcess, WorkerSet
 
 _PULLS_PER_SOURCE = 2

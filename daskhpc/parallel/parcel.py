@@ -16,10 +16,10 @@ import cloudpickle
 import numpy as np
 
 from ..compat.sklearn import is_wrapper, same_wrapped
-from .segment import Layout, layout_of
+from .memory_segment import Layout, layout_of
 
-SMALL_BYTES = 256 << 10
-"""A parcel below this travels with the tasks; above, it lies in the node's memory."""
+NODE_MEMORY_BYTES = 256 << 10
+"""From this size on a parcel lies in the node's memory; a smaller one travels with the tasks."""
 
 _PLAIN_BYTES = 64 << 10
 
@@ -215,7 +215,7 @@ class Parcel:
             return False
 
         stream = cloudpickle.dumps(self.value, protocol=5, buffer_callback=aside)
-        if len(stream) + sum(b.nbytes for b in buffers) < SMALL_BYTES and not buffers:
+        if len(stream) + sum(b.nbytes for b in buffers) < NODE_MEMORY_BYTES and not buffers:
             self.blob = stream
         else:
             self.layout = layout_of([len(stream), *(b.nbytes for b in buffers)])

@@ -29,6 +29,8 @@ from .prefix_costs import SharingCosts, kind_of, size_of
 from .side_effects import SideEffects, show
 from .snapshots import Entry
 
+_MOST_BYTES = 1 << 30
+_SHARE = 0.2  # of what a call process may use
 _DATA = frozenset({"builtins", "numpy", "scipy", "pandas"})
 _LEAVES = frozenset({str, int, float, bool, type(None), np.float64, np.int64, np.bool_, FunctionType})
 
@@ -38,6 +40,19 @@ class SavedSeconds:
     """The seconds of fitting that hits saved, net of what they cost."""
 
     seconds: float = 0.0
+
+
+def bytes_for_prefixes(worker_limit: int, slots: int) -> int:
+    """Bytes of prefixes that one call process may keep.
+
+    Parameters
+    ----------
+    worker_limit : int
+        Bytes of memory that its worker may use; 0 is no limit.
+    slots : int
+        Call processes of the worker.
+    """
+    return int(min(_MOST_BYTES, _SHARE * worker_limit / slots)) if worker_limit else _MOST_BYTES
 
 
 class PrefixCache:

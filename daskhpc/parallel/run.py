@@ -15,11 +15,11 @@ from dask.utils import funcname
 
 from ..compat.sklearn import deliver_callback_messages
 from .checkpoints import ParallelUse
-from .delivery import Delivery
 from .local import LocalThreads
 from .node_memory import NodeMemory
 from .outcome import deserted, failed_alone, read, unpicklable
 from .pool import Call, Pool
+from .result_delivery import ResultDelivery
 from .sent_task import SentTask, fetch, overdue, wait_or_lost
 from .slots import drop, free, recall, run_task
 from .task import Stream, TaskResult
@@ -39,7 +39,7 @@ class Run:
     ----------
     client : distributed.Client
     options : Options
-    delivery : Delivery
+    delivery : ResultDelivery
     local : LocalThreads, optional
         Threads of this process, which are tried first and left when the cluster is worth its way.
 
@@ -52,7 +52,7 @@ class Run:
         self,
         client: Any,
         options: Options,
-        delivery: Delivery,
+        delivery: ResultDelivery,
         local: LocalThreads | None = None,
     ) -> None:
         self.client = client

@@ -22,18 +22,17 @@ from ..cluster.worker_preload import private_memory
 from ..compat.distributed import call_on_scheduler
 from ..errors import DaskhpcError
 from ..text import bytes_text
+from .prefix_cache import bytes_for_prefixes
 from .record_file import RecordFile
-from .store import RunState, forget, register, run_state, runs
 from .task import SECEDE, ChildOrder, Stream, TaskResult, TaskSpec
+from .worker_parcels import RunState, forget, register, run_state, runs
 
 _TARGET = "daskhpc.parallel.call_process:main"
 _WATCH_SECONDS = 0.1
 _ORPHANS_SECONDS = 10.0
 _IDLE_SECONDS = 60.0
 _STATUS_SECONDS = 5.0
-_PREFIX_SHARE = 0.2
 _ENDED = ("closing", "closed", "failed")
-_PREFIX_BYTES = 1 << 30
 _LARGE_BYTES = 1 << 20
 
 
@@ -155,7 +154,7 @@ class Slots:
             batch=task.batch,
             blobs={number: state.blobs[number] for number in new if number in state.blobs},
             places={number: state.segments[number].place_for_others() for number in new if number in state.segments},
-            prefix_bytes=self._prefix_bytes(),
+            prefix_bytes=bytes_for_prefixes(self._limit(), len(self._slots)),
             scheduler=worker.scheduler.address if worker is not None else "",
         )
         assert slot.records is not None
@@ -238,10 +237,6 @@ class Slots:
         """Bytes of memory of the whole worker, 0 if it has no limit."""
         worker = self._worker()
         return int(worker.memory_manager.memory_limit or 0) if worker is not None else 0
-
-    def _prefix_bytes(self) -> int:
-        limit = self._limit()
-        return int(min(_PREFIX_BYTES, _PREFIX_SHARE * limit / len(self._slots)) if limit else _PREFIX_BYTES)
 
     # On the worker's event loop.
 

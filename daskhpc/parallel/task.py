@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from .memory_segment import Layout
 from .parcel import Position
-from .segment import Layout
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,8 @@ from ..compat.distributed import unsubscribe
 from ..errors import WORKER_EXIT_TOPIC
 from .outcome import deserted
 from .slots import free
-from .store import describe
 from .worker_events import WORKERS_TOPIC, WorkerEvents
+from .worker_parcels import describe
 
 FRESH_SECONDS = 1.0
 """For so long nobody asks again which workers there are when a Parallel begins."""

@@ -29,7 +29,7 @@ from waiting import until
 
 import daskhpc  # noqa: F401
 from daskhpc.cluster.children import children_of
-from daskhpc.parallel import store
+from daskhpc.parallel import worker_parcels
 from daskhpc.parallel.outcome import WorkerDiedError
 from daskhpc.parallel.sent_task import fetch
 from daskhpc.parallel.worker_events import WORKERS_TOPIC, WorkerEvents
@@ -218,7 +218,7 @@ def test_results_are_writeable() -> None:
 def test_nothing_is_left_when_the_call_ends(client: Any) -> None:
     x = np.arange(1_000_000.0)
     Parallel()(delayed(describe)(x, i) for i in range(6))
-    until(lambda: not any(client.run(lambda: len(store._states)).values()))  # small runs are freed together
+    until(lambda: not any(client.run(lambda: len(worker_parcels._states)).values()))  # small runs are freed together
     assert set(client.run(lambda: sum("memfd:daskhpc (" in _target(n) for n in _descriptors())).values()) == {0}
     assert not any("memfd:daskhpc (" in _target(n) for n in _descriptors())
 
@@ -248,11 +248,11 @@ def test_data_of_a_client_that_was_killed_is_dropped(client: Any, tmp_path: Path
     process = subprocess.Popen([sys.executable, str(program), client.scheduler.address, str(mark)])
     try:
         until(mark.exists)
-        until(lambda: any(client.run(lambda: len(store._states)).values()))
+        until(lambda: any(client.run(lambda: len(worker_parcels._states)).values()))
     finally:
         process.kill()
         process.wait(SECONDS)
-    until(lambda: not any(client.run(lambda: len(store._states)).values()))
+    until(lambda: not any(client.run(lambda: len(worker_parcels._states)).values()))
 
 
 # Errors.
@@ -461,7 +461,7 @@ def test_a_client_apart_sends_data_once_to_a_node(client: Any, monkeypatch: pyte
     x = np.arange(6_000_000.0)
     with Parallel() as parallel:
         results = parallel(delayed(describe)(x, i) for i in range(40))
-        counts = client.run(lambda: sum(kept.received for kept in store._states.values()))
+        counts = client.run(lambda: sum(kept.received for kept in worker_parcels._states.values()))
     assert set(results) == {(False, x.sum(), "ndarray")}
     assert sorted(n // x.nbytes for n in counts.values()) == [0, 1]
 
@@ -474,7 +474,8 @@ def test_a_process_that_cannot_look_into_the_client_gets_data_of_its_own(
     x = np.arange(1_000_000.0)
     with Parallel() as parallel:
         assert set(parallel(delayed(describe)(x, i) for i in range(40))) == {(False, x.sum(), "ndarray")}
-        assert sum(client.run(lambda: sum(kept.received for kept in store._states.values())).values()) >= x.nbytes
+        received = client.run(lambda: sum(kept.received for kept in worker_parcels._states.values()))
+        assert sum(received.values()) >= x.nbytes
 
 
 @pytest.mark.parametrize(("seconds", "calls", "there"), [(0.001, 40, False), (0.2, 40, True)])

@@ -14,9 +14,9 @@ import threadpoolctl
 from wire import Wire
 
 from daskhpc.parallel.call_process import ChildRun
+from daskhpc.parallel.memory_segment import MemorySegment
 from daskhpc.parallel.parcel import Parcel
 from daskhpc.parallel.prefix_cache import PrefixCache
-from daskhpc.parallel.segment import MemorySegment
 from daskhpc.parallel.task import ChildOrder
 
 

@@ -24,7 +24,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 from wire import Wire
 
-from daskhpc.parallel.parcel import FUNCTION, SMALL_BYTES, Factory, Parcel, Ref, alike, plain
+from daskhpc.parallel.parcel import FUNCTION, NODE_MEMORY_BYTES, Factory, Parcel, Ref, alike, plain
 
 X = np.arange(12.0).reshape(4, 3)
 
@@ -221,7 +221,7 @@ def test_not_plain(value: Any) -> None:
     "value", [[[1.5] * 900 for _ in range(900)], ["a" * 60_000 for _ in range(900)]], ids=["table", "texts"]
 )
 def test_what_goes_with_every_call_is_small(value: Any) -> None:
-    assert len(pickle.dumps(value)) > SMALL_BYTES
+    assert len(pickle.dumps(value)) > NODE_MEMORY_BYTES
     assert not plain(value)
 
 
@@ -373,7 +373,7 @@ def test_packing(threshold: int | None, mapped: int) -> None:
 
 
 def test_a_long_stream_lies_in_memory() -> None:
-    parcel = Parcel(0, list(range(SMALL_BYTES)))
+    parcel = Parcel(0, list(range(NODE_MEMORY_BYTES)))
     parcel.pack(1 << 20)
     assert not parcel.blob
     assert parcel.layout is not None

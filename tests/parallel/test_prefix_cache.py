@@ -40,7 +40,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from daskhpc.parallel import prefix_cache
 from daskhpc.parallel.content_keys import ContentPickler
-from daskhpc.parallel.prefix_cache import PrefixCache, shared
+from daskhpc.parallel.prefix_cache import PrefixCache, bytes_for_prefixes, shared
 from daskhpc.parallel.prefix_costs import SharingCosts
 
 X, Y = make_classification(90, 8, random_state=0)
@@ -691,3 +691,8 @@ def test_callbacks_see_every_fit(cache: PrefixCache) -> None:
 def test_plain_estimators_pass(cache: PrefixCache) -> None:
     same(run(LogisticRegression(), None), run(LogisticRegression(), cache))
     assert cache.misses == 0
+
+
+@pytest.mark.parametrize(("limit", "most"), [(0, 1 << 30), (1 << 30, (1 << 30) // 10), (1 << 40, 1 << 30)])
+def test_prefixes_take_a_share_of_the_workers_memory(limit: int, most: int) -> None:
+    assert bytes_for_prefixes(limit, slots=2) == most

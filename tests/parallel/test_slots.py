@@ -34,7 +34,7 @@ from wire import Wire, Worker, values_of
 
 import daskhpc  # noqa: F401
 from daskhpc.cluster.children import children_of
-from daskhpc.parallel import store
+from daskhpc.parallel import worker_parcels
 from daskhpc.parallel.outcome import WorkerDiedError
 
 SECONDS = 60
@@ -336,7 +336,7 @@ def counts(client: Any) -> tuple[int, ...]:
     def of_worker(dask_worker: Any) -> tuple[int, int, int, int]:
         me, server = psutil.Process(), children_of(dask_worker)
         files = sum(psutil.Process(child.pid).num_fds() for child in server.children)
-        return me.num_fds() + files, me.num_threads(), len(server.children), len(store.runs())
+        return me.num_fds() + files, me.num_threads(), len(server.children), len(worker_parcels.runs())
 
     (found,) = client.run(of_worker).values()
     me = psutil.Process()
@@ -549,7 +549,7 @@ def test_what_is_freed_while_it_runs_ends(wire: Wire, tmp_path: Path, background
     (slot,) = wire.slots._running()
     assert slot.child is not None
     pid = slot.child.pid
-    store.forget(wire.run)
+    worker_parcels.forget(wire.run)
     wire.slots.free(wire.run)
     assert result().records == []
     assert "waits no more" in result().died
@@ -568,19 +568,11 @@ def test_children_forget_what_is_dropped_and_what_is_freed(wire: Wire) -> None:
     assert slot.child is not None
     pid = slot.child.pid
     assert len(segments_of(pid)) == 1
-    numbers = [*store.run_state(wire.run).segments]
-    store.run_state(wire.run).drop(numbers)
+    numbers = [*worker_parcels.run_state(wire.run).segments]
+    worker_parcels.run_state(wire.run).drop(numbers)
     wire.slots.drop(wire.run, numbers)
     until(lambda: segments_of(pid) == set(), SECONDS)
     assert slot.has[wire.run], "it still has the small ones"
     wire.slots.free(wire.run)
     assert wire.run not in slot.has
     assert not gone(pid)
-
-
-@pytest.mark.parametrize(
-    ("limit", "most"), [(None, 1 << 30), (0, 1 << 30), (1 << 30, (1 << 30) // 10), (1 << 40, 1 << 30)]
-)
-def test_prefixes_take_a_share_of_the_memory(limit: int | None, most: int) -> None:
-    with Wire(worker=Worker(threads=2, limit=limit)) as wire:
-        assert wire.slots._prefix_bytes() == most

@@ -13,7 +13,7 @@ from unittest.mock import patch
 
 from daskhpc.cluster.children import close_children_of
 from daskhpc.parallel import program_world as world
-from daskhpc.parallel import store
+from daskhpc.parallel import worker_parcels
 from daskhpc.parallel.call_process import ChildRun, _make_calls
 from daskhpc.parallel.node_memory import NodeMemory
 from daskhpc.parallel.outcome import read
@@ -75,7 +75,7 @@ class Wire:
         self.run = self.builder.run
         self.node_memory = NodeMemory(None, self.run)  # type: ignore[arg-type]
         self.worker = Worker() if worker is None else worker
-        self.member = WorkerProcess("tcp://here", store.node_name(), os.getpid(), self.worker.state.nthreads)
+        self.member = WorkerProcess("tcp://here", worker_parcels.node_name(), os.getpid(), self.worker.state.nthreads)
         self.slots = Slots(self.worker)
         if worker is None:
             child: Any = ThisProcess()
@@ -85,7 +85,7 @@ class Wire:
         return self
 
     def __exit__(self, *_: object) -> None:
-        store.forget(self.run)
+        worker_parcels.forget(self.run)
         self.node_memory.close()
         for slot in self.slots._slots:
             slot.end()

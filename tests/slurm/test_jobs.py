@@ -174,7 +174,7 @@ def test_data_goes_to_each_node_once(submit: Submit) -> None:
         """
         import os, socket, time
         import joblib, numpy, daskhpc
-        from daskhpc.parallel import store
+        from daskhpc.parallel import worker_parcels
 
         client = daskhpc.start(processes=2)
         X = numpy.arange(6_000_000.0)
@@ -184,7 +184,7 @@ def test_data_goes_to_each_node_once(submit: Submit) -> None:
             return socket.gethostname(), os.getpid(), float(x[i::100].sum())
 
         def received():
-            return socket.gethostname(), sum(kept.received for kept in store._states.values())
+            return socket.gethostname(), sum(kept.received for kept in worker_parcels._states.values())
 
         with joblib.Parallel(n_jobs=-1, backend="daskhpc") as parallel:
             results = parallel(joblib.delayed(read)(X, i % 100) for i in range(600))
@@ -196,7 +196,7 @@ def test_data_goes_to_each_node_once(submit: Submit) -> None:
         print("client", socket.gethostname())
         for host in sorted({h for h, _ in counts}):
             print("node", host, sum(n for h, n in counts if h == host) // X.nbytes)
-        print("left", set(client.run(lambda: len(store._states)).values()))
+        print("left", set(client.run(lambda: len(worker_parcels._states)).values()))
         """
     )
     three = ("--nodes=3", "--nodelist=node1,node2,node3")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..compat.distributed import call_on_worker
-from .segment import Layout, MemorySegment
+from .memory_segment import Layout, MemorySegment
 from .task import Ticket
 
 PIECE_BYTES = 32 << 20

@@ -20,7 +20,7 @@ _BREATH = 4
 _MOMENT_SECONDS = 0.05
 
 
-class Delivery:
+class ResultDelivery:
     """The account of one run.
 
     Parameters

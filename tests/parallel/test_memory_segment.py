@@ -18,7 +18,7 @@ import pytest
 from machine import unavailable
 from open_files import open_files
 
-from daskhpc.parallel.segment import ALIGNMENT, Layout, MemorySegment, layout_of, pieces
+from daskhpc.parallel.memory_segment import ALIGNMENT, Layout, MemorySegment, layout_of, pieces
 
 SECONDS = 30
 MODES = ["r", "r+", "w+", "c", None]
@@ -180,7 +180,7 @@ def test_pieces_of_arrays() -> None:
 
 ATTACH = """
 import pickle, sys
-from daskhpc.parallel.segment import MemorySegment
+from daskhpc.parallel.memory_segment import MemorySegment
 pid, descriptor, layout = pickle.loads(bytes.fromhex(sys.argv[1]))
 segment = MemorySegment.attach(pid, descriptor, layout)
 if segment is None:
@@ -237,7 +237,7 @@ def test_descriptors_that_are_no_segments(tmp_path: Path) -> None:
 
 MAKE = """
 import sys
-from daskhpc.parallel.segment import MemorySegment, layout_of
+from daskhpc.parallel.memory_segment import MemorySegment, layout_of
 segment = MemorySegment.create(layout_of([1 << 20]), folder=sys.argv[1], spare=int(sys.argv[2]))
 segment.write(0, b"a" * (1 << 20))
 print(segment.place, segment.descriptor, flush=True)

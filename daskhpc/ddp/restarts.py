@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _SYNC_SECONDS = 10.0
 
 
-class Coordinator:
+class TrainingWithRestarts:
     """A training, over all its attempts.
 
     Attributes

@@ -14,12 +14,12 @@ import pytest
 from open_files import open_files
 from runtime.tree import GIB, MIB, Tree
 
-from daskhpc.parallel import store
+from daskhpc.parallel import worker_parcels
 from daskhpc.parallel.call_process import ChildRun
+from daskhpc.parallel.memory_segment import MemorySegment, layout_of, pieces
 from daskhpc.parallel.parcel import Parcel
 from daskhpc.parallel.prefix_cache import PrefixCache
-from daskhpc.parallel.segment import MemorySegment, layout_of, pieces
-from daskhpc.parallel.store import RunState, Ticket, register, run_state
+from daskhpc.parallel.worker_parcels import RunState, Ticket, register, run_state
 from daskhpc.runtime import spare_memory
 from daskhpc.runtime.node import NodeView
 
@@ -28,8 +28,8 @@ from daskhpc.runtime.node import NodeView
 def run() -> Iterator[str]:
     name = "Client-1-run"
     yield name
-    store.forget(name)
-    store._freed.clear()
+    worker_parcels.forget(name)
+    worker_parcels._freed.clear()
 
 
 def parcel(number: int, value: Any) -> tuple[Parcel, MemorySegment]:
@@ -68,22 +68,22 @@ def test_a_run_is_kept_until_it_is_freed(run: str) -> None:
     first = run_state(run)
     assert run_state(run) is first
     assert run_state(run + "2") is not first
-    assert {run, run + "2"} <= {*store.runs()}
-    store.forget(run + "2")
+    assert {run, run + "2"} <= {*worker_parcels.runs()}
+    worker_parcels.forget(run + "2")
     assert not first.freed
-    store.forget(run)
+    worker_parcels.forget(run)
     assert first.freed
-    assert not {run, run + "2"} & {*store.runs()}
-    store.forget("never heard of")
+    assert not {run, run + "2"} & {*worker_parcels.runs()}
+    worker_parcels.forget("never heard of")
 
 
 def test_what_comes_late_for_a_run_that_ended_keeps_nothing(run: str) -> None:
     run_state(run)
-    store.forget(run)
+    worker_parcels.forget(run)
     late = run_state(run)
     assert late.freed
     late.drop([1])
-    assert run not in store.runs()
+    assert run not in worker_parcels.runs()
 
 
 def test_small_parcels(run: str) -> None:
@@ -117,7 +117,7 @@ def test_parcels_that_nobody_holds(run: str) -> None:
     segment.close()
     assert register(run_state(run), {}, {1: gone, 2: Ticket(layout_of([3]), ())}) == {1: -1, 2: -1}
     assert run_state(run).segments == {}
-    assert not store.attach(run, 1, gone)
+    assert not worker_parcels.attach(run, 1, gone)
 
 
 def test_another_parcel_under_the_same_descriptor(run: str) -> None:
@@ -134,8 +134,8 @@ def test_another_parcel_under_the_same_descriptor(run: str) -> None:
 
 def test_adopting_and_holding(run: str) -> None:
     made, segment = parcel(1, np.arange(1000.0))
-    assert store.attach(run, 1, ticket(segment))
-    assert store.attach(run, 1, ticket(segment))
+    assert worker_parcels.attach(run, 1, ticket(segment))
+    assert worker_parcels.attach(run, 1, ticket(segment))
     pid, descriptor = os.getpid(), run_state(run).segments[1].descriptor
     assert pid == os.getpid()
     other = MemorySegment.attach(pid, descriptor, segment.layout)
@@ -150,17 +150,17 @@ def test_pieces_from_the_client(run: str, tmp_path: Path) -> None:
     made = Parcel(1, [np.arange(1000.0), np.zeros(0)])
     made.pack(0)
     assert made.layout is not None
-    store.receive(run, 1, made.layout, worker)
+    worker_parcels.receive(run, 1, made.layout, worker)
     for offset, piece in pieces(made.frames, made.layout, 100):
-        store.write_piece(run, 1, offset, bytes(piece))
+        worker_parcels.write_piece(run, 1, offset, bytes(piece))
         assert run_state(run).segments == {}
-    pid, descriptor = store.received(run, 1)
+    pid, descriptor = worker_parcels.received(run, 1)
     assert (pid, descriptor) == (os.getpid(), run_state(run).segments[1].descriptor)
     assert run_state(run).received == sum(memoryview(frame).nbytes for frame in made.frames)
     found = load(run_state(run), 1)
     np.testing.assert_array_equal(found[0], made.value[0])
     size = made.layout.size
-    whole = b"".join(store.read(run, 1, offset, 512) for offset in range(0, size, 512))
+    whole = b"".join(worker_parcels.read(run, 1, offset, 512) for offset in range(0, size, 512))
     assert len(whole) == size - len(made.layout.seal)
     assert whole.startswith(made.frames[0])
 
@@ -171,13 +171,13 @@ def test_a_parcel_is_found_when_it_is_whole(run: str, tmp_path: Path) -> None:
     made = Parcel(1, np.arange(1000.0))
     made.pack(0)
     assert made.layout is not None
-    store.receive(run, 1, made.layout, worker)
+    worker_parcels.receive(run, 1, made.layout, worker)
     arriving = ticket(run_state(run).arriving[1])
     assert register(run_state(run), {}, {1: arriving}) == {1: -1}
     for offset, piece in pieces(made.frames, made.layout, 100):
-        store.write_piece(run, 1, offset, bytes(piece))
+        worker_parcels.write_piece(run, 1, offset, bytes(piece))
         assert register(run_state(run), {}, {1: arriving}) == {1: -1}
-    store.received(run, 1)
+    worker_parcels.received(run, 1)
     assert register(RunState(), {}, {1: arriving})[1] >= 0
     np.testing.assert_array_equal(load(run_state(run), 1), made.value)
 
@@ -187,9 +187,9 @@ def test_what_calls_have_open_stays_when_it_comes_again(run: str, tmp_path: Path
     worker = SimpleNamespace(local_directory=str(tmp_path))
     places = set()
     for _ in range(2):
-        store.receive(run, 1, layout_of([1000]), worker)
-        store.write_piece(run, 1, 0, b"x" * 1000)
-        places.add(store.received(run, 1))
+        worker_parcels.receive(run, 1, layout_of([1000]), worker)
+        worker_parcels.write_piece(run, 1, 0, b"x" * 1000)
+        places.add(worker_parcels.received(run, 1))
     assert len(places) == 1
     assert len(segments()) == len(before) + 1
 
@@ -198,9 +198,9 @@ def test_a_second_attempt_leaves_nothing_of_the_first(run: str, tmp_path: Path) 
     worker = SimpleNamespace(local_directory=str(tmp_path))
     before = segments()
     for _ in range(3):
-        store.receive(run, 1, layout_of([1000]), worker)
+        worker_parcels.receive(run, 1, layout_of([1000]), worker)
     assert len(segments()) == len(before) + 1
-    store.forget(run)
+    worker_parcels.forget(run)
     assert segments() == before
 
 
@@ -212,7 +212,7 @@ def test_freeing_closes_all(run: str) -> None:
         register(state, {number + 10: b"x"}, {number: ticket(segment)})
         segment.close()
     assert len(segments()) > len(before)
-    store.forget(run)
+    worker_parcels.forget(run)
     assert segments() == before
     assert [state.blobs, state.segments] == [{}] * 2
 
@@ -239,16 +239,16 @@ def test_many_threads_register_and_open(run: str) -> None:
         thread.join(30)
     assert not errors
     segment.close()
-    store.forget(run)
+    worker_parcels.forget(run)
     assert segments() == before
 
 
 def test_a_node_has_one_name() -> None:
-    name = store.node_name()
-    assert name == store.node_name()
+    name = worker_parcels.node_name()
+    assert name == worker_parcels.node_name()
     assert name.split()[0] == os.uname().nodename
     worker = SimpleNamespace(state=SimpleNamespace(nthreads=3))
-    assert store.describe(worker) == (name, os.getpid(), 3)
+    assert worker_parcels.describe(worker) == (name, os.getpid(), 3)
 
 
 # What a node has to spare.
