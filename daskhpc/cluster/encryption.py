@@ -7,12 +7,12 @@ processes through a pipe: never by the environment, a command line or a file.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import dask
 
-from ..compat.distributed_security import harden_connections
+from ..compat.distributed_security import HiddenText, harden_connections
 from ..config import Settings
 from ..errors import StartError
 from ..runtime import Runtime, Sourced
@@ -165,7 +165,7 @@ def use_in_dask(identity: Identity | None, role: str) -> None:
     harden_connections()
     log_few_refusals()
     _own_authorities.add(identity.authority)
-    config = _config(identity, *_ROLES[role])
+    config = _config(replace(identity, key=HiddenText(identity.key)), *_ROLES[role])
     if role != CLIENT:
         config["distributed.comm.require-encryption"] = True
     dask.config.set(config)

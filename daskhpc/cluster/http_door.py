@@ -24,6 +24,8 @@ import dask
 from tornado.httputil import HTTPServerRequest
 from tornado.web import Application, RedirectHandler, RequestHandler, stream_request_body
 
+from ..compat.distributed_security import HiddenText, revealed
+
 DOOR = "daskhpc-http-door"
 """What a scheduler or a worker that starts finds in dask.config: the secret, and what the scheduler serves."""
 PRELOAD = "daskhpc.cluster.http_door"
@@ -54,12 +56,12 @@ def scheduler_configuration(secret: str, dashboard: bool, workers_first: bool) -
     """
     routes = [route for route in dask.config.get(_ROUTES) if route != _PROXY]
     serves = {"routes": routes, "dashboard": dashboard, "workers_first": workers_first}
-    return {_ROUTES: [], DOOR: {"secret": secret, **serves}}
+    return {_ROUTES: [], DOOR: {"secret": HiddenText(secret), **serves}}
 
 
 def worker_configuration(secret: str) -> dict[str, Any]:
     """The configuration of a worker that loads `PRELOAD`; a Nanny sends it to its process over a pipe."""
-    return {DOOR: {"secret": secret}}
+    return {DOOR: {"secret": HiddenText(secret)}}
 
 
 def other_preloads(setting: str) -> list[str]:
@@ -97,7 +99,7 @@ def dask_setup(server: Any) -> None:
         return
     application = server.http_application
     # Public: `find_handler` is what tornado asks for every request, websockets included.
-    application.find_handler = HTTPDoor(application, door["secret"])
+    application.find_handler = HTTPDoor(application, revealed(door["secret"]))
     if "routes" in door:
         from distributed.http import get_handlers
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..config import Settings
@@ -45,7 +45,7 @@ class ClusterMember:
     connection: ControlConnection | None = None
     encryption: Encryption = OPEN
     own_workers: bool = False
-    secret: str = ""
+    secret: str = field(default="", repr=False)
 
     @property
     def plan(self) -> RankPlan:

@@ -1,4 +1,4 @@
-"""Dask's TLS with what it lacks: keys that are texts stay off the disk, and a handshake has an end."""
+"""Dask's TLS with what it lacks: keys that are texts stay off the disk and out of print, and a handshake has an end."""
 
 from __future__ import annotations
 
@@ -18,10 +18,62 @@ HANDSHAKE_SECONDS = 30.0
 """As long as Dask's own side tries to connect."""
 
 
+_SHOWN = "a secret of this run, which is not shown\n"  # of two lines, as Dask takes a text of one for a path
+
+
+class HiddenText(str):
+    """A secret in Dask's configuration: whoever prints or writes it gets another text; `revealed` gives the secret.
+
+    Why it is so: Dask prints its configuration, writes it to ``client.dump_cluster_state`` from every worker, and puts
+    it into command lines of SSHCluster. All of these take the characters of a text, which here are not the secret's.
+
+    Parameters
+    ----------
+    secret : str
+
+    Examples
+    --------
+    >>> key = HiddenText("xyz")
+    >>> {"key": key}, revealed(key)
+    ({'key': 'a secret of this run, which is not shown\\n'}, 'xyz')
+    """
+
+    __slots__ = ("secret",)
+    secret: str
+
+    def __new__(cls, secret: str) -> HiddenText:
+        text = super().__new__(cls, _SHOWN)
+        text.secret = secret
+        return text
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, HiddenText) and self.secret == other.secret
+
+    def __ne__(self, other: object) -> bool:  # str has one, which compares the characters
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash(self.secret)
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        # A pickle, which goes to a process of the run, has the secret. YAML's dumper asks by protocol 2, and prints.
+        return (_hidden_again, (self.secret,)) if protocol > 2 else (str, (str(self),))
+
+
+def _hidden_again(secret: str) -> HiddenText:
+    harden_connections()  # a process of a cluster that a task makes, for instance, has to know what is hidden
+    return HiddenText(secret)
+
+
+def revealed(text: str) -> str:
+    """The text itself, or the secret that it hides."""
+    return text.secret if isinstance(text, HiddenText) else text
+
+
 def _context(self: Any, tls: dict[str, Any], purpose: ssl.Purpose) -> Any:
     with contextlib.ExitStack() as files:
         texts = {name: tls[name] for name in ("cert", "key") if "\n" in (tls.get(name) or "")}
-        paths = {name: files.enter_context(in_memory_file(text)) for name, text in texts.items()}
+        paths = {name: files.enter_context(in_memory_file(revealed(text))) for name, text in texts.items()}
         return _original(self, {**tls, **paths}, purpose)
 
 

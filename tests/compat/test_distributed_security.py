@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import json
 import os
+import pickle
 import socket
 import ssl
 import tempfile
 from typing import Any
 
+import dask
+import msgpack
 import pytest
+import yaml
 from distributed import Security
 from distributed.comm import listen
 from distributed.comm.tcp import TLSListener
 
 from daskhpc.cluster.encryption import local_security, new_identities
 from daskhpc.compat import distributed_security as compat
-from daskhpc.compat.distributed_security import SecurityInMemory, harden_connections
+from daskhpc.compat.distributed_security import HiddenText, SecurityInMemory, harden_connections, revealed
 from daskhpc.compat.python import in_memory_file
 
 
@@ -58,3 +64,26 @@ def test_who_does_not_finish_the_handshake_is_hung_up_on(monkeypatch: pytest.Mon
                 return await asyncio.to_thread(visitor.recv, 1)
 
     assert asyncio.run(visit()) == b""
+
+
+def test_a_hidden_text_is_shown_nowhere_and_travels_whole() -> None:
+    harden_connections()
+    key = HiddenText("the secret")
+    shown = [str(key), repr({"key": key}), f"{key}", "%s" % key, key + "", json.dumps([key]), yaml.dump([key])]  # noqa: UP031
+    shown += [str(msgpack.packb([key])), dask.config.deserialize(dask.config.serialize({"key": key}))["key"]]
+    assert [text for text in shown if "secret of this run" not in text or "the secret" in text] == []
+    for same in (pickle.loads(pickle.dumps(key)), copy.deepcopy({"key": key})["key"]):
+        assert (same, revealed(same)) == (key, "the secret")
+    assert key != HiddenText("another")
+    assert revealed("a text") == "a text"
+
+
+def test_a_hidden_key_serves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a process that has only unpickled it, too."""
+    identity = new_identities("tls", None)["client"]
+    files = {"tls_ca_file": identity.authority, "tls_client_cert": identity.certificate}
+    stream = pickle.dumps(Security(require_encryption=True, **files, tls_client_key=HiddenText(identity.key)))
+    monkeypatch.setattr(Security, "_get_tls_context", compat._original)
+    security = pickle.loads(stream)
+    assert isinstance(security.get_connection_args("client")["ssl_context"], ssl.SSLContext)
+    assert "PRIVATE KEY" not in f"{security!r} {security._repr_html_()}"
