@@ -49,6 +49,10 @@ class LaunchError(DaskhpcError, RuntimeError):
     """A program could not be launched as ranks."""
 
 
+class ProgramError(LaunchError):
+    """What was given as the program is none that Python can run. As with Python itself, the exit code is 2."""
+
+
 class WorkerDiedError(DaskhpcError, RuntimeError):
     """A call ended its worker process, also when it ran alone."""
 
@@ -82,6 +86,9 @@ class JournalError(DaskhpcError, RuntimeError):
 class InputFileError(DaskhpcError, ValueError):
     """An input file that is not there, cannot be read, or does not hold what is needed; names it, and where in it."""
 
+
+EXIT_USAGE = 2
+"""Exit code of a command line that is wrong, a program that is not there or that is none among them."""
 
 EXIT_FAILED = 70
 """Exit code of a process that daskhpc ends because something other than the user's program failed."""

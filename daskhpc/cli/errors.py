@@ -1,4 +1,4 @@
-"""How a command ends when daskhpc refuses something: it prints the error, and its exit code is 70."""
+"""How a command ends when daskhpc refuses something: it prints the error. The exit code is 70; 2 for no program."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import click
 
-from ..errors import EXIT_FAILED, DaskhpcError
+from ..errors import EXIT_FAILED, EXIT_USAGE, DaskhpcError, ProgramError
 
 
 @contextmanager
@@ -17,4 +17,4 @@ def exit_on_error() -> Iterator[None]:
         yield
     except DaskhpcError as error:
         click.echo(f"daskhpc: {error}", err=True)
-        raise SystemExit(EXIT_FAILED) from None
+        raise SystemExit(EXIT_USAGE if isinstance(error, ProgramError) else EXIT_FAILED) from None

@@ -19,7 +19,7 @@ from ..config import Settings
 from ..errors import LaunchError, SettingsError
 from ..launch import STDIN, Allocation, Command, mpiexec_line, replace_process, srun_line
 from ..launch.profile import load
-from ..launch.program_file import check_program
+from ..launch.program_file import check_module, check_program
 from ..runtime import Runtime, discover
 from ..runtime.commands import granted_memory, installed_library, launcher_library, offered_mpi_types
 from ..runtime.mpi import srun_mpi
@@ -64,7 +64,7 @@ def run(
     with exit_on_error():
         _name_login()
         settings = Settings.resolve(options)
-        _check(script, args, module)
+        _check(script, args, module, snapshot)
         for_ranks = [_option(k, v) for k, v in options.items() if v is not None and k != "mpi"]
         for_ranks += ["--module"] if module else []
         for_ranks += [f"--snapshot={snapshot}"] if snapshot is not None else []
@@ -98,7 +98,7 @@ def _option(name: str, value: Any) -> str:
     return option if value is True else f"{option}={value}"
 
 
-def _check(script: str, args: Sequence[str], module: bool) -> None:
+def _check(script: str, args: Sequence[str], module: bool, snapshot: str | None) -> None:
     if _INSIDE in os.environ:
         raise LaunchError(
             "daskhpc run was called by a program that daskhpc runs.",
@@ -106,7 +106,9 @@ def _check(script: str, args: Sequence[str], module: bool) -> None:
             f"{sys.executable} {shlex.quote(script)}",
         )
     if not module:
-        check_program(script, args)
+        check_program(script, args, snapshot and os.path.join(snapshot, os.path.basename(script)))
+    elif snapshot is None:
+        check_module(script, args)
 
 
 def launch_command(runtime: Runtime, settings: Settings, program: Sequence[str]) -> Command | None:

@@ -78,12 +78,23 @@ class CsvBlock:
             # pandas fills up short rows, but not if all rows of the block are short and columns are chosen
             frame = self.parsed(**{name: more[name] for name in more if name != "usecols"})
             return frame[[name for name in self.names if name in more["usecols"]]]
-        if not isinstance(frame.index, pandas.RangeIndex):
+        if not _has_plain_rows(frame) or self._has_index(frame, options):
             raise LongRowsError(f"{frame.index.nlevels + len(frame.columns)} values, {len(self.names)} columns")
         for column, dtype in narrow.items():
             if column in frame:
                 frame[column] = _narrowed(frame[column], dtype)
         return frame
+
+    def _has_index(self, frame: pandas.DataFrame, options: dict[str, Any]) -> bool:
+        """Whether the row numbers of a frame are the file's first column, which happens to count 0, 1, 2, ...
+
+        pandas 3 makes a RangeIndex of such a column. A name less makes one more column of the index.
+        """
+        if not len(frame) or len(self.names) < 2 or options.get("usecols") is not None:
+            return False
+        kept = {name: value for name, value in options.items() if name != "dtype"}
+        probe = pandas.read_csv(io.BytesIO(self.data), **{**kept, "names": list(self.names[:-1]), "nrows": 1})
+        return bool(probe.index.nlevels > 1)
 
     def parsed_with_texts(self, texts: Collection[Any], **more: Any) -> pandas.DataFrame:
         """The same as `parsed`, with some columns as the texts that they are in the file.
@@ -141,6 +152,11 @@ def _exact(text: str) -> int:
         if not number.is_integer():
             raise
         return int(number)
+
+
+def _has_plain_rows(frame: pandas.DataFrame) -> bool:
+    index = frame.index
+    return isinstance(index, pandas.RangeIndex) and (len(index) == 0 or (index.start, index.step) == (0, 1))
 
 
 def _narrow_integers(dtypes: Any) -> dict[Any, Any]:

@@ -11,11 +11,15 @@ from pandas.tseries.api import guess_datetime_format
 
 from ..errors import InputFileError
 from ..text import shortened
+from .column_types import TEXT
 from .csv_block import CsvBlock
 from .csv_errors import SHOWN, location
 
 UNITS = ("s", "ms", "us", "ns")
 """Resolutions of dates, the coarsest first."""
+
+_OFFSET = r".*[T ]\d.*(?:Z|[+-]\d\d(?::?\d\d)?)\s*"
+"""A date and a time as in ISO 8601 that say their offset to UTC."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,19 +47,32 @@ class DateFormat:
         Raises
         ------
         InputFileError
-            For a text that is no date of this format.
+            For a text that is no date of this format, or that says its offset in a column of dates without, and the
+            reverse: which moment is meant is not known then.
         """
-        values = pandas.to_datetime(texts, format=self.format, utc=self.utc, errors="coerce")
+        iso = self.format == "ISO8601"
+        values = pandas.to_datetime(texts, format=self.format, utc=self.utc or iso, errors="coerce")
         wrong = (values.isna() & texts.notna()).to_numpy()
         if wrong.any():
             at = location(csv, texts, int(wrong.argmax()) + 1)
-            form = "a date as in ISO 8601" if self.format == "ISO8601" else f"a date of the form {self.format}"
+            form = "a date as in ISO 8601" if iso else f"a date of the form {self.format}"
             raise InputFileError(
                 f"Column {column!r} cannot be reconciled: {at} is not {form}.",
                 repr(shortened(at.value, SHOWN)),
                 f"parse_dates without {column!r}, date_format={{{column!r}: ...}}, or dayfirst=True",
             )
-        return values
+        if not iso:
+            return values
+        differ = (texts.astype(TEXT).str.fullmatch(_OFFSET, case=False) != self.utc).fillna(False).to_numpy(dtype=bool)
+        if differ.any():
+            at = location(csv, texts, int(differ.argmax()) + 1)
+            raise InputFileError(
+                f"Column {column!r} cannot be reconciled: {at} says {'no' if self.utc else 'an'} offset to UTC.",
+                f"{at.value!r}; the first date of the column says {'one' if self.utc else 'none'}",
+                f"parse_dates without {column!r}; if no offset means UTC:"
+                f" dask.dataframe.to_datetime(frame[{column!r}], utc=True, format='ISO8601')",
+            )
+        return values if self.utc else values.dt.tz_convert(None)
 
 
 def format_of(value: str | None, given: str | None = None, dayfirst: bool = False) -> DateFormat:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -88,7 +89,7 @@ def _chosen(path: str, names: Sequence[Any], usecols: Any) -> tuple[Any, ...]:
         return tuple(names)
     if callable(usecols):
         return tuple(name for name in names if usecols(name))
-    chosen = [names[name] if isinstance(name, int) and name < len(names) else name for name in usecols]
+    chosen = [names[name] if isinstance(name, int) and 0 <= name < len(names) else name for name in usecols]
     for name in chosen:
         if name not in names:
             raise _lacks(path, name, names)
@@ -156,6 +157,8 @@ def demands(first: CsvFile, dtype: Any, parse_dates: Sequence[Any] | None) -> tu
     dates = tuple(_named_column(first, name, "parse_dates") for name in parse_dates or ())
     if dtype is not None and not isinstance(dtype, Mapping):
         dtype = {name: dtype for name in first.columns if name not in dates}
+    if isinstance(dtype, defaultdict) and dtype.default_factory is not None:  # as in pandas: for all other columns
+        dtype = {name: dtype.default_factory() for name in first.columns if name not in dates} | dtype
     dtypes = {}
     for name, value in (dtype or {}).items():
         column = _named_column(first, name, "dtype")
@@ -166,6 +169,10 @@ def demands(first: CsvFile, dtype: Any, parse_dates: Sequence[Any] | None) -> tu
             raise SettingsError(
                 "A dtype that pandas does not have.", str(error), "dtype={'n': 'Int64', 's': 'str'}"
             ) from None
+        if getattr(dtypes.get(column), "kind", "") == "M":
+            raise SettingsError(
+                "Dates are no dtype of read_csv.", f"dtype={{{name!r}: {value!r}}}", f"parse_dates=[{name!r}]"
+            )
     return dtypes, dates
 
 

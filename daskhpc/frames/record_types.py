@@ -18,6 +18,7 @@ MISSING = "missing"
 BOOLEANS, WHOLE, REAL, TEXTS = "true and false", "whole numbers", "numbers", "text"
 INEXACT, BEYOND = "whole numbers that float64 changes", "whole numbers beyond 64 bits"
 OBJECTS = "lists, mappings and other objects"
+HALF = "text with half of a pair of surrogates"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,13 @@ def _kind(value: Any) -> str:
         return INEXACT if is_inexact([value]) else WHOLE
     if isinstance(value, float | np.floating):
         return REAL
-    return TEXTS if isinstance(value, str) else OBJECTS
+    if not isinstance(value, str):
+        return OBJECTS
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # JSON may say it, and neither Arrow nor a file holds it
+        return HALF
+    return TEXTS
 
 
 def _is_missing(value: Any) -> bool:
@@ -132,7 +139,8 @@ def _settled_type(name: str, parts: Sequence[RecordTypes], location: Callable[[i
     raise InputFileError(
         f"Column {name!r} cannot be reconciled: {said[-1]}.",
         "; ".join([*said[:-1], "no dtype holds both" if len(held) > 1 else "no dtype of 64 bits holds it"]),
-        f"dtype={{{name!r}: 'str'}} for text, or dtype={{{name!r}: 'object'}} for the values as they are",
+        ("" if HALF in held else f"dtype={{{name!r}: 'str'}} for text, or ")
+        + f"dtype={{{name!r}: 'object'}} for the values as they are",
     )
 
 

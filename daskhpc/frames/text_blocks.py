@@ -6,6 +6,7 @@ import bz2
 import gzip
 import lzma
 import os
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -89,9 +90,21 @@ class TextBlock:
 
 def content(path: str, start: int = 0, stop: int = -1, compression: str | None = None) -> bytes:
     """Bytes of a file, decompressed."""
-    with _OPENERS.get(compression or "", open)(path, "rb") as file:
-        file.seek(start)
-        return bytes(file.read() if stop < 0 else file.read(stop - start))
+    try:
+        with _OPENERS.get(compression or "", open)(path, "rb") as file:
+            file.seek(start)
+            return bytes(file.read() if stop < 0 else file.read(stop - start))
+    except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
+        broken: Exception = error
+    except OSError as error:
+        if compression is None or error.errno is not None:  # what bz2 says of its data has no number
+            raise
+        broken = error
+    raise InputFileError(
+        f"{path} cannot be decompressed.",
+        f"{compression}: {broken}",
+        "write the file again; its name without the ending if it is not compressed",
+    )
 
 
 def compression_of(path: str, given: str | None = "infer") -> str | None:

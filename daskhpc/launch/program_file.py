@@ -1,15 +1,19 @@
-"""Which files ``daskhpc run`` does not take for Python programs, and what to type instead."""
+"""Which files and modules ``daskhpc run`` does not take for Python programs, and what to type instead."""
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import os
 import re
 import shlex
+import sys
+import warnings
 from collections.abc import Sequence
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
-from ..errors import LaunchError
+from ..errors import ProgramError
 
 _HEAD_BYTES = 4096
 _OTHER_LANGUAGES = {
@@ -27,37 +31,151 @@ _DATA = (".json", ".yaml", ".yml", ".toml", ".ini", ".csv", ".md", ".rst", ".htm
 _SHELLS = ("sh", "dash", "ksh", "zsh", "csh", "tcsh", "fish")
 _JOB_LINES = {"#SBATCH": "sbatch", "#PBS": "qsub", "#BSUB": "bsub <"}
 _USAGE = "daskhpc run [OPTIONS] script.py [ARGS]"
+_USAGE_MODULE = "daskhpc run [OPTIONS] -m package.module [ARGS], in the folder that has the package"
 
 
-def check_program(script: str, args: Sequence[str]) -> None:
+def check_program(script: str, args: Sequence[str], copy: str | None = None) -> None:
     """Refuse what is no Python program, before anything is started.
 
     Python itself runs a file of any name, so a file is refused only if its name or its beginning says that it is
     something else. (A notebook is an expression of Python: it would be evaluated, and nothing would happen.)
 
+    Parameters
+    ----------
+    script : str
+    args : sequence of str
+        Its arguments, for the line to type.
+    copy : str, optional
+        The file that runs in its place; the script may have changed since, or may be gone.
+
     Raises
     ------
-    LaunchError
+    ProgramError
         With the line to type instead, as far as that can be known.
     """
+    if copy is not None and os.path.isfile(copy):
+        return
     if os.path.isfile(script):
-        refused = _other_kind(script, args)
+        source = _source(script)
+        refused = _other_kind(script, args, source[:_HEAD_BYTES].decode("utf-8-sig", errors="replace"))
         if refused is not None:
-            raise LaunchError(f"{script!r} is not a Python program.", *refused)
+            raise ProgramError(f"{script!r} is not a Python program.", *refused)
+        _check_syntax(script, source)
         return
     if os.path.isdir(script):
         main = os.path.join(script, "__main__.py")
         line = shlex.join(["daskhpc", "run", main, *args]) if os.path.isfile(main) else _USAGE
-        raise LaunchError(f"Cannot run {script!r}.", f"a folder: {os.path.abspath(script)}", line)
+        raise ProgramError(f"Cannot run {script!r}.", f"a folder: {os.path.abspath(script)}", line)
+    if script == "-" or os.path.exists(script):
+        raise ProgramError(f"Cannot run {script!r}.", "standard input, a pipe or a device, and no file", _USAGE)
     meant = _meant(script, args)
-    todo = f"daskhpc run {shlex.quote(meant)}" if meant else _USAGE
-    raise LaunchError(f"Cannot run {script!r}.", f"no such file in {os.getcwd()}", todo)
+    todo = shlex.join(["daskhpc", "run", *meant]) if meant else _USAGE
+    raise ProgramError(f"Cannot run {script!r}.", f"no such file in {os.getcwd()}", todo)
 
 
-def _other_kind(script: str, args: Sequence[str]) -> tuple[str, str] | None:
+def check_module(name: str, args: Sequence[str]) -> None:
+    """Refuse a module's name that ``python -m`` could not run, before anything is started.
+
+    No code of the user runs here: packages above the module are not imported. A package may change what is found in it
+    (``__path__``, ``sys.modules``) when it is imported, so a name below such a package is not refused.
+
+    Raises
+    ------
+    ProgramError
+        With the line to type instead, as far as that can be known.
+    """
+    if os.path.isfile(name):
+        line = shlex.join(["daskhpc", "run", *([name] if os.sep in name else ["-m", name.removesuffix(".py")]), *args])
+        raise ProgramError(f"No module is called {name!r}.", "it is the name of a file", line)
+    spec, missing = _module_spec(name)
+    if missing is not None:
+        close = difflib.get_close_matches(name, [path.stem for path in Path().glob("*.py")], n=1, cutoff=0.7)
+        line = shlex.join(["daskhpc", "run", "-m", *close, *args]) if close else _USAGE_MODULE
+        raise ProgramError(f"There is no module {name!r} to run.", missing, line)
+    if spec is not None and spec.origin and spec.origin.endswith(".py") and spec.has_location:
+        _check_syntax(spec.origin, _source(spec.origin))
+
+
+def _module_spec(name: str) -> tuple[ModuleSpec | None, str | None]:
+    """Where the code of a module is, if that is known without importing; and what is missing, if something is."""
+    folders: Sequence[str] | None = None
+    parts = name.split(".")
+    if "" in parts:
+        return None, "a name, or names with a dot between them, is expected"
+    for count in range(1, len(parts) + 1):
+        part = ".".join(parts[:count])
+        spec, known = _found(part, folders)
+        if spec is None:
+            within = f"{os.getcwd()} or among the installed packages" if folders is None else ", ".join(folders)
+            return None, f"nothing called {part!r} in {within}" if known else None
+        if spec.submodule_search_locations is None:
+            if count < len(parts):
+                return None, None if _may_hold_more(spec) else f"{part!r} is a module and no package"
+            return spec, None
+        if _may_hold_more(spec):
+            return None, None
+        folders = list(spec.submodule_search_locations)
+    main, known = _found(f"{name}.__main__", folders)
+    return main, None if main or not known else f"{name!r} is a package without a __main__.py"
+
+
+def _found(name: str, folders: Sequence[str] | None) -> tuple[ModuleSpec | None, bool]:
+    """What the finders of this process say of a module, and whether all could; none of them imports its package."""
+    known = True
+    path = list(sys.path)
+    sys.path.insert(0, os.getcwd())  # as python -m has it
+    try:
+        for finder in sys.meta_path:
+            try:
+                spec = finder.find_spec(name, folders)
+            except Exception:  # Python's own needs the parent of a namespace package; others may do anything
+                known = False
+                continue
+            if spec is not None:
+                return spec, True
+        return None, known
+    finally:
+        sys.path[:] = path
+
+
+def _may_hold_more(spec: ModuleSpec) -> bool:
+    """Whether importing a package or module may bring modules below it that its folder does not show."""
+    if spec.origin is None or not spec.origin.endswith(".py"):
+        return spec.submodule_search_locations is None or spec.has_location
+    return re.search(rb"__path__|sys\.modules|meta_path|__getattr__", _source(spec.origin)) is not None
+
+
+def _source(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise ProgramError(f"Cannot read {path!r}.", str(error.strerror), f"ls -l {shlex.quote(path)}") from None
+
+
+def _check_syntax(path: str, source: bytes) -> None:
+    """Refuse what Python does not compile; each rank would start for nothing."""
+    if source[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        line = f"iconv -f UTF-16 -t UTF-8 {shlex.quote(path)} -o program.py && daskhpc run program.py"
+        raise ProgramError(f"{path!r} is not valid Python.", "text in UTF-16, which Python does not read", line)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the program's own run shows them
+            compile(source, path, "exec", dont_inherit=True)
+    except (SyntaxError, ValueError) as error:
+        number = getattr(error, "lineno", None)
+        text = (getattr(error, "text", None) or "").strip()
+        said = f"line {number}: {getattr(error, 'msg', error)}" if number else str(error)
+        raise ProgramError(
+            f"{path!r} is not valid Python.",
+            f"{said}: {text}" if text else said,
+            f"{shlex.quote(sys.executable)} -m py_compile {shlex.quote(path)}",
+        ) from None
+    except (RecursionError, MemoryError):  # Python says that itself
+        return
+
+
+def _other_kind(script: str, args: Sequence[str], head: str) -> tuple[str, str] | None:
     """What a file is, and what to type; None if it may be a Python program."""
-    with open(script, "rb") as file:
-        head = file.read(_HEAD_BYTES).decode(errors="replace")
     suffix = Path(script).suffix.lower()
     if suffix == ".ipynb" or (head.lstrip().startswith("{") and '"cells"' in head):
         line = shlex.join([script.removesuffix(".ipynb") + ".py", *args])
@@ -78,16 +196,18 @@ def _other_kind(script: str, args: Sequence[str]) -> tuple[str, str] | None:
     return ("a binary file", _USAGE) if "\0" in head else None
 
 
-def _meant(script: str, args: Sequence[str]) -> str | None:
-    """The file that a name without its ending, without its quotes or with a slip of the finger may stand for."""
+def _meant(script: str, args: Sequence[str]) -> list[str] | None:
+    """The file or module that a name without its ending or quotes, or with a slip of the finger, may stand for."""
     quoted = [" ".join([script, *args[:count]]) for count in range(1, len(args) + 1)]
     for name in (f"{script}.py", *quoted):
         if script and os.path.isfile(name):
-            return name
+            return [name]
+    if re.fullmatch(r"[\w.]+", script) and _module_spec(script)[0] is not None:
+        return ["-m", script]
     folder, name = os.path.split(script)
     try:
         programs = [path.name for path in Path(folder or ".").iterdir() if path.suffix == ".py" and path.is_file()]
     except OSError:
         return None
     close = difflib.get_close_matches(name, programs, n=1)
-    return os.path.join(folder, close[0]) if close else None
+    return [os.path.join(folder, close[0])] if close else None

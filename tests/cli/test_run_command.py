@@ -16,8 +16,8 @@ from place import MPI_LIST, Place
 import daskhpc
 from daskhpc.cli.run import run
 from daskhpc.config import Settings
-from daskhpc.errors import LaunchError
-from daskhpc.launch.program_file import check_program
+from daskhpc.errors import LaunchError, ProgramError
+from daskhpc.launch.program_file import check_module, check_program
 
 HOSTILE = [
     "-n",
@@ -277,6 +277,8 @@ def test_every_option_is_a_setting() -> None:
 @pytest.mark.parametrize("option", ["-m", "--module"])
 def test_a_module(place: Place, option: str) -> None:
     mpiexec = place.mpiexec("MPICH")
+    place.script("package/__init__.py")
+    place.script("package/tool.py")
     plan = planned(place, "-n", "1", option, "package.tool", *HOSTILE)
     assert plan == Plan([str(mpiexec), "-n", "3"], "package.tool", HOSTILE, {"module": True})
 
@@ -343,12 +345,15 @@ def test_a_launcher_that_is_not_there(place: Place) -> None:
         (".", ["Cannot run '.'.", "a folder"]),
         ('it\'s; echo "no"', ["Cannot run ", "no such file"]),
         ("a program.py/x", ["no such file"]),
+        ("-", ["standard input, a pipe or a device, and no file"]),
+        ("/dev/null", ["standard input, a pipe or a device, and no file"]),
+        ("json.tool", ["no such file in ", "try:   daskhpc run -m json.tool"]),
     ],
 )
 def test_what_cannot_be_run(place: Place, script: str, words: list[str]) -> None:
     place.script()
     done = place.daskhpc("run", script)
-    assert (done.code, done.out) == (70, "")
+    assert (done.code, done.out) == (2, "")
     assert done.err.startswith("daskhpc: Cannot run ")
     assert len(done.err.splitlines()) == 3
     for word in words:
@@ -385,11 +390,121 @@ def test_what_is_no_python_program(place: Place, name: str, text: str, found: st
     assert refused.value.args == (f"{name!r} is not a Python program.", found, line)
 
 
+FOLDER = {
+    "tool/__init__.py": "raise SystemExit('the package was imported')",
+    "tool/__main__.py": "",
+    "tool/part.py": "",
+    "tool/broken.py": "print(1",
+    "lazy/__init__.py": "__path__.append('elsewhere')",
+    "empty/__init__.py": "",
+    "bare/deep/task.py": "",
+    "open.py": "print(1",
+    "utf16.py": "\ufeffprint(1)".encode("utf-16"),
+    "old.py": "print 'a'",
+    "nul.py": b"x = 1\0",
+    "marked.py": b"\xef\xbb\xbfprint(1)\r\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "found", "line"),
+    [
+        ("nosuch", "or among the installed packages", "daskhpc run [OPTIONS] -m package.module [ARGS], in the folder"),
+        ("opem", "nothing called 'opem' in ", "daskhpc run -m open x"),
+        ("tool.nosuch", "nothing called 'tool.nosuch' in ", "daskhpc run [OPTIONS] -m package.module"),
+        ("tool.part.more", "'tool.part' is a module and no package", "daskhpc run [OPTIONS] -m package.module"),
+        ("empty", "'empty' is a package without a __main__.py", "daskhpc run [OPTIONS] -m package.module"),
+        ("bare", "'bare' is a package without a __main__.py", "daskhpc run [OPTIONS] -m package.module"),
+        ("open", "line 1: '(' was never closed: print(1", "-m py_compile "),
+        ("tool.broken", "line 1: '(' was never closed: print(1", "-m py_compile "),
+        ("tool/part.py", "it is the name of a file", "daskhpc run tool/part.py x"),
+        ("open.py", "it is the name of a file", "daskhpc run -m open x"),
+        ("", "a name, or names with a dot between them", "daskhpc run [OPTIONS] -m package.module"),
+        (".tool", "a name, or names with a dot between them", "daskhpc run [OPTIONS] -m package.module"),
+    ],
+)
+def test_what_is_no_module(place: Place, name: str, found: str, line: str) -> None:
+    write(place, FOLDER)
+    with contextlib.chdir(place.work), pytest.raises(ProgramError) as refused:
+        check_module(name, ["x"])
+    assert found in refused.value.found
+    assert line in refused.value.todo
+
+
+@pytest.mark.parametrize(
+    "name", ["tool", "tool.part", "lazy.any", "bare.deep.task", "timeit", "os.path", "json.tool", "this", "marked"]
+)
+def test_modules_that_python_may_find(place: Place, name: str) -> None:
+    write(place, FOLDER)
+    before = list(sys.path), set(sys.modules)
+    with contextlib.chdir(place.work):
+        check_module(name, [])
+    assert sys.path == before[0]
+    assert not {"tool", "lazy", "bare"} & (set(sys.modules) - before[1]), "no code of the user runs"
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("open.py", "line 1: '(' was never closed: print(1"),
+        ("old.py", "line 1: Missing parentheses in call to 'print'"),
+        ("nul.py", "null bytes"),
+        ("utf16.py", "text in UTF-16, which Python does not read"),
+    ],
+)
+def test_what_python_does_not_compile(place: Place, name: str, found: str) -> None:
+    write(place, FOLDER)
+    with contextlib.chdir(place.work), pytest.raises(ProgramError) as refused:
+        check_program(name, [])
+    assert refused.value.happened == f"{name!r} is not valid Python."
+    assert found in refused.value.found
+
+
+def test_a_program_that_may_not_be_read(place: Place) -> None:
+    program = place.work / place.script()
+    program.chmod(0)
+    user = os.geteuid()
+    folders = [folder for folder in (place.work, *place.work.parents) if folder.stat().st_uid == user]
+    modes = [folder.stat().st_mode for folder in folders]
+    if user == 0:  # to which no file is closed
+        for folder in folders:
+            folder.chmod(folder.stat().st_mode | 0o055)
+        os.seteuid(65534)
+    try:
+        with pytest.raises(ProgramError, match=r"Cannot read .*\n  found: Permission denied"):
+            check_program(str(program), [])
+    finally:
+        os.seteuid(user)
+        for folder, mode in zip(folders, modes, strict=True):
+            folder.chmod(mode)
+
+
+def test_a_copy_runs_whatever_became_of_the_program(place: Place) -> None:
+    write(place, {"copies/gone.py": "print(1)"})
+    with contextlib.chdir(place.work):
+        check_program("gone.py", [], "copies/gone.py")
+
+
+def test_no_rank_starts_for_a_module_that_is_not_there(place: Place) -> None:
+    place.mpiexec("MPICH")
+    done = place.daskhpc("run", "-m", "nosuch")
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("daskhpc: There is no module 'nosuch' to run.\n  found: nothing called 'nosuch' in ")
+    assert not (place.folder / "record").exists(), "nothing was started"
+
+
+def write(place: Place, files: dict[str, str | bytes]) -> None:
+    for name, content in files.items():
+        path = place.work / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+
+
 def test_a_notebook_is_refused_before_anything_starts(place: Place) -> None:
     place.mpiexec("MPICH")
     place.script("book.ipynb", NOTEBOOK)
     done = place.daskhpc("run", "book.ipynb")
-    assert (done.code, done.out) == (70, "")
+    assert (done.code, done.out) == (2, "")
     assert done.err.startswith("daskhpc: 'book.ipynb' is not a Python program.\n")
     assert not (place.folder / "record").exists(), "nothing was started"
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import json
+import lzma
 import warnings
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +15,7 @@ import pandas
 import pytest
 
 from daskhpc import bags, frames
-from daskhpc.errors import InputFileError
+from daskhpc.errors import InputFileError, SettingsError
 
 A, B = 1234567890123456789, 1234567890123456790
 EVEN = 2**60  # float64 has it
@@ -149,3 +153,66 @@ def test_numbers_of_records_that_float64_holds() -> None:
 def test_ids_and_fractions_of_records_are_refused() -> None:
     with pytest.raises(InputFileError, match=f"jsonl:1 has {A} .whole numbers that float64 changes"):
         records([A], [0.5])
+
+
+@pytest.mark.parametrize("first", [0, 1, 5])
+def test_rows_with_one_value_more_do_not_move_the_others(first: int) -> None:
+    """pandas takes the first column for the row numbers, and pandas 3 makes a range of whole numbers that grow."""
+    Path("x.csv").write_text("x,y\n" + "".join(f"{first + row},2,3\n" for row in range(3)))
+    with pytest.raises(InputFileError, match=r"x.csv:2 has more values than there are columns"):
+        frames.read_csv("x.csv")
+
+
+AWARE, NAIVE = "2020-01-01T00:00:00+01:00", "2020-07-01 00:00:00"
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ([rows(AWARE), rows(NAIVE)], "1.csv:2 says no offset to UTC"),
+        ([rows(AWARE, "2020-07-02")], "0.csv:3 says no offset to UTC"),
+        ([rows("", NAIVE), rows("2020-01-01T00:00Z")], "1.csv:2 says an offset to UTC"),
+        ([rows(NAIVE, "2020-01-01 00:00:00-0330")], "0.csv:3 says an offset to UTC"),
+    ],
+)
+def test_dates_with_and_without_an_offset_do_not_go_together(files: list[str], said: str) -> None:
+    with pytest.raises(InputFileError, match=said):
+        read(*files, parse_dates=["x"])
+
+
+def test_dates_of_several_offsets_are_in_utc() -> None:
+    found = read(rows(AWARE, "2020-07-01T00:00:00Z", ""), rows("2020-07-01T00:00:00.5-03:30"), parse_dates=["x"])
+    expected = ["2019-12-31T23:00:00", "2020-07-01T00:00:00", None, "2020-07-01T03:30:00.5"]
+    assert found.tolist() == pandas.to_datetime(expected, utc=True, format="ISO8601").tolist()
+
+
+@pytest.mark.parametrize(("suffix", "pack"), [("gz", gzip.compress), ("bz2", bz2.compress), ("xz", lzma.compress)])
+@pytest.mark.parametrize("broken", ["cut off", "not compressed"])
+def test_files_that_cannot_be_decompressed(suffix: str, pack: Any, broken: str) -> None:
+    data = b"x,y\n" + b"1,2\n" * 1000
+    Path(f"x.csv.{suffix}").write_bytes(pack(data)[:-9] if broken == "cut off" else data)
+    with pytest.raises(InputFileError, match=rf"x.csv.{suffix} cannot be decompressed"):
+        frames.read_csv("x.csv.*")
+
+
+def test_a_dtype_for_all_other_columns() -> None:
+    Path("x.csv").write_text("a,b,c\n007,008,2020-01-01\n")
+    dtype = defaultdict(lambda: "str", a="int64")
+    found = frames.read_csv("x.csv", dtype=dtype, parse_dates=["c"]).compute(scheduler="synchronous")
+    assert found.iloc[0].tolist() == [7, "008", pandas.Timestamp("2020-01-01")]
+
+
+def test_columns_from_the_end_are_none() -> None:
+    Path("x.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(InputFileError, match="has no column -1"):
+        frames.read_csv("x.csv", usecols=[-1])
+    with pytest.raises(SettingsError, match=r"parse_dates=\['a'\]"):
+        frames.read_csv("x.csv", dtype={"a": "datetime64[ns]"})
+
+
+def test_half_a_character_in_json() -> None:
+    Path("x.jsonl").write_text('{"a": "x"}\n{"a": "\\ud83d"}\n')
+    with pytest.raises(InputFileError, match=r"x.jsonl:2 has .* \(text with half of a pair of surrogates\)"):
+        frames.read_json_lines("x.jsonl")
+    found = frames.read_json_lines("x.jsonl", dtype={"a": "object"}).compute(scheduler="synchronous")
+    assert found["a"].tolist() == ["x", "\ud83d"]
