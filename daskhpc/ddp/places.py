@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from dask.utils import natural_sort_key
+
 from ..errors import SettingsError
 from ..text import counted
 
@@ -97,7 +99,7 @@ def choose(workers: Iterable[WorkerPlace], world_size: int | None, backend: str 
         If there are fewer workers.
     """
     nodes: dict[str, list[WorkerPlace]] = {}
-    for worker in sorted(workers, key=lambda worker: (worker.busy, _natural(worker.name), worker.address)):
+    for worker in sorted(workers, key=lambda worker: (worker.busy, natural_sort_key(str(worker.name)), worker.address)):
         nodes.setdefault(worker.node, []).append(worker)
     with_gpus = backend != "gloo" and bool(nodes) and all(_gpus(on_node) for on_node in nodes.values())
     if with_gpus and world_size is None:
@@ -111,14 +113,16 @@ def choose(workers: Iterable[WorkerPlace], world_size: int | None, backend: str 
             f"{found:,} worker process{'' if found == 1 else 'es'}",
             f"world_size={found}" if found else "start workers first: daskhpc.start()",
         )
-    order = sorted(nodes.values(), key=lambda on_node: (-_idle(on_node), _natural(on_node[0].hostname)))
+    order = sorted(nodes.values(), key=lambda on_node: (-_idle(on_node), natural_sort_key(on_node[0].hostname)))
     chosen: list[list[WorkerPlace]] = []
     left = world_size
     for on_node in order:
         if left:
-            chosen.append(sorted(on_node[:left], key=lambda worker: (_natural(worker.name), worker.address)))
+            chosen.append(
+                sorted(on_node[:left], key=lambda worker: (natural_sort_key(str(worker.name)), worker.address))
+            )
             left -= len(chosen[-1])
-    chosen.sort(key=lambda on_node: _natural(on_node[0].hostname))
+    chosen.sort(key=lambda on_node: natural_sort_key(on_node[0].hostname))
     return _ranks(chosen, with_gpus)
 
 
@@ -142,11 +146,6 @@ def _gpus(on_node: Sequence[WorkerPlace]) -> tuple[str, ...]:
     """The GPUs of the workers of a node: each worker's own first, then what others see, too."""
     firsts = [worker.gpus[0] for worker in on_node if worker.gpus]
     return tuple(dict.fromkeys([*firsts, *(gpu for worker in on_node for gpu in worker.gpus)]))
-
-
-def _natural(name: object) -> list[tuple[int, str]]:
-    """The sort key by which node2 comes before node10."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", str(name))]
 
 
 def torch_backend(backend: str, ranks: Sequence[RankPlace]) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import dask
+from dask.utils import natural_sort_key
 
 from ..cluster import http_door
 from ..cluster.encryption import TLS, Encryption, choose_protocol, local_security, new_identities
@@ -73,12 +74,12 @@ class SubmittedWorkers:
 
     @property
     def ids(self) -> str:
-        """Their ids in one text."""
-        return ", ".join(job.id for job in self.submitted)
+        """Their ids in one text; Dask submits them at the same time, in any order."""
+        return ", ".join(sorted((job.id for job in self.submitted), key=natural_sort_key))
 
     @property
     def submitted(self) -> list[SubmittedJob]:
-        """All that were submitted, in order."""
+        """All that were submitted, in the order of their submission."""
         return [folder.submitted()[-1] for folder in self.folders]
 
 
