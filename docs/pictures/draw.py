@@ -1,17 +1,19 @@
 """Draws the pictures of the pages: ``python docs/pictures/draw.py`` writes the SVG files beside this one.
 
-Numbers come from the package (margins, exit codes) and from the measured tables of docs/benchmarks.md.
+Numbers come from the package (margins, exit codes), from the measured tables of docs/benchmarks.md, and from a real run
+(record_search.py).
 """
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
 from svg import Picture
 
 from daskhpc.config import Settings
-from daskhpc.errors import EXIT_FAILED, EXIT_UNFINISHED
+from daskhpc.errors import EXIT_FAILED
 
 HERE = Path(__file__).parent
 
@@ -86,24 +88,34 @@ def parallel_call() -> Picture:
 
 
 def search_timeline() -> Picture:
-    """Three jobs of a search, each until its time limit."""
+    """A search that needed several runs of one job: the numbers of a real one, which record_search.py wrote down."""
+    recorded = json.loads((HERE / "search-timeline.json").read_text())
+    runs, times = recorded["runs"], recorded["results"]
     margin = Settings.resolve({}, config={}).time_margin
-    p = Picture(760, 250, "A search over three jobs")
-    p.text(10, 24, f"A search of 340 fits in jobs of 30 minutes; the margin is {margin:g} s", "b")
-    jobs = ((10, 230, "130 fits"), (265, 230, "130 new fits, 130 read"), (520, 150, "80 new, 260 read"))
-    for number, (x, width, text) in enumerate(jobs, 1):
-        p.box(x, 60, width, 44, text, "bb")
-        p.text(x, 52, f"job {number}", "s b")
-        code = EXIT_UNFINISHED if number < 3 else 0
-        if number < 3:
-            p.box(x + width - 14, 60, 14, 44, kind="d")
-            p.line(x + width, 45, x + width, 130, "dash")
-        p.text(x + width, 146, f"exit code {code}", "e s" if number < 3 else "m s")
-        p.arrow((x + width / 2, 104), (x + width / 2, 186))
-    p.arrow((240, 82), (263, 82))
-    p.arrow((495, 82), (518, 82))
-    p.box(10, 188, 660, 40, "the checkpoint folder: 130, then 260, then 340 results", "c")
-    p.text(700, 88, "time", "s")
+    p = Picture(760, 300, "A search over several runs of a job")
+    p.text(
+        10, 22, f"A search of {len(times)} fits in a job of three minutes; the margin is {margin:g} s (measured)", "b"
+    )
+    left, bottom, height = 50, 260, 120
+    scale = 690 / runs[-1]["ended"]
+    before = 0
+    for number, run in enumerate(runs, 1):
+        x, end = left + scale * run["began"], left + scale * run["ended"]
+        new = sum(run["began"] <= time <= run["ended"] for time in times)
+        p.box(x, 40, end - x, 44, f"run {number}: {new} new", "bb")
+        p.text((x + end) / 2, 102, f"{before} read" if before else "", "m s")
+        p.text((x + end) / 2, 120, f"exit code {run['code']}", "m s")
+        p.line(end, 40, end, bottom, "dash")
+        before += new
+    points = [(left + scale * time, bottom - height * count / len(times)) for count, time in enumerate(times, 1)]
+    p.curve((left, bottom), *points)
+    p.line(left, bottom, 745, bottom)
+    p.line(left, bottom, left, bottom - height)
+    p.text(left - 6, bottom - height + 5, f"{len(times)}", "e s")
+    p.text(left - 6, bottom, "0", "e s")
+    p.text(left + 8, bottom - height + 24, "results in the checkpoint", "s")
+    for seconds in range(0, int(runs[-1]["ended"]), 30):
+        p.text(left + scale * seconds, bottom + 18, f"{seconds} s", "m s")
     return p
 
 

@@ -14,7 +14,8 @@ STYLE = """
   .m { text-anchor: middle } .e { text-anchor: end }
   rect, path, line, circle { stroke: var(--line); stroke-width: 1.3; fill: none }
   .paper { fill: var(--paper) } .a { fill: var(--a) } .bb { fill: var(--b) } .c { fill: var(--c) } .d { fill: var(--d) }
-  .dash { stroke-dasharray: 5 4 } .head { fill: var(--line); stroke: none }
+  .curve { stroke: var(--ink); stroke-width: 2.5 } .dash { stroke-dasharray: 5 4 }
+  .head { fill: var(--line); stroke: none }
 """
 
 
@@ -51,6 +52,11 @@ class Picture:
         if text:
             (x1, y1), (x2, y2) = points[0], points[-1]
             self.text((x1 + x2) / 2, (y1 + y2) / 2 - 7, text, "m s")
+
+    def curve(self, *points: tuple[float, float]) -> None:
+        """A thick line through points."""
+        path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
+        self.parts.append(f'<path class="curve" d="{path}"/>')
 
     def line(self, x1: float, y1: float, x2: float, y2: float, kind: str = "") -> None:
         """A line without a head."""
