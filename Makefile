@@ -11,7 +11,7 @@ PIP := -m pip install --quiet --disable-pip-version-check
 # Without build isolation, because pip would otherwise build daskhpc with the newest setuptools, whatever is locked.
 LOCKED := $(PIP) --constraint tests/locked.txt --no-build-isolation
 
-.PHONY: demo test docs quick lock test-newest test-oldest test-kills test-ddp test-endings check audit benchmark benchmark-search clean
+.PHONY: demo test docs quick lock test-newest test-oldest test-kills test-ddp test-endings test-tls check audit benchmark benchmark-search clean
 
 demo: $(VENV)/installed
 	$(BIN)/daskhpc run -n $(WORKERS) slurm/digits_search/search.py
@@ -90,6 +90,12 @@ test-endings: $(VENV)/installed-test .openmpi/installed
 	tests/install-apt-packages
 	PATH="$(BIN):$$PATH" ENDINGS=all STARTS=200 ENDS=50 $(BIN)/python -m pytest tests/endings tests/mpi/test_quiet.py \
 	    tests/slurm/test_requeue.py tests/slurm/test_survival.py tests/mpi/test_worker_deaths.py $(PYTEST)
+
+# What runs over ranks of one machine, where connections are not encrypted unless they are asked to be, once more with them
+# encrypted; dask-mpi's own tests are among it. On the Slurm of the tests, with its three nodes, they always are.
+test-tls: $(VENV)/installed-test .openmpi/installed
+	tests/install-apt-packages
+	PATH="$(BIN):$$PATH" DASK_DASKHPC__PROTOCOL=tls $(BIN)/python -m pytest tests/mpi tests/endings tests/security $(PYTEST)
 
 # The start of a job beside dask-mpi's; writes the table of docs/benchmarks.md.
 benchmark: $(VENV)/installed-test

@@ -11,11 +11,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import statistics
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,9 +22,11 @@ from typing import Any
 sys.path[:0] = [str(Path(__file__).parents[1])]
 
 from clusters import start_cluster  # noqa: E402
+from crowd import crowd  # noqa: E402
 
 FITS, CALLS, GIGABYTE, STRANGERS = 600, 100, 10**9, 500
-GARBAGE = (b"", b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00", b"\0" * 100)
+SIEGE = (1000, 16.0)
+"""Fits, and milliseconds of each, of the search during which strangers come."""
 START = """
 import os, time, daskhpc
 daskhpc.start().submit(int, 1).result()
@@ -56,13 +56,13 @@ async def ask(other: str, times: int, dask_worker: Any) -> float:
     return time.perf_counter() - began
 
 
-def search(client: Any) -> float:
-    """Seconds of fits of 1 ms."""
+def search(client: Any, fits: int = FITS, milliseconds: float = 1.0) -> float:
+    """Seconds of fits of so long."""
     from joblib import Parallel, delayed
 
     with client.as_current():
         began = time.perf_counter()
-        Parallel(backend="daskhpc")(delayed(busy)(1.0) for _ in range(FITS))
+        Parallel(backend="daskhpc")(delayed(busy)(milliseconds) for _ in range(fits))
         return time.perf_counter() - began
 
 
@@ -97,9 +97,11 @@ def clients(*protocols: str) -> Iterator[list[Any]]:
     from distributed import Client
 
     from daskhpc.cluster.encryption import local_security, new_identities
+    from daskhpc.cluster.environment import allow_open_files
     from daskhpc.cluster.refused_connections import log_few_refusals
 
     log_few_refusals()
+    allow_open_files(2)
     with contextlib.ExitStack() as stack:
         made = []
         for protocol in protocols:
@@ -109,38 +111,35 @@ def clients(*protocols: str) -> Iterator[list[Any]]:
         yield made
 
 
-class Strangers:
-    """So many connections to each port of a cluster, of which none can show a key, until the search has ended."""
-
-    def __init__(self, client: Any) -> None:
-        workers = client.scheduler_info(n_workers=-1)["workers"]
-        addresses = [client.scheduler.address, *workers, *(each["nanny"] for each in workers.values())]
-        self.places = [("127.0.0.1", int(address.rsplit(":", 1)[1])) for address in addresses]
-        self.sockets: list[socket.socket] = []
-        self.thread = threading.Thread(target=self._visit)
-        self.thread.start()
-
-    def _visit(self) -> None:
-        for number in range(STRANGERS):
-            for place in self.places:
-                visitor = socket.create_connection(place)
-                visitor.sendall(GARBAGE[number % len(GARBAGE)])
-                self.sockets.append(visitor)
-
-    def end(self) -> None:
-        """Hang up."""
-        self.thread.join()
-        for visitor in self.sockets:
-            visitor.close()
+def places(client: Any) -> list[str]:
+    """Where the scheduler, the workers and the Nannies listen."""
+    workers = client.scheduler_info(n_workers=-1)["workers"]
+    addresses = [client.scheduler.address, *workers, *(each["nanny"] for each in workers.values())]
+    return [str(address).split("://")[1] for address in addresses]
 
 
 def besieged(client: Any) -> float:
-    """Seconds of fits of 1 ms while strangers knock."""
-    strangers = Strangers(client)
-    try:
-        return search(client)
-    finally:
-        strangers.end()
+    """Seconds of a longer search while strangers come to each port, and stay."""
+    with crowd(STRANGERS, places(client)):
+        return search(client, *SIEGE)
+
+
+def processor_seconds(client: Any) -> float:
+    """Of all processes of the cluster so far: the scheduler and the Nannies are in this one."""
+    return time.process_time() + sum(client.run(time.process_time).values())
+
+
+def print_cost_of_a_stranger(client: Any) -> None:
+    """What the cluster's processes compute for each, which other load of the machine does not change."""
+    used = []
+    for count in (0, STRANGERS):
+        before = processor_seconds(client)
+        with crowd(count, places(client)) as strangers:
+            assert strangers.stdout is not None
+            came = int(strangers.stdout.readline())
+            time.sleep(3)
+            used.append(processor_seconds(client) - before)
+    print(f"\nA stranger costs the processes of the cluster {(used[1] - used[0]) / came * 1e3:.2f} ms; {came} came.")
 
 
 def compare(name: str, bound: str, rounds: int, one: Callable[[], float], other: Callable[[], float]) -> None:
@@ -161,14 +160,15 @@ def main(wanted: set[str]) -> None:
         for word, name, bound, rounds, work in (
             ("fits", f"{FITS} fits of 1 ms", "1.05", 20, search),
             ("messages", f"{2 * CALLS:,} small messages", "1.10", 100, messages),
-            ("gigabyte", "1 GB between two workers", "1.43", 5, gigabyte),
+            ("gigabyte", "1 GB between two workers", "1.43", 7, gigabyte),
         ):
             if word in wanted:
                 work(tcp), work(tls)
                 compare(name, bound, rounds, lambda: work(tcp), lambda: work(tls))  # noqa: B023
         if "strangers" in wanted:
-            name = f"{FITS} fits in tls, without and with {STRANGERS} strangers at each port"
-            compare(name, "1.10", 5, lambda: search(tls), lambda: besieged(tls))
+            name = f"{SIEGE[0]:,} fits of {SIEGE[1]:g} ms in tls, without and with {STRANGERS} strangers at each port"
+            compare(name, "1.10", 5, lambda: search(tls, *SIEGE), lambda: besieged(tls))
+            print_cost_of_a_stranger(tls)
 
 
 if __name__ == "__main__":

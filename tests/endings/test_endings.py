@@ -15,6 +15,10 @@ from cells import LAUNCHERS, LONG, PMI, SECONDS, START_DEADLINE, Cell, can_limit
 EVERY = cells()
 CRASH_IN_INIT = 14
 SILENT = 60.0  # a node that is lost may fall silent, and srun waits for its tasks
+IN_TLS = [
+    f"{cause}, running, {LAUNCHERS[0]}"
+    for cause in ("returns, client", "SIGKILL, scheduler", "SIGKILL, worker process")
+]
 CHOSEN = EVERY if os.environ.get("ENDINGS") == "all" else spread(EVERY)
 
 
@@ -38,6 +42,15 @@ def test_a_job_ends_as_the_table_says(cell: Cell, tmp_path: Path, request: pytes
     assert not ended.left
     quoted = re.findall(r"`([^`]*)`", cell.said)
     assert not quoted or any(text in ended.out + ended.err for text in quoted), ended
+
+
+@pytest.mark.parametrize("cell", [each for each in EVERY if str(each) in IN_TLS], ids=str)
+def test_encrypted_jobs_end_the_same_way(
+    cell: Cell, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On several nodes all are encrypted; on one by choice. ``make test-tls`` runs every cell above so."""
+    monkeypatch.setenv("DASK_DASKHPC__PROTOCOL", "tls")
+    test_a_job_ends_as_the_table_says(cell, tmp_path, request)
 
 
 def limit(cell: Cell) -> float:

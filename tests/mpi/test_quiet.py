@@ -39,6 +39,11 @@ def test_a_run_that_goes_well_writes_ten_lines_at_most(ranks: Ranks) -> None:
     assert lines[2] <= 10
 
 
+def test_an_encrypted_run_that_goes_well_is_as_quiet(ranks: Ranks) -> None:
+    done = ranks.mpiexec(5, PROGRAM.format(module="daskhpc"), DASK_DASKHPC__PROTOCOL="tls")
+    assert (done.code, done.out, done.err) == (0, "328350\n", "")
+
+
 # Each ends while a message of the scheduler is under way to every worker.
 BUSY = """
     import contextlib, os, sys, threading, time
