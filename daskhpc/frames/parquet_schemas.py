@@ -43,7 +43,8 @@ class ParquetFile:
     dtypes : dict
         The dtypes that pandas says they had.
     gaps : frozenset of str
-        The columns of whole numbers, or of true and false, in which a value is missing.
+        The columns of whole numbers, or of true and false, in which a value is missing; and those without any value,
+        which may be whole numbers in another file.
     beyond : frozenset of str
         The columns of whole numbers beyond 2**53, which float64 may change.
     row_numbers : range or None
@@ -64,6 +65,8 @@ class ParquetFile:
         """Whether Dask's reader takes another dtype for a column: because of gaps, or for categories of no text."""
         if self.dtypes.get(name) == "category" and not _has_texts(self.schema.field(name).type):
             return True
+        if str(self.schema.field(name).type) == "null":
+            return False
         return name in self.gaps and not self.dtypes.get(name, "").startswith(("Int", "UInt", "boolean"))
 
     @property
@@ -118,6 +121,8 @@ def examined_file(path: str) -> ParquetFile:
                 missing, low, high = _bounds(file, field.name)
                 gaps.update([field.name] if missing else [])
                 beyond.update([field.name] if not -EXACT <= low <= high <= EXACT else [])
+            elif types.is_null(field.type) and file.metadata.num_rows:
+                gaps.add(field.name)
     size, rows = os.path.getsize(path), file.metadata.num_rows
     schema = pyarrow.schema([field.with_type(_plain_type(field.type)) for field in schema])
     label, numbers = _range_of(metadata.get("index_columns", []))

@@ -125,6 +125,17 @@ def test_ids_with_gaps_are_exact_whichever_file_the_gap_is_in(files: list[list[A
     assert [None if pandas.isna(value) else value for value in found] == [value for part in files for value in part]
 
 
+@pytest.mark.parametrize("others", [[A, B], [1, 2], [True, False]])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_file_without_any_value_has_gaps(others: list[Any], first: bool) -> None:
+    """pandas stores a column of None alone as one of no type."""
+    empty, whole = table(pyarrow.null(), x=[None, None]), table(x=others)
+    found = read(*([empty, whole] if first else [whole, empty]))["x"]
+    assert found.dropna().tolist() == others
+    assert found.isna().sum() == 2
+    assert read(empty, empty)["x"].isna().all()
+
+
 def test_gaps_among_small_numbers_and_among_true_and_false() -> None:
     assert read(table(n=[1, None]), table(n=[2, 3]))["n"].dtype == "float64"
     assert read(table(n=[1, 2]), table(pyarrow.int16(), n=[3]))["n"].dtype == "int64"
