@@ -304,18 +304,30 @@ def _stand_in(node: Any) -> tuple[Any, list[Any]]:
         column.map_partitions(M.max),
     ]
     if isinstance(node, SetIndex):
-        return node.substitute_parameters({"user_divisions": _StandInDivisions(pieces), "npartitions": None}), asks
+        divisions = _StandInDivisions(pieces, column.dtype)
+        return node.substitute_parameters({"user_divisions": divisions, "npartitions": None}), asks
     return _sorted_class()(*node.operands), asks
 
 
-class _StandInDivisions(list[int]):
-    """Divisions that nobody has computed."""
+class _StandInDivisions(list[Any]):
+    """Divisions that nobody has computed, of the column's type: ``resample`` and ``loc`` reckon with them."""
 
-    def __init__(self, pieces: int) -> None:
-        super().__init__(range(pieces + 1))
+    def __init__(self, pieces: int, dtype: Any) -> None:
+        import pandas
 
-    def __dask_tokenize__(self) -> tuple[str, int]:
-        return "stand-in", len(self)
+        numbers = range(pieces + 1)
+        kind = getattr(dtype, "kind", "")
+        if kind == "M":
+            values: Any = pandas.date_range("2000", periods=len(numbers), tz=getattr(dtype, "tz", None))
+        elif kind == "m":
+            values = pandas.to_timedelta(list(numbers), unit="D")
+        else:
+            values = (f"{number:09}" for number in numbers) if kind == "O" else numbers
+        super().__init__(values)
+        self.dtype = str(dtype)
+
+    def __dask_tokenize__(self) -> tuple[str, int, str]:
+        return "stand-in", len(self), self.dtype
 
 
 @functools.cache

@@ -199,7 +199,8 @@ def _column(values: Any, name: str, plan: ParquetPlan) -> pandas.Series:
         return pandas.Series(dtype.__from_arrow__(values))
     if pyarrow.types.is_dictionary(values.type) and pyarrow.types.is_null(values.type.value_type):
         values = pyarrow.chunked_array([pyarrow.nulls(len(values))])
-    if pyarrow.types.is_dictionary(kind) and pyarrow.types.is_null(values.type):
+    no_value = values.null_count == len(values) and not getattr(kind, "ordered", False)
+    if pyarrow.types.is_dictionary(kind) and (no_value or pyarrow.types.is_null(values.type)):
         no_texts = pandas.Index([""])[:0]  # categories of another dtype cannot be put together with those of others
         return pandas.Series(pandas.Categorical([None] * len(values), categories=no_texts))
     if not pyarrow.types.is_dictionary(kind):

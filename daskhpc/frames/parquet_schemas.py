@@ -44,7 +44,7 @@ class ParquetFile:
         The dtypes that pandas says they had.
     gaps : frozenset of str
         The columns of whole numbers, or of true and false, in which a value is missing; and those without any value,
-        which may be whole numbers in another file.
+        which may be whole numbers in another file, or are categories.
     beyond : frozenset of str
         The columns of whole numbers beyond 2**53, which float64 may change.
     row_numbers : range or None
@@ -121,8 +121,10 @@ def examined_file(path: str) -> ParquetFile:
                 missing, low, high = _bounds(file, field.name)
                 gaps.update([field.name] if missing else [])
                 beyond.update([field.name] if not -EXACT <= low <= high <= EXACT else [])
-            elif types.is_null(field.type) and file.metadata.num_rows:
-                gaps.add(field.name)
+            elif types.is_null(field.type):
+                gaps.update([field.name] if file.metadata.num_rows else [])
+            elif _has_texts(field.type):
+                gaps.update([field.name] if _has_no_value(file, field.name) else [])
     size, rows = os.path.getsize(path), file.metadata.num_rows
     schema = pyarrow.schema([field.with_type(_plain_type(field.type)) for field in schema])
     label, numbers = _range_of(metadata.get("index_columns", []))
@@ -162,14 +164,27 @@ def _plain_type(kind: Any) -> Any:
 
 def _bounds(file: Any, name: str) -> tuple[bool, int, int]:
     """Whether a value is missing in a column; the least and the largest one."""
-    places = [i for i in range(file.metadata.num_columns) if file.metadata.schema.column(i).path == name]
-    groups = range(file.metadata.num_row_groups)
-    found = [file.metadata.row_group(group).column(place).statistics for group in groups for place in places]
-    if not places or any(s is None or not s.has_null_count or not (s.has_min_max or s.num_values == 0) for s in found):
+    found = _statistics(file, name)
+    if found is None or not all(s.has_min_max or s.num_values == 0 for s in found):
         return _bounds_of_values(file, name)
     ends = [(int(s.min), int(s.max)) for s in found if s.has_min_max]
     missing = any(s.null_count for s in found)
     return missing, min((low for low, _ in ends), default=0), max((high for _, high in ends), default=0)
+
+
+def _has_no_value(file: Any, name: str) -> bool:
+    """Whether all values of a column are missing. Categories of such a column are not of text for Dask's reader."""
+    found = _statistics(file, name)
+    missing = file.read([name]).column(0).null_count if found is None else sum(s.null_count for s in found)
+    return bool(missing == file.metadata.num_rows)
+
+
+def _statistics(file: Any, name: str) -> list[Any] | None:
+    """What the footer says of a column in each group of rows; None if it does not say how many values are missing."""
+    places = [i for i in range(file.metadata.num_columns) if file.metadata.schema.column(i).path == name]
+    groups = range(file.metadata.num_row_groups)
+    found = [file.metadata.row_group(group).column(place).statistics for group in groups for place in places]
+    return None if not places or any(s is None or not s.has_null_count for s in found) else found
 
 
 def _bounds_of_values(file: Any, name: str) -> tuple[bool, int, int]:

@@ -59,6 +59,8 @@ FRAMES: dict[str, Callable[[], Any]] = {
 OTHERS: dict[str, Callable[[], Any]] = {
     "resample": lambda: frames.resample(ours()[["x", "time"]], "D", time="time"),
     "resample by column": lambda: frames.resample(ours()[["x", "time"]], "D", {"x": "sum"}, time="time"),
+    "resample of a new index": lambda: lazy().set_index("time").x.resample("6h").mean(),
+    "part of a new index": lambda: lazy().set_index("s").loc["a":"b"],
     "fit_partitions": lambda: frames.fit_partitions(ours()),
     "records": lambda: bags.read_json_lines("*.jsonl"),
     "bad lines": lambda: bags.bad_lines("*.jsonl"),

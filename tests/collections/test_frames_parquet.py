@@ -136,6 +136,18 @@ def test_a_file_without_any_value_has_gaps(others: list[Any], first: bool) -> No
     assert read(empty, empty)["x"].isna().all()
 
 
+@pytest.mark.parametrize("statistics", [True, False])
+def test_categories_without_any_value_stay_categories_of_text(statistics: bool) -> None:
+    """Dask's reader gives such a file categories of objects, which Dask does not put together with those of text."""
+    kind = pyarrow.dictionary(pyarrow.int8(), pyarrow.string())
+    for values in ([None, None], []):
+        for number, cells in enumerate([values, ["a", None, "b"]]):
+            parquet.write_table(table(kind, x=cells), f"{number}.parquet", write_statistics=statistics)
+        found = frames.read_parquet("*.parquet").compute(scheduler="synchronous")["x"]
+        assert found.cat.categories.tolist() == ["a", "b"]
+        assert found.astype(object).where(found.notna(), None).tolist() == [*values, "a", None, "b"]
+
+
 def test_gaps_among_small_numbers_and_among_true_and_false() -> None:
     assert read(table(n=[1, None]), table(n=[2, 3]))["n"].dtype == "float64"
     assert read(table(n=[1, 2]), table(pyarrow.int16(), n=[3]))["n"].dtype == "int64"
