@@ -90,7 +90,8 @@ def resample(frame: Any, rule: str, how: How = "mean", time: str | None = None) 
 
 def _check_rule(rule: str) -> None:
     try:
-        pandas.tseries.frequencies.to_offset(rule)
+        if pandas.tseries.frequencies.to_offset(rule) is None:
+            raise ValueError("no rule at all")
     except (ValueError, TypeError) as error:
         some = "rule='h', '15min', 'D', 'MS' (begin of the month), 'ME' (its end)"
         raise SettingsError(f"A frame cannot be resampled by {rule!r}.", str(error), some) from None

@@ -78,6 +78,7 @@ def test_empty_partitions_and_missing_times() -> None:
         ({"rule": "h", "time": "text"}, "cannot be resampled"),
         ({"rule": "h", "time": "none"}, "cannot be resampled"),
         ({"rule": "hour?", "time": "when"}, "cannot be resampled"),
+        ({"rule": None, "time": "when"}, "cannot be resampled by None"),
         ({"rule": "h", "time": "when"}, "text string"),
         ({"rule": "h", "how": "median"}, "'median'"),
     ],
