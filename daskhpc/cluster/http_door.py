@@ -16,6 +16,8 @@ import contextlib
 import hmac
 import importlib
 import secrets
+import sys
+import threading
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -31,6 +33,7 @@ DOOR = "daskhpc-http-door"
 PRELOAD = "daskhpc.cluster.http_door"
 _ROUTES, _PROXY = "distributed.scheduler.http.routes", "distributed.http.proxy"
 _DASHBOARD = "distributed.dashboard.scheduler"
+_OF_DASHBOARD = ("distributed", "bokeh")
 _WORKERS_FIRST_SECONDS = 1.0
 
 
@@ -113,9 +116,39 @@ def dask_setup(server: Any) -> None:
 async def _add_dashboard_later(scheduler: Any) -> None:
     """Load the dashboard's code, which takes longer than all else in a scheduler's start, after the workers came."""
     await asyncio.sleep(_WORKERS_FIRST_SECONDS)
-    with contextlib.suppress(ImportError):
-        await asyncio.to_thread(importlib.import_module, _DASHBOARD)
-    _add_dashboard(scheduler)
+    await asyncio.to_thread(_load_dashboard, scheduler)
+    if scheduler.status.name == "running":
+        _add_dashboard(scheduler)
+
+
+def _load_dashboard(scheduler: Any) -> None:
+    """Load its code, in a thread, unless the scheduler closes meanwhile.
+
+    Python waits for such a thread at its end. On a busy node the code takes longer to load than a cluster may take to
+    close, so a short program would end with the exit code of a rank that hangs.
+    """
+    finder = _WhileItRuns(scheduler)
+    sys.meta_path.insert(0, finder)
+    try:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(_DASHBOARD)
+    finally:
+        sys.meta_path.remove(finder)
+
+
+class _WhileItRuns:
+    """Finds no module, and lets the dashboard's imports in this thread fail once a scheduler closes.
+
+    Other packages are loaded to their end: some take a module that fails for one that is not installed.
+    """
+
+    def __init__(self, scheduler: Any) -> None:
+        self._scheduler, self._thread = scheduler, threading.get_ident()
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
+        ours = threading.get_ident() == self._thread and name.partition(".")[0] in _OF_DASHBOARD
+        if ours and self._scheduler.status.name != "running":
+            raise ImportError(f"{name} is not needed any more: the scheduler has closed")
 
 
 def _add_dashboard(scheduler: Any) -> None:

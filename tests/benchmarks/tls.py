@@ -25,7 +25,7 @@ from clusters import start_cluster  # noqa: E402
 from crowd import crowd  # noqa: E402
 
 FITS, CALLS, GIGABYTE, STRANGERS = 600, 100, 10**9, 500
-SIEGE = (1000, 16.0)
+SIEGE = (1000, 12.0)
 """Fits, and milliseconds of each, of the search during which strangers come."""
 START = """
 import os, time, daskhpc

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,11 +16,13 @@ import dask
 import pytest
 from bokeh.client import pull_session
 from dask.distributed import Client
+from distributed.core import Status
 from distributed.http import get_handlers
 from tornado.httpclient import HTTPClientError, HTTPRequest
 from tornado.websocket import websocket_connect
 from waiting import until
 
+from daskhpc.cluster import http_door
 from daskhpc.cluster.http_door import path_inside, with_secret
 from daskhpc.cluster.local_cluster import plan_local, start_local
 from daskhpc.config import Settings
@@ -172,3 +177,28 @@ def test_other_clusters_of_the_program_keep_dasks_own(cluster: Any) -> None:
     assert "distributed.http.proxy" in dask.config.get("distributed.scheduler.http.routes")
     assert "kkk" not in dask.config.get("distributed.dashboard.link")
     assert "kkk" in cluster.dashboard_link
+
+
+def test_the_end_does_not_wait_for_a_dashboard_that_still_loads(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Its modules are loaded one after the other; the scheduler closes at the second of them."""
+    names = [f"part_of_dashboard_{number}" for number in range(4)]
+    scheduler = SimpleNamespace(status=Status.running, closes=names[1])
+    for name, after in zip(names, [*names[1:], None], strict=True):
+        text = f"from test_of_doors import closes\ncloses({name!r})\n" + (f"import {after}\n" if after else "")
+        (tmp_path / f"{name}.py").write_text(text)
+
+    def closes(name: str) -> None:
+        if name == scheduler.closes:
+            scheduler.status = Status.closing
+
+    monkeypatch.setitem(sys.modules, "test_of_doors", SimpleNamespace(closes=closes))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(http_door, "_DASHBOARD", names[0])
+    monkeypatch.setattr(http_door, "_OF_DASHBOARD", tuple(names))
+    monkeypatch.setattr(http_door, "_WORKERS_FIRST_SECONDS", 0)
+    before = list(sys.meta_path)
+    asyncio.run(http_door._add_dashboard_later(scheduler))
+    assert [name for name in names if name in sys.modules] == []
+    assert sys.meta_path == before
