@@ -11,6 +11,7 @@ on a cluster: ``sbatch job.sbatch`` or ``qsub job.pbs``.
 import math
 import os
 import time
+from pathlib import Path
 
 import joblib
 import numpy as np
@@ -18,6 +19,8 @@ import numpy as np
 POINTS = int(os.environ.get("PI_POINTS", 1_000_000_000))
 # Pieces of the work. Each has random numbers of its own, so any number of workers gives the same pi.
 CALLS = 128
+
+RESULTS = Path(__file__).parent / "results"
 
 _AT_ONCE = 250_000  # points in memory at a time: they stay in the cache
 
@@ -38,9 +41,14 @@ def inside(call: int) -> int:
     return found
 
 
+def counts() -> list[int]:
+    """The counts of all calls, by all workers."""
+    return joblib.Parallel(n_jobs=-1)(joblib.delayed(inside)(call) for call in range(CALLS))
+
+
 def estimate() -> float:
     """Pi by all workers."""
-    return 4 * sum(joblib.Parallel(n_jobs=-1)(joblib.delayed(inside)(call) for call in range(CALLS))) / POINTS
+    return 4 * sum(counts()) / POINTS
 
 
 def serial() -> float:
@@ -48,10 +56,32 @@ def serial() -> float:
     return 4 * sum(map(inside, range(CALLS))) / POINTS
 
 
+def draw(found: list[int], path: Path) -> None:
+    """How far the estimate is off after each call, beside its expected size."""
+    from matplotlib.figure import Figure
+
+    points = np.cumsum([points_of(call) for call in range(CALLS)])
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.loglog(points, abs(4 * np.cumsum(found) / points - math.pi), ".-", label="estimate after each call")
+    axes.loglog(points, np.sqrt(math.pi * (4 - math.pi) / points), "--", color="gray", label="standard error")
+    axes.set(xlabel="points", ylabel="distance from pi")
+    axes.legend()
+    figure.savefig(path, dpi=120)
+
+
 def main() -> None:
     began = time.perf_counter()
-    pi = estimate()
-    print(f"pi = {pi:.6f} from {POINTS:,} points, {abs(pi - math.pi):.1e} off, in {time.perf_counter() - began:.2f} s")
+    found = counts()
+    seconds = time.perf_counter() - began
+    pi = 4 * sum(found) / POINTS
+    print(f"pi = {pi:.6f} from {POINTS:,} points, {abs(pi - math.pi):.1e} off, in {seconds:.2f} s")
+    try:
+        RESULTS.mkdir(exist_ok=True)
+        draw(found, RESULTS / "error.png")
+        print("File: results/error.png")
+    except ModuleNotFoundError as missing:
+        print(f"No picture: {missing}; pip install 'daskhpc[plots]'")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGES = [page for page in ROOT.glob("docs/**/*.md") if not {"generated", "_build"} & set(page.parts)]
-PAGES = sorted([*PAGES, ROOT / "README.md"])
+PAGES = sorted([*PAGES, *ROOT.glob("slurm/*/README.md"), ROOT / "README.md"])
 FIRST_SCREEN = 45
 """Lines of a page that a reader sees at once."""
 
