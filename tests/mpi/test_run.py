@@ -191,7 +191,7 @@ def test_a_launch_inside_every_rank_is_a_rank(ranks: Ranks) -> None:
 
 def test_a_mistyped_program_is_refused_before_anything_starts(ranks: Ranks) -> None:
     done = ranks.daskhpc("run", "progam.py")
-    assert done.code == 70
+    assert done.code == 2
     assert "no such file" in done.err
     assert "Traceback" not in done.err
 
