@@ -21,8 +21,9 @@ MARK = "DASKHPC_TEST_RUN"
 
 
 def messages(err: str) -> list[str]:
-    """The first line of what daskhpc itself said, the start table apart."""
-    return [line for line in err.splitlines() if line.startswith("daskhpc: ") and " worker" not in line[:24]]
+    """The first line of what daskhpc itself said, the start table and the line of Python and MPI apart."""
+    said = [line for line in err.splitlines() if line.startswith("daskhpc: ") and " worker" not in line[:24]]
+    return [line for line in said if not line.startswith("daskhpc: Python ")]
 
 
 class Done(NamedTuple):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import platform
 import shlex
 import shutil
 import sys
@@ -22,7 +23,7 @@ from ..launch.profile import load
 from ..launch.program_file import check_module, check_program
 from ..runtime import Runtime, discover
 from ..runtime.commands import granted_memory, installed_library, launcher_library, offered_mpi_types
-from ..runtime.mpi import srun_mpi
+from ..runtime.mpi import MPILibrary, srun_mpi
 from ..runtime.schedulers import scheduler_named
 from ..runtime.schedulers.base import LOGIN
 from .errors import exit_on_error
@@ -73,7 +74,12 @@ def run(
         program = (sys.executable, "-P", "-m", "daskhpc", "run", _AS_RANK, *for_ranks, "--", script, *args)
         runtime = discover()
         is_rank = as_rank or runtime.world_size.value > 1
-        command = None if is_rank else launch_command(runtime, settings, program)
+        command = None
+        if not is_rank:
+            library = installed_library()
+            if runtime.job.value is not None and not dry_run:
+                click.echo(environment_line(library), err=True)
+            command = launch_command(runtime, settings, program, library)
         if command is not None:
             _launch(command, dry_run)
         elif dry_run:
@@ -111,9 +117,22 @@ def _check(script: str, args: Sequence[str], module: bool, snapshot: str | None)
         check_module(script, args)
 
 
-def launch_command(runtime: Runtime, settings: Settings, program: Sequence[str]) -> Command | None:
+def environment_line(library: MPILibrary | None) -> str:
+    """Which Python and which MPI library a job has: a wrong module is seen at the top of its log.
+
+    Examples
+    --------
+    >>> environment_line(None) == f"daskhpc: Python {platform.python_version()}, {sys.executable}; no MPI library"
+    True
+    """
+    found = f"{library.name} {library.version}".strip() if library is not None else "no MPI library"
+    return f"daskhpc: Python {platform.python_version()}, {sys.executable}; {found}"
+
+
+def launch_command(
+    runtime: Runtime, settings: Settings, program: Sequence[str], library: MPILibrary | None
+) -> Command | None:
     """The command that starts the ranks; None if there is no MPI to start them with."""
-    library = installed_library()
     if scheduler_named(runtime.scheduler.value).launcher == "srun" and shutil.which("srun"):
         mpi = settings.mpi or _srun_mpi(library, settings.bootstrap)
         survive = settings.bootstrap == "slurm"
@@ -143,7 +162,7 @@ def allocation_of(runtime: Runtime) -> Allocation:
     return Allocation(nodes, tasks, cpus, inside_step=runtime.step.value is not None)
 
 
-def _srun_mpi(library: Any, bootstrap: str) -> str:
+def _srun_mpi(library: MPILibrary | None, bootstrap: str) -> str:
     """The ``--mpi`` type for srun: "none" if the ranks meet without MPI."""
     if bootstrap == "slurm":
         return "none"

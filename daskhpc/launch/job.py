@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ..errors import LaunchError
 from ..text import shortened
 from .acceptance import AskedBefore, refusal
 from .batch_systems import batch_system, installed_batch_system
@@ -152,6 +153,7 @@ def send_draft(draft: JobDraft) -> SentDraft:
         If it was not submitted; the folder is then removed. If it is not known whether it was; the folder then stays.
     """
     asked = AskedBefore.start(draft.system, draft.spec, draft.site)
+    _make_folder_of_log(draft.spec.output)
     path = Path(draft.program.script)
     kept = {
         "spec": asdict(draft.spec),
@@ -172,6 +174,16 @@ def send_draft(draft: JobDraft) -> SentDraft:
     except RefusedError as error:
         folder.remove()
         raise refusal(draft.system, error.happened, error.found, beyond) if beyond else error from None
+
+
+def _make_folder_of_log(log: str) -> None:
+    """Make the folder of a log, without which a job fails at its start, and nothing says why."""
+    folder = os.path.dirname(log)
+    if folder and "%" not in folder:  # such a name only the scheduler knows
+        try:
+            os.makedirs(folder, exist_ok=True)
+        except OSError as error:
+            raise LaunchError("The folder of the log cannot be made.", str(error), "--output FILE") from None
 
 
 def interpreter_needs() -> Mapping[str, str]:

@@ -188,7 +188,8 @@ def _command(spec: JobSpec, site: Site, program: Program) -> str:
     options = [*map(shlex.quote, program.run_options)]
     if not spec.live:
         options.append('--snapshot "${JOB_FOLDER}/code"')
-    lines = [" ".join(words), " ".join([*options, "--"]), shlex.join([program.script, *program.args])]
+    first = [[*words], [*options, "--"]] if options else [[*words, "--"]]
+    lines = [*map(" ".join, first), shlex.join([program.script, *program.args])]
     return " \\\n    ".join(lines)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -147,9 +149,21 @@ def test_no_library_inside_an_allocation(place: Place) -> None:
     place.env["DASK_DASKHPC__BOOTSTRAP"] = "mpi"
     done = place.daskhpc("run", place.script())
     assert done.code == 70
-    assert done.err.startswith("daskhpc: mpi4py finds no MPI library.")
+    first, second, *_ = done.err.splitlines()
+    assert first == f"daskhpc: Python {platform.python_version()}, {place.python}; no MPI library"
+    assert second == "daskhpc: mpi4py finds no MPI library."
     assert "pip install mpich" in done.err
     assert "Traceback" not in done.err
+
+
+def test_a_job_begins_with_its_python_and_its_mpi(place: Place) -> None:
+    """So that a wrong module is seen at once. (Outside a job nothing is printed: see `test_what_mpiexec_is_given`.)"""
+    place.srun()
+    place.slurm(2)
+    place.mpi4py("Open MPI")
+    done = place.daskhpc("run", place.script())
+    line = f"daskhpc: Python {platform.python_version()}, {place.python}; Open MPI 5.0.11\n"
+    assert (done.code, done.err) == (7, line), "the launcher's own code"
 
 
 ROOT = ["env", "OMPI_ALLOW_RUN_AS_ROOT=1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1"] if os.geteuid() == 0 else []
@@ -296,7 +310,8 @@ def test_program_and_arguments_reach_every_rank_untouched(place: Place, name: st
     printed = place.daskhpc("run", "--dry-run", *dashes, script, *HOSTILE).out
 
     done = place.daskhpc("run", *dashes, script, *HOSTILE)
-    assert (done.code, done.out, done.err) == (7, "", ""), "the launcher's own exit code, and nothing else"
+    assert (done.code, done.out) == (7, ""), "the launcher's own exit code"
+    assert re.fullmatch(r"daskhpc: Python [\d.]+, .*/python; MPICH [\d.]+\n", done.err), "and nothing else"
     launched = place.argv
     assert (place.given["SRUN_CPUS_PER_TASK"], place.given.get("SLURM_NTASKS_PER_NODE")) == ("8", None)
 

@@ -180,6 +180,12 @@ def test_a_job_that_would_be_refused_is_not_submitted(fake: FakeSlurm) -> None:
     assert list(JobFolder.all()) == []
 
 
+def test_the_folder_of_a_log_is_there_before_the_job(fake: FakeSlurm) -> None:
+    """Slurm ends a job whose log it cannot open, and there is then no log to say so."""
+    fake.put("exit 0", f"[ -d {fake.folder}/logs ] && echo 41")
+    assert fake.send(output="logs/%j.txt").jobs[0].id == "41"
+
+
 def test_the_limits_explain_a_refusal(fake: FakeSlurm) -> None:
     fake.put("exit 0", "echo 'sbatch: error: Batch job submission failed: Requested time limit is invalid' >&2; exit 1")
     with pytest.raises(RefusedError) as caught:

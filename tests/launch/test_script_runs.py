@@ -55,8 +55,10 @@ class Node:
             text=True,
             check=False,
         )
-        log = self.job / "log-7.server.txt"
-        return done.returncode, log.read_text() if log.exists() else done.stdout + done.stderr
+        if system == "slurm":
+            return done.returncode, done.stdout + done.stderr
+        assert done.stdout + done.stderr == "", "PBS keeps what the shell prints until the job's end"
+        return done.returncode, (self.job / "log-7.server.txt").read_text()
 
     def marks(self) -> list[list[str]]:
         """The events and values that the script wrote."""

@@ -105,6 +105,11 @@ def test_nobody_knows_whether_there_is_a_job(fake: FakeSlurm) -> None:
     assert TOKEN in caught.value.todo
 
 
+def test_what_is_said_on_standard_error_is_no_id(fake: FakeSlurm) -> None:
+    fake.put("sbatch", "echo 44; echo 12345 >&2")
+    assert fake.submit() == ("44", "")
+
+
 def test_a_refusal_begins_with_the_words_of_the_scheduler(fake: FakeSlurm) -> None:
     fake.put(
         "sbatch", "echo 'sbatch: error: Batch job submission failed: Invalid account or account/partition' >&2\nexit 1"
@@ -119,6 +124,7 @@ def test_the_command_does_not_see_an_outer_job(fake: FakeSlurm, monkeypatch: pyt
     for name in (
         "SLURM_CPU_BIND",
         "SBATCH_TIMELIMIT",
+        "SQUEUE_FORMAT",
         "SLURM_MEM_PER_CPU",
         "PMI_RANK",
         "OMPI_COMM_WORLD_SIZE",

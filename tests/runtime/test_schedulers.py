@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from typing import NamedTuple
 
 import pytest
@@ -153,7 +152,7 @@ def with_grid(monkeypatch):
     monkeypatch.setattr(schedulers, "SCHEDULERS", (*SCHEDULERS, GridScheduler()))
 
 
-def test_a_new_scheduler_is_one_class_and_one_line(tree, with_grid, monkeypatch):
+def test_a_new_scheduler_is_one_class_and_one_line(tree, with_grid):
     """It counts in all that is read, in the end of the job, and in what `daskhpc run` starts."""
     tree.folder("/grid/5")
     runtime = tree.discover(grid(GRID_SCRATCH="/grid/5", GRID_MEMORY="1G"), headroom=0.0)
@@ -167,15 +166,13 @@ def test_a_new_scheduler_is_one_class_and_one_line(tree, with_grid, monkeypatch)
     assert with_end_time(runtime).end_time == Sourced(1.7e9, "grid-end")
     assert tree.host("login").discover(grid()).warnings == ("login is not a node of job 5: start this with grid-exec",)
     assert tree.discover().scheduler.source == "neither SLURM_JOB_ID nor PBS_JOBID nor GRID_JOB"
-    assert hosts_of_mpiexec(runtime, monkeypatch) == "n1,n2"
+    assert hosts_of_mpiexec(runtime) == "n1,n2"
 
 
-def hosts_of_mpiexec(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> str:
+def hosts_of_mpiexec(runtime: Runtime) -> str:
     """Where ``daskhpc run`` would start ranks with MPICH's mpiexec."""
-    # daskhpc.cli.run is the command, which has the name of its module
-    module = sys.modules["daskhpc.cli.run"]
-    monkeypatch.setattr(module, "installed_library", lambda: MPILibrary("MPICH", "5.0"))
-    command = launch_command(runtime, Settings.resolve({"mpiexec": "mpiexec"}, {}), ["python"])
+    library = MPILibrary("MPICH", "5.0")
+    command = launch_command(runtime, Settings.resolve({"mpiexec": "mpiexec"}, {}), ["python"], library)
     assert command is not None
     return command.argv[command.argv.index("-hosts") + 1]
 

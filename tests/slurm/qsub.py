@@ -37,12 +37,18 @@ PRO = "NCPUS={ppn}"
 def main(argv: list[str]) -> int:
     dialect = Dialect(os.environ["QSUB"])
     given: list[str] = []
+    after: list[str] = []
     while argv and argv[0].startswith("-"):
-        if argv[0] != "-v" or len(argv) < 3:
-            return refuse(f"qsub: invalid option -- '{argv[0]}'")
-        given, argv = [*given, *argv[1].split(",")], argv[2:]
+        depend = re.fullmatch(r"depend=afterany:(\d+)\.bed", argv[1]) if len(argv) > 2 else None
+        if argv[0] == "-v" and len(argv) > 2:
+            given += argv[1].split(",")
+        elif argv[0] == "-W" and depend:
+            after = [f"--dependency=afterany:{depend[1]}"]
+        else:
+            return refuse(f"qsub: invalid option or value: {' '.join(argv[:2])}")
+        argv = argv[2:]
     if len(argv) != 1:
-        return refuse("usage: qsub [-v variable_list] [script]")
+        return refuse("usage: qsub [-v variable_list] [-W depend=afterany:ID] [script]")
     script = Path(argv[0]).absolute()
     try:
         job = qsub_job(script.read_text(), dialect)
@@ -61,7 +67,7 @@ def main(argv: list[str]) -> int:
         shell=shlex.quote(job.shell or login_shell),
         script=shlex.quote(str(script)),
     )
-    line = ["sbatch", "--parsable", "--export=HOME,USER,PATH", f"--job-name={job.name or script.name}"]
+    line = ["sbatch", "--parsable", *after, "--export=HOME,USER,PATH", f"--job-name={job.name or script.name}"]
     line += [
         f"--nodes={job.nodes}",
         "--ntasks-per-node=1",

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import shlex
 import sys
 from pathlib import Path
 
 import pytest
 from bed import SlurmBed
+from pbs_site import PBSSite
 
 from daskhpc.launch.job_folder import JobFolder
 
@@ -34,10 +33,17 @@ export SLURM_JOB_ID="$BED_JOB"
 exec srun --mpi=pmi2 --overcommit --distribution=cyclic --nodes="$BED_NODES" --ntasks="$ranks" --mem=0 \\
     --kill-on-bad-exit=1 env -u SLURM_JOB_ID -u SLURM_JOBID -u SLURM_STEP_ID "$@"
 """
+# A program that is over at once, in the place of ranks: one exit code after the other.
+RUN_STUB = """\
+#!/bin/bash
+codes=(75 1 0); run=$(ls runs | wc -l); touch "runs/$run"
+echo "RUN $run"; exit "${codes[run]}"
+"""
 # A login shell that runs no script of sh: a user of tcsh.
 TCSH = '#!/bin/sh\necho "if: Expression Syntax." >&2\nexit 1\n'
 SITES = {
     "torque": "{scheduler: torque, cpus_per_node: 4, launcher: 'mvp2run -c {ranks} -m cyclic -a'}",
+    "torque-stub": "{scheduler: torque, cpus_per_node: 1, launcher: run-stub}",
     "pbspro": "{scheduler: pbspro, cpus_per_node: 4, pbs_account: -P, job: {account: physics}}",
 }
 
@@ -47,39 +53,36 @@ class PBSLogin:
 
     def __init__(self, bed: SlurmBed, folder: Path, site: str) -> None:
         self.bed, self.folder = bed, folder / "it's here; echo"
-        commands = folder / "bin"
-        for path in (self.folder, commands, folder / "config"):
+        for path in (self.folder, folder / "config"):
             path.mkdir()
-        tests = Path(__file__).parent
-        texts = {
-            "qsub": f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {shlex.quote(str(tests / "qsub.py"))} "$@"\n',
-            "mvp2run": MVP2RUN,
-            "tcsh": TCSH,
-        }
-        for name, text in texts.items():
-            (commands / name).write_text(text)
-            (commands / name).chmod(0o755)
+        here = PBSSite(bed, folder, site.partition("-")[0])
+        here.command("mvp2run", MVP2RUN)
+        here.command("run-stub", RUN_STUB)
         (folder / "config/daskhpc.yaml").write_text(f"daskhpc: {{profiles: {{here: {SITES[site]}}}}}")
-        (folder / "nodes").write_text("\n".join(f"{name}={value}" for name, value in bed.env.items()))
         (self.folder / "search.py").write_text(PROGRAM)
         self.env = {
-            "PATH": f"{commands}:{os.environ['PATH']}",
-            "QSUB": site,
-            "QSUB_PATH": str(commands),
-            "QSUB_ENVIRONMENT": str(folder / "nodes"),
-            "SHELL": str(commands / "tcsh"),
+            **here.env,
+            "SHELL": str(here.command("tcsh", TCSH)),
             "DASK_CONFIG": str(folder / "config"),
             "XDG_STATE_HOME": str(folder / "state"),
-            "HOME": str(folder),
             "LEFT": "of the session",
         }
 
-    def submit(self, *words: str) -> tuple[str, JobFolder]:
-        """Submit; the id and the job's folder."""
-        done = self.bed.run([sys.executable, "-P", "-m", "daskhpc", "submit", *words], 60, self.folder, self.env)
+    def run(self, *words: str) -> str:
+        """Run the ``daskhpc`` command; its standard output."""
+        done = self.bed.run([sys.executable, "-P", "-m", "daskhpc", *words], 60, self.folder, self.env)
         assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def submit(self, *words: str) -> tuple[str, JobFolder]:
+        """Submit; the ids and the job's folder."""
+        out = self.run("submit", *words)
         (path,) = (self.folder / "daskhpc-jobs").iterdir()
-        return done.stdout.strip(), JobFolder(path)
+        return out.strip(), JobFolder(path)
+
+    def codes(self, names: str) -> list[str]:
+        """The exit codes of jobs, once they have ended."""
+        return [self.bed.wait(int(name.partition(".")[0]), 90)["ExitCode"] for name in names.split()]
 
 
 @pytest.mark.parametrize(("site", "nodes", "code"), [("torque", 2, 0), ("pbspro", 1, 3)])
@@ -101,3 +104,19 @@ def test_a_job_of_pbs(slurm: SlurmBed, tmp_path: Path, site: str, nodes: int, co
     assert [(mark.job, mark.event) for mark in folder.marks()] == [(name, "began"), (name, "ended")]
     assert folder.marks()[1].value == str(code)
     assert not list(tmp_path.rglob("pwned"))
+
+
+def test_a_chain_by_pbs_is_resumed(slurm: SlurmBed, tmp_path: Path) -> None:
+    """The second job waits for the first one; what is not done goes on by ``daskhpc resume`` from the login node."""
+    login = PBSLogin(slurm, tmp_path, "torque-stub")
+    (login.folder / "runs").mkdir()
+    names, folder = login.submit("--chain=2", "--time=5m", "search.py")
+    assert login.codes(names) == ["75:0", "1:0"]
+    assert [name for name in names.split() if "failed" in login.run("jobs", name)] != []
+    again = login.run("resume", names.split()[0])
+    assert login.codes(again) == ["0:0", "0:0"]
+    logs = [(folder.path / f"log-{name}.txt").read_text() for name in (*names.split(), *again.split())]
+    assert [f"RUN {run}\n" in log for run, log in enumerate(logs)] == [True, True, True, False]
+    first, last = again.split()
+    assert f"job {last} has nothing to do: job {first} ended with exit code 0" in logs[3]
+    assert "completed" in login.run("jobs", last)
