@@ -201,7 +201,7 @@ def test_a_readme_has_its_form(folder: Path) -> None:
     """Lines to copy and their output come first; every file that the page names is there."""
     text = (folder / "README.md").read_text()
     assert "daskhpc run" in text.partition("## ")[0]
-    assert "sbatch job.sbatch" in text
+    assert "$ daskhpc submit --nodes 2" in text.partition("## ")[0]
     assert "## What it prints" in text
     for name in re.findall(r"\]\(([\w.-]+)\)", text):
         assert (folder / name).exists(), name

@@ -4,9 +4,12 @@ On a laptop:
 
     daskhpc run climatology.py
 
-on a cluster: ``sbatch job.sbatch`` or ``qsub job.pbs``. The first run writes the NetCDF files, made-up air
-temperatures over the globe, into the folder ``data`` beside this file. The means go to ``climatology.nc`` and
-``climatology.png``.
+on a cluster:
+
+    daskhpc submit --nodes 2 --cpus-per-task 4 --time 10m --processes 4 climatology.py
+
+The first run writes the NetCDF files, made-up air temperatures over the globe, into the folder ``data`` beside this
+file. The means go to ``climatology.nc`` and ``climatology.png``.
 """
 
 import time

@@ -4,8 +4,12 @@ On a laptop:
 
     daskhpc run heatmap.py
 
-on a cluster: ``sbatch job.sbatch`` or ``qsub job.pbs``. Each of the 2,000 fits is kept in the folder ``checkpoint``
-beside this file: run again, it computes only the rest. In the same folder are then ``results.csv`` and ``heatmap.png``.
+on a cluster:
+
+    daskhpc submit --nodes 2 --cpus-per-task 4 --time 10m heatmap.py
+
+Each of the 2,000 fits is kept in the folder ``checkpoint`` beside this file: run again, it computes only the rest. In
+the same folder are then ``results.csv`` and ``heatmap.png``.
 """
 
 import argparse

@@ -4,9 +4,13 @@ The well-known scikit-learn example, run on all workers of the cluster. On a lap
 
     daskhpc run search.py
 
-on a cluster: ``sbatch job.sbatch`` or ``qsub job.pbs``. The results of all fits are kept in the folder ``checkpoint``
-beside this file: run again, it computes only what is not there. Remove the folder to begin anew. In the same folder are
-then, for each of the two, a table of all candidates (CSV) and a heat map of C and gamma (PNG).
+on a cluster:
+
+    daskhpc submit --nodes 2 --cpus-per-task 4 --time 10m search.py
+
+The results of all fits are kept in the folder ``checkpoint`` beside this file: run again, it computes only what is not
+there. Remove the folder to begin anew. In the same folder are then, for each of the two, a table of all candidates
+(CSV) and a heat map of C and gamma (PNG).
 """
 
 import time

@@ -4,8 +4,12 @@ On a laptop:
 
     daskhpc run kmeans.py
 
-on a cluster: ``sbatch job.sbatch`` or ``qsub job.pbs``. The files go to the folder ``results`` beside this file: for
-each k a log and a picture of the clusters, then ``inertia.csv`` and the elbow curve, ``elbow.png``.
+on a cluster:
+
+    daskhpc submit --nodes 2 --cpus-per-task 4 --time 10m kmeans.py
+
+The files go to the folder ``results`` beside this file: for each k a log and a picture of the clusters, then
+``inertia.csv`` and the elbow curve, ``elbow.png``.
 """
 
 import argparse

@@ -5,7 +5,9 @@ On a laptop:
     daskhpc run pi.py
     daskhpc scaling pi.py:estimate          # how much faster with more workers?
 
-on a cluster: ``sbatch job.sbatch`` or ``qsub job.pbs``.
+on a cluster:
+
+    daskhpc submit --nodes 2 --cpus-per-task 4 --time 10m pi.py
 """
 
 import math

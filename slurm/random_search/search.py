@@ -4,8 +4,12 @@ On a laptop:
 
     daskhpc run search.py
 
-on a cluster: ``sbatch job.sbatch`` or ``qsub job.pbs``. Each result is kept in the folder ``checkpoint`` beside this
-file: run again, it computes only the rest. In the same folder are then ``results.csv`` and ``results.png``.
+on a cluster:
+
+    daskhpc submit --nodes 2 --cpus-per-task 4 --time 10m search.py
+
+Each result is kept in the folder ``checkpoint`` beside this file: run again, it computes only the rest. In the same
+folder are then ``results.csv`` and ``results.png``.
 """
 
 import argparse

@@ -4,10 +4,14 @@ On a laptop:
 
     daskhpc run train.py
 
-on a cluster: ``sbatch job.sbatch`` or ``qsub job.pbs``. Without ``--tiles FOLDER``, a folder with a subfolder for each
-class such as UC Merced land use, 21 classes are made to try with. Checkpoints are kept in the folder ``checkpoint``
-beside this file: run again, it goes on from the last one. Remove the folder to begin anew. In the same folder are then
-``confusion.csv``, and ``confusion.png`` if Matplotlib is installed.
+on a cluster:
+
+    daskhpc submit --nodes 2 --cpus-per-task 4 --time 10m train.py
+
+Without ``--tiles FOLDER``, a folder with a subfolder for each class such as UC Merced land use, 21 classes are made to
+try with. Checkpoints are kept in the folder ``checkpoint`` beside this file: run again, it goes on from the last one.
+Remove the folder to begin anew. In the same folder are then ``confusion.csv``, and ``confusion.png`` if Matplotlib is
+installed.
 """
 
 import argparse

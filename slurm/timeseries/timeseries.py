@@ -4,9 +4,12 @@ On a laptop:
 
     daskhpc run timeseries.py
 
-on a cluster: ``sbatch job.sbatch`` or ``qsub job.pbs``. It reads ``data/*.csv`` beside this file, and makes such files
-where there are none: put your own there instead, with the columns ``time``, ``name``, ``x`` and ``y``. Tables and the
-picture are written to the folder ``results``.
+on a cluster:
+
+    daskhpc submit --nodes 2 --cpus-per-task 4 --time 10m timeseries.py
+
+It reads ``data/*.csv`` beside this file, and makes such files where there are none: put your own there instead, with
+the columns ``time``, ``name``, ``x`` and ``y``. Tables and the picture are written to the folder ``results``.
 """
 
 from pathlib import Path

@@ -23,8 +23,10 @@ def test_the_climatology(slurm: SlurmBed, tmp_path: Path, system: str) -> None:
     shutil.copytree(FOLDER, here, ignore=shutil.ignore_patterns("data", "*.nc", "*.png"))
     program = here / "climatology.py"
     program.write_text(program.read_text().replace("range(1991, 2001)", "range(1999, 2001)"))
+    for script in here.glob("job.*"):
+        script.write_text(script.read_text().replace("--processes=4", "--processes=2"))
     job = submit.of_folder("climatology", system, "--cpus-per-task=2")
-    assert job.out.startswith("24 files: time 2924, lat 73, lon 144; 0.11 GiB\nJanuary "), job.out
+    assert "24 files: time 2924, lat 73, lon 144; 0.11 GiB\nJanuary " in job.out, job.out
     with xr.open_mfdataset(sorted(map(str, here.glob("data/*.nc")))) as plain:
         part = plain.air.isel(lat=slice(0, None, 12), lon=slice(0, None, 12)).compute()
     means = xr.load_dataset(here / "climatology.nc").air.isel(lat=slice(0, None, 12), lon=slice(0, None, 12))

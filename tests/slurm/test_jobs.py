@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import platform
 import re
 import shlex
 import shutil
@@ -17,6 +19,8 @@ import pandas as pd
 import pytest
 from bed import SlurmBed
 from flavors import Flavor
+from pbs_site import PBSSite
+from placed import placed
 from ranks import messages
 
 pytestmark = pytest.mark.slurm
@@ -25,6 +29,7 @@ REPOSITORY = Path(__file__).parents[2]
 PYTHON = shlex.quote(sys.executable)
 SRUN = "srun --overcommit --distribution=cyclic --cpus-per-task=4"
 TWO = ("--nodes=2", "--nodelist=node1,node2")
+OUTPUTS = ("--output=job.out", "--error=job.err", "--open-mode=truncate")  # apart
 SECONDS = 15
 CRASH_IN_INIT = "Exited with exit code 14"
 CHECKPOINTS = shutil.ignore_patterns("checkpoint")  # of runs in the repository
@@ -79,19 +84,29 @@ class Submit:
         crashed = not job.out and CRASH_IN_INIT in job.err
         return self._once(script, *options, env=env, timeout=timeout) if crashed else job
 
-    def pbs(self, script: str, timeout: float = 90) -> Job:
-        """One for PBS, which is not to be had: sbatch reads its lines, and a node file stands in for that of PBS."""
-        nodes = self.folder / "nodes"
-        nodes.write_text("node1\n" * 4 + "node2\n" * 4)
-        env = {"PBS_NODEFILE": str(nodes), "PBS_O_WORKDIR": str((self.folder / script).parent)}
-        return self.file(script, *TWO, "--output=job.out", "--error=job.err", "--mem=2G", env=env, timeout=timeout)
+    def pbs(self, script: str, *args: str, timeout: float = 90) -> Job:
+        """The job of a script for PBS, by a qsub that stands in for it; its log has both outputs."""
+        path = placed(self.folder / script, *args)
+        began = time.monotonic()
+        name = self.pbs_site.qsub(path)
+        fields = self.bed.wait(int(name.partition(".")[0]), timeout)
+        text = (path.parent / f"log-{name}.txt").read_text()
+        return Job(fields["JobState"], fields["ExitCode"], text, text, time.monotonic() - began)
+
+    @functools.cached_property
+    def pbs_site(self) -> PBSSite:
+        """A site with Torque, whose user has a home folder of his own."""
+        home = self.folder / "home"
+        home.mkdir()
+        return PBSSite(self.bed, home, "torque")
 
     def of_folder(self, folder: str, system: str, *options: str, timeout: float = 150) -> Job:
         """The job of a folder of slurm/, for Slurm or for PBS, that has to complete on two nodes."""
         if system == "PBS":
             job = self.pbs(f"{folder}/job.pbs", timeout=timeout)
         else:
-            job = self.file(f"{folder}/job.sbatch", *TWO, *options, timeout=timeout)
+            placed(self.folder / f"{folder}/job.sbatch")
+            job = self.file(f"{folder}/job.sbatch", *TWO, *OUTPUTS, *options, timeout=timeout)
         assert (job.state, job.code) == ("COMPLETED", "0:0"), job.err
         assert job.rows["worker"][1:3] == ["2-3", "node1,node2"]
         return job
@@ -125,10 +140,14 @@ def refused(job: Job, *words: str) -> None:
 
 def test_the_digits_search(submit: Submit, flavor: Flavor, tmp_path: Path) -> None:
     shutil.copytree(REPOSITORY / "slurm", submit.folder / "slurm", ignore=CHECKPOINTS)
-    env = {**flavor.env, "MPI_TYPE": flavor.pmi}
-    job = submit.file("slurm/digits_search/job.sbatch", *TWO, env=env, timeout=120)
+    script = placed(submit.folder / "slurm/digits_search/job.sbatch")
+    job = submit.file(script, *TWO, *OUTPUTS, env=flavor.env, timeout=120)
     assert (job.state, job.code) == ("COMPLETED", "0:0"), job.err
-    assert len(job.err.splitlines()) <= 10, job.err
+    first, _, printed = job.out.partition("\n")
+    assert first.startswith("daskhpc: run 1 of job ")
+    line, *table = job.err.splitlines()
+    assert line.startswith(f"daskhpc: Python {platform.python_version()}, {sys.executable}; {flavor.name} ")
+    assert len(table) <= 10, job.err
     scheduler, client, worker = (job.rows[role] for role in ("scheduler", "client", "worker"))
     assert [row[1:3] for row in (scheduler, client, worker)] == [
         ["0", "node1"],
@@ -137,7 +156,7 @@ def test_the_digits_search(submit: Submit, flavor: Flavor, tmp_path: Path) -> No
     ]
     assert worker[3:5] == ["1", "4"]
     serial = tmp_path / "serial"
-    assert _without_time(job.out) == _without_time(_serial_digits(serial))
+    assert _without_time(printed) == _without_time(_serial_digits(serial))
     made = submit.folder / "slurm/digits_search/checkpoint"
     for score in ("precision_macro", "recall_macro"):
         table, alone = (pd.read_csv(folder / f"{score}.csv") for folder in (made, serial / "checkpoint"))

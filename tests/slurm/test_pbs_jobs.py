@@ -120,3 +120,26 @@ def test_a_chain_by_pbs_is_resumed(slurm: SlurmBed, tmp_path: Path) -> None:
     first, last = again.split()
     assert f"job {last} has nothing to do: job {first} ended with exit code 0" in logs[3]
     assert "completed" in login.run("jobs", last)
+
+
+CLUSTER = """\
+import os, socket
+import daskhpc
+
+client = daskhpc.start(nodes=1, time="3m", cpus_per_task=2, setup=["export GIVEN=yes"])
+print(client.submit(lambda: (socket.gethostname(), os.environ["GIVEN"], os.environ.get("LEFT"))).result())
+print(client.nthreads().popitem()[1], daskhpc.discover().job.value)
+"""
+
+
+def test_a_cluster_of_jobs_by_pbs(slurm: SlurmBed, tmp_path: Path) -> None:
+    """``daskhpc.start(nodes=...)`` on the login node of a Torque; the job is deleted at the end."""
+    login = PBSLogin(slurm, tmp_path, "torque")
+    (login.folder / "cluster.py").write_text(CLUSTER)
+    done = slurm.run([sys.executable, "cluster.py"], 120, login.folder, login.env)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["('node1', 'yes', None)", "2 None"], done.stderr
+    (path,) = (path for path in (login.folder / "daskhpc-jobs").iterdir() if path.name.startswith("workers-of-"))
+    (job,) = JobFolder(path).submitted()
+    assert f"jobs {job.id}; " in done.stderr
+    assert slurm.wait(int(job.id.partition(".")[0]), 30)["JobState"] == "CANCELLED"
