@@ -147,7 +147,8 @@ def test_the_digits_search(submit: Submit, flavor: Flavor, tmp_path: Path) -> No
     assert first.startswith("daskhpc: run 1 of job ")
     line, *table = job.err.splitlines()
     assert line.startswith(f"daskhpc: Python {platform.python_version()}, {sys.executable}; {flavor.name} ")
-    assert len(table) <= 10, job.err
+    table = [row for row in table if not row.startswith("GridSearchCV: ")]  # how far it is, if it takes long
+    assert len(table) <= 8, job.err
     scheduler, client, worker = (job.rows[role] for role in ("scheduler", "client", "worker"))
     assert [row[1:3] for row in (scheduler, client, worker)] == [
         ["0", "node1"],

@@ -91,7 +91,8 @@ def job(slurm: SlurmBed, tmp_path: Path, request: pytest.FixtureRequest) -> tupl
     text = PROGRAM.format(margin=lives.margin, seconds=lives.fit_seconds, candidates=CANDIDATES, folds=FOLDS)
     (folder / "search.py").write_text(text)
     # Each run has a margin of its own, which start() of a program under `daskhpc run` does not take.
-    by_hand(placed(folder / SCRIPT.name), f"{SRUN} --ntasks=4 --mpi=pmi2 --kill-on-bad-exit=1 {PYTHON} search.py")
+    line = f"env -u SLURM_NTASKS_PER_NODE {SRUN} --ntasks=4 --mpi=pmi2 --kill-on-bad-exit=1 {PYTHON} search.py"
+    by_hand(placed(folder / SCRIPT.name), line)
     options = ("--time=1", "--nodelist=node1,node2", "--output=job.out", "--error=job.err")
     number = slurm.sbatch(folder / SCRIPT.name, *options, cwd=folder)
     fields = slurm.wait(number, lives.timeout)
