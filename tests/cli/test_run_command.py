@@ -412,7 +412,7 @@ FOLDER = {
     "tool/broken.py": "print(1",
     "lazy/__init__.py": "__path__.append('elsewhere')",
     "empty/__init__.py": "",
-    "unmarked/deep/task.py": "",
+    "zoo/deep/task.py": "",
     "open.py": "print(1",
     "utf16.py": "\ufeffprint(1)".encode("utf-16"),
     "old.py": "print 'a'",
@@ -429,7 +429,7 @@ FOLDER = {
         ("tool.nosuch", "nothing called 'tool.nosuch' in ", "daskhpc run [OPTIONS] -m package.module"),
         ("tool.part.more", "'tool.part' is a module and no package", "daskhpc run [OPTIONS] -m package.module"),
         ("empty", "'empty' is a package without a __main__.py", "daskhpc run [OPTIONS] -m package.module"),
-        ("unmarked", "'unmarked' is a package without a __main__.py", "daskhpc run [OPTIONS] -m package.module"),
+        ("zoo", "'zoo' is a package without a __main__.py", "daskhpc run [OPTIONS] -m package.module"),
         ("open", "line 1: '(' was never closed: print(1", "-m py_compile "),
         ("tool.broken", "line 1: '(' was never closed: print(1", "-m py_compile "),
         ("tool/part.py", "it is the name of a file", "daskhpc run tool/part.py x"),
@@ -447,7 +447,7 @@ def test_what_is_no_module(place: Place, name: str, found: str, line: str) -> No
 
 
 @pytest.mark.parametrize(
-    "name", ["tool", "tool.part", "lazy.any", "unmarked.deep.task", "timeit", "os.path", "json.tool", "this", "marked"]
+    "name", ["tool", "tool.part", "lazy.any", "zoo.deep.task", "timeit", "os.path", "json.tool", "this", "marked"]
 )
 def test_modules_that_python_may_find(place: Place, name: str) -> None:
     write(place, FOLDER)
@@ -455,7 +455,7 @@ def test_modules_that_python_may_find(place: Place, name: str) -> None:
     with contextlib.chdir(place.work):
         check_module(name, [])
     assert sys.path == before[0]
-    assert not {"tool", "lazy", "unmarked"} & (set(sys.modules) - before[1]), "no code of the user runs"
+    assert not {"tool", "lazy", "zoo"} & (set(sys.modules) - before[1]), "no code of the user runs"
 
 
 @pytest.mark.parametrize(
