@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
+import signal
 import sys
 import tempfile
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from bed import SlurmBed
 from strangers import look
@@ -20,7 +23,7 @@ PROGRAM = """
     import os, time
     import daskhpc
 
-    with daskhpc.start(nthreads=1) as client:
+    with daskhpc.start(nthreads=1, {jobs}) as client:
         while True:  # tasks before, while and after the stranger tries
             total = sum(client.gather(client.map(lambda i: i * i, range(100), pure=False)))
             open("ready", "w").close()
@@ -42,7 +45,7 @@ def open_folder() -> Iterator[Path]:
 
 def test_a_second_user_on_a_node_gets_nothing_from_any(slurm: SlurmBed, open_folder: Path) -> None:
     """The ranks meet without MPI, so a job that says nothing else is encrypted and has no port but its own."""
-    (open_folder / "program.py").write_text(textwrap.dedent(PROGRAM))
+    (open_folder / "program.py").write_text(textwrap.dedent(PROGRAM.format(jobs="")))
     script = open_folder / "job.sh"
     run = shlex.join([sys.executable, "-m", "daskhpc", "run", "--bootstrap=slurm", "--logs=logs", "program.py"])
     script.write_text(f"#!/bin/bash\numask 022\nexport XDG_STATE_HOME=$PWD/state\n{run}\necho exit $?\n")
@@ -77,3 +80,38 @@ def test_a_second_user_on_a_node_gets_nothing_from_any(slurm: SlurmBed, open_fol
     secret = link.split("/")[3].encode()
     assert secret not in found.everything()
     assert secret.decode() not in err.read_text()
+
+
+def test_a_second_user_on_the_login_node_gets_nothing_from_a_cluster_of_jobs(
+    slurm: SlurmBed, open_folder: Path
+) -> None:
+    """The scheduler and the program are on the login node, the workers are two jobs with a key in a file."""
+    text = PROGRAM.format(jobs="nodes=2, time='3m', cpus_per_task=4, memory='1G'")
+    (open_folder / "program.py").write_text(textwrap.dedent(text))
+    state = {"XDG_STATE_HOME": str(open_folder / "state"), "HOME": str(open_folder)}
+    program = slurm.spawn([sys.executable, "program.py"], open_folder, state)
+    try:
+        ready = open_folder / "ready"
+        slurm.until(lambda: ready.exists() or program.poll() is not None, 120, "the program to begin")
+        assert program.poll() is None, program.communicate(timeout=10)
+        queued = slurm.run(["squeue", "--noheader", "--states=RUNNING", "--format=%A"], 30).stdout.split()
+        addresses = {one.pid: slurm.addresses[one.node] for job in queued for one in slurm.processes(int(job))}
+        own = [program.pid, *(child.pid for child in psutil.Process(program.pid).children(recursive=True))]
+        found = look([*own, *addresses], [open_folder, *map(slurm.scratch, slurm.nodes)], addresses=addresses)
+        (open_folder / "tried").touch()
+        out, err = program.communicate(timeout=60)
+    finally:
+        if program.poll() is None:
+            os.killpg(program.pid, signal.SIGKILL)
+            program.communicate(timeout=10)
+    total, workers, link = out.split()
+    assert (total, workers, program.returncode) == ("328350", "2", 0), err
+    reached = {name.partition(":")[0] for name, answer in found.answers.items() if not answer.startswith(b"! ")}
+    assert reached >= set(addresses.values()), "the workers of both jobs"
+    assert len(set(addresses.values())) == 2
+    assert found.holes() == {}
+    everything = found.everything()
+    assert b"PRIVATE KEY" not in everything
+    assert link.split("/")[3].encode() not in everything
+    readable = {str(Path(path).relative_to(open_folder)) for path in found.files if str(open_folder) in path}
+    assert {path for path in readable if "to write to" in path or ".keys" in path} == set()
