@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import LaunchError
 from .launch.acceptance import read_back
 from .launch.find_jobs import current_job, last_chain, log_file
-from .launch.job import draft_job, send_draft
+from .launch.job_draft import draft_job, send_draft
 from .launch.job_folder import JobFolder
 from .launch.job_query import FRESH_SECONDS, ListedJob, cancel_jobs, forget_answers, listed
 from .launch.job_state import JobReport, JobState

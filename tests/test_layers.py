@@ -183,7 +183,7 @@ def test_imports_point_downward(name: str) -> None:
         ("report.table", "import daskhpc\ndaskhpc.start()", False),
         ("config", "from .runtime import discover", False),
         ("errors", "from .config import Settings", False),
-        ("cli.run", "from ..cluster.script import run_as_main", True),
+        ("cli.run", "from ..cluster.user_program import run_as_main", True),
     ],
 )
 def test_the_rule_itself(name: str, line: str, fine: bool) -> None:
@@ -237,7 +237,7 @@ HEAVY = ("mpi4py", "distributed", "dask_ml", "dask_mpi", "sklearn", "torch", "nu
         ("import daskhpc; daskhpc.discover()", (*HEAVY, "dask")),
         ("import daskhpc.launch", (*HEAVY, "dask", "daskhpc.cluster", "daskhpc.runtime")),
         ("import daskhpc.cli", (*HEAVY, "dask")),
-        ("import daskhpc.cli.submit, jinja2, daskhpc.launch.job", (*HEAVY, "dask", "daskhpc.runtime")),
+        ("import daskhpc.cli.submit, jinja2, daskhpc.launch.job_draft", (*HEAVY, "dask", "daskhpc.runtime")),
         ("import daskhpc; daskhpc.submit", (*HEAVY, "dask")),
         (
             "from daskhpc.cli import jobs, logs, cancel, submit, profile, config",

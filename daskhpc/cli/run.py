@@ -238,7 +238,7 @@ def _run_program(
     import dask
 
     from ..cluster import initialize
-    from ..cluster.script import put_first, run_as_main, share_folder
+    from ..cluster.user_program import put_first, run_as_main, share_folder
     from ..parallel.register import install
     from ..starting import start
 

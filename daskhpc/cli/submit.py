@@ -11,7 +11,7 @@ import click
 
 from ..launch.acceptance import read_back
 from ..launch.batch_systems import BATCH_SYSTEMS
-from ..launch.job import draft_job, send_draft
+from ..launch.job_draft import draft_job, send_draft
 from ..launch.job_spec import JobSpec
 from ..launch.profile import load
 from .errors import exit_on_error

@@ -17,17 +17,17 @@ from types import TracebackType
 
 from ..runtime import Runtime
 
-_SIDECAR = Path(__file__).with_name("_sidecar.py")
+_WATCHDOG_PROCESS = Path(__file__).with_name("watchdog_process.py")
 _STAGGER, _STAGGER_MOST, _GRACE = 2.0, 20.0, 15.0
 
-_sidecars: list[subprocess.Popen[bytes]] = []
+_watchdogs: list[subprocess.Popen[bytes]] = []
 """Held until the end of this process: the end of their standard input tells them of it."""
 
 
-def _close_in_child(sidecar: subprocess.Popen[bytes]) -> None:
+def _close_in_child(watchdog: subprocess.Popen[bytes]) -> None:
     """A forked child that lives on would hide the end of this process."""
-    if sidecar.stdin is not None:
-        sidecar.stdin.close()
+    if watchdog.stdin is not None:
+        watchdog.stdin.close()
 
 
 class StartWatchdog:
@@ -46,10 +46,10 @@ class StartWatchdog:
 
     Notes
     -----
-    MPI_Init can hold the GIL, so no Python thread can keep this deadline. A small process (``_sidecar.py``) prints the
-    one message, ends the Slurm step and then the rank; ``faulthandler``'s timed exit, which needs no GIL either, is
-    there for a rank whose sidecar was lost. It also sees a rank of the same node end before it called `initialize`,
-    which hydra's mpiexec does not take for a failure.
+    MPI_Init can hold the GIL, so no Python thread can keep this deadline. A small process (``watchdog_process.py``)
+    prints the one message, ends the Slurm step and then the rank; ``faulthandler``'s timed exit, which needs no GIL
+    either, is there for a rank whose watchdog was lost. It also sees a rank of the same node end before it called
+    `initialize`, which hydra's mpiexec does not take for a failure.
     The first rank to run out of time is rank 0; every further one waits two seconds more, so that one message is
     printed where rank 0 can end the others, and one is still printed where it cannot.
     """
@@ -81,13 +81,13 @@ class StartWatchdog:
             self.step,
         )
         self.process = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(_SIDECAR), *map(str, orders)],
+            [sys.executable, "-I", "-S", str(_WATCHDOG_PROCESS), *map(str, orders)],
             stdin=subprocess.PIPE,
             pass_fds=[self.stderr],
             start_new_session=True,  # an interrupt from the terminal is the rank's to answer
         )
         os.register_at_fork(after_in_child=partial(_close_in_child, self.process))
-        # Only the timing counts: the stacks that faulthandler writes go nowhere, the sidecar says what happened.
+        # Only the timing counts: the stacks that faulthandler writes go nowhere, that process says what happened.
         self.nowhere = os.open(os.devnull, os.O_WRONLY)
         faulthandler.dump_traceback_later(self.deadline + _GRACE, exit=True, file=self.nowhere)
 
@@ -101,7 +101,7 @@ class StartWatchdog:
 
     @contextlib.contextmanager
     def quiet_stderr(self) -> Iterator[None]:
-        """Hold back what C code writes to standard error; it is passed on afterwards, or told by the sidecar."""
+        """Hold back what C code writes to standard error; it is passed on afterwards, or told by that process."""
         sys.stderr.flush()
         kept = os.dup(2)
         os.dup2(self.stderr, 2)
@@ -124,7 +124,7 @@ class StartWatchdog:
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.write(b"ok")
             self.process.stdin.flush()
-        _sidecars.append(self.process)
+        _watchdogs.append(self.process)
         os.close(self.nowhere)
         os.close(self.stderr)
 

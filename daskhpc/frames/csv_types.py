@@ -13,11 +13,12 @@ import pandas
 from ..errors import InputFileError, SettingsError
 from ..text import shortened
 from .column_types import TEXT, ColumnContent, Kind, joined, surely_holds
+from .compression import compression_of, content
 from .csv_block import CsvBlock, column_names, header_bytes
 from .csv_dates import DateFormat, finest
 from .csv_errors import SHOWN, Location, location_of_change, location_of_misfit, unreadable
 from .csv_options import CsvOptions
-from .text_blocks import PIECE, TextBlock, blocks_of_records, compression_of, content, ends_of_file, whole_file
+from .text_blocks import PIECE, TextBlock, blocks_of_records, ends_of_file, whole_file
 
 ROWS_FOR_A_DATE = 1000
 """Rows of each file in which its first date is looked for."""

@@ -12,7 +12,7 @@ from typing import Any
 from ..errors import LaunchError
 from .batch_systems import batch_system
 from .batch_systems.base import BatchSystem
-from .job import JobDraft, asked_for, interpreter_needs, new_folder
+from .job_draft import JobDraft, asked_for, interpreter_needs, new_folder
 from .job_script import Program, workers_prologue
 from .job_spec import JobSpec
 from .profile import load

@@ -24,7 +24,7 @@ from ..compat.dask_jobqueue import jobqueue_class, worker_job_class
 from ..config import Settings
 from ..errors import DaskhpcError, LaunchError, SettingsError, StartError
 from ..launch.batch_systems import NoBatchSystemError
-from ..launch.job import JOBS, send_draft
+from ..launch.job_draft import JOBS, send_draft
 from ..launch.job_folder import JobFolder, SubmittedJob
 from ..launch.job_query import ListedJob, cancel_jobs, listed
 from ..launch.scheduler_commands import ask

@@ -110,13 +110,13 @@ def test_srun_is_asked(
 
 LAST_WORDS = """
 import os, sys, tempfile
-from daskhpc.cluster import _sidecar, world
+from daskhpc.cluster import watchdog_process, world
 from daskhpc.runtime import MPILibrary, discover
 with tempfile.TemporaryFile() as file:
     file.write(sys.argv[1].encode())
     file.flush()
     text = world.explain_abort(discover(), MPILibrary("MPICH", "5.0.2"), os.environ, doubt=True)
-    _sidecar.died({"stderr": str(file.fileno()), "rank": sys.argv[2], "died": text})
+    watchdog_process.died({"stderr": str(file.fileno()), "rank": sys.argv[2], "died": text})
 """
 
 

@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from daskhpc.cli import main
-from daskhpc.launch.job import draft_job
+from daskhpc.launch.job_draft import draft_job
 from daskhpc.launch.site import Site
 
 SLURM = Path(__file__).parents[2] / "slurm"

@@ -10,7 +10,7 @@ import pytest
 
 from daskhpc.launch import acceptance, pbs_limits, slurm_limits
 from daskhpc.launch.batch_systems import batch_system
-from daskhpc.launch.job import draft_job, send_draft
+from daskhpc.launch.job_draft import draft_job, send_draft
 from daskhpc.launch.job_folder import JobFolder
 from daskhpc.launch.job_spec import JobSpec
 from daskhpc.launch.limits import AcceptedJob, QueueLimits, excesses, rewritten

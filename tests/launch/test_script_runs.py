@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from daskhpc.launch.batch_systems import batch_system
-from daskhpc.launch.job import interpreter_needs
+from daskhpc.launch.job_draft import interpreter_needs
 from daskhpc.launch.job_script import Program, job_script
 from daskhpc.launch.job_spec import JobSpec
 from daskhpc.launch.site import Site

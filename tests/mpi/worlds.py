@@ -611,7 +611,7 @@ def lay_out(folder: Path) -> None:
 
 
 def _child(name: str, world: World, folder: Path) -> None:
-    from daskhpc.cluster.script import put_first, run_as_main
+    from daskhpc.cluster.user_program import put_first, run_as_main
 
     os.chdir(folder / name)
     for descriptor, file in ((0, os.devnull), (1, f"../{name}.out"), (2, f"../{name}.err")):

@@ -17,7 +17,7 @@ import pytest
 DRIVER = """
 import sys
 sys.modules["dask_mpi"] = None
-from daskhpc.cluster.script import put_first, run_as_main
+from daskhpc.cluster.user_program import put_first, run_as_main
 how, target, *arguments = sys.argv[1:]
 put_first(target, how == "-m")
 run_as_main(target, arguments, how == "-m")
@@ -347,6 +347,6 @@ execute(f)
 execute()
 """
     )
-    code = "from daskhpc.cluster.script import run_as_main; run_as_main('program.py', [], False)"
+    code = "from daskhpc.cluster.user_program import run_as_main; run_as_main('program.py', [], False)"
     done = execute(["-c", code], folder.folder)
     assert (done.code, done.out, done.err) == (0, "True\ncalled (1, 2) {'x': 3}\ncalled () {}\n", "")
