@@ -130,6 +130,8 @@ def test_a_search_of_three_time_limits_finishes_under_one_job_id(job: tuple[dict
     assert (len(fits), set(fits.values())) == (CANDIDATES * FOLDS, {1}), "each fit is computed once"
     assert out.count("a run begins\n") == restarts + 1, "logs are appended"
     assert len(re.findall(r"The time limit is near .* exit code 75", err)) == restarts
+    marks = [line.split() for line in (folder / "marks").read_text().splitlines()]
+    assert [words[4] for words in marks if words[2] == "ended"] == ["75"] * restarts + ["0"]
     saved = [int(count) for count in re.findall(r"this run saved (\d+) results in", err)]
     assert len(saved) == restarts
     assert min(saved) > 0
