@@ -101,7 +101,10 @@ def listed(
         lasts[folder.path, job.id] = last = _last_seen(folder, job.id)
         if last is None or not last.state.ended:
             open_jobs.append(job)
-    queue, silence = _queue(open_jobs, ask, cache, now)
+    # An answer from before a job was submitted, began or ended says nothing of that. Marks have whole seconds.
+    marked = (mark.time + 1.0 for folder, job in newest if job in open_jobs for mark in folder.marks())
+    since = max((*(job.time for job in open_jobs), *marked), default=0.0)
+    queue, silence = _queue(open_jobs, since, ask, cache, now)
     found: list[tuple[JobFolder, SubmittedJob, JobReport | None]] = []
     unsettled: list[tuple[int, SubmittedJob]] = []
     for folder, job in newest:
@@ -187,7 +190,7 @@ def elements(array: str) -> int:
 
 
 def _queue(
-    jobs: Sequence[SubmittedJob], ask: Ask, cache: Path, now: Callable[[], float]
+    jobs: Sequence[SubmittedJob], since: float, ask: Ask, cache: Path, now: Callable[[], float]
 ) -> tuple[list[JobReport], dict[str, str]]:
     """What the queue says of all jobs, and by scheduler why it says nothing."""
     reports: list[JobReport] = []
@@ -196,8 +199,7 @@ def _queue(
         asked = [job for job in jobs if job.scheduler == scheduler]
         queue = QUEUES[scheduler]
         command = queue.queue_command(asked, _user())
-        # An answer from before a job was submitted says nothing of it.
-        answer = _asked(command, ask, cache, now, FRESH_SECONDS, max(job.time for job in asked))
+        answer = _asked(command, ask, cache, now, FRESH_SECONDS, since)
         if answer.out is None:
             silence[scheduler] = answer.error
             continue

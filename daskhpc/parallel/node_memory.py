@@ -181,5 +181,5 @@ class NodeMemory:
             self._freed.set()
 
     async def _ask(self, member: WorkerProcess, function: Any, *args: Any) -> Any:
-        replies = await self.members.client.run(function, *args, workers=[member.address])
+        replies = await self.members.ask(function, *args, workers=[member.address], on_error="raise")
         return replies[member.address]

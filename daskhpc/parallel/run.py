@@ -301,7 +301,7 @@ class Run:
     async def _recall(self, member: WorkerProcess, late: list[SentTask]) -> None:
         """Fetch what late tasks have finished, and give the calls behind the one that runs to others."""
         names = [task.name for task in late]
-        told = await self.client.run(recall, self.name, names, workers=[member.address], on_error="ignore")
+        told = await self.members.ask(recall, self.name, names, workers=[member.address], on_error="ignore")
         begun = told.get(member.address, dict.fromkeys(names))
         for task in late:
             records = begun.get(task.name, [])
@@ -386,7 +386,7 @@ class Run:
             for number in gone:
                 self.node_memory.forget(number)
             used = [a for a in self.used if a in self.members.alive]
-            self._start(self.client.run(drop, self.name, gone, workers=used, on_error="ignore"))
+            self._start(self.members.ask(drop, self.name, gone, workers=used, on_error="ignore"))
         self.delivery.ended(call, ok, value, seconds, host)
 
     def _fail_all(self, error: Exception) -> None:

@@ -521,11 +521,12 @@ WORLDS = {
     ),
     "unittest": World(
         """
-        import unittest, sys
+        import contextlib, io, unittest
         class T(unittest.TestCase):
             def test_a(self):
                 self.assertEqual(1, 1)
-        r = unittest.main(exit=False, verbosity=0).result
+        with contextlib.redirect_stderr(io.StringIO()):  # which has the seconds that it took
+            r = unittest.main(exit=False, verbosity=0).result
         print(r.testsRun, r.wasSuccessful())
         """,
     ),
