@@ -1,10 +1,11 @@
-"""The Dask client that a call would use, and whether the call runs inside a Dask task."""
+"""The Dask client that a call would use, whether the call runs inside a Dask task, and requests to workers."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from .compat.distributed import runs_in_this_process
@@ -73,3 +74,15 @@ def without_client() -> Iterator[None]:
         yield
     finally:
         _hidden = before
+
+
+async def ask_workers(
+    client: Any, function: Callable[..., Any], *args: Any, workers: Iterable[str], on_error: str = "raise"
+) -> Any:
+    """As ``Client.run``, for tasks that may be cancelled: the answer then comes, and nobody waits for it.
+
+    A connection that Dask is about to make when its task is cancelled would stay open until the process ends.
+    """
+    work = asyncio.ensure_future(client.run(function, *args, workers=[*workers], on_error=on_error))
+    work.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return await asyncio.shield(work)

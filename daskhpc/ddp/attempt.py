@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..clients import ask_workers
 from ..errors import WORKER_EXIT_TOPIC, TrainingError
 from ..parallel import program_world
 from ..text import counted, duration
@@ -330,7 +331,7 @@ class Attempt:
         self._changed.clear()
 
     async def _on(self, address: str, function: Any, *args: Any) -> Any:
-        return (await self.client.run(function, *args, workers=[address]))[address]
+        return (await ask_workers(self.client, function, *args, workers=[address]))[address]
 
     async def _tell(self, rank: RankPlace, message: dict[str, Any]) -> None:
         with contextlib.suppress(Exception):  # a worker that is lost is seen by `_listen`

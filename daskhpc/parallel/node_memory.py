@@ -7,6 +7,7 @@ import os
 from collections import Counter, defaultdict
 from typing import Any
 
+from ..clients import ask_workers
 from .memory_segment import MemorySegment, pieces
 from .parcel import Parcel
 from .task import Ticket
@@ -181,5 +182,5 @@ class NodeMemory:
             self._freed.set()
 
     async def _ask(self, member: WorkerProcess, function: Any, *args: Any) -> Any:
-        replies = await self.members.ask(function, *args, workers=[member.address], on_error="raise")
+        replies = await ask_workers(self.members.client, function, *args, workers=[member.address])
         return replies[member.address]

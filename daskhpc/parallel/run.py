@@ -13,6 +13,7 @@ from typing import Any
 
 from dask.utils import funcname
 
+from ..clients import ask_workers
 from ..compat.sklearn import deliver_callback_messages
 from .checkpoints import ParallelUse
 from .local import LocalThreads
@@ -301,7 +302,7 @@ class Run:
     async def _recall(self, member: WorkerProcess, late: list[SentTask]) -> None:
         """Fetch what late tasks have finished, and give the calls behind the one that runs to others."""
         names = [task.name for task in late]
-        told = await self.members.ask(recall, self.name, names, workers=[member.address], on_error="ignore")
+        told = await ask_workers(self.client, recall, self.name, names, workers=[member.address], on_error="ignore")
         begun = told.get(member.address, dict.fromkeys(names))
         for task in late:
             records = begun.get(task.name, [])
@@ -386,7 +387,7 @@ class Run:
             for number in gone:
                 self.node_memory.forget(number)
             used = [a for a in self.used if a in self.members.alive]
-            self._start(self.members.ask(drop, self.name, gone, workers=used, on_error="ignore"))
+            self._start(ask_workers(self.client, drop, self.name, gone, workers=used, on_error="ignore"))
         self.delivery.ended(call, ok, value, seconds, host)
 
     def _fail_all(self, error: Exception) -> None:

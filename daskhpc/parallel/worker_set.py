@@ -156,15 +156,6 @@ class WorkerSet:
         with contextlib.suppress(Exception):  # the client was closed, and all is freed with it
             await self.client.run(free, *runs, workers=list(self.alive), on_error="ignore")
 
-    async def ask(self, function: Callable[..., Any], *args: Any, workers: Iterable[str], on_error: str) -> Any:
-        """As ``Client.run``, for tasks that may be cancelled: the answer then comes, and nobody waits for it.
-
-        A connection that Dask is about to make when its task is cancelled would stay open until the process ends.
-        """
-        work = asyncio.ensure_future(self.client.run(function, *args, workers=[*workers], on_error=on_error))
-        work.add_done_callback(lambda done: done.cancelled() or done.exception())
-        return await asyncio.shield(work)
-
     def ready(self) -> tuple[list[WorkerProcess], bool]:
         """The members that may be given work now, and whether others will be in a moment."""
         now = time.monotonic()
