@@ -96,14 +96,13 @@ def listed(
     now : Callable[[], float]
     """
     newest = newest_jobs(folders)
-    open_jobs, lasts = [], {}
+    open_jobs, lasts, since = [], {}, 0.0
     for folder, job in newest:
         lasts[folder.path, job.id] = last = _last_seen(folder, job.id)
         if last is None or not last.state.ended:
             open_jobs.append(job)
-    # An answer from before a job was submitted, began or ended says nothing of that. Marks have whole seconds.
-    marked = (mark.time + 1.0 for folder, job in newest if job in open_jobs for mark in folder.marks())
-    since = max((*(job.time for job in open_jobs), *marked), default=0.0)
+            # An answer from before a job was submitted, began or ended says nothing of it. Marks have whole seconds.
+            since = max(since, job.time, *(mark.time + 1.0 for mark in folder.marks()))
     queue, silence = _queue(open_jobs, since, ask, cache, now)
     found: list[tuple[JobFolder, SubmittedJob, JobReport | None]] = []
     unsettled: list[tuple[int, SubmittedJob]] = []

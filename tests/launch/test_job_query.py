@@ -68,6 +68,18 @@ def states(site: Site, root: Path, *folders: JobFolder) -> list[str]:
     return [item.report.state.name for item in found]
 
 
+def test_an_answer_from_before_a_jobs_own_mark_is_not_taken(site: Site, tmp_path: Path) -> None:
+    folder = job(tmp_path, "1")
+    mark(folder, "1 0 began 9990 n1")
+    site.rows = {"1": ("PENDING", "Dependency")}
+    assert states(site, tmp_path, folder) == ["REQUEUED"]
+    mark(folder, "1 1 began 10002 n1", "1 1 ended 10003 0")
+    site.rows = {}
+    site.clock += 5
+    assert states(site, tmp_path, folder) == ["COMPLETED"]
+    assert [argv[0] for argv in site.asked].count("squeue") == 2
+
+
 def test_two_hundred_jobs_are_one_question(site: Site, tmp_path: Path) -> None:
     folders = [job(tmp_path, str(number)) for number in range(200)]
     site.rows = {str(number): ("RUNNING", "None") for number in range(200)}
