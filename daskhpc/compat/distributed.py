@@ -22,16 +22,6 @@ def runs_in_this_process(client: Any) -> bool:
     return thread is None or thread in {t.ident for t in threading.enumerate()}
 
 
-def unsubscribe(client: Any, topic: str, late: Any) -> None:
-    """End a client's subscription to a topic; `late` is called with the events that are still on their way.
-
-    A client that has no function for an event takes that for an error.
-    """
-    client.unsubscribe_topic(topic)
-    if hasattr(client, "_event_handlers"):
-        client._event_handlers[topic] = late
-
-
 def let_calls_find(distributed: Any, address: str, before: Callable[[], object]) -> None:
     """In a process that makes calls for a worker: let ``get_client()`` find the worker's cluster.
 

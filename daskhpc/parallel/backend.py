@@ -36,7 +36,7 @@ from .task_builder import Options
 from .worker_parcels import node_name
 from .worker_set import WorkerSet, slots_of
 
-_BATCH_SECONDS = 0.2
+_BATCH_SECONDS = 0.4
 _MAKING_SECONDS = 0.01
 _AHEAD = "2*n_jobs"  # joblib's own ``pre_dispatch``
 _AHEAD_SECONDS = 0.4

@@ -11,10 +11,9 @@ from typing import Any
 
 LONGEST_TASK = 0.4
 _MOST_TASKS_A_SECOND = 1000  # what Dask's scheduler takes beside everything else, whatever the number of slots
-SHORTEST_TASK = 0.05
-_PARTS = 2
+SHORTEST_TASK = 0.1
 _FIRST_TASK = 0.1
-_FIRST_CALLS = 4
+_FIRST_CALLS = 2
 _MOST_CALLS = 5000
 _MOST_BYTES = 4 << 20
 
@@ -159,7 +158,7 @@ class Pool:
         return None if mean is None else mean * self.waiting
 
     def take(self, worker: Hashable, slots: int) -> tuple[list[Call], float]:
-        """The calls of a worker's next task, and the seconds after which it shall give back what it has not begun.
+        """The calls of a worker's next task, and the seconds that it is expected to take.
 
         Parameters
         ----------
@@ -172,12 +171,12 @@ class Pool:
             # A few calls for four slots are four tasks, and not a new half of what is left for each.
             self._first = max(self._first, self.waiting)
             most = min(_FIRST_CALLS, -(-self._first // slots))
-            return self._some(worker, most, None), _FIRST_TASK
+            return self._some(worker, most, None)[0], _FIRST_TASK
         longest = max(LONGEST_TASK, slots / _MOST_TASKS_A_SECOND)
-        seconds = min(longest, max(SHORTEST_TASK, remaining / (_PARTS * slots)))
-        return self._some(worker, _MOST_CALLS, seconds), 1.5 * seconds
+        seconds = min(longest, max(SHORTEST_TASK, remaining / slots))
+        return self._some(worker, _MOST_CALLS, seconds)
 
-    def _some(self, worker: Hashable, most: int, seconds: float | None) -> list[Call]:
+    def _some(self, worker: Hashable, most: int, seconds: float | None) -> tuple[list[Call], float]:
         calls: list[Call] = []
         total = nbytes = 0.0
         for call in self._next(worker):
@@ -186,7 +185,7 @@ class Pool:
             nbytes += call.nbytes
             if len(calls) >= most or nbytes > _MOST_BYTES or (seconds is not None and total >= seconds):
                 break
-        return calls
+        return calls, total
 
     def one(self) -> Call | None:
         """The next call, whoever makes it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import itertools
 import pickle
 import uuid
@@ -21,7 +22,7 @@ from .node_memory import NodeMemory
 from .outcome import deserted, failed_alone, read, unpicklable
 from .pool import Call, Pool
 from .result_delivery import ResultDelivery
-from .sent_task import SentTask, fetch, overdue, wait_or_lost
+from .sent_task import Departure, SentTask, fetch, to_give_back, wait_or_lost
 from .slots import drop, free, recall, run_task
 from .task import Stream, TaskResult
 from .task_builder import Options, TaskBuilder
@@ -62,7 +63,7 @@ class Run:
         self.name = f"{client.id}-{uuid.uuid4().hex[:12]}"
         self.members = WorkerSet.of(client)
         self.node_memory = NodeMemory(self.members, self.name)
-        self.builder = TaskBuilder(self.name, options)
+        self.builder, self.departure = TaskBuilder(self.name, options), Departure()
         self.pool = Pool()
         self.suspects: deque[Call] = deque()
         self.sent: dict[WorkerProcess, list[SentTask]] = {}
@@ -139,8 +140,7 @@ class Run:
                 self._waking = False
                 while self._arrived:
                     self.pool.add(self._arrived.popleft())
-                self._recall_late()
-                self._fill()
+                self._share(idle=self._fill())
                 self.delivery.show(len(self.members.alive))
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), _CHECK_SECONDS)
@@ -152,17 +152,15 @@ class Run:
         except Exception as error:
             self._fail_all(error)
 
-    def _recall_late(self) -> None:
-        """No call waits in a worker behind one that takes long."""
-        for member, sent in self.sent.items():
-            late = overdue(sent)
-            for task in late:
+    def _share(self, idle: bool) -> None:
+        """No call waits in a worker behind one that takes long, nor while a slot has nothing to do."""
+        for member, tasks in to_give_back(self.sent, idle):
+            for task in tasks:
                 task.recalled = True
-            if late:
-                self._start(self._recall(member, late))
+            self._start(self._recall(member, tasks))
 
-    def _fill(self) -> None:
-        """Give every worker something to do."""
+    def _fill(self) -> bool:
+        """Give every worker something to do; returns whether a slot is left without."""
         if self.local is not None and self.local.left_for(
             self.pool.remaining(), self.delivery, self.slots, self.builder.bytes_to_place
         ):
@@ -174,11 +172,12 @@ class Run:
                     break
                 self.local.free -= 1
                 self._start(self._locally(call, self.local))
-            return
+            return False
         seats = self._seats()
         while (self.pool.waiting or self.suspects) and sum(self._give(*seat) for seat in seats):
             pass  # each takes one more
         self._unblock_pinned_calls()
+        return not self.pool.waiting and any(len(self.sent.get(member, ())) < slots for member, slots in seats)
 
     def _give(self, member: WorkerProcess, slots: int) -> bool:
         """Give a member one task, if it has room for one."""
@@ -299,12 +298,12 @@ class Run:
         for call in reversed(calls):
             self.pool.add(call, front=True, anybody=anybody)
 
-    async def _recall(self, member: WorkerProcess, late: list[SentTask]) -> None:
-        """Fetch what late tasks have finished, and give the calls behind the one that runs to others."""
-        names = [task.name for task in late]
+    async def _recall(self, member: WorkerProcess, tasks: list[SentTask]) -> None:
+        """Fetch what tasks have finished, and give the calls behind the one that runs to others."""
+        names = [task.name for task in tasks]
         told = await ask_workers(self.client, recall, self.name, names, workers=[member.address], on_error="ignore")
         begun = told.get(member.address, dict.fromkeys(names))
-        for task in late:
+        for task in tasks:
             records = begun.get(task.name, [])
             if records is not None and not task.over and not task.gone.is_set():
                 self._take_results(member, task, records)
@@ -321,14 +320,14 @@ class Run:
 
     async def _reply(self, member: WorkerProcess, task: SentTask) -> TaskResult | None:
         """Send a task and wait; None where the worker was lost, which `_lost` has dealt with."""
-        await self._pack(task)
-        if not task.calls:
-            return None
-        order = await self.builder.task(task, self._threads_for(member), member, self.node_memory)
-        if task.gone.is_set():
+        with self.departure.prepare():
+            await self._pack(task)
+            order = task.calls and await self.builder.task(task, self._threads_for(member), member, self.node_memory)
+        if not order or task.gone.is_set():
             return None
         name = funcname(getattr(task.calls[0].function, "function", task.calls[0].function))
-        future = self.client.submit(
+        submit = functools.partial(
+            self.client.submit,
             run_task,
             pickle.dumps(order, protocol=5),
             workers=[member.address],
@@ -337,10 +336,11 @@ class Run:
             # Dask breaks ties by name, and what was sent first is to run first.
             priority=-1e-9 * next(_tasks),
         )
+        future = await self.departure.submit(submit)
         try:
             reply: TaskResult | None = await wait_or_lost(fetch(self.client, future), task.gone)
         finally:
-            future.release()
+            self.members.free_later(future=future)
         if reply is not None:
             self.node_memory.opened(member, reply.opened, order.tickets)
         elif not task.gone.is_set():

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import time
 import uuid
-from collections.abc import Awaitable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from .pool import Call
 from .task import Stream
 
 _GRACE_SECONDS = 0.5
+_WORTH_SECONDS = 0.1
+_CLIENT_SECONDS = 0.01
+
+Member = TypeVar("Member")
 
 
 @dataclass(slots=True, eq=False)
@@ -28,8 +33,8 @@ class SentTask:
         Whether nothing else of the run is in the worker.
     seconds : float
         What it is expected to take.
-    due : float
-        When, on the monotonic clock, it should be back.
+    ends, due : float
+        When, on the monotonic clock, it is expected back, and when that is late.
     name : str
     taken : int
         Results that came before the task was over.
@@ -45,6 +50,7 @@ class SentTask:
     alone: bool
     seconds: float = 0.0
     slot: int | None = None
+    ends: float = math.inf
     due: float = math.inf
     name: str = field(default_factory=lambda: uuid.uuid4().hex)
     taken: int = 0
@@ -53,9 +59,12 @@ class SentTask:
     gone: asyncio.Event = field(default_factory=asyncio.Event)
 
     def expected_after(self, others: Sequence[SentTask], threads: int) -> None:
-        """Say when it is due, behind other tasks in the same worker."""
-        queue = self.seconds + sum(other.seconds for other in others) / threads
-        self.due = time.monotonic() + 2 * queue + _GRACE_SECONDS
+        """Say when it ends, behind other tasks in the same worker: it begins when one of the threads is free."""
+        now = time.monotonic()
+        before = sorted(other.ends for other in others)[-threads:]
+        begins = max(now, before[0]) if len(before) == threads else now
+        self.ends = begins + self.seconds
+        self.due = now + 3 * (self.ends - now) + _GRACE_SECONDS
 
     def take_results(self, records: Sequence[Stream]) -> Iterator[tuple[Call, Stream]]:
         """The calls whose records are new, each of which then leaves it; `records` begin with the task's first."""
@@ -64,18 +73,88 @@ class SentTask:
             self.taken += 1
             self.calls = self.calls[1:]
 
+    def may_be_shared(self) -> bool:
+        """Whether its calls may go to any other worker, and have not been asked for yet."""
+        return not self.recalled and not self.alone and self.slot is None
+
     def take_unstarted(self, keep: int = 0) -> list[Call]:
         """The calls that go elsewhere, all but the first so many."""
         back, self.calls = self.calls[keep:], self.calls[:keep]
         return back
 
 
-def overdue(sent: Sequence[SentTask]) -> list[SentTask]:
-    """The tasks of one worker that are to give back what waits in them behind a call that takes long."""
+def to_give_back(sent: Mapping[Member, Sequence[SentTask]], idle: bool) -> list[tuple[Member, list[SentTask]]]:
+    """The tasks whose calls that have not begun are to go to others.
+
+    Parameters
+    ----------
+    sent : mapping of Sequence[SentTask]
+        All tasks on their way, by worker.
+    idle : bool
+        Whether a slot has nothing to do and no call waits for it.
+
+    Returns
+    -------
+    list of tuple
+        Workers, each with its tasks: those behind a call that takes long; if a slot is idle, also those of the worker
+        that has the most left, unless it is so little that its way to another takes as long.
+    """
     now = time.monotonic()
-    if sum(len(task.calls) for task in sent) < 2:
-        return []
-    return [task for task in sent if task.due < now and not task.recalled]
+    found: dict[Member, list[SentTask]] = {}
+    most, last = _WORTH_SECONDS, None
+    for member, tasks in sent.items():
+        if sum(len(task.calls) for task in tasks) < 2:
+            continue
+        late = [task for task in tasks if task.due < now and not task.recalled]
+        if late:
+            found[member] = late
+        left = max((task.ends - now for task in tasks if task.may_be_shared()), default=0.0)
+        if idle and left > most:
+            most, last = left, member
+    if last is not None:
+        found[last] = [task for task in sent[last] if task.may_be_shared()]
+    return list(found.items())
+
+
+class Departure:
+    """Lets tasks that are made ready at the same time leave together.
+
+    Dask's client sends nothing for 10 ms after a message: a task that is ready a moment after another would wait so
+    long.
+    """
+
+    def __init__(self) -> None:
+        self._preparing = 0
+        self._ready: list[tuple[Callable[[], Any], asyncio.Future[Any]]] = []
+
+    @contextlib.contextmanager
+    def prepare(self) -> Iterator[None]:
+        """Within the block a task is made ready."""
+        self._preparing += 1
+        try:
+            yield
+        finally:
+            self._preparing -= 1
+            asyncio.get_running_loop().call_soon(self._leave, False)
+
+    async def submit(self, send: Callable[[], Any]) -> Any:
+        """What `send` returns, which is called together with that of all tasks that are made ready now."""
+        loop = asyncio.get_running_loop()
+        sent = loop.create_future()
+        self._ready.append((send, sent))
+        loop.call_later(_CLIENT_SECONDS, self._leave, True)
+        return await sent
+
+    def _leave(self, in_any_case: bool) -> None:
+        if self._preparing and not in_any_case:
+            return
+        ready, self._ready = self._ready, []
+        for send, sent in ready:
+            if not sent.done():  # or its task was cancelled
+                try:
+                    sent.set_result(send())
+                except Exception as error:
+                    sent.set_exception(error)
 
 
 async def wait_or_lost(work: Awaitable[Any], gone: asyncio.Event) -> Any:

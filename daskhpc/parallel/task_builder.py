@@ -15,11 +15,12 @@ from ..compat.sklearn import candidate_number, fit_arguments, has_callbacks, is_
 from . import fitting, program_world
 from .node_memory import NodeMemory
 from .parcel import Factory, Parcel, Template, plain, size
-from .pool import Call
+from .pool import SHORTEST_TASK, Call
 from .sent_task import SentTask
 from .task import CallBatch, TaskResult, TaskSpec, Ticket
 from .worker_set import WorkerProcess
 
+_PATIENCE = 1.5  # times what a task is expected to take
 _LARGE_BYTES = 1 << 20
 
 
@@ -170,7 +171,7 @@ class TaskBuilder:
             templates={number: _sent(template) for number, template in templates.items()},
             once=once,
             calls=[(call.template.number, call.differences) for call in calls],
-            seconds=task.seconds,
+            seconds=max(SHORTEST_TASK, _PATIENCE * task.seconds),
             world=self._world.number,
             mode=self.options.mode,
             threads=threads,

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..compat.distributed import unsubscribe
 from ..errors import WORKER_EXIT_TOPIC
 from .outcome import deserted
 from .slots import free
@@ -91,6 +90,8 @@ class WorkerSet:
     causes: dict[str, str] = field(default_factory=dict)
     resting: frozenset[str] = frozenset()
     _over: list[str] = field(default_factory=list)
+    _futures: list[Any] = field(default_factory=list)
+    _listens: bool = False
     _watchers: list[_Listener] = field(default_factory=list)
     _refreshing: asyncio.Task[None] | None = None
     _checked: float = 0.0
@@ -106,23 +107,13 @@ class WorkerSet:
 
     def watch(self, lost: Callable[[WorkerProcess], None], changed: Callable[[], None]) -> Callable[[], None]:
         """Be told when a member is lost, and when others came; returns what ends that."""
-        watcher = _Listener(lost, changed)
-        if not self._watchers:
+        if not self._listens:
+            self._listens = True
             self.client.subscribe_topic(WORKERS_TOPIC, self._event)
             self.client.subscribe_topic(WORKER_EXIT_TOPIC, self._loss)
+        watcher = _Listener(lost, changed)
         self._watchers.append(watcher)
-
-        def leave() -> None:
-            self._watchers.remove(watcher)
-            if not self._watchers:
-                self._listen_no_more()
-
-        return leave
-
-    def _listen_no_more(self) -> None:
-        """A client that still listened when it leaves would make the scheduler complain."""
-        for topic in (WORKER_EXIT_TOPIC, WORKERS_TOPIC):
-            unsubscribe(self.client, topic, _nothing)
+        return lambda: self._watchers.remove(watcher)
 
     async def refresh(self) -> None:
         """Learn who is there."""
@@ -145,16 +136,26 @@ class WorkerSet:
             self._deserted = None
             raise deserted(f"The cluster has had no worker for {_DESERTED_SECONDS:g} s.", "none")
 
-    def free_later(self, run: str) -> None:
-        """Free what little is kept for a run, together with that of others: some programs use Parallel all the time."""
-        if not self._over:
+    def free_later(self, run: str | None = None, future: Any = None) -> None:
+        """Free what little is kept for a run or a task, together with that of others.
+
+        Some programs use Parallel all the time, and a client sends nothing for 10 ms after each of its messages: what
+        is freed at once would keep the next task waiting.
+        """
+        if not self._over and not self._futures:
             asyncio.get_running_loop().call_later(_FREE_SECONDS, lambda: asyncio.ensure_future(self._free()))
-        self._over.append(run)
+        self._over += [] if run is None else [run]
+        self._futures += [] if future is None else [future]
 
     async def _free(self) -> None:
-        runs, self._over = self._over, []
         with contextlib.suppress(Exception):  # the client was closed, and all is freed with it
-            await self.client.run(free, *runs, workers=list(self.alive), on_error="ignore")
+            for future in self._futures:
+                future.release()
+        self._futures = []
+        runs, self._over = self._over, []
+        with contextlib.suppress(Exception):
+            if runs:
+                await self.client.run(free, *runs, workers=list(self.alive), on_error="ignore")
 
     def ready(self) -> tuple[list[WorkerProcess], bool]:
         """The members that may be given work now, and whether others will be in a moment."""
@@ -205,8 +206,10 @@ class WorkerSet:
         message = event[1]
         if message["action"] == "remove-worker":
             self._remove(message["worker"])
-        else:
+        elif self._watchers:
             await self.refresh()
+        else:
+            self._checked = min(self._checked, time.monotonic() - _CHECK_SECONDS)  # the next run asks
 
     async def _loss(self, event: tuple[float, Any]) -> None:
         self.causes[event[1]["worker"]] = event[1]["cause"]
@@ -217,10 +220,6 @@ class WorkerSet:
         while member.address not in self.causes and time.monotonic() < end:
             await asyncio.sleep(0.05)
         return self.causes.get(member.address, "")
-
-
-def _nothing(event: Any) -> None:
-    """Takes the events that were on their way when the last run ended."""
 
 
 _members: weakref.WeakKeyDictionary[Any, WorkerSet] = weakref.WeakKeyDictionary()

@@ -21,16 +21,6 @@ def test_a_forked_process_does_not_have_the_clients_thread(client: Any) -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
-def test_an_event_after_the_end_of_a_subscription_is_no_error(client: Any) -> None:
-    first, late = list[Any](), list[Any]()
-    client.subscribe_topic("topic-of-a-test", first.append)
-    assert client._event_handlers["topic-of-a-test"] == first.append
-    # An event can reach the scheduler before the subscription does: they go by two connections.
-    until(lambda: client.log_event("topic-of-a-test", 1) or first)
-    compat.unsubscribe(client, "topic-of-a-test", late.append)
-    assert client._event_handlers["topic-of-a-test"] == late.append
-
-
 FINDS = """
 import sys
 import distributed

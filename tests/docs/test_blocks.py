@@ -65,12 +65,13 @@ def failures_of(page: Path) -> str:
 def main() -> None:
     """Run all pages on one cluster, which every `daskhpc.start()` of the pages finds; print the failures as JSON."""
     failures = {}
-    client = daskhpc.start(workers=2, nthreads=1, dashboard=False)
-    with joblib.parallel_config(backend="daskhpc"):  # as under `daskhpc run`
-        for page in WITH_BLOCKS:
-            with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
-                failures[str(page)] = failures_of(page)
-    client.shutdown()
+    with tempfile.TemporaryDirectory() as started, contextlib.chdir(started):  # so that no worker writes into the clone
+        client = daskhpc.start(workers=2, nthreads=1, dashboard=False)
+        with joblib.parallel_config(backend="daskhpc"):  # as under `daskhpc run`
+            for page in WITH_BLOCKS:
+                with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+                    failures[str(page)] = failures_of(page)
+        client.shutdown()
     print(json.dumps(failures))
 
 

@@ -33,6 +33,7 @@ from daskhpc.parallel import worker_parcels
 from daskhpc.parallel.outcome import WorkerDiedError
 from daskhpc.parallel.sent_task import fetch
 from daskhpc.parallel.worker_events import WORKERS_TOPIC, WorkerEvents
+from daskhpc.parallel.worker_set import WorkerSet
 
 SECONDS = 30
 
@@ -109,6 +110,18 @@ def test_the_scheduler_is_told_once_to_tell_of_workers(client: Any) -> None:
 
     Parallel()(delayed(abs)(i) for i in range(2))
     assert client.run_on_scheduler(plugins) == 1
+
+
+def test_a_use_sends_the_scheduler_nothing_before_its_tasks(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dask's client sends nothing for 10 ms after a message, so that tasks would wait behind it."""
+    Parallel()(delayed(abs)(i) for i in range(2))
+    members = WorkerSet.of(client)
+    until(lambda: not members._futures)
+    sent, send = list[str](), client._send_to_scheduler
+    monkeypatch.setattr(client, "_send_to_scheduler", lambda message: (sent.append(message["op"]), send(message)))
+    Parallel()(delayed(abs)(i) for i in range(2))
+    assert sent[0] == "update-graph"
+    assert set(sent) <= {"update-graph", "client-releases-keys"}
 
 
 def test_the_backend_by_name_in_parallel() -> None:

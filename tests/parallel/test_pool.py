@@ -76,7 +76,7 @@ def test_every_call_is_taken_once(seed: int) -> None:
                 made += 1
         elif step < 0.75:
             calls, seconds = pool.take(choose.choice("abc"), 3)
-            assert seconds > 0
+            assert seconds > 0 or not calls
             out.append(calls)
         elif out:
             calls = out.pop(choose.randrange(len(out)))

@@ -1,0 +1,115 @@
+"""Which tasks give their calls back, and how tasks leave together."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+from daskhpc.parallel.pool import Call
+from daskhpc.parallel.sent_task import Departure, SentTask, to_give_back
+
+
+def sent(
+    *seconds: float, calls: int = 4, threads: int = 1, alone: bool = False, slot: int | None = None
+) -> list[SentTask]:
+    """The tasks of one worker, sent just now."""
+    tasks: list[SentTask] = []
+    for each in seconds:
+        task = SentTask([Call(number, abs, (), {}) for number in range(calls)], alone, each, slot)
+        task.expected_after(tasks, threads)
+        tasks.append(task)
+    return tasks
+
+
+def test_a_task_begins_when_a_thread_of_its_worker_is_free() -> None:
+    now = time.monotonic()
+    ends = [task.ends - now for task in sent(1.0, 3.0, 2.0, 5.0, threads=2)]
+    assert ends == pytest.approx([1.0, 3.0, 3.0, 8.0], abs=0.1)
+
+
+def test_an_idle_slot_gets_what_the_busiest_worker_has_not_begun() -> None:
+    tasks = {"a": sent(0.4), "b": sent(0.3, 0.4), "c": sent(0.5)}
+    assert to_give_back(tasks, idle=True) == [("b", tasks["b"])]
+    assert to_give_back(tasks, idle=False) == []
+
+
+def test_what_was_asked_for_is_not_asked_for_again() -> None:
+    tasks = {"a": sent(0.4), "b": sent(0.5)}
+    for task in tasks["b"]:
+        task.recalled = True
+    assert [worker for worker, _ in to_give_back(tasks, idle=True)] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "options"),
+    [
+        pytest.param(0.05, {}, id="its way to another takes as long"),
+        pytest.param(9.0, {"calls": 1}, id="its one call has begun"),
+        pytest.param(9.0, {"alone": True}, id="a call that ended its process is tried alone"),
+        pytest.param(9.0, {"slot": 0}, id="its calls share what they fit"),
+    ],
+)
+def test_what_an_idle_slot_does_not_get(seconds: float, options: dict[str, Any]) -> None:
+    assert to_give_back({"a": sent(seconds, **options)}, idle=True) == []
+
+
+def test_what_waits_behind_a_long_call_goes_to_others_in_any_case() -> None:
+    (task,) = sent(0.1)
+    task.due = time.monotonic()
+    while time.monotonic() <= task.due:
+        pass
+    assert to_give_back({"a": [task]}, idle=False) == [("a", [task])]
+
+
+def departures(steps: Iterable[int], fails: int | None = None, cancelled: int | None = None) -> list[list[int]]:
+    """Which tasks left in one step of the event loop, if each needs so many steps to be made ready."""
+    left: list[list[int]] = []
+
+    async def main() -> None:
+        departure, step = Departure(), [0]
+        leaves: dict[int, list[int]] = {}
+
+        async def count() -> None:
+            while True:
+                step[0] += 1
+                await asyncio.sleep(0)
+
+        async def task(number: int, needs: int) -> None:
+            with departure.prepare():
+                for _ in range(needs):
+                    await asyncio.sleep(0)
+                if number == fails:
+                    raise ValueError
+                if number == cancelled:
+                    asyncio.get_running_loop().call_soon(tasks[number].cancel)
+            await departure.submit(lambda: leaves.setdefault(step[0], []).append(number))
+
+        counting = asyncio.ensure_future(count())
+        tasks = [asyncio.ensure_future(task(*each)) for each in enumerate(steps)]
+        await asyncio.gather(*tasks, return_exceptions=True)
+        counting.cancel()
+        left.extend(leaves.values())
+
+    asyncio.run(asyncio.wait_for(main(), 30))
+    return left
+
+
+def test_tasks_that_are_made_ready_at_the_same_time_leave_together() -> None:
+    assert departures([0, 3, 9]) == [[0, 1, 2]]
+
+
+def test_a_task_that_cannot_be_made_keeps_no_other() -> None:
+    assert departures([0, 3, 9], fails=2) == [[0, 1]]
+
+
+def test_a_task_that_is_cancelled_is_not_sent() -> None:
+    assert departures([0, 3, 9], cancelled=0) == [[1, 2]]
+
+
+def test_a_task_that_is_long_in_the_making_keeps_the_others_no_longer_than_dask_would() -> None:
+    first, second = departures([0, 200_000])
+    assert (first, second) == ([0], [1])
