@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from . import arrays, bags, cubes, ddp, errors, frames, plots, report
     from .cluster import initialize, send_close_signal
     from .computing import compute, persist
-    from .config import Settings
     from .explaining import explain
     from .jobs import Job, submit
     from .postfit import Incremental, ParallelPostFit
     from .runtime import Runtime, discover
     from .scaling_study import scaling
     from .search import GridSearchCV, HalvingGridSearchCV, HalvingRandomSearchCV, RandomizedSearchCV, sweep
+    from .settings import Settings
     from .starting import start
 
 __version__ = "0.1.0"
@@ -34,7 +34,7 @@ _HOMES = {
     "ParallelPostFit": "postfit",
     "RandomizedSearchCV": "search",
     "Runtime": "runtime",
-    "Settings": "config",
+    "Settings": "settings",
     "arrays": "",
     "bags": "",
     "compute": "computing",

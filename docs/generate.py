@@ -11,7 +11,7 @@ from pathlib import Path
 
 import daskhpc
 from daskhpc import errors
-from daskhpc.config import PREFIX, Settings
+from daskhpc.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parents[1]
 

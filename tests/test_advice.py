@@ -114,4 +114,4 @@ def test_what_is_advised_works(case: str, tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_setting_that_is_advised_is_one() -> None:
     with pytest.raises(DaskhpcError) as refused:
         daskhpc.start(nthread=1)  # type: ignore[call-arg]
-    daskhpc.config.Settings.resolve({refused.value.todo: 1})
+    daskhpc.settings.Settings.resolve({refused.value.todo: 1})

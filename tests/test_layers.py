@@ -21,7 +21,7 @@ import daskhpc
 ROOT = Path(daskhpc.__file__).parent
 MODULE_LINES, FUNCTION_LINES = 400, 60
 
-BOTTOM = frozenset({"errors", "config", "text", "atomic", "own_files", "compat"})
+BOTTOM = frozenset({"errors", "settings", "text", "atomic", "own_files", "compat"})
 BELOW = BOTTOM | {"clients", "runtime", "launch", "journal", "files", "materialize", "sweep_table"}
 BELOW |= {"chunk_size", "windowed_array"}
 COLLECTIONS = ("arrays", "frames", "bags", "cubes", "explaining", "computing", "postfit")
@@ -31,7 +31,7 @@ EVERYTHING = frozenset({*BELOW, "cluster", "cli", "jobs", "starting", *LAYER_3})
 # Which other top-level modules each one may import; the package itself ("") holds the lazy public names.
 MAY: dict[str, frozenset[str]] = {
     "errors": frozenset(),
-    "config": frozenset({"errors"}),
+    "settings": frozenset({"errors"}),
     "text": frozenset(),
     "atomic": frozenset(),
     "own_files": frozenset(),
@@ -119,7 +119,7 @@ def named(node: ast.AST, package: list[str]) -> Iterator[str]:
 
 
 def below(full: str) -> str:
-    """``daskhpc.config.Settings`` as ``config``: the longest part that is a module; a public name as its home."""
+    """``daskhpc.settings.Settings`` as ``settings``: the longest part that is a module; a public name as its home."""
     parts = full.split(".")[1:]
     known = {*modules(), *MAY}
     if parts and parts[0] not in known and daskhpc._HOMES.get(parts[0]):
@@ -181,8 +181,8 @@ def test_imports_point_downward(name: str) -> None:
         ("ddp.train", "import importlib\nimportlib.import_module('daskhpc.search.sweeps')", False),
         ("ddp.train", '"""Uses daskhpc.cluster not at all."""', True),
         ("report.table", "import daskhpc\ndaskhpc.start()", False),
-        ("config", "from .runtime import discover", False),
-        ("errors", "from .config import Settings", False),
+        ("settings", "from .runtime import discover", False),
+        ("errors", "from .settings import Settings", False),
         ("cli.run", "from ..cluster.user_program import run_as_main", True),
     ],
 )
@@ -213,7 +213,7 @@ def test_no_import_cycles() -> None:
         order = in_order(edges())
     except CycleError as error:
         pytest.fail(f"imports go round: {' -> '.join(error.args[1])}")
-    assert order.index("errors") < order.index("config") < order.index("cluster.plan") < order.index("cli.run")
+    assert order.index("errors") < order.index("settings") < order.index("cluster.plan") < order.index("cli.run")
 
 
 def loaded(code: str, *names: str) -> set[str]:

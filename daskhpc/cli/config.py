@@ -8,11 +8,11 @@ from typing import Any
 
 import click
 
-from ..config import Settings
 from ..launch import config_files
 from ..launch.profile import VARIABLE as PROFILE_VARIABLE
 from ..launch.profile import Profile, choose
 from ..launch.site import Site
+from ..settings import Settings
 from .errors import exit_on_error
 
 _WIDTH = 18

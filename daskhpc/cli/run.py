@@ -16,7 +16,6 @@ from typing import Any, NoReturn
 
 import click
 
-from ..config import Settings
 from ..errors import LaunchError, SettingsError
 from ..launch import STDIN, Allocation, Command, mpiexec_line, replace_process, srun_line
 from ..launch.profile import load
@@ -26,6 +25,7 @@ from ..runtime.commands import granted_memory, installed_library, launcher_libra
 from ..runtime.mpi import MPILibrary, srun_mpi
 from ..runtime.schedulers import scheduler_named
 from ..runtime.schedulers.base import LOGIN
+from ..settings import Settings
 from .errors import exit_on_error
 from .setting_options import setting_options
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from ..config import Settings
+from ..settings import Settings
 
 
 def setting_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -12,10 +12,10 @@ from collections.abc import Callable, Container
 from typing import Any, ParamSpec, TypeVar
 
 from ..compat.dask_mpi import original_initialize
-from ..config import Settings
 from ..errors import EXIT_FAILED, DaskhpcError, SettingsError, StartError
 from ..own_files import own_scratch
 from ..runtime import Runtime, discover
+from ..settings import Settings
 from . import ending
 from .control_channel import ControlServer
 from .crash_report import install_crash_handler

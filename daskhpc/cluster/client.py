@@ -15,10 +15,10 @@ from typing import Any
 import dask
 
 from ..compat.python import call_before_os_exit
-from ..config import Settings
 from ..errors import EXIT_FAILED, StartError
 from ..runtime import Runtime, discover
 from ..runtime.commands import asked_end_time, with_end_time
+from ..settings import Settings
 from .bootstrap import tell_ignored
 from .dashboard_link import DashboardLink, keep_link
 from .encryption import Encryption, choose_protocol

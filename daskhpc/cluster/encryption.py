@@ -13,9 +13,9 @@ from typing import Any
 import dask
 
 from ..compat.distributed_security import HiddenText, harden_connections
-from ..config import Settings
 from ..errors import StartError
 from ..runtime import Runtime, Sourced
+from ..settings import Settings
 from ..text import counted
 from .certificates import Authority, Identity
 from .plan import CLIENT, SCHEDULER, WORKER, role_of

@@ -16,10 +16,10 @@ from typing import Any
 
 import dask
 
-from ..config import Settings
 from ..errors import EXIT_FAILED, DaskhpcError
 from ..runtime import Runtime, Sourced, discover
 from ..runtime.commands import with_end_time
+from ..settings import Settings
 from . import http_door
 from .certificates import Identity
 from .encryption import use_in_dask

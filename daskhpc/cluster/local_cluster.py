@@ -6,9 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 from ..chunk_size import array_chunk_size
-from ..config import Settings
 from ..own_files import own_scratch
 from ..runtime import Runtime, Sourced
+from ..settings import Settings
 from . import http_door
 from .encryption import local_security, new_identities, use_in_dask
 from .environment import limit_worker_deaths_per_task

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..config import Settings
 from ..runtime import Grant, Runtime, Sourced, shared_cpus, shared_memory
+from ..settings import Settings
 from ..text import bytes_text, counted
 
 SCHEDULER, CLIENT, WORKER = "scheduler", "client", "worker"

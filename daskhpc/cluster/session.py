@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..config import Settings
 from ..runtime import Runtime
+from ..settings import Settings
 from .control_channel import ControlConnection, ControlServer
 from .encryption import OPEN, Encryption
 from .plan import RankPlan

@@ -27,7 +27,7 @@ class Saving:
 
     def __init__(self, run: Any, folder: Path | None, settings: Mapping[str, Any]) -> None:
         self.run, self.folder = run, folder
-        self.keep: int = settings.get("keep", 2)
+        self.keep: int = settings.get("keep", 0)  # with a folder it is always given
         self.objects: Mapping[str, Any] = {}
         self._resume: str | None = settings.get("resume")
         self._every: int | None = None

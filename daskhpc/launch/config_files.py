@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..config import ELSEWHERE, PREFIX
 from ..errors import SettingsError
+from ..settings import ELSEWHERE, PREFIX
 
 KEY = "daskhpc"
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from ..config import PREFIX
 from ..errors import SettingsError
+from ..settings import PREFIX
 from .config_files import ConfigFile, read
 from .job_spec import JobSpec
 from .site import Site

@@ -18,7 +18,7 @@ def main() -> None:
     options = argparse.ArgumentParser()
     options.add_argument("file", type=Path)
     options.add_argument("--counts")
-    options.add_argument("--repeats", type=int, default=5)
+    options.add_argument("--repeats", type=int, required=True)
     for flag in ("--weak", "--no-plain", "--spread"):
         options.add_argument(flag, action="store_true")
     options.add_argument("--plain")

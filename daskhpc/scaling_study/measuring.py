@@ -148,13 +148,13 @@ class Bench:
             What the call returned.
         """
         self.use(max(count, 1))
-        before, tasks = self._cpu(), self.client.run_on_scheduler(transitions)
+        before, last = self._cpu(), self.client.run_on_scheduler(last_begun)
         with plain_python() if count == PLAIN else contextlib.nullcontext():
             began = time.perf_counter()
             value = call()
             seconds = time.perf_counter() - began
         if count == PLAIN:
-            apart = self.client.run_on_scheduler(transitions) == tasks
+            apart = self.client.run_on_scheduler(last_begun) == last
             return (Timing(seconds) if apart else None), value
         used = [after - first for after, first in zip(self._cpu(), before, strict=True)]
         return Timing(seconds, *used), value
@@ -182,9 +182,10 @@ def paused_workers(dask_scheduler: Any = None) -> list[str]:
     return [address for address, worker in dask_scheduler.workers.items() if worker.status.name == "paused"]
 
 
-def transitions(dask_scheduler: Any = None) -> int:
-    """In the scheduler: how often a task has changed its state."""
-    return int(dask_scheduler.transition_counter)
+def last_begun(dask_scheduler: Any = None) -> float:
+    """In the scheduler: when it last gave a task to a worker."""
+    log = reversed(dask_scheduler.transition_log)
+    return next((entry.timestamp for entry in log if entry.finish == "processing"), 0.0)
 
 
 def process_cpu() -> tuple[int, float]:

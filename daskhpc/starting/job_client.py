@@ -37,12 +37,12 @@ from ..cluster.timelimit import watch_time_limit
 from ..cluster.world import say
 from ..compat.distributed import hear_workers_before_counting_them_silent
 from ..compat.python import call_before_os_exit
-from ..config import Settings
 from ..errors import EXIT_FAILED, DaskhpcError, StartError
 from ..launch.job_query import ListedJob
 from ..launch.jobs_text import job_lines, near, state_words
 from ..launch.log_text import first_traceback
 from ..runtime import Runtime, Sourced, discover
+from ..settings import Settings
 from ..text import counted, one_line
 from .job_cluster import SubmittedWorkers, given_settings, start_jobs, workers_per_job
 

@@ -21,7 +21,6 @@ from ..cluster.job_worker import SETTINGS
 from ..cluster.network import address_towards, addresses
 from ..cluster.plan import CLIENT
 from ..compat.dask_jobqueue import jobqueue_class, worker_job_class
-from ..config import Settings
 from ..errors import DaskhpcError, LaunchError, SettingsError, StartError
 from ..launch.batch_systems import NoBatchSystemError
 from ..launch.job_draft import JOBS, send_draft
@@ -31,6 +30,7 @@ from ..launch.scheduler_commands import ask
 from ..launch.worker_jobs import WorkerJobs, draft_worker_jobs
 from ..own_files import state_folder
 from ..runtime import Runtime, Sourced
+from ..settings import Settings
 
 _MODULE = "daskhpc.cluster.job_worker"
 _INSTALL = f"{shlex.quote(sys.executable)} -m pip install 'daskhpc[jobqueue]'"

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from svg import Picture
 
-from daskhpc.config import Settings
 from daskhpc.errors import EXIT_FAILED
+from daskhpc.settings import Settings
 
 HERE = Path(__file__).parent
 

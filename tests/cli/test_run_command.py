@@ -17,9 +17,9 @@ from place import MPI_LIST, Place
 
 import daskhpc
 from daskhpc.cli.run import run
-from daskhpc.config import Settings
 from daskhpc.errors import LaunchError, ProgramError
 from daskhpc.launch.program_file import check_module, check_program
+from daskhpc.settings import Settings
 
 HOSTILE = [
     "-n",

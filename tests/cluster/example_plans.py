@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from daskhpc.cluster.plan import RankPlan, plan_rank, ranks_on_host
-from daskhpc.config import Settings
 from daskhpc.runtime import Grant, Runtime, Sourced
+from daskhpc.settings import Settings
 
 GB = 10**9
 

@@ -25,8 +25,8 @@ from waiting import until
 from daskhpc.cluster import http_door
 from daskhpc.cluster.http_door import path_inside, with_secret
 from daskhpc.cluster.local_cluster import plan_local, start_local
-from daskhpc.config import Settings
 from daskhpc.runtime import discover
+from daskhpc.settings import Settings
 
 SECRET = "kkk"
 

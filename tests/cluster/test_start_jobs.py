@@ -10,10 +10,10 @@ import pytest
 
 import daskhpc
 from daskhpc.cluster.job_worker import plan_job
-from daskhpc.config import Settings
 from daskhpc.errors import LaunchError, SettingsError, StartError
 from daskhpc.launch.worker_jobs import draft_worker_jobs
 from daskhpc.runtime import Sourced, discover
+from daskhpc.settings import Settings
 from daskhpc.starting.job_cluster import _arguments
 
 

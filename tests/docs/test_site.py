@@ -37,7 +37,7 @@ def test_the_reference_has_every_public_name(site: Path) -> None:
 
 def test_the_reference_has_every_command_and_setting(site: Path) -> None:
     from daskhpc.cli import main
-    from daskhpc.config import Settings
+    from daskhpc.settings import Settings
 
     context = click.Context(main)
     commands = (site / "reference" / "commands.html").read_text()

@@ -7,12 +7,12 @@ from pathlib import Path
 import dask.config
 import pytest
 
-from daskhpc.config import Settings
 from daskhpc.errors import SettingsError
 from daskhpc.launch import config_files
 from daskhpc.launch.config_files import ConfigFile, merged, places, read
 from daskhpc.launch.profile import choose, load
 from daskhpc.launch.site import Site
+from daskhpc.settings import Settings
 
 SITE_FILE = """
 daskhpc:

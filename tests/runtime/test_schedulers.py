@@ -8,7 +8,6 @@ from typing import NamedTuple
 import pytest
 
 from daskhpc.cli.run import launch_command
-from daskhpc.config import Settings
 from daskhpc.runtime import MPILibrary, Sourced, schedulers
 from daskhpc.runtime.commands import with_end_time
 from daskhpc.runtime.model import Runtime
@@ -16,6 +15,7 @@ from daskhpc.runtime.node import NodeView
 from daskhpc.runtime.ranks import LaunchedRank, read_rank
 from daskhpc.runtime.schedulers import SCHEDULERS, NoScheduler, PBSPro, Scheduler, Slurm, Torque, recognise
 from daskhpc.runtime.schedulers.base import Scheduler as Contract
+from daskhpc.settings import Settings
 
 from .environments import hydra, pbspro, slurm_batch, slurm_step, torque
 

@@ -18,8 +18,8 @@ import pytest
 
 from daskhpc import start
 from daskhpc.cluster import bootstrap, initialize
-from daskhpc.config import PREFIX, Settings
 from daskhpc.errors import SettingsError
+from daskhpc.settings import PREFIX, Settings
 
 HOSTILE = 'it\'s "a" folder; echo no\n$(false)'
 
