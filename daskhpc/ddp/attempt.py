@@ -354,7 +354,9 @@ class Attempt:
         reserved = [address for address in self._reserved if address not in gone]
         with contextlib.suppress(Exception):
             if reserved:
-                released = self.client.run(rank_task.release, self.training, workers=reserved, on_error="ignore")
+                released = ask_workers(
+                    self.client, rank_task.release, self.training, workers=reserved, on_error="ignore"
+                )
                 await asyncio.wait_for(released, _GIVE_BACK_SECONDS)
         # What runs ends with its rank's process, and what is asked of workers is answered; what is queued is cancelled.
         here = self._of("here") - lost
