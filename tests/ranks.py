@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -23,7 +24,7 @@ MARK = "DASKHPC_TEST_RUN"
 def messages(err: str) -> list[str]:
     """The first line of what daskhpc itself said, the start table and the line of Python and MPI apart."""
     said = [line for line in err.splitlines() if line.startswith("daskhpc: ") and " worker" not in line[:24]]
-    return [line for line in said if not line.startswith("daskhpc: Python ")]
+    return [line for line in said if not re.match(r"daskhpc: \S+, Python ", line)]
 
 
 class Done(NamedTuple):

@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 
 import click
 
+from .. import __version__
 from ..errors import LaunchError, SettingsError
 from ..launch import STDIN, Allocation, Command, mpiexec_line, replace_process, srun_line
 from ..launch.profile import load
@@ -118,15 +119,15 @@ def _check(script: str, args: Sequence[str], module: bool, snapshot: str | None)
 
 
 def environment_line(library: MPILibrary | None) -> str:
-    """Which Python and which MPI library a job has: a wrong module is seen at the top of its log.
+    """Which daskhpc, Python and MPI library a job has: a wrong module is seen at the top of its log.
 
     Examples
     --------
-    >>> environment_line(None) == f"daskhpc: Python {platform.python_version()}, {sys.executable}; no MPI library"
-    True
+    >>> environment_line(None)
+    'daskhpc: 0.1.0, Python 3...; no MPI library'
     """
     found = f"{library.name} {library.version}".strip() if library is not None else "no MPI library"
-    return f"daskhpc: Python {platform.python_version()}, {sys.executable}; {found}"
+    return f"daskhpc: {__version__}, Python {platform.python_version()}, {sys.executable}; {found}"
 
 
 def launch_command(

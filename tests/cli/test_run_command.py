@@ -150,7 +150,9 @@ def test_no_library_inside_an_allocation(place: Place) -> None:
     done = place.daskhpc("run", place.script())
     assert done.code == 70
     first, second, *_ = done.err.splitlines()
-    assert first == f"daskhpc: Python {platform.python_version()}, {place.python}; no MPI library"
+    assert (
+        first == f"daskhpc: {daskhpc.__version__}, Python {platform.python_version()}, {place.python}; no MPI library"
+    )
     assert second == "daskhpc: mpi4py finds no MPI library."
     assert "pip install mpich" in done.err
     assert "Traceback" not in done.err
@@ -162,7 +164,7 @@ def test_a_job_begins_with_its_python_and_its_mpi(place: Place) -> None:
     place.slurm(2)
     place.mpi4py("Open MPI")
     done = place.daskhpc("run", place.script())
-    line = f"daskhpc: Python {platform.python_version()}, {place.python}; Open MPI 5.0.11\n"
+    line = f"daskhpc: {daskhpc.__version__}, Python {platform.python_version()}, {place.python}; Open MPI 5.0.11\n"
     assert (done.code, done.err) == (7, line), "the launcher's own code"
 
 
@@ -311,7 +313,7 @@ def test_program_and_arguments_reach_every_rank_untouched(place: Place, name: st
 
     done = place.daskhpc("run", *dashes, script, *HOSTILE)
     assert (done.code, done.out) == (7, ""), "the launcher's own exit code"
-    assert re.fullmatch(r"daskhpc: Python [\d.]+, .*/python; MPICH [\d.]+\n", done.err), "and nothing else"
+    assert re.fullmatch(r"daskhpc: [\w.]+, Python [\d.]+, .*/python; MPICH [\d.]+\n", done.err), "and nothing else"
     launched = place.argv
     assert (place.given["SRUN_CPUS_PER_TASK"], place.given.get("SLURM_NTASKS_PER_NODE")) == ("8", None)
 

@@ -23,6 +23,8 @@ from pbs_site import PBSSite
 from placed import placed
 from ranks import messages
 
+import daskhpc
+
 pytestmark = pytest.mark.slurm
 
 REPOSITORY = Path(__file__).parents[2]
@@ -146,7 +148,9 @@ def test_the_digits_search(submit: Submit, flavor: Flavor, tmp_path: Path) -> No
     first, _, printed = job.out.partition("\n")
     assert first.startswith("daskhpc: run 1 of job ")
     line, *table = job.err.splitlines()
-    assert line.startswith(f"daskhpc: Python {platform.python_version()}, {sys.executable}; {flavor.name} ")
+    assert line.startswith(
+        f"daskhpc: {daskhpc.__version__}, Python {platform.python_version()}, {sys.executable}; {flavor.name} "
+    )
     table = [row for row in table if not row.startswith("GridSearchCV: ")]  # how far it is, if it takes long
     assert len(table) <= 8, job.err
     scheduler, client, worker = (job.rows[role] for role in ("scheduler", "client", "worker"))
