@@ -342,7 +342,7 @@ def test_the_last_column_is_the_value_of_a_sweep_and_those_before_it_its_paramet
     [
         (lambda: plots.search({}), "no candidates", "nothing", "fitted search"),
         (lambda: plots.search(42), "no results", "int", "cv_results_"),
-        (lambda: plots.search(results([np.nan] * 2, C=[1, 2])), "Every one", "2 of 2", "error_score='raise'"),
+        (lambda: plots.search(results([np.nan] * 2, C=[1, 2])), "None of", "2 of 2", "error_score='raise'"),
         (lambda: plots.search(results([1], C=[1])), "no parameter varies", "C = 1", "two or more values"),
         (lambda: plots.search(results([1, 2], C=[1, 2]), params=["D"]), "no such parameter", "'D'", "some of C"),
         (lambda: plots.heatmap(results([1, 2], C=[1, 2])), "needs two parameters", "C", "plots.curve"),

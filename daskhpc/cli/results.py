@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import shutil
 from collections.abc import Callable, Sequence
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -87,10 +88,24 @@ def _draw(found: Results, path: str, score: str | None) -> None:
 
 
 def _sweep_columns(frame: pd.DataFrame, value: str | None, parameters: Sequence[str]) -> tuple[pd.DataFrame, str]:
-    """The columns of the parameters and of the result to draw: `value`, or the last result."""
-    shown = value or [name for name in frame if name not in LAST_COLUMNS][-1]
+    """The columns of the parameters and of the result to draw: `value`, or the last result that is a number."""
+    results = [name for name in frame if name not in (*LAST_COLUMNS, *parameters)]
+    numeric = [name for name in results if _is_numeric(frame[name])]
+    if value is not None and not _is_numeric(frame[value]):
+        todo = f"--score {' | '.join([*numeric, 'seconds'])}"
+        raise DaskhpcError("Only numbers can be drawn.", f"column {value!r} with other values", todo)
+    if value is None and results and not numeric and not frame["error"].notna().all():
+        todo = "--score seconds, or --csv FILE for all values"
+        raise DaskhpcError("No result of the sweep is a number that can be drawn.", ", ".join(results), todo)
+    shown = value or [*results, *numeric][-1]
     names = [name for name in parameters or frame if name not in (shown, *LAST_COLUMNS)]
     return frame[list(dict.fromkeys([*names, shown, "error"]))], shown
+
+
+def _is_numeric(column: pd.Series) -> bool:
+    """Whether there are numbers in a column, and nothing else but gaps."""
+    values = list(column.dropna())
+    return bool(values) and all(isinstance(value, Real) for value in values)
 
 
 def _lines(folder: str, found: Results, score: str | None, top: int) -> list[str]:

@@ -110,12 +110,23 @@ def fit_error(result: Any) -> str | None:
     return text.strip().splitlines()[-1] if text else None
 
 
-def fit_summary(arguments: Mapping[str, Any], result: Any) -> dict[str, Any]:
-    """What tables of results show of a fit: its parameters, the candidate's place among all, its split, its score."""
+def fit_summary(arguments: Mapping[str, Any], result: Any, in_rounds: bool = False) -> dict[str, Any]:
+    """What tables of results show of a fit: its parameters, the candidate's place among all, its split, its score.
+
+    Of a search in rounds, each with fewer candidates on more data, also how many candidates there are.
+    """
     split, splits = arguments.get("split_progress") or (None, None)
-    about = {"params": arguments.get("parameters"), "split": split, "splits": splits, "score": fit_score(result)}
-    about["candidate"] = candidate_number(arguments)
+    number, candidates = arguments.get("candidate_progress") or (None, None)
+    # A failed fit has a score too: the number that ``error_score`` is, by which scikit-learn ranks it.
+    score = fit_score({**result, "fit_error": None}) if isinstance(result, dict) else None
+    about = {"params": arguments.get("parameters"), "split": split, "splits": splits, "score": score}
+    about |= {"candidate": number, "candidates": candidates if in_rounds else None}
     return {name: value for name, value in about.items() if value is not None}
+
+
+def runs_in_rounds(search: Any) -> bool:
+    """Whether an object is a search by successive halving."""
+    return "aggressive_elimination" in getattr(search, "__dict__", ())
 
 
 def failed_fit(arguments: Mapping[str, Any], cause: str) -> dict[str, Any] | None:

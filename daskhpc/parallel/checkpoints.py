@@ -19,7 +19,7 @@ from typing import Any
 
 import xxhash
 
-from ..compat.sklearn import fit_arguments, fit_error, fit_summary, is_fit
+from ..compat.sklearn import fit_arguments, fit_error, fit_summary, is_fit, runs_in_rounds
 from ..journal.calls import call_key
 from ..journal.folder import same_work
 from ..journal.journal import Journal
@@ -46,12 +46,15 @@ class ParallelUse:
         Calls, and those of them whose results were there.
     told : bool
         Whether all of them are known, and noted.
+    in_rounds : bool
+        Whether it is a round of a search by successive halving.
     """
 
     id: str
     known: int = 0
     replayed: int = 0
     told: bool = False
+    in_rounds: bool = False
 
 
 # Why it is so: the key of a call is made of the content of its function and arguments, not of the call's place in the
@@ -87,8 +90,9 @@ class Checkpoint:
     def begin(self, label: str) -> ParallelUse:
         """A Parallel call begins; what the program has changed since the last one is looked at anew."""
         self.tokens.forget()
-        part = ParallelUse(f"{self._process}-{next(self._numbers)}")
-        self._note(part, place=place(), label=label, began=time.time(), host=self._host, pid=os.getpid())
+        at, in_rounds = place()
+        part = ParallelUse(f"{self._process}-{next(self._numbers)}", in_rounds=in_rounds)
+        self._note(part, place=at, label=label, began=time.time(), host=self._host, pid=os.getpid())
         return part
 
     def recall(self, call: Call, part: ParallelUse) -> tuple[Any] | None:
@@ -124,7 +128,7 @@ class Checkpoint:
             about.update(params=call.args[0], index=call.args[1])
             value, error, seconds, host = value.value, value.error, value.seconds, value.host
         elif is_fit(call.function):
-            about.update(fit_summary(fit_arguments(call.args, call.kwargs), value))
+            about.update(fit_summary(fit_arguments(call.args, call.kwargs), value, call.part.in_rounds))
             error = fit_error(value)
             # scikit-learn puts other scores into the results of failed fits.
             value = dict(value) if type(value) is dict else value
@@ -204,19 +208,20 @@ def _complain(text: str) -> None:
     print(f"daskhpc: {text}", file=sys.stderr, flush=True)
 
 
-def place() -> str:
-    """Where in the program the caller stands: file, line, and what was called there."""
+def place() -> tuple[str, bool]:
+    """Where in the program the caller stands: file, line, and what was called there; whether that runs in rounds."""
     frame = sys._getframe(1)
-    called = ""
+    called, in_rounds = "", False
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _INNER:
         code = frame.f_code
         top, _, rest = frame.f_globals["__name__"].partition(".")
         inside = top == "sklearn" or (top == __package__.partition(".")[0] and rest.startswith("search."))
         if inside and not code.co_name.startswith(("_", "<")) and code.co_name != _VALIDATING:
             owner = frame.f_locals.get("self")
+            in_rounds = runs_in_rounds(owner)
             called = f"{type(owner).__name__}.{code.co_name}" if owner is not None else code.co_name
         frame = frame.f_back
-    return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno} {called or 'Parallel'}"
+    return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno} {called or 'Parallel'}", in_rounds
 
 
 program: Checkpoint | None = None

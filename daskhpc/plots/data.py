@@ -40,7 +40,7 @@ class PlotData:
     label : str
         What the score is called.
     mark : str
-        What the star marks, "best" or "chosen"; empty for a sweep, which has no best call.
+        What the star marks, "best", "chosen" or "best finite"; empty for a sweep, which has no best call.
     notes : tuple of str
         What stands below the title.
     """
@@ -91,6 +91,7 @@ def read_search(results: Any, score: str | None = None, params: Sequence[str] | 
     if name not in scores:
         raise DaskhpcError("The search has no such score.", repr(score), f"score= one of {', '.join(scores)}")
     outcome = pd.DataFrame({"score": _numbers(table[MEAN + name], name)})
+    infinite = bool(np.isposinf(np.asarray(table[MEAN + name], dtype=float)).any())
     for column, key in (("spread", f"std_test_{name}"), ("train", f"mean_train_{name}")):
         if key in table:
             outcome[column] = np.asarray(table[key], dtype=float)
@@ -107,6 +108,8 @@ def read_search(results: Any, score: str | None = None, params: Sequence[str] | 
     if chosen is not None and (score is None or name == refit) and outcome["score"].notna()[chosen]:
         mark = "best" if outcome["order"][chosen] == outcome["order"].max() else "chosen"
         outcome.loc[chosen, "order"] = math.inf
+    elif infinite or (chosen is not None and (score is None or name == refit)):  # the search's best cannot be drawn
+        mark = "best finite"
     values = {key.removeprefix("param_"): _values(table[key]) for key in table if key.startswith("param_")}
     scoring = getattr(results, "scoring", None)
     label = f"mean test {scoring if name == 'score' and isinstance(scoring, str) else name}"
@@ -263,9 +266,11 @@ def _checked(data: PlotData, rows: Any, notes: Sequence[str], params: Sequence[s
     total, failed = len(data.outcome), int(data.outcome["score"].isna().sum())
     if failed == total:
         raise DaskhpcError(
-            f"Every one of the {data.things} failed.",
-            f"{failed} of {total} without a score",
-            "error_score='raise' to see the first error" if data.mark else "the column 'error' of the table",
+            f"None of the {data.things} has a number that can be drawn.",
+            f"{failed} of {total} failed, or have no finite {data.label}",
+            "error_score='raise' to see the first error, or a scorer that gives finite numbers"
+            if data.mark
+            else "the column 'error' of the table, or a result that is a number",
         )
     varying = [name for name in data.parameters if data.parameters[name].nunique(dropna=False) > 1]
     fixed = [

@@ -29,6 +29,8 @@ class CandidateFit:
         The candidate's place in the order of the search.
     split, splits : int
         Which one it is, and how many there are.
+    candidates : int
+        Of a search by successive halving how many were left in the round of this fit; 0 of any other.
     test, train : dict of str to float
         Scores by name.
     fit_time, score_time : float
@@ -41,6 +43,7 @@ class CandidateFit:
     number: int
     split: int
     splits: int
+    candidates: int
     test: dict[str, float]
     train: dict[str, float]
     fit_time: float
@@ -63,8 +66,9 @@ def search_table(fits: Sequence[CandidateFit]) -> pd.DataFrame:
     -------
     pandas.DataFrame
         A row per candidate, in the order of the search, so that the first of equal rank is scikit-learn's best. A
-        candidate that was fitted on a split again, as in a search by successive halving, has a row for each time. Means
-        are over the splits that are done, and NaN if one of these failed.
+        candidate that was fitted on a split again has a row for each time. A search by successive halving has rows for
+        each of its rounds, whose number is in the column ``iter``. Means are over the splits that are done, and NaN if
+        one of these failed.
     """
     rows = _rows(fits)
     splits = max((max(fit.splits, fit.split + 1) for fit in fits), default=0)
@@ -78,10 +82,11 @@ def search_table(fits: Sequence[CandidateFit]) -> pd.DataFrame:
         values[done] = [take(row[split]) for row in rows for split in sorted(row)]
         if each:
             table.update({f"split{n}_{name}": values[:, n] for n in range(splits)})
-        over = np.ma.masked_array(values, ~done)
-        table[f"mean_{name}"] = over.mean(axis=1).filled(np.nan)
-        table[f"std_{name}"] = over.std(axis=1).filled(np.nan)
+        table[f"mean_{name}"], table[f"std_{name}"] = _mean_and_deviation(values, done)
 
+    rounds = [next(iter(row.values())).candidates for row in rows]
+    if rounds and all(rounds):
+        table["iter"] = np.searchsorted(-np.unique(rounds)[::-1], np.negative(rounds))
     put("fit_time", lambda fit: fit.fit_time)
     put("score_time", lambda fit: fit.score_time)
     candidates = [next(iter(row.values())).params for row in rows]
@@ -98,6 +103,18 @@ def search_table(fits: Sequence[CandidateFit]) -> pd.DataFrame:
     return pd.DataFrame(table)
 
 
+def _mean_and_deviation(values: Any, done: Any) -> tuple[Any, Any]:
+    """Of each row over what is done, by scikit-learn's formula to the last bit; infinite scores count as there."""
+    mean, deviation = np.full((2, len(values)), np.nan)
+    with np.errstate(invalid="ignore"):
+        for pattern in np.unique(done, axis=0):
+            alike = (done == pattern).all(axis=1)
+            some = np.ascontiguousarray(values[alike][:, pattern])
+            mean[alike] = np.average(some, axis=1)
+            deviation[alike] = np.sqrt(np.average((some - mean[alike, np.newaxis]) ** 2, axis=1))
+    return mean, deviation
+
+
 def _score_names(fits: Sequence[CandidateFit]) -> list[str]:
     """All scores; one fit that failed may not know the names that the others have."""
     names = list(dict.fromkeys(name for fit in fits for name in fit.test)) or ["score"]
@@ -106,16 +123,20 @@ def _score_names(fits: Sequence[CandidateFit]) -> list[str]:
 
 
 def _rows(fits: Sequence[CandidateFit]) -> list[Row]:
-    """The rows of the table; the second row of a candidate comes after the first ones of all others."""
-    rows: dict[str, list[Row]] = {}
+    """The rows of the table; the second row of a candidate comes after the first ones of all others of its round."""
+    rows: dict[int, dict[str, list[Row]]] = {}
     for fit in fits:
-        same = rows.setdefault(fit.identity, [])
+        same = rows.setdefault(fit.candidates, {}).setdefault(fit.identity, [])
         row = next((row for row in same if fit.split not in row), None)
         if row is None:
             same.append(row := {})
         row[fit.split] = fit
-    times = max(map(len, rows.values()), default=0)
-    ordered = [[same[time] for same in rows.values() if time < len(same)] for time in range(times)]
+    return [row for candidates in sorted(rows, reverse=True) for row in _in_order(list(rows[candidates].values()))]
+
+
+def _in_order(rows: Sequence[Sequence[Row]]) -> list[Row]:
+    times = max(map(len, rows), default=0)
+    ordered = [[same[time] for same in rows if time < len(same)] for time in range(times)]
     return [row for some in ordered for row in sorted(some, key=_number)]
 
 

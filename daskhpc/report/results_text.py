@@ -22,10 +22,21 @@ def search_lines(title: str, frame: pd.DataFrame, by: str, top: int, width: int)
     score = by.removeprefix("mean_")
     params = [str(name) for name in frame if str(name).startswith("param_")]
     extra = [name for name in (f"std_{score}", f"rank_{score}") if name in frame]
-    figures = [by, *extra, *(["splits_done"] if short else [])]
-    head = f"{title}: {len(frame):,} candidates{unfinished}; {_shown(len(frame), top)} by {by}"
-    rows = best_first(frame, by).head(top)
-    return [head, *grid(rows, [*params, *figures], [*params, *extra], width, "param_")]
+    # Scores on little data are not compared with scores on more: the last round of a halving search comes first.
+    rounds = ["iter"] if "iter" in frame else []
+    figures = [*rounds, by, *extra, *(["splits_done"] if short else [])]
+    how = f"{by}, the last round first" if rounds else by
+    head = f"{title}: {len(frame):,} candidates{unfinished}; {_shown(len(frame), top)} by {how}"
+    rows = best_first(frame, *rounds, by).head(top)
+    lines = [head, *grid(rows, [*params, *figures], [*params, *extra], width, "param_")]
+    chosen = frame.attrs.get("best_index")
+    if chosen is not None and chosen != rows.index[0]:
+        lines.append(f"the search chose {shortened(_params_text(frame['params'][chosen]), width)}")
+    return lines
+
+
+def _params_text(params: Any) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in params.items())
 
 
 def sweep_lines(title: str, frame: pd.DataFrame, by: str | None, top: int, width: int) -> list[str]:
@@ -47,8 +58,15 @@ def call_lines(title: str, frame: pd.DataFrame, top: int, width: int) -> list[st
     return [head, *grid(frame.head(top), [str(name) for name in frame], ["seconds", "host"], width)]
 
 
-def best_first(frame: pd.DataFrame, by: str) -> pd.DataFrame:
-    """Sorted, what failed last."""
+def best_first(frame: pd.DataFrame, *by: str) -> pd.DataFrame:
+    """Sorted, what failed last, and equal rows in their order."""
+    # By one column at a time: by several at once pandas' sort has no word on equal rows.
+    for name in reversed(by):
+        frame = _sorted(frame, name)
+    return frame
+
+
+def _sorted(frame: pd.DataFrame, by: str) -> pd.DataFrame:
     return frame.sort_values(by, ascending=False, na_position="last", kind="stable")
 
 

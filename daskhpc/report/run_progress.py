@@ -27,9 +27,12 @@ _FEW = 20
 
 @dataclass(frozen=True, slots=True)
 class Best:
-    """The best candidate: its mean test score over `splits_done` of its splits, and its parameters as texts."""
+    """The best candidate: its mean test score over `splits_done` of its splits, and its parameters as texts.
 
-    score: float
+    The score is None if a function as ``refit`` chose it by several scores.
+    """
+
+    score: float | None
     params: dict[str, str]
     splits_done: int
     splits: int
@@ -134,6 +137,7 @@ class _ParallelCall:
     scores: dict[str, dict[int, float]] = field(default_factory=dict)
     numbers: dict[str, int] = field(default_factory=dict)
     splits: int = 0
+    candidates: int = 0
 
     @property
     def began(self) -> float:
@@ -198,11 +202,12 @@ class _Records:
             return  # a checkpoint in the middle of an epoch of a training
         call.times.append(time)
         score = number(about.get("score"))
-        if counts and score is not None and math.isfinite(score) and "params" in about:
+        if counts and score is not None and not math.isnan(score) and "params" in about:
             params = to_text(about["params"])
             call.scores.setdefault(params, {})[about.get("split", 0)] = score
             call.numbers[params] = about.get("candidate", 0)
             call.splits = max(call.splits, about.get("splits", 1))
+            call.candidates = about.get("candidates", 0)
 
 
 def run_progress(reader: JournalReader, now: float) -> RunProgress:
@@ -317,15 +322,26 @@ def _chosen(records: _Records, calls: Sequence[_ParallelCall]) -> Best | None:
     note = records.notes.get("best")
     if note is None or note.data.get("params") is None:
         return None
-    score, splits = number(note.data.get("score")), max((call.splits for call in calls), default=1)
-    return None if score is None else Best(score, texts(note.data["params"]), splits, splits)
+    splits = max((call.splits for call in calls), default=1)
+    return Best(number(note.data.get("score")), texts(note.data["params"]), splits, splits)
 
 
 def _best(calls: Sequence[_ParallelCall]) -> Best | None:
     """The candidate with the best mean among those with all splits; while there are none, among all.
 
-    Of candidates with equal means it is the first in the order of the search, as in scikit-learn.
+    Of candidates with equal means it is the first in the order of the search, as in scikit-learn. Of a search by
+    successive halving it is one of the last round in which a candidate has all splits: scores on little data are not
+    compared with scores on more.
     """
+    rounds: dict[int, list[_ParallelCall]] = {}
+    for call in calls:
+        rounds.setdefault(call.candidates, []).append(call)
+    last_first = [*sorted(left for left in rounds if left), 0]
+    found = [best for left in last_first if (best := _best_of_round(rounds.get(left, ()))) is not None]
+    return next((best for best in found if best.splits_done >= best.splits), found[0] if found else None)
+
+
+def _best_of_round(calls: Sequence[_ParallelCall]) -> Best | None:
     scores: dict[str, dict[int, float]] = {}
     numbers: dict[str, int] = {}
     for call in calls:
@@ -337,6 +353,9 @@ def _best(calls: Sequence[_ParallelCall]) -> Best | None:
     if not whole:
         return None
     means = {params: mean([score for _, score in sorted(by_split.items())]) for params, by_split in whole.items()}
+    means = {params: value for params, value in means.items() if not math.isnan(value)}
+    if not means:
+        return None
     best = min(means, key=lambda params: (-means[params], numbers[params]))
     return Best(means[best], texts(json.loads(best)), len(whole[best]), splits)
 

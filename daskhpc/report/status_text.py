@@ -38,7 +38,7 @@ def summary(folder: str, run: RunProgress, now: float) -> list[str]:
             lines += place_lines(place, width, brief=not place.open and len(run.places) > 1)
     if run.damages:
         lines.append(f"  records that cannot be read: {run.damages:,}, see {command('journal check', folder)}")
-    if run.kind == "calls" and run.places:
+    if run.kind in ("calls", "sweep") and run.places:
         lines.append(
             "  a call that is kept is not run again: files that it wrote are not written again if they are gone"
         )
@@ -72,8 +72,12 @@ def _state(run: RunProgress, now: float) -> str:
 def next_step(folder: str, run: RunProgress) -> str:
     """What to type."""
     match run.state:
+        case "stopped" if run.places and all(place.known == place.failed for place in run.places):
+            return f"{command('status --failures', folder)}; --retry-failed or retry_failed=True makes these fits again"
         case "stopped":
             return "submit the same job again: it goes on from here"
+        case "empty" if run.kind == "calls":
+            return "submit the job that this folder is for; calls with n_jobs=1 or without n_jobs are not kept"
         case "empty":
             return "submit the job that this folder is for"
         case "finished" if run.kind == "training":
@@ -92,7 +96,7 @@ def place_lines(place: PlaceProgress, width: int, brief: bool = False) -> list[s
     figures, best = _figures(place), place.best
     if brief:
         figures += [f"{place.failed:,} failed"] if place.failed else []
-        figures += [f"best {best.score:.4g}"] if best is not None else []
+        figures += [f"best {best.score:.4g}"] if best is not None and best.score is not None else []
     lines = [f"  {shortened(place.place, width):{width}}  {', '.join(figures)}"]
     if best is not None and not brief:
         lines.append(f"    best so far {_best(best)}" if place.open else f"    best {_best(best)}")
@@ -116,6 +120,8 @@ def _figures(place: PlaceProgress) -> list[str]:
 
 
 def _best(best: Best) -> str:
+    if best.score is None:
+        return f"by refit   {params_text(best.params)}"
     splits = "" if best.splits_done >= best.splits else f" ({best.splits_done} of {best.splits} splits)"
     return f"{best.score:.4g}{splits}   {params_text(best.params)}"
 

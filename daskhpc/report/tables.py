@@ -137,6 +137,7 @@ def _fit(record: Record) -> CandidateFit | _PlainCall:
         number=int(about.get("candidate", 0)),
         split=int(about["split"]),
         splits=int(about.get("splits", 0)),
+        candidates=int(about.get("candidates", 0)),
         test=_scores(outcome.get("test_scores")),
         train=_scores(outcome.get("train_scores")),
         fit_time=float(outcome.get("fit_time", np.nan)),

@@ -52,6 +52,7 @@ def finish(search: Any, keeper: SearchCheckpoint) -> None:
     best = getattr(search, "best_index_", None)
     if best is not None:
         # In a note of its own, for `daskhpc status`, which reads no payload: a large "results" is one.
+        # A function as `refit` that chose by several scores has no score that is the best.
         score = f"mean_test_{search.refit if isinstance(search.refit, str) else 'score'}"
         means = search.cv_results_.get(score, search.cv_results_.get("mean_test_score"))
         note = {"params": search.cv_results_["params"][best], "score": None if means is None else float(means[best])}

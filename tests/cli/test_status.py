@@ -250,3 +250,53 @@ def test_a_check_of_a_damaged_journal_has_exit_code_1(here: Path) -> None:
     assert result.exit_code == 1
     assert "; damaged\n" in result.output
     assert "the checksum does not match" in result.output
+
+
+def swept_with(folder: Path, value: object) -> None:
+    with Journal.open(folder, "sweep") as journal:
+        journal.note("plan", {"parameters": ["x"], "total": 3})
+        begin(journal, "a-0", place="sweep.py:5 sweep", known=3, replayed=0)
+        for index in range(3):
+            about = {"call": "a-0", "index": index, "params": {"x": index}}
+            journal.append(key(index), True, value, 0.1, "node2", about)
+        end(journal, "a-0", known=3)
+
+
+def test_a_picture_of_a_sweep_shows_its_last_number(here: Path) -> None:
+    swept_with(here / "s", {"loss": 0.5, "label": "a"})
+    assert printed("results", "s", "--plot", "s.svg") == "saved s.svg\n"
+    assert "<!-- loss -->" in (here / "s.svg").read_text()
+    result = typed("results", "s", "--plot", "s.svg", "--score", "label")
+    assert "try:   --score loss | seconds" in result.stderr
+
+
+@pytest.mark.parametrize("value", [None, {}, "text", [1, 2]], ids=repr)
+def test_a_sweep_without_numbers_says_what_can_be_drawn(here: Path, value: object) -> None:
+    swept_with(here / "s", value)
+    result = typed("results", "s", "--plot", "s.svg")
+    assert result.stderr.splitlines()[0] == "daskhpc: No result of the sweep is a number that can be drawn."
+    (todo,) = (line for line in result.stderr.splitlines() if line.startswith("  try:"))
+    option, name, *_ = todo.removeprefix("  try:   ").replace(",", "").split()
+    assert printed("results", "s", "--plot", "s.svg", option, name) == "saved s.svg\n"
+
+
+def test_status_says_that_the_files_of_a_sweep_are_not_written_again(here: Path) -> None:
+    swept(here / "s")
+    assert "files that it wrote are not written again" in printed("status", "s")
+
+
+def test_a_search_of_which_every_fit_failed_goes_on_only_if_it_is_asked_to(here: Path) -> None:
+    with Journal.open(here / "f", "search") as journal:
+        begin(journal, "a-0", known=6, replayed=0)
+        append(journal, "a-0", fits({"C": [-1.0, -2.0]}))
+        end(journal, "a-0", known=6)
+    last = printed("status", "f").splitlines()[-1]
+    command, _, rest = last.removeprefix("next: daskhpc ").partition(";")
+    assert "retry_failed=True" in rest
+    assert printed(*shlex.split(command)).count("InvalidParameterError") == 6
+
+
+def test_a_program_that_kept_nothing_is_told_which_calls_are_kept(here: Path) -> None:
+    with Journal.open(here / "c", "calls"):
+        pass
+    assert "without n_jobs are not kept" in printed("status", "c").splitlines()[-1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
-import sklearn
+import sklearn.model_selection
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import check_scoring
@@ -22,6 +23,7 @@ from sklearn.metrics._scorer import _MultimetricScorer
 from sklearn.model_selection import GridSearchCV, KFold, _validation, cross_validate
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
 from sklearn.utils.parallel import delayed
 
 from daskhpc.compat import sklearn as compat
@@ -49,6 +51,7 @@ from daskhpc.compat.sklearn import (
     is_step_fit,
     is_wrapped,
     is_wrapper,
+    runs_in_rounds,
     same_wrapped,
     scorer_names,
     several_scorers,
@@ -311,8 +314,19 @@ def test_what_a_result_says(result: Any, best: float | None, error: str | None) 
 def test_the_summary_of_a_fit(result: dict[str, Any]) -> None:
     arguments = {"parameters": {"C": 1}, "split_progress": (1, 5)}
     shown = {"params": {"C": 1}, "split": 1, "splits": 5}
-    assert fit_summary(arguments, result) == (shown if "fit_error" in result else {**shown, "score": 0.5})
+    assert fit_summary(arguments, result) == {**shown, "score": result["test_scores"]}
+    arguments["candidate_progress"] = (2, 9)
+    assert fit_summary(arguments, result) == {**shown, "score": result["test_scores"], "candidate": 2}
+    assert fit_summary(arguments, result, in_rounds=True)["candidates"] == 9
     assert fit_summary({}, None) == {}
+
+
+@pytest.mark.parametrize("name", ["GridSearchCV", "RandomizedSearchCV", "HalvingGridSearchCV", "HalvingRandomSearchCV"])
+def test_halving_runs_in_rounds(name: str) -> None:
+    importlib.import_module("sklearn.experimental.enable_halving_search_cv")
+    search = getattr(sklearn.model_selection, name)(SVC(), {"C": [1.0]})
+    assert runs_in_rounds(search) == name.startswith("Halving")
+    assert not runs_in_rounds(None)
 
 
 # The wrapper of delayed.
