@@ -51,11 +51,7 @@ class Run:
     """
 
     def __init__(
-        self,
-        client: Any,
-        options: Options,
-        delivery: ResultDelivery,
-        local: LocalThreads | None = None,
+        self, client: Any, options: Options, delivery: ResultDelivery, local: LocalThreads | None = None
     ) -> None:
         self.client = client
         self.options = options
@@ -306,8 +302,12 @@ class Run:
         for task in tasks:
             records = begun.get(task.name, [])
             if records is not None and not task.over and not task.gone.is_set():
-                self._take_results(member, task, records)
-                self._give_back(task.take_unstarted(keep=task.name in begun), anybody=True)
+                running = int(task.name in begun)
+                if self.builder.callbacks:  # their messages come with the reply, which has to be waited for
+                    running += len(records) - task.taken
+                else:
+                    self._take_results(member, task, records)
+                self._give_back(task.take_unstarted(keep=running), anybody=True)
         self._wake.set()
 
     def _again(self, task: SentTask) -> None:

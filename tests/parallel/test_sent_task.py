@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 import time
 from collections.abc import Iterable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from daskhpc.parallel.pool import Call
+from daskhpc.parallel.pool import Call, Pool
+from daskhpc.parallel.run import Run
 from daskhpc.parallel.sent_task import Departure, SentTask, to_give_back
+from daskhpc.parallel.task import CallRecord
+from daskhpc.parallel.worker_set import WorkerProcess
 
 
 def sent(
@@ -113,3 +118,27 @@ def test_a_task_that_is_cancelled_is_not_sent() -> None:
 def test_a_task_that_is_long_in_the_making_keeps_the_others_no_longer_than_dask_would() -> None:
     first, second = departures([0, 200_000])
     assert (first, second) == ([0], [1])
+
+
+@pytest.mark.parametrize(("callbacks", "taken"), [(False, [0, 1]), (True, [])])
+def test_results_with_messages_of_callbacks_are_taken_with_the_reply(
+    callbacks: bool, taken: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Parallel that has all results ends, and nobody would wait for the messages."""
+    (task,) = sent(9.0, calls=5)
+    member = WorkerProcess("tcp://here", "node", 1, 1)
+    ended: list[Any] = []
+
+    async def answer(*asked: Any, **options: Any) -> Any:
+        record = pickle.dumps(CallRecord(True, None, "", 0.1, 0.0))
+        return {member.address: {task.name: [record, record]}}
+
+    monkeypatch.setattr("daskhpc.parallel.run.ask_workers", answer)
+    run = Run.__new__(Run)
+    run.client, run.name, run.pool, run._wake = None, "run", Pool(), asyncio.Event()
+    run.builder = SimpleNamespace(callbacks=callbacks)  # type: ignore[assignment]
+    monkeypatch.setattr(run, "_finish", lambda call, *result: ended.append(call.place))
+    asyncio.run(run._recall(member, [task]))
+    assert ended == taken
+    assert [call.place for call in task.calls] == [number for number in range(3) if number not in taken]
+    assert sorted(call.place for call in run.pool.drain()) == [3, 4]
