@@ -90,9 +90,16 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'daskhpc' has no attribute {name!r}; it has {', '.join(__all__)}")
     home = _HOMES[name]
-    if not home:
-        return importlib.import_module(f".{name}", __name__)
-    return getattr(importlib.import_module(f".{home}", __name__), name)
+    try:
+        module = importlib.import_module(f".{home or name}", __name__)
+    except (ImportError, AttributeError) as error:
+        from .shadowing import explained
+
+        known = explained(error)
+        if known is None:
+            raise
+        raise known from None
+    return getattr(module, name) if home else module
 
 
 def __dir__() -> list[str]:

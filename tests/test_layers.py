@@ -21,7 +21,7 @@ import daskhpc
 ROOT = Path(daskhpc.__file__).parent
 MODULE_LINES, FUNCTION_LINES = 400, 60
 
-BOTTOM = frozenset({"errors", "settings", "text", "atomic", "own_files", "compat"})
+BOTTOM = frozenset({"errors", "settings", "text", "atomic", "own_files", "shadowing", "compat"})
 BELOW = BOTTOM | {"clients", "runtime", "launch", "journal", "files", "materialize", "sweep_table"}
 BELOW |= {"chunk_size", "windowed_array"}
 COLLECTIONS = ("arrays", "frames", "bags", "cubes", "explaining", "computing", "postfit")
@@ -35,6 +35,7 @@ MAY: dict[str, frozenset[str]] = {
     "text": frozenset(),
     "atomic": frozenset(),
     "own_files": frozenset(),
+    "shadowing": frozenset({"errors"}),
     "compat": frozenset({"errors"}),
     "clients": frozenset({"compat"}),
     "runtime": BOTTOM,

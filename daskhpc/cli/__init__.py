@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import importlib
+from typing import Any
 
 import click
 
 from .. import __version__
+from ..shadowing import explained
+from .errors import exit_on_error
 
 _OF_JOBS = ("run", "scaling", "submit", "jobs", "logs", "cancel", "resume", "clean", "chain")
 _COMMANDS = (*_OF_JOBS, "profile", "config", "status", "results", "journal")
@@ -24,6 +27,13 @@ class _Commands(click.Group):
         command = getattr(importlib.import_module(f".{cmd_name}", __name__), cmd_name)
         assert isinstance(command, click.Command)
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (ImportError, AttributeError) as error:  # the program's own do not come so far
+            with exit_on_error():
+                raise explained(error) or error from None
 
 
 @click.group(name="hpc", cls=_Commands)

@@ -33,6 +33,7 @@ from .world import World, agree, end_together, join, say
 P = ParamSpec("P")
 T = TypeVar("T")
 _NANNIES = "daskhpc.cluster.workers.Nannies"
+_PLANNED = ("nthreads", "memory_limit", "local_directory", "processes", "blas_threads")
 
 
 def refuse_unknown(function: Callable[P, T], others: Container[str] = ()) -> Callable[P, T]:
@@ -200,6 +201,8 @@ def start_ranks(
         tell_ignored("initialize", arguments)
         return True
     own_workers = worker_class is None and nanny is not False
+    if own_workers and worker_options:
+        arguments, worker_options = with_planned_options(arguments, worker_options)
     session.member = member = _meet(arguments, comm, own_workers)
     prepare(member)
     is_client = _run_dask_mpi(member, worker_arguments(member, nanny, worker_class, worker_options))
@@ -210,6 +213,22 @@ def start_ranks(
     if exit:
         ending.end_with_program(member, own_world=comm is None)
     return True
+
+
+def with_planned_options(
+    arguments: dict[str, object], options: dict[str, Any]
+) -> tuple[dict[str, object], dict[str, Any]]:
+    """The arguments, with what `worker_options` say of values that are planned, and the options that are left.
+
+    So the start table, the size of chunks and the warnings have what the workers have.
+
+    Examples
+    --------
+    >>> with_planned_options({"nthreads": None}, {"nthreads": 3, "resources": {"GPU": 1}})
+    ({'nthreads': 3}, {'resources': {'GPU': 1}})
+    """
+    planned = {name: value for name, value in options.items() if name in _PLANNED and value is not None}
+    return {**arguments, **planned}, {name: value for name, value in options.items() if name not in planned}
 
 
 def send_close_signal() -> None:

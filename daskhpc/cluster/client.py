@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import shlex
 import sys
@@ -14,7 +13,6 @@ from typing import Any
 
 import dask
 
-from ..compat.python import call_before_os_exit
 from ..errors import EXIT_FAILED, StartError
 from ..runtime import Runtime, discover
 from ..runtime.commands import asked_end_time, with_end_time
@@ -22,7 +20,7 @@ from ..settings import Settings
 from .bootstrap import tell_ignored
 from .dashboard_link import DashboardLink, keep_link
 from .encryption import Encryption, choose_protocol
-from .ending import close_clients, close_local
+from .ending import close_with_program
 from .environment import (
     cap_blas_threads,
     check_directory,
@@ -103,8 +101,7 @@ def local_client(arguments: dict[str, object]) -> Any:
     suit_chunks((plan,))
     client = Client(session.local)
     dask.config.set(scheduler_address=session.local.scheduler_address)
-    atexit.register(close_clients)
-    call_before_os_exit(close_local)
+    close_with_program()
     session.member = ClusterMember(runtime, settings, (plan,), secret=secret, encryption=Encryption(protocol))
     show_warnings((plan,))
     show(StartTable((plan,), runtime, dashboard_of(client, session.member), unused_nodes(runtime), protocol))

@@ -23,7 +23,8 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Sequence, Set
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,9 @@ from .control_channel import Loss
 from .crash_report import cause_of_end, exceeded_memory_limit
 from .logs import save_logs
 from .plan import CLIENT, SCHEDULER, WORKER, RankPlan, role_of
+from .program_signals import answer_signals_again
+from .quiet_end import silence_threads
 from .session import ClusterMember, session
-from .worker_preload import answer_signals_again
 from .world import World, say
 
 CLOSE_SECONDS = 15.0
@@ -92,6 +94,7 @@ class _Ending:
         if self.begun.is_set():
             return
         self.begun.set()
+        silence_threads()
         assert self.member.connection is not None
         with open(os.devnull, "w") as nowhere:
             faulthandler.dump_traceback_later(CLOSE_SECONDS + _GRACE, exit=True, file=nowhere)
@@ -118,6 +121,17 @@ def close_clients() -> None:
     for client in open_clients():
         with contextlib.suppress(Exception):
             client.close(timeout=CLOSE_SECONDS / 3)
+
+
+def close_with_program() -> None:
+    """Where there are no ranks: close the clients when the program ends, and by ``os._exit`` the cluster too."""
+    atexit.register(_close_at_end, close_clients)
+    call_before_os_exit(partial(_close_at_end, close_local))
+
+
+def _close_at_end(close: Callable[[], None]) -> None:
+    silence_threads()
+    close()
 
 
 def close_local() -> None:

@@ -21,10 +21,10 @@ from . import http_door
 from .children import own_variables
 from .encryption import use_in_dask
 from .plan import CLIENT, SCHEDULER, WORKER, RankPlan
+from .program_signals import leave_signals_to_program, let_program_answer_signals
 from .quiet_end import drop_records_of_the_end
 from .session import ClusterMember
-from .worker_preload import leave_signals_to_program, let_program_answer_signals
-from .workers import blas_variables
+from .workers import blas_variables, lowered_by_user
 from .world import say
 
 _INTERVALS = {
@@ -152,12 +152,13 @@ def cap_blas_threads(threads: int) -> None:
 
     Libraries that are loaded later read the environment; those already loaded with NumPy are told by threadpoolctl.
     """
-    missing = {name: value for name, value in blas_variables(threads).items() if name not in os.environ}
+    limits = lowered_by_user(blas_variables(threads), os.environ)
+    missing = {name: value for name, value in limits.items() if name not in os.environ}
     _set_variables(missing)
     if missing and "numpy" in sys.modules:
         import threadpoolctl
 
-        _limits.append(threadpoolctl.threadpool_limits(threads))
+        _limits.append(threadpoolctl.threadpool_limits(max(map(int, missing.values()))))
 
 
 def set_dask_log_level(level: str) -> None:

@@ -47,7 +47,7 @@ def plan_local(runtime: Runtime, settings: Settings) -> RankPlan:
     processes = _processes(cpus, settings)
     shared = replace(settings, processes=processes.value)
     nthreads = worker_threads(cpus, shared)
-    blas = worker_blas(cpus, nthreads.value, shared)
+    blas = worker_blas(cpus, nthreads.value, shared, runtime.grant.omp_threads)
     more = more_than_granted(runtime.grant, settings, processes.value, nthreads.value, blas.value)
     return RankPlan(
         rank=0,

@@ -13,6 +13,7 @@ from ..text import bytes_text, counted
 
 SCHEDULER, CLIENT, WORKER = "scheduler", "client", "worker"
 SMALLEST_WORLD = 3
+_NOT_ASKED: Sourced[int | None] = Sourced(None, "not set")
 
 
 def role_of(rank: int) -> str:
@@ -89,10 +90,10 @@ def plan_rank(runtime: Runtime, settings: Settings, rank: int, ranks_on_node: Se
     processes = setting(settings, "processes") if role == WORKER else Sourced(0, f"no workers on the {role}")
     if role == WORKER:
         nthreads = worker_threads(cpus, settings)
-        blas = worker_blas(cpus, nthreads.value, settings)
+        blas = worker_blas(cpus, nthreads.value, settings, runtime.grant.omp_threads)
     else:
         nthreads = cpus if role == CLIENT else Sourced(1, "scheduler")
-        blas = nthreads
+        blas = _least(nthreads, runtime.grant.omp_threads)
     limit = (
         worker_memory(memory, settings, runtime.grant.system_memory) if role == WORKER else Sourced(0, "not limited")
     )
@@ -182,11 +183,20 @@ def _worker_memory(memory: Sourced[int], settings: Settings) -> Sourced[int]:
     return Sourced(int(limit), settings.sources.get("memory_limit", "argument"))
 
 
-def worker_blas(cpus: Sourced[int], nthreads: int, settings: Settings) -> Sourced[int]:
-    """BLAS threads per worker process, so that threads times BLAS threads stay within its CPUs."""
+def worker_blas(
+    cpus: Sourced[int], nthreads: int, settings: Settings, asked: Sourced[int | None] = _NOT_ASKED
+) -> Sourced[int]:
+    """BLAS threads per worker process, so that threads times BLAS threads stay within its CPUs.
+
+    The user's environment can ask for fewer (`asked`), and not for more.
+    """
     if settings.blas_threads is not None:
-        return setting(settings, "blas_threads")
-    return Sourced(max(1, cpus.value // (settings.processes * nthreads)), "CPUs / threads")
+        return _least(setting(settings, "blas_threads"), asked)
+    return _least(Sourced(max(1, cpus.value // (settings.processes * nthreads)), "CPUs / threads"), asked)
+
+
+def _least(threads: Sourced[int], asked: Sourced[int | None]) -> Sourced[int]:
+    return Sourced(asked.value, asked.source) if asked.value and asked.value < threads.value else threads
 
 
 def ranks_on_host(hosts: Sequence[str], rank: int) -> tuple[int, ...]:

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import logging
+import threading
 
 from .session import session
 from .worker_preload import DroppedAtEnd, is_closing
 
-_NOISE = {
-    "distributed.scheduler": "broadcast to",  # a message was under way to a worker that has closed
-    "distributed.comm.tcp": "Listener on",  # a worker that ends was about to greet ("TLS handshake failed")
-    "distributed.nanny": "Worker process still alive after",  # it is slow to close, and is killed
-}
+_NOISE = (
+    ("distributed.scheduler", "broadcast to"),  # a message was under way to a worker that has closed
+    ("distributed.scheduler", "cannot schedule new futures after"),  # a graph was under way from a thread
+    ("distributed.comm.tcp", "Listener on"),  # a worker that ends was about to greet ("TLS handshake failed")
+    ("distributed.nanny", "Worker process still alive after"),  # it is slow to close, and is killed
+)
 
 
 def drop_records_of_the_end() -> None:
     """From now on, drop these records in this process once its cluster closes."""
-    for name, noise in _filters.items():
+    for name, noise in _filters:
         logging.getLogger(name).addFilter(noise)
+
+
+def silence_threads() -> None:
+    """When the program is over: say nothing of threads that still wait for results, which Python itself has stopped."""
+    threading.excepthook = lambda _: None
 
 
 def _ends() -> bool:
@@ -27,4 +34,4 @@ def _ends() -> bool:
     return told or is_closing(session.scheduler) or is_closing(session.local)
 
 
-_filters = {name: DroppedAtEnd(beginning, _ends) for name, beginning in _NOISE.items()}
+_filters = [(name, DroppedAtEnd(beginning, _ends)) for name, beginning in _NOISE]

@@ -108,22 +108,31 @@ class LeftBehind:
         until = time.monotonic() + LEAVE_SECONDS
         while (pids := self.processes()) and time.monotonic() < until:
             time.sleep(0.05)
+        message = self.message(pids) if pids else ""
         for pid in pids:
-            words = text_of(f"/proc/{pid}/cmdline").replace("\0", " ").strip()[:80]
-            message = f"daskhpc: rank {self.number} has ended and left a process behind, which is ended too.\n"
-            message += f"  found: process {pid} on {os.uname().nodename}: {words}; the launcher would wait for it\n"
-            message += "  try:   wait for it in the program, or start it with its output sent to a file\n"
             kill(pid, SIGTERM)
-            write(message)
+        write(message)
         until = time.monotonic() + KILL_AFTER_SIGTERM_SECONDS
         while (pids := self.processes()) and time.monotonic() < until:
             time.sleep(0.05)
         for pid in pids:
             kill(pid, SIGKILL)
 
+    def message(self, pids: list[int]) -> str:
+        """One for all of them, with the first of them."""
+        what, it = ("a process", "it") if len(pids) == 1 else (f"{len(pids)} processes", "them")
+        more = f" and {len(pids) - 1} more" if len(pids) > 1 else ""
+        words = text_of(f"/proc/{pids[0]}/cmdline").replace("\0", " ").strip()[:80]
+        ended = "which is ended too" if len(pids) == 1 else "which are ended too"
+        return (
+            f"daskhpc: rank {self.number} has ended and left {what} behind, {ended}.\n"
+            f"  found: process {pids[0]} on {os.uname().nodename}: {words}{more}; the launcher would wait for {it}\n"
+            f"  try:   wait for {it} in the program, or start {it} with output sent to a file\n"
+        )
+
     def processes(self) -> list[int]:
         everybody = (int(name) for name in os.listdir("/proc") if name.isdigit()) if self.outputs else ()
-        return [pid for pid in everybody if pid not in (os.getpid(), self.rank) and self.is_left(pid)]
+        return [pid for pid in sorted(everybody) if pid not in (os.getpid(), self.rank) and self.is_left(pid)]
 
     def is_left(self, pid: int) -> bool:
         if began(pid) < self.began or not self.writes_there(pid):

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import sys
-import threading
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -16,18 +14,18 @@ import psutil
 from ..compat.distributed import measure_memory_by
 from ..compat.distributed_security import harden_connections
 from .logs import start_worker_log
+from .program_signals import leave_signals_to_program, let_children_answer_interrupts
 from .refused_connections import log_few_refusals
 from .session import session
 
 PROGRAM_FOLDER = "DASKHPC_PROGRAM_FOLDER"
 """The variable that names the folder with the program's modules; put first once all that Dask needs was imported."""
-_PROGRAM_SIGNALS = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
-_handlers: dict[int, Any] = {}
 
 
 def dask_setup(worker: Any) -> None:
     """Set up a worker process; Dask calls this when a worker starts."""
     leave_signals_to_program()
+    let_children_answer_interrupts()
     folder = os.environ.pop(PROGRAM_FOLDER, "")
     if folder:
         session.program_folder = folder
@@ -49,34 +47,6 @@ def private_memory(pid: int | None = None) -> int:
     except psutil.Error:
         return 0
     return int(memory.rss - memory.shared)
-
-
-def leave_signals_to_program() -> None:
-    """Ignore the signals that are the client's to answer, as far as this thread may, until `answer_signals_again`.
-
-    Launchers send them to every process of a job: an interrupt of the terminal, or what ``sbatch --signal=USR1@120``
-    asks for. The program's own handler runs on the client; without one the signal ends the client, and so the cluster.
-    """
-    if threading.current_thread() is threading.main_thread():
-        for number in _PROGRAM_SIGNALS:
-            _handlers.setdefault(number, signal.getsignal(number))
-            signal.signal(number, signal.SIG_IGN)
-
-
-def let_program_answer_signals() -> None:
-    """On the client: put Python's handlers back. MPI libraries take SIGHUP and SIGUSR1 for themselves in MPI_Init."""
-    if threading.current_thread() is threading.main_thread():
-        for number in _PROGRAM_SIGNALS:
-            handler = signal.getsignal(number)
-            if handler is not None:  # None: set by C code before Python began
-                signal.signal(number, handler)
-
-
-def answer_signals_again() -> None:
-    """Undo `leave_signals_to_program`."""
-    while _handlers:
-        number, handler = _handlers.popitem()
-        signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 class DroppedAtEnd(logging.Filter):

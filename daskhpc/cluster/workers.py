@@ -72,7 +72,7 @@ class CappedNanny(SupervisingNanny):
         ignore_warnings_of_children(_TRACKER_WARNING)
         if self.pre_spawn_env.get("MALLOC_TRIM_THRESHOLD_") == _DASKS_TRIM_THRESHOLD:
             self.pre_spawn_env.update(malloc_variables(self.memory_manager.memory_limit, self.nthreads))
-        self.pre_spawn_env.update(_lowered_by_user(blas_variables(blas_threads)))
+        self.pre_spawn_env.update(lowered_by_user(blas_variables(blas_threads), os.environ))
         self.env.update({**self.pre_spawn_env, **worker_environment(self.name)})
         if session.program_folder:
             self.env[PROGRAM_FOLDER] = session.program_folder
@@ -89,12 +89,20 @@ class CappedNanny(SupervisingNanny):
             self.log_event(WORKER_EXIT_TOPIC, {"worker": self.worker_address, "host": host, "cause": cause})
 
 
-def _lowered_by_user(limits: Mapping[str, str]) -> dict[str, str]:
-    """The caps, lowered where the user's own environment asks for fewer threads."""
+def lowered_by_user(limits: Mapping[str, str], env: Mapping[str, str]) -> dict[str, str]:
+    """The caps, lowered where the user's own environment asks for fewer threads.
+
+    A library whose own variable is not set goes by ``OMP_NUM_THREADS``, as it does by itself.
+
+    Examples
+    --------
+    >>> lowered_by_user({"OMP_NUM_THREADS": "4", "MKL_NUM_THREADS": "4"}, {"OMP_NUM_THREADS": "1"})
+    {'OMP_NUM_THREADS': '1', 'MKL_NUM_THREADS': '1'}
+    """
 
     def least(name: str, limit: str) -> str:
-        asked = os.environ.get(name, "")
-        return asked if asked.isdigit() and 0 < int(asked) < int(limit) else limit
+        asked = (env.get(name) or env.get("OMP_NUM_THREADS", "")).partition(",")[0].strip()
+        return asked if asked.isdecimal() and 0 < int(asked) < int(limit) else limit
 
     return {name: least(name, limit) for name, limit in limits.items()}
 

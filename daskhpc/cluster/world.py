@@ -16,6 +16,7 @@ from ..runtime.commands import offered_mpi_types
 from ..runtime.mpi import srun_mpi
 from .control_channel import ControlConnection, ControlServer
 from .network import address_of, check_addresses
+from .program_signals import remember_handlers
 from .rendezvous import meet, meeting_of
 from .start_watchdog import StartWatchdog
 
@@ -212,6 +213,7 @@ def _load() -> Any:
     import mpi4py
 
     if "mpi4py.MPI" not in sys.modules:
+        remember_handlers()
         mpi4py.rc(initialize=False, finalize=True)
     try:
         from mpi4py import MPI

@@ -6,8 +6,8 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from .cpus import read_cpus
-from .memory import least, read_ram, read_system_memory
+from .cpus import omp_threads, read_cpus
+from .memory import least, read_process_memory, read_ram, read_system_memory
 from .model import Grant, Runtime, Sourced, granted_cpus, shared_cpus, shared_memory
 from .mpi import said_by_mpi
 from .network import Network, read_network
@@ -135,7 +135,8 @@ def _grant(node: NodeView, scheduler: Scheduler, rank: LaunchedRank, host: str, 
         node_cpus=cpus,
         node_memory=least([*scheduler.memory(node, cpus, ram), system]),
         bound_cpus=bound,
-        system_memory=system,
+        system_memory=read_process_memory(node, system),
+        omp_threads=omp_threads(node.env),
     )
     granted = granted_cpus(grant, rank.worker_ranks_on_node.value)
     if bound.value is not None and bound.value < granted.value:

@@ -10,10 +10,11 @@ from .model import Sourced
 from .node import NodeView
 
 _NOBODY = Sourced(0, "nobody says")
+_PROCESS_LIMITS = {"Max address space": "RLIMIT_AS", "Max data size": "RLIMIT_DATA"}
 
 
 def read_system_memory(node: NodeView, ram: Sourced[int] | None) -> Sourced[int]:
-    """Bytes that no process of this node may exceed: the least of the RAM, the control groups and RLIMIT_RSS.
+    """Bytes that the processes of this node may not exceed: the least of the RAM, the control groups and RLIMIT_RSS.
 
     Parameters
     ----------
@@ -34,6 +35,19 @@ def read_system_memory(node: NodeView, ram: Sourced[int] | None) -> Sourced[int]
     """
     limits = [limit for limit in (memory_limit(node), ram, _resident_limit(node)) if limit is not None]
     return min(limits, key=lambda limit: limit.value, default=_NOBODY)
+
+
+def read_process_memory(node: NodeView, system: Sourced[int]) -> Sourced[int]:
+    """Bytes that one process may not exceed: those of the node, RLIMIT_AS or RLIMIT_DATA, which the kernel enforces.
+
+    Unlike RLIMIT_RSS they are no measure of what the job has on the node: each process has so much.
+    """
+    limits = [system]
+    for line in node.lines("/proc/self/limits"):
+        name, soft = _PROCESS_LIMITS.get(line[:26].strip()), line[26:].split()[:1]
+        if name and soft and soft[0].isdecimal():
+            limits.append(Sourced(int(soft[0]), name))
+    return least(limits)
 
 
 def least(limits: Sequence[Sourced[int]]) -> Sourced[int]:

@@ -47,6 +47,8 @@ class Grant:
         CPUs that this rank is bound to, which no share exceeds; None where it may run on all that the node has.
     system_memory : Sourced[int]
         Bytes that no process of the node may exceed, whatever is granted or asked for; 0 where nobody says.
+    omp_threads : Sourced[int | None]
+        BLAS and OpenMP threads of a process that the user's environment asks for; None where it does not.
     """
 
     cpus_per_rank: Sourced[int | None]
@@ -54,6 +56,7 @@ class Grant:
     node_memory: Sourced[int]
     bound_cpus: Sourced[int | None] = Sourced(None, "not bound")
     system_memory: Sourced[int] = Sourced(0, "nobody says")
+    omp_threads: Sourced[int | None] = Sourced(None, "not set")
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +143,8 @@ class Runtime:
         for f in fields(self):
             value = getattr(self, f.name)
             if isinstance(value, Grant):
-                inner = (f"{g.name} {getattr(value, g.name)}" for g in fields(value))
+                granted = ((g.name, getattr(value, g.name)) for g in fields(value))
+                inner = (f"{name} {given}" for name, given in granted if given.value is not None)
                 lines.append(f"{f.name}: {'; '.join(inner)}")
             else:
                 lines.append(f"{f.name}: {value}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import signal
 import sys
@@ -18,7 +17,7 @@ import dask
 
 from ..cluster.client import dashboard_of
 from ..cluster.encryption import use_in_dask
-from ..cluster.ending import close_clients, close_local
+from ..cluster.ending import close_local, close_with_program
 from ..cluster.environment import (
     interactive,
     limit_worker_deaths_per_task,
@@ -36,7 +35,6 @@ from ..cluster.start_table import StartTable, show, show_warnings
 from ..cluster.timelimit import watch_time_limit
 from ..cluster.world import say
 from ..compat.distributed import hear_workers_before_counting_them_silent
-from ..compat.python import call_before_os_exit
 from ..errors import EXIT_FAILED, DaskhpcError, StartError
 from ..launch.job_query import ListedJob
 from ..launch.jobs_text import job_lines, near, state_words
@@ -78,8 +76,7 @@ def client_of_jobs(arguments: dict[str, object], job: dict[str, Any], profile: s
         cluster, sent, encryption = start_jobs(runtime, settings, job, profile, secret)
     end_on_signals()
     session.local = cluster
-    atexit.register(close_clients)
-    call_before_os_exit(close_local)
+    close_with_program()
     hear_workers_before_counting_them_silent(cluster.scheduler)
     try:
         client = Client(cluster)

@@ -197,6 +197,15 @@ def test_a_limit_above_the_memory_of_the_node_is_what_dask_makes_of_it() -> None
         assert "memory_limit=372.53 GiB for 1 worker" in plan.warnings[0]
 
 
+def test_fewer_blas_threads_of_the_users_environment_are_in_the_table() -> None:
+    for asked, worker, client in ((1, 1, 1), (6, 4, 6), (64, 4, 8)):
+        given = dataclasses.replace(grant(8), omp_threads=Sourced(asked, "OMP_NUM_THREADS"))
+        ranks = plans(TWO_NODES, given, nthreads=2)
+        local = plan_local(runtime(given=given), settings(workers=1, nthreads=2))
+        assert [plan.blas_threads.value for plan in (ranks[1], ranks[2], local)] == [client, worker, worker]
+        assert (ranks[2].blas_threads.source == "OMP_NUM_THREADS") == (asked < 4)
+
+
 HUGE = settings(memory_limit="400GB", workers=1)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -31,3 +33,22 @@ def test_a_number_of_ranks_that_nobody_knows_is_not_watched(
     assert watch.local_size == local_size
     assert watch.deadline == 64
     assert watch.step == ("7.0" if "SLURM_JOB_ID" in env else "")
+
+
+LEAVES = """
+import subprocess, sys
+from daskhpc.cluster.watchdog_process import LeftBehind
+rank = subprocess.Popen(["sh", "-c", "sleep 0.3; for i in 1 2 3; do sleep 100 & done"])
+left = LeftBehind(rank.pid, "1", "NO_VARIABLE")
+rank.wait()
+left.end()
+print(left.processes())
+"""
+
+
+def test_several_processes_that_a_rank_leaves_are_one_message() -> None:
+    done = subprocess.run([sys.executable, "-c", LEAVES], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "[]\n"
+    assert "left 3 processes behind, which are ended too" in done.stderr
+    assert "sleep 100 and 2 more" in done.stderr
+    assert len(done.stderr.splitlines()) == 3

@@ -94,6 +94,7 @@ def test_several_processes_per_rank_share_its_cpus_and_caps(ranks: Ranks) -> Non
         import os
         import numpy as np
         import daskhpc
+        from daskhpc.cluster.session import session
         from distributed import Client
 
         def blas():
@@ -101,13 +102,14 @@ def test_several_processes_per_rank_share_its_cpus_and_caps(ranks: Ranks) -> Non
             numpy.ones((2, 2)) @ numpy.ones((2, 2))
             return {pool["num_threads"] for pool in threadpoolctl.threadpool_info()}, os.environ["OMP_NUM_THREADS"]
 
-        daskhpc.initialize(processes=2, nthreads=3, blas_threads=2, memory_limit="1 GB")
+        daskhpc.initialize(processes=2, blas_threads=2, memory_limit="1 GB", worker_options={"nthreads": 3})
         client = Client()
         client.wait_for_workers(4, timeout=30)
         print(sorted(client.nthreads().values()))
         print(*client.run(blas).values())
         workers = client.scheduler_info(n_workers=-1)["workers"].values()
         print(sorted(w["name"] for w in workers), [w["memory_limit"] for w in workers])
+        print({plan.nthreads.value for plan in session.member.plans if plan.role == "worker"})
         """,
         OMP_NUM_THREADS="",
     )
@@ -116,6 +118,7 @@ def test_several_processes_per_rank_share_its_cpus_and_caps(ranks: Ranks) -> Non
         "[3, 3, 3, 3]",
         " ".join(["({2}, '2')"] * 4),
         "['2-0', '2-1', '3-0', '3-1'] " + str([10**9] * 4),
+        "{3}",
     ]
 
 

@@ -8,7 +8,7 @@ from ranks import Ranks
 pytestmark = pytest.mark.mpi
 
 PROGRAM = """
-    import os, signal, sys, time
+    import faulthandler, os, signal, subprocess, sys, time
     import daskhpc
 
     answered = []
@@ -20,10 +20,17 @@ PROGRAM = """
     if sys.argv[1] == "before":
         for number in SIGNALS:
             signal.signal(number, answer)
+        faulthandler.register(signal.SIGUSR1, open("stack", "w"), chain=True)
     client = daskhpc.start()
     if sys.argv[1] == "after":
         for number in SIGNALS:
             signal.signal(number, answer)
+        faulthandler.register(signal.SIGUSR1, open("stack", "w"), chain=True)
+
+    def interrupted():
+        tool = subprocess.Popen(["sleep", "20"])
+        tool.send_signal(signal.SIGINT)
+        return tool.wait()
 
     def ranks_and_workers():
         mine = []
@@ -47,14 +54,14 @@ PROGRAM = """
     while len(answered) < len(SIGNALS) and time.monotonic() < deadline:
         time.sleep(0.05)
     print(sorted(answered) == sorted(SIGNALS), len(everybody) >= 5, client.run(os.getpid) == before)
-    print(client.submit(sum, [1, 2, 3]).result())
+    print(client.submit(sum, [1, 2, 3]).result(), os.path.getsize("stack") > 0, client.submit(interrupted).result())
 """
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_the_programs_handlers_answer_and_all_else_goes_on(ranks: Ranks, when: str) -> None:
     done = ranks.mpiexec(4, ranks.script(PROGRAM), when)
-    assert (done.code, done.out) == (0, "True True True\n6\n"), done.err
+    assert (done.code, done.out) == (0, "True True True\n6 True -2\n"), done.err
 
 
 # As `scontrol suspend` and `scontrol resume` do; this process alone goes on.

@@ -72,13 +72,19 @@ def test_two_gpus_of_a_large_node(tree):
             Sourced(4000 * MIB, "RLIMIT_RSS"),
         ),
         ("Max resident set          unlimited            unlimited            bytes", Sourced(RAM, "/proc/meminfo")),
-        ("Max address space         1000                 1000                 bytes", Sourced(RAM, "/proc/meminfo")),
     ],
 )
 def test_the_limit_that_slurm_sets_and_dask_heeds(tree, line, memory):
     limits = f"Limit                     Soft Limit           Hard Limit           Units\n{line}"
     grant = tree.file("/proc/self/limits", limits).discover(slurm_step()).grant
     assert (grant.node_memory, grant.system_memory) == (memory, memory)
+
+
+@pytest.mark.parametrize(("name", "short"), [("Max address space", "RLIMIT_AS"), ("Max data size", "RLIMIT_DATA")])
+def test_a_limit_of_each_process_is_none_of_the_node(tree, name, short):
+    limits = f"Limit                     Soft Limit           Hard Limit           Units\n{name:26}1000 unlimited bytes"
+    grant = tree.file("/proc/self/limits", limits).discover(slurm_step()).grant
+    assert (grant.node_memory, grant.system_memory) == (Sourced(RAM, "/proc/meminfo"), Sourced(1000, short))
 
 
 def test_share(tree):
