@@ -13,6 +13,8 @@ _NOISE = (
     ("distributed.scheduler", "cannot schedule new futures after"),  # a graph was under way from a thread
     ("distributed.comm.tcp", "Listener on"),  # a worker that ends was about to greet ("TLS handshake failed")
     ("distributed.nanny", "Worker process still alive after"),  # it is slow to close, and is killed
+    # A thread of the program, or a task, waits there: a CancelledError, whose text is empty
+    *((f"distributed.{name}", "") for name in ("event", "lock", "queues", "semaphore", "variable")),
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from types import SimpleNamespace
 from typing import Any
@@ -52,3 +53,14 @@ def test_records_of_the_end(
         logging.getLogger(name).error(text)
         logging.getLogger(name).error("something else")
     assert [record.getMessage() for record in caplog.records] == [text] * printed + ["something else"]
+
+
+@pytest.mark.parametrize("name", ["event", "lock", "queues", "semaphore", "variable"])
+def test_who_waits_at_the_end_is_not_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    drop_records_of_the_end()
+    for state in ("running", "closing"):
+        monkeypatch.setattr(session, "local", closing(state))
+        logging.getLogger(f"distributed.{name}").error(asyncio.CancelledError())
+    assert len(caplog.records) == 1
