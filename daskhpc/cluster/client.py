@@ -32,7 +32,7 @@ from .environment import (
 from .http_door import new_secret
 from .local_cluster import plan_local, start_local
 from .logs import run_name, start_log
-from .network import check_interface, with_usable_interface
+from .network import check_interface, check_loopback, with_usable_interface
 from .plan import CLIENT, WORKER, RankPlan
 from .session import ClusterMember, session
 from .start_table import StartTable, show, show_warnings
@@ -83,6 +83,7 @@ def local_client(arguments: dict[str, object]) -> Any:
         return Client(session.local)
     settings = Settings.resolve(arguments)
     problem = check_interface(settings.interface) or check_directory(settings.local_directory)
+    problem = problem or (check_loopback() if settings.interface is None else None)
     if problem is not None:
         raise problem
     runtime = with_usable_interface(with_end_time(discover(headroom=settings.headroom)))

@@ -11,6 +11,8 @@ import psutil
 from ..errors import StartError
 from ..runtime import Runtime, Sourced
 
+LOOPBACK = "127.0.0.1"
+
 
 def addresses() -> dict[str, str]:
     """The IPv4 address of every interface that has one."""
@@ -47,6 +49,21 @@ def check_addresses(runtime: Runtime) -> StartError | None:
         f"{runtime.host.value}: interfaces with IPv6 alone: {', '.join(_with_ipv6()) or 'none'}",
         "ask for nodes with IPv4 between them, or run on one node: daskhpc.start() without a launcher",
     )
+
+
+def check_loopback() -> StartError | None:
+    """Why processes of this machine cannot talk to each other at 127.0.0.1, None where they can."""
+    try:
+        with socket.create_server((LOOPBACK, 0)) as server:
+            # A connection to the own machine is there at once or never; an interface that is down says so at once too.
+            socket.create_connection(server.getsockname(), timeout=5.0).close()
+    except OSError as error:
+        return StartError(
+            "The processes of this machine cannot talk to each other.",
+            f"{LOOPBACK}: {error.strerror or error}",
+            "ip addr add 127.0.0.1/8 dev lo; ip link set lo up   # as root; or interface= with another network",
+        )
+    return None
 
 
 def _with_ipv6() -> list[str]:

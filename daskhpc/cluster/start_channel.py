@@ -9,7 +9,7 @@ from ..errors import StartError
 from . import ending
 from .control_channel import ControlConnection, ControlServer
 from .control_socket import check_reachable
-from .network import address_of
+from .network import LOOPBACK, address_of, check_loopback
 from .world import World
 
 
@@ -36,13 +36,15 @@ def open_channel(
     channel, address = world.channel, None
     problem: StartError | None = None
     if world.rank == 0:
+        host = ""
         try:
             host = address_of(interface)
             channel = server = channel if isinstance(channel, ControlServer) else ControlServer(host, encrypted)
             address = server.address(host)
         except OSError as error:
             found = f"{error} ({interface})"
-            problem = StartError("Rank 0 cannot listen on the network.", found, "another interface")
+            own = check_loopback() if host == LOOPBACK else None
+            problem = own or StartError("Rank 0 cannot listen on the network.", found, "another interface")
         except StartError as error:
             problem = error
     address = world.comm.bcast(address, root=0)
@@ -52,7 +54,8 @@ def open_channel(
             channel = channel or ControlConnection(address, world.rank)
             check_reachable(address)
         except OSError as error:
-            problem = StartError(
+            own = check_loopback() if address.hosts[0] == LOOPBACK else None
+            problem = own or StartError(
                 "A rank cannot reach rank 0 over the network.",
                 f"{error} ({address.hosts[0]}:{address.port} through {interface or 'the default interface'})",
                 "another interface: DASK_DASKHPC__INTERFACE=..., or initialize(interface=...)",

@@ -143,6 +143,15 @@ def pandas_source(node: Any) -> PandasSource | None:
     return PandasSource(frame, float(sum(node._get_lengths() or ())), bool(node.pyarrow_strings_enabled))
 
 
+def pandas_below(frame: Any) -> Any:
+    """The pandas frame that a Dask frame is cut from, if nothing but columns and rows was chosen since; else None."""
+    node = frame.expr
+    while type(node).__name__ in ("Projection", "Filter"):
+        node = node.frame
+    source = pandas_source(node)
+    return None if source is None else source.frame
+
+
 def with_arrow_texts(frame: Any) -> Any:
     """A pandas object whose texts are Arrow's, as Dask makes them; as it is, if Dask does not tell how."""
     try:

@@ -116,14 +116,19 @@ def _result(work: Work, available: Resources, frame: bool) -> Iterator[Advice]:
 
 
 def _objects(parts: tuple[Collection, ...]) -> Iterator[Advice]:
-    names = [name for part in parts for name in part.objects]
+    of_frames = [part for part in parts if "frame" in part.kind or "series" in part.kind]
+    frames = [name for part in of_frames for name in part.objects]
+    arrays = [name for part in parts if part not in of_frames for name in part.objects]
+    names = [*frames, *arrays]
     if names:
-        kinds = ", ".join(f"'{name}': 'string[pyarrow]'" for name in names[:3])
+        kinds = ", ".join(f"'{name}': 'string[pyarrow]'" for name in frames[:3])
+        # An array that is changed afterwards is still read and kept as objects until then.
+        made = f"dtype=float   # where {', '.join(arrays[:3])} is made, if all values are numbers"
         yield Advice(
             "object-columns",
             f"Python objects in {', '.join(names[:3])}{' and others' if len(names) > 3 else ''}: slow, several times "
             "as large, and one thread at a time",
-            f"df = df.astype({{{kinds}}})   # or 'category' if values repeat",
+            f"df = df.astype({{{kinds}}})   # or 'category' if values repeat" if frames else made,
         )
 
 

@@ -111,7 +111,7 @@ def _cast(known: Any, shape: tuple[int, ...], dtype: Any) -> Any:
 
 
 def _row_like_frame(X: Any, known: Any) -> Any:
-    row = meta_nonempty(make_meta(X)).iloc[:1]
+    row = _with_values(meta_nonempty(make_meta(X)).iloc[:1])
     if isinstance(X, dd.Series):
         value = known if isinstance(known, pd.Series) else None if known is None else pd.Series(np.ravel(known)[:1])
         return row if value is None else _known_column(value, row)
@@ -121,6 +121,18 @@ def _row_like_frame(X: Any, known: Any) -> Any:
         return row
     columns = [_known_column(known[name], row[name]) if name in known else row[name] for name in row.columns]
     return pd.concat(columns, axis=1) if columns else row
+
+
+def _with_values(row: Any) -> Any:
+    """A row with true in place of a bare ``object()``, which Dask has for objects and no model takes.
+
+    Text has a dtype of its own in Dask's frames, so what pandas keeps as objects there is true, false and gaps.
+    """
+    if isinstance(row, pd.Series):
+        return pd.Series([True], row.index, object, row.name) if type(row.iloc[0]) is object else row
+    if not row.columns.is_unique:
+        return row
+    return pd.concat([_with_values(row[name]) for name in row.columns], axis=1) if len(row.columns) else row
 
 
 def _known_column(known: Any, made: Any) -> Any:

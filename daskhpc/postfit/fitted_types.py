@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from dask.dataframe.dispatch import make_meta
 
+from ..compat.dask_expr import pandas_below
 from ..errors import SettingsError
 from ..materialize import has_na_text, with_nan
 
@@ -49,6 +50,8 @@ def as_fitted(X: Any, known: Any, guess: bool) -> Any:
     if not isinstance(X, dd.DataFrame) or not X.columns.is_unique:
         return X
     row = known if isinstance(known, pd.DataFrame) and known.columns.is_unique else pd.DataFrame()
+    if known is None and guess:
+        _refuse_texts_of_other_objects(X)
     found = {name: _target(X.dtypes[name], row[name].dtype if name in row else None, guess) for name in X.columns}
     targets = {name: target for name, target in found.items() if target is not None}
     for name in targets:
@@ -73,13 +76,23 @@ def _target(dtype: Any, fitted: Any, guess: bool) -> Any:
     return OBJECT if numpy_dtype.kind == "b" else FLOAT
 
 
-def _refuse_other_objects(name: Any, fitted: pd.Series) -> None:
+def _refuse_texts_of_other_objects(X: dd.DataFrame) -> None:
+    """As below for a model that was fitted before: the pandas frame that Dask was given has the objects yet."""
+    source = pandas_below(X)
+    for name in X.columns if isinstance(source, pd.DataFrame) and source.columns.is_unique else ():
+        if has_na_text(X.dtypes[name]) and name in source:
+            _refuse_other_objects(name, source[name], "before Dask made text of it", "in the pandas frame")
+
+
+def _refuse_other_objects(
+    name: Any, fitted: pd.Series, then: str = "when the model was fitted", at: str = "in the fit"
+) -> None:
     """Dask makes text of columns of objects, such as true, false and gaps: the model would not know "True" again."""
     values = fitted.dropna() if fitted.dtype in (OBJECT, np.dtype(bool)) else fitted[:0]
     if len(values) and not isinstance(values.iloc[0], str):
         raise SettingsError(
-            f"Column {name!r} is text here and was none when the model was fitted.",
-            f"{values.iloc[0]!r} of type {type(values.iloc[0]).__name__} in the fit",
+            f"Column {name!r} is text here and was none {then}.",
+            f"{values.iloc[0]!r} of type {type(values.iloc[0]).__name__} {at}",
             f'astype({{{name!r}: "boolean"}}) before Dask gets the frame, or '
             'dask.config.set({"dataframe.convert-string": False})',
         )

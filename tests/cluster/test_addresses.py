@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from types import SimpleNamespace
 
@@ -9,8 +10,10 @@ import psutil
 import pytest
 from example_plans import runtime, settings
 
+import daskhpc
 from daskhpc.cluster.bootstrap import cannot_take_part
-from daskhpc.cluster.network import check_interface
+from daskhpc.cluster.network import check_interface, check_loopback
+from daskhpc.errors import StartError
 
 FOUR, SIX = socket.AF_INET, socket.AF_INET6
 LO = [(FOUR, "127.0.0.1"), (SIX, "::1")]
@@ -50,3 +53,18 @@ def test_an_interface_with_ipv6_alone_that_was_asked_for(monkeypatch: pytest.Mon
     assert problem is not None
     assert "only an IPv6 one" in problem.happened
     assert problem.found == "interfaces with an address: eth0, lo"
+
+
+def test_a_machine_that_does_not_reach_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert check_loopback() is None
+
+    def unreachable(*_: object, **__: object) -> None:
+        raise OSError(errno.ENETUNREACH, "Network is unreachable")
+
+    monkeypatch.setattr(socket, "create_connection", unreachable)
+    problem = check_loopback()
+    assert problem is not None
+    assert problem.found == "127.0.0.1: Network is unreachable"
+    assert "ip link set lo up" in problem.todo
+    with pytest.raises(StartError, match="cannot talk to each other"):
+        daskhpc.start()

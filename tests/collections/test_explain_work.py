@@ -241,6 +241,14 @@ def test_object_columns_and_their_remedy(client: Client) -> None:
     assert (fast.nbytes.value or 0) < (slow.nbytes.value or 0) / 2
 
 
+def test_arrays_of_objects_and_their_remedy(client: Client) -> None:
+    objects = da.from_array(np.array([1, 2.5, None] * 1000, dtype=object), chunks=500)
+    (advice,) = explain(objects).advice
+    assert (advice.code, "astype" in advice.todo) == ("object-columns", False)
+    assert advice.todo.startswith("dtype=float   # where ")
+    assert explain(da.from_array(np.array([1, 2.5, None] * 1000, dtype=float), chunks=500)).advice == ()
+
+
 def test_an_exploding_rechunk_and_its_remedy(client: Client) -> None:
     x = normal(6000, 6000, chunks=(100, 6000))
     tasks, p2p = (explain(x.rechunk((6000, 100), method=method).sum()) for method in ("tasks", "p2p"))

@@ -82,6 +82,35 @@ def test_objects_that_dask_made_text_of_are_refused(path: Path) -> None:
         model.predict(dd.from_pandas(table[FEATURES], npartitions=3))
 
 
+@pytest.mark.parametrize("cut", [lambda lazy: lazy, lambda lazy: lazy[lazy["count"] > 2]], ids=["whole", "filtered"])
+def test_objects_that_dask_made_text_of_are_refused_for_a_model_fitted_before(path: Path, cut: Any) -> None:
+    table = pd.read_csv(path)
+    model = ParallelPostFit(steps().fit(table[FEATURES], table["label"]))
+    lazy = cut(dd.from_pandas(table[FEATURES], npartitions=3))
+    with pytest.raises(SettingsError, match="'old' is text here and was none before Dask made text of it"):
+        model.predict(lazy)
+    model.predict(lazy.astype({"old": "string[pyarrow]"}))  # the user's own text
+
+
+@pytest.mark.parametrize("gaps", [True, False])
+def test_true_and_false_with_gaps_for_a_model_fitted_before(path: Path, gaps: bool) -> None:
+    table = pd.read_csv(path)
+    columns = ["old", "size"]
+    # This encoder refuses what it has not seen, as the regression refuses what is no number.
+    words = make_column_transformer((OneHotEncoder(), ["old"]), remainder=SimpleImputer())
+    encoded = make_pipeline(words, DecisionTreeClassifier(random_state=0)).fit(table[columns], table["label"])
+    whole = table.dropna()
+    plain = DecisionTreeClassifier(random_state=0).fit(whole[columns].astype(float), whole["label"])
+    data = table if gaps else whole
+    for model in (encoded, plain):
+        for lazy in (
+            dd.from_pandas(data[columns].astype({"old": "boolean"}), npartitions=3),
+            dd.from_pandas(data[columns].convert_dtypes(), npartitions=3),
+        ):
+            predicted = ParallelPostFit(model).predict(lazy).compute()
+            np.testing.assert_array_equal(predicted, model.predict(data[columns]))
+
+
 def test_what_an_imputer_gives_back(path: Path) -> None:
     table = pd.read_csv(path)[["species"]]
     imputer = SimpleImputer(strategy="most_frequent").set_output(transform="pandas").fit(table)

@@ -68,6 +68,13 @@ def test_the_source_in_memory() -> None:
     assert dask_expr.pandas_source((frame() + frame()).expr) is None
 
 
+def test_the_pandas_frame_below() -> None:
+    lazy = frame()
+    for chosen in (lazy, lazy[["a", "b"]], lazy[lazy["a"] > 0]):
+        assert "a" in dask_expr.pandas_below(chosen)
+    assert dask_expr.pandas_below(lazy + lazy) is dask_expr.pandas_below(lazy.astype(str)) is None
+
+
 @pytest.mark.parametrize("filesystem", ["fsspec", "arrow"])
 def test_the_source_in_parquet_files(filesystem: str, tmp_path: Path) -> None:
     frame().to_parquet(tmp_path)
