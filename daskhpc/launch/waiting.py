@@ -17,7 +17,7 @@ class WaitReason:
     sentence : str
         In one sentence.
     action : str
-        What to type or to do; ``nothing`` if the job starts by itself.
+        What to type or to do; ``wait`` if the job starts by itself.
     starts_alone : bool
         Whether the job starts without anybody doing anything.
     """
@@ -27,9 +27,9 @@ class WaitReason:
     starts_alone: bool = True
 
 
-_NOTHING = "nothing: it starts by itself"
-_WHEN_OTHERS_END = "nothing: it starts when some of them end"
-_SMALLER = "a shorter --time or fewer --nodes lets it start in a gap"
+_NOTHING = "wait: it starts by itself"
+_WHEN_OTHERS_END = "wait: it starts when some of them end"
+_SMALLER = "or cancel it, and submit it with a shorter --time or fewer --nodes"
 _ADMINISTRATOR = "write to the site's support and name job {job}"
 
 
@@ -45,11 +45,11 @@ _CANCEL = "daskhpc cancel {job}, then submit with "
 
 # Reasons of squeue by their whole names. Limits of accounts and QOS have names that are put together: see `_limit`.
 SLURM: dict[str, WaitReason] = {
-    "": _alone("The scheduler has not looked at it yet.", "nothing: ask again in a minute"),
-    "Priority": _alone("Jobs of higher priority are before it.", f"nothing: it starts by itself; {_SMALLER}"),
-    "Resources": _alone("It is among the next, and its nodes are still in use.", f"nothing; {_SMALLER}"),
-    "WaitingForScheduling": _alone("The scheduler has not looked at it yet.", "nothing: ask again in a minute"),
-    "SchedDefer": _alone("The scheduler looks at new jobs in turn, and not at once.", "nothing: ask again in a minute"),
+    "": _alone("The scheduler has not looked at it yet.", "wait: ask again in a minute"),
+    "Priority": _alone("Jobs of higher priority are before it.", f"wait; {_SMALLER}"),
+    "Resources": _alone("It is among the next, and its nodes are still in use.", f"wait; {_SMALLER}"),
+    "WaitingForScheduling": _alone("The scheduler has not looked at it yet.", "wait: ask again in a minute"),
+    "SchedDefer": _alone("The scheduler looks at new jobs in turn, and not at once.", "wait: ask again in a minute"),
     "Dependency": _alone("It waits for the end of another job.", "daskhpc jobs shows that job, if it is yours"),
     "DependencyNeverSatisfied": _stuck(
         "The job that it depends on ended in a way that --dependency does not allow, so it never starts.",
@@ -61,12 +61,10 @@ SLURM: dict[str, WaitReason] = {
     "JobHoldMaxRequeue": _stuck("It was requeued too often, and the scheduler holds it.", "scontrol release {job}"),
     "JobArrayTaskLimit": _alone(
         "As many elements of its array run as --array allows at a time.",
-        "nothing; scontrol update JobId={job} ArrayTaskThrottle=N allows N",
+        "wait; scontrol update JobId={job} ArrayTaskThrottle=N allows N",
     ),
     "Licenses": _alone("The licenses that it asks for are in use."),
-    "Reservation": _alone(
-        "The reservation that it asks for has not begun.", "nothing; or submit without --reservation"
-    ),
+    "Reservation": _alone("The reservation that it asks for has not begun.", "wait; or submit without --reservation"),
     "ReservationDeleted": _stuck(
         "The reservation that it asks for is gone.", _CANCEL + "another --reservation, or without"
     ),
@@ -77,11 +75,11 @@ SLURM: dict[str, WaitReason] = {
         "A node that it asks for is down, drained, or kept for a reservation or a maintenance.",
         "submit with a --time that ends before the maintenance, or without --nodelist",
     ),
-    "NodeDown": _alone("A node that it asks for is down.", "nothing; or submit without --nodelist"),
+    "NodeDown": _alone("A node that it asks for is down.", "wait; or submit without --nodelist"),
     "FrontEndDown": _alone("No front end of the machine is up."),
-    "PartitionDown": _alone("Its partition is down.", "nothing; or submit to another --partition: sinfo lists them"),
+    "PartitionDown": _alone("Its partition is down.", "wait; or submit to another --partition: sinfo lists them"),
     "PartitionInactive": _alone(
-        "Its partition takes no new work.", "nothing; or submit to another --partition: sinfo lists them"
+        "Its partition takes no new work.", "wait; or submit to another --partition: sinfo lists them"
     ),
     "PartitionNodeLimit": _stuck(
         "It asks for more or fewer nodes than its partition gives.", _CANCEL + "other --nodes or another --partition"
@@ -99,9 +97,9 @@ SLURM: dict[str, WaitReason] = {
     "AccountNotAllowed": _stuck("Its account may not use its partition.", _CANCEL + "another --account or --partition"),
     "InvalidQOS": _stuck("Its QOS does not exist.", _CANCEL + "another --qos: sacctmgr show qos"),
     "QOSNotAllowed": _stuck("Its account or its partition does not allow its QOS.", _CANCEL + "another --qos"),
-    "QOSUsageThreshold": _alone("Too little of the share of its QOS is left.", "nothing; or submit with another --qos"),
-    "QOSJobLimit": _alone("As many jobs of its QOS run as may.", "nothing; or submit with another --qos"),
-    "QOSResourceLimit": _alone("The jobs of its QOS use as much as they may.", "nothing; or submit with another --qos"),
+    "QOSUsageThreshold": _alone("Too little of the share of its QOS is left.", "wait; or submit with another --qos"),
+    "QOSJobLimit": _alone("As many jobs of its QOS run as may.", "wait; or submit with another --qos"),
+    "QOSResourceLimit": _alone("The jobs of its QOS use as much as they may.", "wait; or submit with another --qos"),
     "QOSTimeLimit": _stuck("Its QOS has used up its time.", _CANCEL + "another --qos"),
     "AssociationJobLimit": _alone("As many jobs of its account run as may."),
     "AssociationResourceLimit": _alone("The jobs of its account use as much as they may."),
@@ -216,33 +214,33 @@ PBS: tuple[tuple[str, WaitReason], ...] = (
     (
         r"dedicated time|maintenance",
         _alone(
-            "It would not end before the site's dedicated time.", "nothing: it starts after; or submit a shorter --time"
+            "It would not end before the site's dedicated time.", "wait: it starts after; or submit a shorter --time"
         ),
     ),
     (
         r"reservation or top job|conflict with.*reservation|top job|Draining system",
-        _alone("Nodes are being kept for a job or a reservation before it.", f"nothing; {_SMALLER}"),
+        _alone("Nodes are being kept for a job or a reservation before it.", f"wait; {_SMALLER}"),
     ),
     (
         r"(?:[Uu]ser|per-user|[Pp]roject|[Gg]roup).*(?:limit|maximum)|limit.*(?:[Uu]ser|[Pp]roject|[Gg]roup)",
         _alone(
-            "Your jobs, or those of your project, use as much as they may.", "nothing: it starts when some of them end"
+            "Your jobs, or those of your project, use as much as they may.", "wait: it starts when some of them end"
         ),
     ),
     (r"[Qq]ueue.*limit|limit.*[Qq]ueue", _alone("The jobs of its queue use as much as they may.")),
     (r"[Ss]erver.*limit", _alone("As many jobs run as the site allows.")),
-    (r"[Qq]ueue not started|[Qq]ueue is not", _alone("Its queue is stopped.", "nothing; or another --queue: qstat -q")),
+    (r"[Qq]ueue not started|[Qq]ueue is not", _alone("Its queue is stopped.", "wait; or another --queue: qstat -q")),
     (
         r"cross.*prime|prime ?time",
-        _alone("It would run into the hours in which its queue is closed.", "nothing; or submit a shorter --time"),
+        _alone("It would run into the hours in which its queue is closed.", "wait; or submit a shorter --time"),
     ),
-    (r"[Bb]lock|placement set", _alone("No group of nodes that belong together is free.", f"nothing; {_SMALLER}")),
-    (r"exclusive", _alone("It asks for whole nodes, and these are in use.", f"nothing; {_SMALLER}")),
+    (r"[Bb]lock|placement set", _alone("No group of nodes that belong together is free.", f"wait; {_SMALLER}")),
+    (r"exclusive", _alone("It asks for whole nodes, and these are in use.", f"wait; {_SMALLER}")),
     (
         r"Insufficient amount of|[Nn]ot enough|[Nn]o available resources|too few free|resources? .*unavailable",
-        _alone("Too few nodes are free.", f"nothing: it starts by itself; {_SMALLER}"),
+        _alone("Too few nodes are free.", f"wait; {_SMALLER}"),
     ),
-    (r"higher priority|[Pp]riority", _alone("Jobs of higher priority are before it.", f"nothing; {_SMALLER}")),
+    (r"higher priority|[Pp]riority", _alone("Jobs of higher priority are before it.", f"wait; {_SMALLER}")),
     (r"[Ll]icense", _alone("The licenses that it asks for are in use.")),
     (r"[Ee]xecution_Time|not reached", _alone("Its start time is not reached.")),
 )

@@ -254,7 +254,7 @@ def test_lines_of_a_job_that_waits() -> None:
         "    folder: /elsewhere/a",
         "    Priority: Jobs of higher priority are before it.",
         "    The scheduler expects it to start at 12:30.",
-        "    next: nothing: it starts by itself; a shorter --time or fewer --nodes lets it start in a gap",
+        "    next: wait; or cancel it, and submit it with a shorter --time or fewer --nodes",
     ]
     long = shown(JobState.PENDING, reason="ReqNodeNotAvail", limit=4 * 3600.0)
     assert "    The maintenance spring begins at 14:00; the job would not end before. A --time below 2 h would." in [
