@@ -254,7 +254,7 @@ class Settings:
     checkpoint: str | None = _setting(
         None,
         _text,
-        "Folder in which `daskhpc run` keeps the results of every Parallel call; none is computed twice.",
+        "Folder in which `daskhpc run` keeps the results of fits and joblib calls, which then are not made again.",
         "no results are kept",
         "--checkpoint",
         "DIR",
