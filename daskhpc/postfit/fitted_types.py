@@ -60,6 +60,13 @@ def as_fitted(X: Any, known: Any, guess: bool) -> Any:
     return X.map_partitions(_cast_all, targets, meta=_cast_all(make_meta(X), targets)) if targets else X
 
 
+def row_of_booleans(X: Any) -> pd.DataFrame | None:
+    """True for each column of true, false and gaps: as objects they could not be told from text any more."""
+    if not isinstance(X, dd.DataFrame) or not X.columns.is_unique:
+        return None
+    return pd.DataFrame({name: [True] for name in X.columns if isinstance(X.dtypes[name], pd.BooleanDtype)})
+
+
 def _target(dtype: Any, fitted: Any, guess: bool) -> Any:
     """The dtype that a column has to get; None if it stays as it is."""
     if dtype == fitted or (fitted is None and not guess):

@@ -20,7 +20,7 @@ from ..clients import current_client
 from ..materialize import materialize
 from .blocks import MethodCall, is_frame, over_blocks, whole_rows
 from .example_row import empty_like, output_for_one_row, row_of
-from .fitted_types import as_fitted
+from .fitted_types import as_fitted, row_of_booleans
 from .model_transfer import model_for_tasks
 from .scoring import checked, score_of
 from .xarray_samples import inner_array, is_cube, labelled
@@ -217,9 +217,11 @@ class ParallelPostFit(dask_ml.wrappers.ParallelPostFit):  # type: ignore[misc]
             return labelled(X, lambda data: self._over(data, method, meta), classes)
         if not (isinstance(X, da.Array) or is_frame(X)):
             return getattr(model, method)(X)
+        example = vars(self).get("_example")
+        example = row_of_booleans(X) if example is None else example
         X = self._rows(X)
         if meta is None:
-            meta = output_for_one_row(model, method, X, vars(self).get("_example"))
+            meta = output_for_one_row(model, method, X, example)
         self._sent_model = model_for_tasks(model, X.npartitions, current_client(), vars(self).get("_sent_model"))
         return over_blocks(X, self._sent_model, MethodCall(method, empty_like(meta), sklearn.get_config()))
 
