@@ -36,6 +36,8 @@ class Call:
         Bytes that it alone holds.
     key, part
         Its key in the journal, and the Parallel call that it is of there.
+    moved : bool
+        Whether a worker was asked to give it back, for others.
     """
 
     place: Any
@@ -50,6 +52,7 @@ class Call:
     nbytes: int = 0
     key: str = ""
     part: Any = None
+    moved: bool = False
 
 
 class Costs:

@@ -152,7 +152,7 @@ class Run:
         """No call waits in a worker behind one that takes long, nor while a slot has nothing to do."""
         for member, tasks in to_give_back(self.sent, idle):
             for task in tasks:
-                task.recalled = True
+                task.recall()
             self._start(self._recall(member, tasks))
 
     def _fill(self) -> bool:

@@ -11,11 +11,11 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from .pool import Call
+from .pool import SHORTEST_TASK, Call
 from .task import Stream
 
 _GRACE_SECONDS = 0.5
-_WORTH_SECONDS = 0.1
+_WORTH_SECONDS = 2 * SHORTEST_TASK  # of less, another worker would get all
 _CLIENT_SECONDS = 0.01
 
 Member = TypeVar("Member")
@@ -38,6 +38,8 @@ class SentTask:
     name : str
     taken : int
         Results that came before the task was over.
+    moved : bool
+        Whether it has a call that was moved.
     recalled, over : bool
         Whether it was told to give back what has not begun; whether it is back.
     slot : int or None
@@ -54,6 +56,7 @@ class SentTask:
     due: float = math.inf
     name: str = field(default_factory=lambda: uuid.uuid4().hex)
     taken: int = 0
+    moved: bool = False
     recalled: bool = False
     over: bool = False
     gone: asyncio.Event = field(default_factory=asyncio.Event)
@@ -65,6 +68,7 @@ class SentTask:
         begins = max(now, before[0]) if len(before) == threads else now
         self.ends = begins + self.seconds
         self.due = now + 3 * (self.ends - now) + _GRACE_SECONDS
+        self.moved = any(call.moved for call in self.calls)
 
     def take_results(self, records: Sequence[Stream]) -> Iterator[tuple[Call, Stream]]:
         """The calls whose records are new, each of which then leaves it; `records` begin with the task's first."""
@@ -74,8 +78,17 @@ class SentTask:
             self.calls = self.calls[1:]
 
     def may_be_shared(self) -> bool:
-        """Whether its calls may go to any other worker, and have not been asked for yet."""
-        return not self.recalled and not self.alone and self.slot is None
+        """Whether its calls may go to any other worker, and have not done so yet.
+
+        A call moves once. While tasks are slow to begin, calls would go round and none would begin.
+        """
+        return not self.recalled and not self.alone and self.slot is None and not self.moved
+
+    def recall(self) -> None:
+        """Its calls that have not begun are on their way to other workers."""
+        self.recalled = True
+        for call in self.calls:
+            call.moved = True
 
     def take_unstarted(self, keep: int = 0) -> list[Call]:
         """The calls that go elsewhere, all but the first so many."""

@@ -45,14 +45,23 @@ def test_an_idle_slot_gets_what_the_busiest_worker_has_not_begun() -> None:
 def test_what_was_asked_for_is_not_asked_for_again() -> None:
     tasks = {"a": sent(0.4), "b": sent(0.5)}
     for task in tasks["b"]:
-        task.recalled = True
+        task.recall()
     assert [worker for worker, _ in to_give_back(tasks, idle=True)] == ["a"]
+
+
+def test_a_call_moves_once() -> None:
+    """While tasks are slow to begin, calls would go round between idle slots, and none would begin."""
+    (first,) = sent(0.5)
+    first.recall()
+    again = SentTask(first.calls[2:], False, 0.5)
+    again.expected_after([], 1)
+    assert to_give_back({"a": [again]}, idle=True) == []
 
 
 @pytest.mark.parametrize(
     ("seconds", "options"),
     [
-        pytest.param(0.05, {}, id="its way to another takes as long"),
+        pytest.param(0.15, {}, id="another would get all"),
         pytest.param(9.0, {"calls": 1}, id="its one call has begun"),
         pytest.param(9.0, {"alone": True}, id="a call that ended its process is tried alone"),
         pytest.param(9.0, {"slot": 0}, id="its calls share what they fit"),

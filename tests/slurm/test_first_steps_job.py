@@ -50,5 +50,5 @@ def test_the_cluster_page_as_it_is_written(slurm: SlurmBed, tmp_path: Path) -> N
     assert fields["ExitCode"] == "0:0", text
     assert Path(fields["StdOut"]).name == f"job.sbatch-{own}.out"
     assert text.splitlines()[-1] == log.splitlines()[-1]
-    assert re.search(r"^  worker +2-3 +node1,node2 +1 +2 ", text, re.M), text
+    assert re.search(r"^  worker +2-3 +node1,node2 +1 +4 ", text, re.M), text
     assert list((login.folder / "results").glob("segments/*"))
