@@ -32,8 +32,11 @@ class _Commands(click.Group):
         try:
             return super().invoke(ctx)
         except (ImportError, AttributeError) as error:  # the program's own do not come so far
+            known = explained(error)
+            if known is None:
+                raise
             with exit_on_error():
-                raise explained(error) or error from None
+                raise known from None
 
 
 @click.group(name="hpc", cls=_Commands)

@@ -17,6 +17,7 @@ from ..compat.distributed_security import SecurityInMemory
 from ..compat.distributed_workers import WORKER_PROCESS, SupervisingNanny
 from ..compat.python import ignore_warnings_of_children, spawn_without_main
 from ..errors import WORKER_EXIT_TOPIC
+from ..runtime.cpus import first_number
 from . import http_door
 from .crash_report import cause_of_exit
 from .logs import worker_environment
@@ -101,8 +102,8 @@ def lowered_by_user(limits: Mapping[str, str], env: Mapping[str, str]) -> dict[s
     """
 
     def least(name: str, limit: str) -> str:
-        asked = (env.get(name) or env.get("OMP_NUM_THREADS", "")).partition(",")[0].strip()
-        return asked if asked.isdecimal() and 0 < int(asked) < int(limit) else limit
+        asked = first_number(env.get(name) or env.get("OMP_NUM_THREADS", ""))
+        return str(min(asked, int(limit))) if asked else limit
 
     return {name: least(name, limit) for name, limit in limits.items()}
 

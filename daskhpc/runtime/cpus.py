@@ -24,10 +24,14 @@ def omp_threads(env: Mapping[str, str]) -> Sourced[int | None]:
     >>> omp_threads({"OMP_NUM_THREADS": "4,2"}).value, omp_threads({"OMP_NUM_THREADS": "many"}).value
     (4, None)
     """
-    asked = env.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-    if asked.isdecimal() and int(asked):
-        return Sourced(int(asked), "OMP_NUM_THREADS")
-    return Sourced(None, "not set")
+    asked = first_number(env.get("OMP_NUM_THREADS", ""))
+    return Sourced(asked, "OMP_NUM_THREADS" if asked else "not set")
+
+
+def first_number(text: str) -> int | None:
+    """The number of threads in a variable such as ``OMP_NUM_THREADS``; None if it has none."""
+    first = text.partition(",")[0].strip()
+    return int(first) if first.isdecimal() and int(first) else None
 
 
 def read_cpus(

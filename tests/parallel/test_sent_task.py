@@ -145,7 +145,7 @@ def test_results_with_messages_of_callbacks_are_taken_with_the_reply(
     monkeypatch.setattr("daskhpc.parallel.run.ask_workers", answer)
     run = Run.__new__(Run)
     run.client, run.name, run.pool, run._wake = None, "run", Pool(), asyncio.Event()
-    run.builder = SimpleNamespace(callbacks=callbacks)  # type: ignore[assignment]
+    monkeypatch.setattr(run, "builder", SimpleNamespace(callbacks=callbacks), raising=False)
     monkeypatch.setattr(run, "_finish", lambda call, *result: ended.append(call.place))
     asyncio.run(run._recall(member, [task]))
     assert ended == taken
