@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import shlex
@@ -27,8 +28,12 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+# Until click 8.2 both streams are one unless the runner is told otherwise; from then on they are always apart.
+RUNNER = CliRunner(**({"mix_stderr": False} if "mix_stderr" in inspect.signature(CliRunner).parameters else {}))
+
+
 def typed(*args: str) -> Result:
-    return CliRunner().invoke(main, args)
+    return RUNNER.invoke(main, args)
 
 
 def printed(*args: str) -> str:
