@@ -14,6 +14,7 @@ import click
 from ..atomic import replacing
 from ..errors import DaskhpcError
 from ..sweep_table import LAST_COLUMNS
+from ..text import counted
 from .errors import exit_on_error
 
 if TYPE_CHECKING:
@@ -126,6 +127,8 @@ def _lines(folder: str, found: Results, score: str | None, top: int) -> list[str
     others = [f"{place or 'elsewhere'}: {len(calls):,} calls, no search" for place, calls in found.calls.items()]
     if len(others) > _MOST_OTHERS:
         others[_MOST_OTHERS:] = [f"and {len(others) - _MOST_OTHERS:,} more places of calls that are no search"]
+    if found.left_out:
+        others.append(f"{counted(found.left_out, 'fit')} of earlier runs with other settings left out")
     lines = []
     for place, frame in found.tables.items():
         if found.kind == "sweep":

@@ -124,9 +124,11 @@ def fit_summary(arguments: Mapping[str, Any], result: Any, in_rounds: bool = Fal
     return {name: value for name, value in about.items() if value is not None}
 
 
-def runs_in_rounds(search: Any) -> bool:
-    """Whether an object is a search by successive halving."""
-    return "aggressive_elimination" in getattr(search, "__dict__", ())
+def round_number(search: Any) -> int | None:
+    """Which round of a search by successive halving runs, from 0; None of anything else."""
+    if "aggressive_elimination" not in getattr(search, "__dict__", ()):
+        return None
+    return max(0, len(getattr(search, "n_candidates_", ())) - 1)
 
 
 def failed_fit(arguments: Mapping[str, Any], cause: str) -> dict[str, Any] | None:

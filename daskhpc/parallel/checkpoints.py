@@ -13,25 +13,27 @@ import uuid
 import weakref
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import xxhash
 
-from ..compat.sklearn import fit_arguments, fit_error, fit_summary, is_fit, runs_in_rounds
+from ..compat.sklearn import fit_arguments, fit_error, fit_summary, is_fit, round_number
 from ..journal.calls import call_key
 from ..journal.folder import same_work
 from ..journal.journal import Journal
 from ..journal.tokens import Tokens
 from .measured import Measured, Outcome
 from .pool import Call
+from .search_settings import about_search, settings_digest, split_of
 
 SYNC_SECONDS = 10.0
 MOST_OPEN = 16
 """Journals that a process holds open, unless more are in use; each has two files."""
 
 _VALIDATING = "wrapper"  # scikit-learn's, around every public function
+_PROGRAM = uuid.uuid4().hex[:8]  # this process
 _INNER = frozenset({"daskhpc", "joblib", "sklearn", "contextlib"})
 
 
@@ -46,15 +48,30 @@ class ParallelUse:
         Calls, and those of them whose results were there.
     told : bool
         Whether all of them are known, and noted.
-    in_rounds : bool
-        Whether it is a round of a search by successive halving.
+    round : int or None
+        Of a search by successive halving which one it is.
+    settings : dict of int to str
+        Of a search, by split: a digest of all that a fit depends on but the candidate.
+    settings_told : bool
+        Whether they are noted.
+    search : dict of str to str
+        What it is about.
+    met : dict of str to int
+        How often the content of each of its calls was met before it began.
+    again : dict of str to int
+        The same by the key of the call, if it is not 0.
     """
 
     id: str
     known: int = 0
     replayed: int = 0
     told: bool = False
-    in_rounds: bool = False
+    round: int | None = None
+    settings: dict[int, str] = field(default_factory=dict)
+    settings_told: bool = False
+    search: dict[str, str] = field(default_factory=dict)
+    met: dict[str, int] = field(default_factory=dict)
+    again: dict[str, int] = field(default_factory=dict)
 
 
 # Why it is so: the key of a call is made of the content of its function and arguments, not of the call's place in the
@@ -82,6 +99,7 @@ class Checkpoint:
         self.retry_failed = retry_failed
         self.tokens = Tokens()
         self._met: Counter[str] = Counter()
+        self._first: str | None = None
         self._process = uuid.uuid4().hex[:8]
         self._numbers = itertools.count()
         self._host = socket.gethostname()
@@ -90,9 +108,12 @@ class Checkpoint:
     def begin(self, label: str) -> ParallelUse:
         """A Parallel call begins; what the program has changed since the last one is looked at anew."""
         self.tokens.forget()
-        at, in_rounds = place()
-        part = ParallelUse(f"{self._process}-{next(self._numbers)}", in_rounds=in_rounds)
-        self._note(part, place=at, label=label, began=time.time(), host=self._host, pid=os.getpid())
+        at, number = place()
+        part = ParallelUse(f"{self._process}-{next(self._numbers)}", round=number)
+        # The rounds of a search are told by their first one; a fit begins with a round of its own.
+        self._first = part.id if not number or self._first is None else self._first
+        about = {"host": self._host, "pid": os.getpid(), "program": _PROGRAM, "first": self._first}
+        self._note(part, place=at, label=label, began=time.time(), **about)
         return part
 
     def recall(self, call: Call, part: ParallelUse) -> tuple[Any] | None:
@@ -111,14 +132,34 @@ class Checkpoint:
         )
         count = self._met[content]
         self._met[content] += 1
+        before = part.met.setdefault(content, count)
         call.key = content if not count else xxhash.xxh3_128_hexdigest(f"{content} {count}".encode())
         call.part = part
         part.known += 1
+        if before:
+            part.again[call.key] = before
+        self._settings(call, part)
         found = self.journal.get(call.key)
         if found is None or (self.retry_failed and not found.ok):
             return None
         part.replayed += 1
         return (Outcome(found.value, found.error, found.seconds, found.host) if swept else found.value,)
+
+    def _settings(self, call: Call, part: ParallelUse) -> None:
+        """Of the fits of a search, learn the settings from those of the first candidate, and note them."""
+        split = split_of(call)
+        if split is None:
+            return
+        if split not in part.settings:
+            part.settings[split] = settings_digest(call, self.tokens)
+            part.search = part.search or about_search(call, self.tokens)
+        else:
+            self._tell_settings(part)
+
+    def _tell_settings(self, part: ParallelUse) -> None:
+        if part.settings and not part.settings_told:
+            part.settings_told = True
+            self._note(part, settings=list(part.settings.values()), **part.search)
 
     def keep(self, call: Call, value: Any, seconds: float, host: str) -> None:
         """Save what a call returned; a failed fit as one."""
@@ -128,7 +169,13 @@ class Checkpoint:
             about.update(params=call.args[0], index=call.args[1])
             value, error, seconds, host = value.value, value.error, value.seconds, value.host
         elif is_fit(call.function):
-            about.update(fit_summary(fit_arguments(call.args, call.kwargs), value, call.part.in_rounds))
+            part = call.part
+            about.update(fit_summary(fit_arguments(call.args, call.kwargs), value, part.round is not None))
+            split = about.get("split")
+            if split in part.settings:
+                about["settings"] = part.settings[split]
+            if call.key in part.again:
+                about["again"] = part.again[call.key]
             error = fit_error(value)
             # scikit-learn puts other scores into the results of failed fits.
             value = dict(value) if type(value) is dict else value
@@ -138,10 +185,12 @@ class Checkpoint:
         """All calls of a Parallel are made."""
         if not part.told:
             part.told = True
+            self._tell_settings(part)
             self._note(part, known=part.known, replayed=part.replayed)
 
     def end(self, part: ParallelUse, aborted: bool) -> None:
         """A Parallel call has ended: what it has found is saved."""
+        self._tell_settings(part)
         self._note(part, known=part.known, replayed=part.replayed, ended=time.time(), aborted=aborted)
         self.journal.sync(SYNC_SECONDS)
 
@@ -208,20 +257,20 @@ def _complain(text: str) -> None:
     print(f"daskhpc: {text}", file=sys.stderr, flush=True)
 
 
-def place() -> tuple[str, bool]:
-    """Where in the program the caller stands: file, line, and what was called there; whether that runs in rounds."""
+def place() -> tuple[str, int | None]:
+    """Where in the program the caller stands: file, line, and what was called there; its round."""
     frame = sys._getframe(1)
-    called, in_rounds = "", False
+    called, number = "", None
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _INNER:
         code = frame.f_code
         top, _, rest = frame.f_globals["__name__"].partition(".")
         inside = top == "sklearn" or (top == __package__.partition(".")[0] and rest.startswith("search."))
         if inside and not code.co_name.startswith(("_", "<")) and code.co_name != _VALIDATING:
             owner = frame.f_locals.get("self")
-            in_rounds = runs_in_rounds(owner)
+            number = round_number(owner)
             called = f"{type(owner).__name__}.{code.co_name}" if owner is not None else code.co_name
         frame = frame.f_back
-    return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno} {called or 'Parallel'}", in_rounds
+    return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno} {called or 'Parallel'}", number
 
 
 program: Checkpoint | None = None

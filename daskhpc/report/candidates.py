@@ -20,8 +20,8 @@ class CandidateFit:
 
     Attributes
     ----------
-    call : str
-        The Parallel call that it belongs to.
+    search : str
+        The title of the search that it belongs to.
     params : dict
     identity : str
         The same for the same `params`.
@@ -37,7 +37,7 @@ class CandidateFit:
         In seconds.
     """
 
-    call: str
+    search: str
     params: dict[str, Any]
     identity: str
     number: int

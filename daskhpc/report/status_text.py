@@ -6,11 +6,13 @@ import shlex
 from datetime import datetime
 
 from ..text import duration, duration_left, rate, shortened
-from .run_progress import Best, Failure, PlaceProgress, RunProgress
+from .best import Best
+from .run_progress import Failure, PlaceProgress, RunProgress
 
 MOST_PLACES = 15
 _MOST_CAUSES = 3
 _CAUSE_WIDTH = 100
+_PLACE_WIDTH = 60
 _QUIET_SECONDS = 120.0
 
 
@@ -29,7 +31,7 @@ def summary(folder: str, run: RunProgress, now: float) -> list[str]:
     open_places = [place for place in run.places if place.open]
     ended = [place for place in run.places if not place.open]
     hidden = max(0, len(ended) - max(0, MOST_PLACES - len(open_places)))
-    width = min(40, max((len(place.place) for place in run.places), default=0))
+    width = min(_PLACE_WIDTH, max((len(place.place) for place in run.places), default=0))
     if hidden:
         calls = sum(place.done for place in ended[:hidden])
         lines.append(f"  {hidden:,} earlier places in the program, {calls:,} calls done")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from operator import attrgetter, itemgetter
 from typing import Any
@@ -19,6 +20,7 @@ from ..journal.reader import JournalReader, Note, Record
 from ..sweep_table import LAST_COLUMNS, SweepCall, parameter_columns, sweep_table
 from ..text import shortened
 from .candidates import CandidateFit, search_table
+from .searches import Searches
 
 _REPR_MOST = 600
 
@@ -37,12 +39,15 @@ class Results:
         Of "calls": other calls than those of searches, by place, in the order in which they ended.
     parameters : tuple of str
         Of a sweep the columns of its parameters, in its order.
+    left_out : int
+        Fits that count no more, because the search was run again with other settings.
     """
 
     kind: str
     tables: dict[str, pd.DataFrame]
     calls: dict[str, pd.DataFrame] = field(default_factory=dict)
     parameters: tuple[str, ...] = ()
+    left_out: int = 0
 
     @property
     def others(self) -> dict[str, int]:
@@ -69,7 +74,8 @@ def read(folder: str | os.PathLike[str]) -> Results:
     """
     reader = JournalReader(folder)
     kind = reader.manifest.kind
-    timed = list(reader.each(_timed(_row if kind == "sweep" else _fit)))
+    searches = Searches(kind, reader.notes("call"))
+    timed = list(reader.each(_timed(_row if kind == "sweep" else functools.partial(_fit, searches))))
     if reader.unreadable:
         todo = "daskhpc journal check says which"
         warnings.warn(f"{reader.unreadable} results in {folder} cannot be read back; {todo}", stacklevel=3)
@@ -79,13 +85,15 @@ def read(folder: str | os.PathLike[str]) -> Results:
         parameters = tuple(plans[-1].data.get("parameters", ())) if plans else ()
         columns = tuple(parameter_columns(parameters).values())
         return Results(kind, {"": _sweep_table(rows, parameters)}, parameters=columns)
+    counting = [row for row in rows if row is not _LEFT_OUT]
+    left_out = len(rows) - len(counting)
     if kind == "calls":
-        places = {note.data["id"]: note.data["place"] for note in reader.notes("call") if "place" in note.data}
-        return _of_program(rows, places)
+        return _of_program(counting, searches, left_out)
     saved = max(reader.notes("results"), key=lambda note: note.time, default=None)
-    if saved is not None and saved.time >= max((time for time, _ in timed), default=0.0):
+    if saved is not None and saved.time >= max((searches.began, *(time for time, _ in timed))):
         return Results(kind, {"": _noted(saved)})
-    return Results(kind, {"": search_table([fit for fit in rows if isinstance(fit, CandidateFit)])})
+    table = search_table([fit for fit in counting if isinstance(fit, CandidateFit)])
+    return Results(kind, {"": table}, left_out=left_out)
 
 
 def _timed(read: Callable[[Record], Any]) -> Callable[[Record], tuple[float, Any]]:
@@ -103,16 +111,16 @@ def _noted(note: Note) -> pd.DataFrame:
 
 @dataclass(frozen=True, slots=True)
 class _PlainCall:
-    """A call that is no fit of a search, and the Parallel call that it belongs to."""
+    """A call that is no fit of a search, and its place in the program."""
 
-    parallel_call: str
+    place: str
     time: float
     value: Any
     seconds: float
     host: str
 
 
-def _call(record: Record, about: Mapping[str, Any]) -> _PlainCall:
+def _call(record: Record, place: str) -> _PlainCall:
     """A number or a text as it is, anything else as a text: a table shows it, and it may need modules to be read."""
     try:
         value = record.decoded("value")
@@ -120,18 +128,24 @@ def _call(record: Record, about: Mapping[str, Any]) -> _PlainCall:
     except Exception as error:
         shown = f"(cannot be read here: {one_line(error)})"
     seconds, host, time = map(record.decoded, ("seconds", "host", "time"))
-    return _PlainCall(str(about.get("call", "")), time, shown, seconds, host)
+    return _PlainCall(place, time, shown, seconds, host)
 
 
-def _fit(record: Record) -> CandidateFit | _PlainCall:
-    """A fit of a search, or another call."""
+_LEFT_OUT = object()
+
+
+def _fit(searches: Searches, record: Record) -> Any:
+    """A fit of a search, another call, or `_LEFT_OUT`."""
+    title = searches.of(record.about)
+    if title is None:
+        return _LEFT_OUT
     about = record.decoded("about")
     value = record.decoded("value") if "params" in about and "split" in about else None
     if value is None or not (isinstance(value, dict) or not record.ok):
-        return _call(record, about)
+        return _call(record, title)
     outcome = value if isinstance(value, dict) else {}
     return CandidateFit(
-        call=str(about.get("call", "")),
+        search=title,
         params=about["params"],
         identity=identity(record.about.get("params"), record.decode),
         number=int(about.get("candidate", 0)),
@@ -179,20 +193,21 @@ def _without_pickles(data: Any, decode: Callable[[Any], Any]) -> Any:
     return f"{type(value).__module__}.{type(value).__qualname__} {text}"
 
 
-def _of_program(rows: list[Any], places: Mapping[str, str]) -> Results:
+def _of_program(rows: list[Any], searches: Searches, left_out: int) -> Results:
     fits: dict[str, list[CandidateFit]] = {}
     for fit in rows:
         if isinstance(fit, CandidateFit):
-            fits.setdefault(places.get(fit.call, ""), []).append(fit)
+            fits.setdefault(fit.search, []).append(fit)
     calls: dict[str, list[_PlainCall]] = {}
     for call in sorted((row for row in rows if isinstance(row, _PlainCall)), key=attrgetter("time")):
-        calls.setdefault(places.get(call.parallel_call, ""), []).append(call)
+        calls.setdefault(call.place, []).append(call)
     shown = ("value", "seconds", "host")
     frames = {
         place: pd.DataFrame({name: [getattr(call, name) for call in own] for name in shown})
         for place, own in calls.items()
     }
-    return Results("calls", {place: search_table(own) for place, own in fits.items()}, frames)
+    tables = {title: search_table(own) for title, own in sorted(fits.items(), key=lambda of: searches.rank(of[0]))}
+    return Results("calls", tables, frames, left_out=left_out)
 
 
 def _row(record: Record) -> tuple[int, SweepCall]:

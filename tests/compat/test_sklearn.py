@@ -15,6 +15,7 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn.datasets
 import sklearn.model_selection
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.linear_model import LogisticRegression
@@ -51,7 +52,7 @@ from daskhpc.compat.sklearn import (
     is_step_fit,
     is_wrapped,
     is_wrapper,
-    runs_in_rounds,
+    round_number,
     same_wrapped,
     scorer_names,
     several_scorers,
@@ -325,8 +326,22 @@ def test_the_summary_of_a_fit(result: dict[str, Any]) -> None:
 def test_halving_runs_in_rounds(name: str) -> None:
     importlib.import_module("sklearn.experimental.enable_halving_search_cv")
     search = getattr(sklearn.model_selection, name)(SVC(), {"C": [1.0]})
-    assert runs_in_rounds(search) == name.startswith("Halving")
-    assert not runs_in_rounds(None)
+    assert round_number(search) == (0 if name.startswith("Halving") else None)
+    assert round_number(None) is None
+
+
+def test_the_round_of_a_halving_search() -> None:
+    importlib.import_module("sklearn.experimental.enable_halving_search_cv")
+    rounds = []
+
+    def score(*_: Any) -> float:
+        rounds.append(round_number(search))
+        return 0.0
+
+    grid = {"C": [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]}
+    search = sklearn.model_selection.HalvingGridSearchCV(SVC(), grid, cv=2, scoring=score, refit=False)
+    search.fit(*sklearn.datasets.load_iris(return_X_y=True))
+    assert list(dict.fromkeys(rounds)) == [0, 1]
 
 
 # The wrapper of delayed.

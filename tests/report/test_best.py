@@ -22,7 +22,8 @@ from daskhpc.cli import main
 from daskhpc.journal.journal import Journal
 from daskhpc.journal.reader import JournalReader
 from daskhpc.plots.data import read_search
-from daskhpc.report.run_progress import Best, mean, run_progress
+from daskhpc.report.best import Best, mean
+from daskhpc.report.run_progress import run_progress
 
 X, y = load_iris(return_X_y=True)
 TIED: dict[str, list[Any]] = {"C": [0.5, 1.0], "kernel": ["linear"], "gamma": [9.0, 0.1, 3.0, 1.0]}

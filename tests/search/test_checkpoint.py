@@ -304,7 +304,7 @@ def test_results_can_be_read_by_others(log: Path, folder: Path) -> None:
     calls = [note.data for note in journal.notes("call")]
     assert calls[0]["place"].startswith("test_checkpoint.py:")
     assert calls[0]["place"].endswith("GridSearchCV.fit")
-    assert calls[1]["known"] == 9
+    assert any(call.get("known") == 9 for call in calls)
 
 
 def test_the_checkpoint_is_a_parameter_like_others() -> None:
