@@ -15,7 +15,7 @@ from ..own_files import state_folder
 from .errors import exit_on_error
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(short_help="End jobs.", context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("names", metavar="JOB...", nargs=-1, required=True)
 def cancel(names: tuple[str, ...]) -> None:
     """End each JOB: an id, also of one element of an array, a job's folder or its title.

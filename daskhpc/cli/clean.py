@@ -19,7 +19,9 @@ from ..text import bytes_text, counted
 from .errors import exit_on_error
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(
+    short_help="Remove the folders of jobs that have ended.", context_settings={"help_option_names": ["-h", "--help"]}
+)
 @click.option("--older-than", metavar="TIME", help="Only jobs that ended so long ago: 7d, 12h.")
 @click.option(
     "--state", "states", metavar="STATE", multiple=True, help="Only jobs that ended so: completed; repeatable."

@@ -18,7 +18,10 @@ from .errors import exit_on_error
 _WIDTH = 18
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(
+    short_help="Print every setting, and where its value is from.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.option("--profile", "name", metavar="NAME", help="The profile to show. Default: the one that `submit` takes.")
 def config(name: str | None) -> None:
     """Print every setting of a run and every key of the profile, with its value and its source.
@@ -43,7 +46,8 @@ def config(name: str | None) -> None:
 
 def profile_lines(profile: Profile) -> list[str]:
     """Every key of a profile with its value and its source."""
-    lines = [f"profile: {profile.name or 'none'}  [{profile.chosen_by}]"]
+    otherwise = "; daskhpc profile --detect writes one" if not profile.name else ""
+    lines = [f"profile: {profile.name or 'none'}  [{profile.chosen_by}{otherwise}]"]
     for key in (field.name for field in fields(Site)):
         lines.append(f"  {key:{_WIDTH}} {_shown(getattr(profile.site, key))}  [{profile.sources.get(key, 'default')}]")
     if profile.job:

@@ -8,9 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..errors import DaskhpcError
+from ..errors import DaskhpcError, LaunchError
 from ..launch.chain import JournalsSaved
+from ..launch.find_jobs import find_job
+from ..launch.job_folder import JobFolder
 from ..launch.job_state import JobReport
+from ..launch.jobs_text import near
 
 _MOST_FOLDERS = 200
 
@@ -48,6 +51,31 @@ def progress_words(request: dict[str, Any], folder: Path, report: JobReport) -> 
     return "; ".join(words)
 
 
+def journal_of(name: str) -> str:
+    """The folder of a journal: that folder, or the journal of the job that is meant by an id or a title.
+
+    Raises
+    ------
+    LaunchError
+        If the job has no journal, or several of which none is the one that ``--checkpoint`` named.
+    """
+    every = [] if os.path.lexists(name) else list(JobFolder.all())
+    try:
+        folder, job, _ = find_job(name, every)
+    except LaunchError:
+        return name
+    named = _named(folder.request, folder.path)
+    found = [path for path in _journals(folder.request, folder.path) if named in (None, path)]
+    if len(found) == 1:
+        return near(found[0])
+    if found:
+        raise LaunchError(
+            f"Job {job.id} has several folders of results.", ", ".join(map(near, found)), "one of these folders"
+        )
+    words = f"no journal {near(named)} yet" if named else "it was submitted without --checkpoint"
+    raise LaunchError(f"Job {job.id} has no results in a checkpoint.", words, f"daskhpc logs {job.id}")
+
+
 def journals_saved(request: dict[str, Any], folder: Path) -> JournalsSaved:
     """How many journals the program of a job has, and when one of them got its last result."""
     from ..journal.reader import JournalReader
@@ -66,13 +94,9 @@ def journals_saved(request: dict[str, Any], folder: Path) -> JournalsSaved:
 
 def _journals(request: dict[str, Any], folder: Path) -> Iterator[Path]:
     """The journals in the job's folder, in its working directory, and the one that ``--checkpoint`` names."""
-    program = request.get("program") or {}
-    here = Path(program.get("working_directory") or folder)
-    found: dict[Path, None] = {}
-    for option in program.get("run_options") or ():
-        name, _, value = str(option).partition("=")
-        if name == "--checkpoint" and value:
-            found[here / value] = None
+    here = _working_directory(request, folder)
+    named = _named(request, folder)
+    found: dict[Path, None] = {named: None} if named else {}
     for parent in (folder, here):
         try:
             entries = sorted(entry.name for entry in os.scandir(parent) if entry.is_dir())[:_MOST_FOLDERS]
@@ -80,6 +104,19 @@ def _journals(request: dict[str, Any], folder: Path) -> Iterator[Path]:
             continue
         found |= dict.fromkeys(parent / name for name in entries)
     yield from (path for path in found if (path / "journal.json").is_file())
+
+
+def _named(request: dict[str, Any], folder: Path) -> Path | None:
+    """The folder that ``--checkpoint`` names."""
+    for option in (request.get("program") or {}).get("run_options") or ():
+        name, _, value = str(option).partition("=")
+        if name == "--checkpoint" and value:
+            return _working_directory(request, folder) / value
+    return None
+
+
+def _working_directory(request: dict[str, Any], folder: Path) -> Path:
+    return Path((request.get("program") or {}).get("working_directory") or folder)
 
 
 def _written(journal: Path, report: JobReport) -> bool:

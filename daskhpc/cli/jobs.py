@@ -27,7 +27,10 @@ _RECENT_SECONDS = 3 * 86400.0
 _PROGRESS_SECONDS = 2.0
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(
+    short_help="List your jobs, their states and why they wait.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.option("--all", "show_all", is_flag=True, help="Also jobs that ended more than three days ago.")
 @click.option("--json", "as_json", is_flag=True, help="Print the same as JSON.")
 @click.argument("names", metavar="[JOB]...", nargs=-1)

@@ -11,7 +11,7 @@ _PAGE = {"help_option_names": ["-h", "--help"]}
 _SHOWN = 20
 
 
-@click.group(context_settings=_PAGE)
+@click.group(short_help="Look after journals, the folders of checkpoints.", context_settings=_PAGE)
 def journal() -> None:
     """Look after journals, the folders that `checkpoint` names."""
 

@@ -27,7 +27,10 @@ _LINES = 200
 _POLL_SECONDS, _STATE_SECONDS = 0.5, 10.0
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(
+    short_help="Print what a job wrote, its first traceback first.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.option("-f", "--follow", is_flag=True, help="Go on until the job ends.")
 @click.option("--run", "number", type=click.IntRange(min=1), help="Of a job that ran several times: this run.")
 @click.option(
@@ -43,10 +46,11 @@ def logs(name: str | None, follow: bool, number: int | None, lines: int) -> None
     with exit_on_error():
         folder, job, element = find_job(name, list(JobFolder.all()))
         state = _state(folder, job)
-        element = element or _element(folder, job)
+        if not element.isdigit():  # squeue has several elements that wait in one line, as 123_[4-9]
+            element = _element(folder, job)
         path = log_file(folder.path, job, element)
         if not path.is_file():
-            raise _no_log(job, state, path)
+            raise _no_log(folder, job, state, path)
         text, size = _read(path)
         runs = log_runs(text)
         chosen = next((run for run in runs if run.number == number), None) if number else runs[-1]
@@ -62,8 +66,12 @@ def logs(name: str | None, follow: bool, number: int | None, lines: int) -> None
             click.echo(f"daskhpc: the last {counted(len(shown), 'line')} of the log:", err=True)
         for line in shown:
             click.echo(line)
-        if follow and not state.report.state.ended:
-            _follow(folder, job, path, size)
+        going = not state.report.state.ended
+        if follow and going:
+            ended = _follow(folder, job, path, size)
+            click.echo(f"daskhpc: {job.id} {job.name}, {state_words(ended.report)}", err=True)
+        elif going and not shown:
+            click.echo(f"daskhpc: nothing is in it yet; daskhpc logs -f {job.id} prints what comes", err=True)
 
 
 def _state(folder: JobFolder, job: SubmittedJob) -> ListedJob:
@@ -84,13 +92,18 @@ def _element(folder: JobFolder, job: SubmittedJob) -> str:
     return element_of(shown.job) if shown else ""
 
 
-def _no_log(job: SubmittedJob, state: ListedJob, path: Path) -> LaunchError:
+def _no_log(folder: JobFolder, job: SubmittedJob, state: ListedJob, path: Path) -> LaunchError:
+    words = state_words(state.report)
     if state.report.state.waiting:
-        return LaunchError("The job has not begun.", state_words(state.report), f"daskhpc jobs {job.id}")
+        return LaunchError("The job has not begun.", words, f"daskhpc jobs {job.id}")
+    if state.report.state.ended and not any(same_job(job.id, mark.job) for mark in folder.marks()):
+        before = [other.id for other in folder.submitted() if other.time < job.time]
+        earlier = f"; daskhpc logs {before[-1]} has the log of the submission before" if before else ""
+        return LaunchError(
+            "The job ended before it began, so it has no log.", words, f"daskhpc resume {job.id}{earlier}"
+        )
     return LaunchError(
-        "The job has no log.",
-        f"{state_words(state.report)}; no file {path}",
-        f"daskhpc jobs {job.id}; does the node see that folder?",
+        "The job has no log.", f"{words}; no file {path}", f"daskhpc jobs {job.id}; does the node see that folder?"
     )
 
 
@@ -121,10 +134,10 @@ def _cause(run: LogRun) -> None:
         click.echo(f"daskhpc: {explained.meaning}\n  found: {explained.line}\n  try:   {explained.action}", err=True)
 
 
-def _follow(folder: JobFolder, job: SubmittedJob, path: Path, size: int) -> None:
-    """Print what is added until the job has ended and nothing more comes."""
+def _follow(folder: JobFolder, job: SubmittedJob, path: Path, size: int) -> ListedJob:
+    """Print what is added until the job has ended and nothing more comes; how it ended."""
     asked = time.monotonic()
-    ended = False
+    ended: ListedJob | None = None
     decoder = codecs.getincrementaldecoder("utf-8")("replace")  # a part may end within a character
     while True:
         # Opened anew each time, because a network file system shows what other machines wrote when a file is opened.
@@ -135,11 +148,12 @@ def _follow(folder: JobFolder, job: SubmittedJob, path: Path, size: int) -> None
             size += len(content)
             sys.stdout.write(decoder.decode(content))
             sys.stdout.flush()
-        elif ended:
-            return
+        elif ended is not None:
+            return ended
         reports = reports_of_marks(folder.marks())
         marks = [report for report in reports if report.state.ended and same_job(job.id, report.job)]
-        if not ended and (marks or time.monotonic() - asked > _STATE_SECONDS):
+        if ended is None and (marks or time.monotonic() - asked > _STATE_SECONDS):
             asked = time.monotonic()
-            ended = _state(folder, job).report.state.ended
+            state = _state(folder, job)
+            ended = state if state.report.state.ended else None
         time.sleep(_POLL_SECONDS)

@@ -20,7 +20,9 @@ from .config import profile_lines
 from .errors import exit_on_error
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(
+    short_help="Show the profile of this site, or write one.", context_settings={"help_option_names": ["-h", "--help"]}
+)
 @click.option("--detect", is_flag=True, help="Ask the scheduler, and write a profile.")
 @click.option("--name", metavar="NAME", help="The profile's name. Default: the cluster's own.")
 @click.option("--dry-run", is_flag=True, help="With --detect: print the profile and write nothing.")

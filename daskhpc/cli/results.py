@@ -16,6 +16,7 @@ from ..errors import DaskhpcError
 from ..sweep_table import LAST_COLUMNS
 from ..text import counted
 from .errors import exit_on_error
+from .job_progress import journal_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,7 +27,9 @@ _TOP = 10
 _MOST_OTHERS = 10
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(
+    short_help="Print or save the results in a checkpoint.", context_settings={"help_option_names": ["-h", "--help"]}
+)
 @click.option("--csv", metavar="FILE", help="Save the whole table as CSV.")
 @click.option("--parquet", metavar="FILE", help="Save the whole table as Parquet.")
 @click.option("--plot", metavar="FILE", help="Save a picture: .png, .pdf or .svg.")
@@ -34,10 +37,14 @@ _MOST_OTHERS = 10
 @click.option("--top", type=click.IntRange(min=1), default=_TOP, show_default=True, help="How many rows to print.")
 @click.argument("folder", metavar="DIR")
 def results(folder: str, csv: str | None, parquet: str | None, plot: str | None, score: str | None, top: int) -> None:
-    """Print or save the results in DIR, the folder that was given as `checkpoint`; also while they are computed."""
+    """Print or save the results in DIR, the folder that was given as `checkpoint`; also while they are computed.
+
+    An id or the title of a job means the checkpoint of that job.
+    """
     with exit_on_error():
         from ..report.tables import flat, read
 
+        folder = journal_of(folder)
         found = read(folder)
         if csv is not None:
             _save(csv, lambda path: flat(found.frame).to_csv(path, index=False))

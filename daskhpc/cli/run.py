@@ -37,6 +37,7 @@ _INSIDE = "DASKHPC_INSIDE_RUN"
 
 
 @click.command(
+    short_help="Run a program on all of an allocation, or on this machine.",
     context_settings={"allow_interspersed_args": False, "help_option_names": ["-h", "--help"]},
     options_metavar="[OPTIONS]",
 )

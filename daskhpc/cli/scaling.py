@@ -15,6 +15,7 @@ _MODULE = "daskhpc.scaling_study"
 
 
 @click.command(
+    short_help="Time a function with more and more workers.",
     context_settings={"allow_interspersed_args": False, "help_option_names": ["-h", "--help"]},
     options_metavar="[OPTIONS]",
 )

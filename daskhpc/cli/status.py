@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .errors import exit_on_error
+from .job_progress import journal_of
 
 if TYPE_CHECKING:
     from ..report.run_progress import RunProgress
@@ -38,7 +39,11 @@ def _is_number(args: Sequence[str]) -> bool:
         return False
 
 
-@click.command(cls=_Watching, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(
+    short_help="Say how far the work of a checkpoint is.",
+    cls=_Watching,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the same as JSON.")
 @click.option("--failures", is_flag=True, help="List all failed calls with their parameters.")
 @click.option(
@@ -51,9 +56,11 @@ def _is_number(args: Sequence[str]) -> bool:
 def status(folder: str, as_json: bool, failures: bool, watch: float | None) -> None:
     """Say how far the work is whose results are in DIR, the folder that was given as `checkpoint`.
 
-    Also while it runs, from any machine that sees the folder. Nothing is written to it.
+    Also while it runs, from any machine that sees the folder. Nothing is written to it. An id or the title of a job
+    means the checkpoint of that job.
     """
     with exit_on_error():
+        folder = journal_of(folder)
         while True:
             began = time.monotonic()
             state = _show(folder, as_json, failures, clear=watch is not None and sys.stdout.isatty())

@@ -55,6 +55,7 @@ def _resource_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @click.command(
+    short_help="Submit a program as a job, from a login node.",
     cls=_Grouped,
     context_settings={"allow_interspersed_args": False, "help_option_names": ["-h", "--help"]},
     options_metavar="[OPTIONS]",

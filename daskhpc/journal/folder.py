@@ -209,7 +209,7 @@ def own(path: Path) -> None:
     except ForeignFileError as error:
         raise _untrusted(path, error) from None
     except FileNotFoundError:
-        raise JournalError(f"{path} is not a journal", "no such folder", "check the path") from None
+        raise JournalError(f"{path} is not a journal", "no such folder", "the folder that `checkpoint` named") from None
     except OSError as error:
         raise _unusable(path, error) from error
     if not stat.S_ISDIR(found.st_mode):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from .job_folder import JobFolder, Mark, SubmittedJob
 from .job_script import Program
 from .job_spec import JobSpec
 from .job_state import same_job
+from .queues import QUEUES
 from .submission import RefusedError, submit_once
 
 _SIGNALLED = 128
@@ -35,7 +37,8 @@ def submit_jobs(
     RefusedError
         If the scheduler takes none.
     LaunchError
-        If it takes some and not all, or if it is not known whether it took one.
+        If it takes some and not all, or if it is not known whether it took one. If it took one and the folder could not
+        keep it.
     """
     jobs: list[SubmittedJob] = []
     count = spec.chain or 1
@@ -65,7 +68,15 @@ def submit_jobs(
                 after=jobs[-1].id if jobs else "",
             )
         )
-        folder.add(jobs[-1])
+        try:
+            folder.add(jobs[-1])
+        except OSError as error:
+            cancel = " && ".join(shlex.join(line) for line in QUEUES[system.name].cancel_commands(jobs))
+            raise LaunchError(
+                f"Job {number} was submitted, and its folder could not keep that.",
+                str(error),
+                f"{cancel}; then the same command again, with --folder on another disk or fewer files on this one",
+            ) from None
     return tuple(jobs)
 
 

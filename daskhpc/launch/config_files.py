@@ -6,6 +6,7 @@ Importing `dask.config` imports all of Dask, which takes longer than all else th
 from __future__ import annotations
 
 import os
+import re
 import site
 import sys
 from collections.abc import Iterator, Mapping
@@ -15,6 +16,7 @@ from typing import Any
 
 from ..errors import SettingsError
 from ..settings import ELSEWHERE, PREFIX
+from ..text import one_line
 
 KEY = "daskhpc"
 
@@ -75,18 +77,12 @@ def _files(paths: tuple[str, ...]) -> Iterator[Path]:
 
 def _read(path: Path) -> ConfigFile | None:
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
+        content = path.read_bytes()
+    except OSError:
         return None
-    if KEY not in text:
+    if KEY.encode() not in content:
         return None  # to read Dask's own files costs more than all else
-    import yaml
-
-    try:
-        content = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except yaml.YAMLError as error:
-        raise SettingsError("A file of settings is no YAML.", f"{path}: {error}", f"mend {path}") from None
-    values = content.get(KEY) if isinstance(content, dict) else None
+    values = _values(content, path)
     if values is None:
         return None
     if not isinstance(values, dict):
@@ -94,6 +90,38 @@ def _read(path: Path) -> ConfigFile | None:
             f"The entry 'daskhpc:' in {path} is not names with values.", repr(values), "daskhpc:\n    processes: 2"
         )
     return ConfigFile(str(path), {str(name).replace("-", "_"): value for name, value in values.items()})
+
+
+def _values(content: bytes, path: Path) -> Any:
+    """What a file has under ``daskhpc:``; None if that is nothing."""
+    import yaml
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(content)
+    try:
+        document = loader.get_single_node()
+        pairs = document.value if isinstance(document, yaml.MappingNode) else []
+        _refuse_twice([(name, value) for name, value in pairs if name.value == KEY], path)
+        values = loader.construct_document(document) if pairs else None
+    except yaml.YAMLError as error:
+        where = getattr(error, "problem_mark", None)
+        line = f", line {where.line + 1}" if where else ""
+        words = one_line(getattr(error, "problem", None) or str(error))
+        tabs = "spaces in place of tabs" if re.search(rb"^ *\t", content, re.MULTILINE) else f"mend {path}"
+        raise SettingsError("A file of settings is no YAML.", f"{path}{line}: {words}", tabs) from None
+    return values.get(KEY) if isinstance(values, dict) else None
+
+
+def _refuse_twice(pairs: list[tuple[Any, Any]], path: Path) -> None:
+    """Refuse a name that stands twice in one mapping: YAML takes the last value, and nobody sees that there are two."""
+    seen: dict[str, int] = {}
+    for name, value in pairs:
+        line = name.start_mark.line + 1
+        if name.value in seen:
+            lines = f"{path}, lines {seen[name.value]} and {line}"
+            raise SettingsError(f"A file of settings has '{name.value}:' twice.", lines, "one of the two")
+        seen[name.value] = line
+        if value.id == "mapping":
+            _refuse_twice(value.value, path)
 
 
 def merged(files: tuple[ConfigFile, ...], env: Mapping[str, str] | None = None) -> dict[str, tuple[Any, str]]:

@@ -64,7 +64,7 @@ def find_job(name: str | None, folders: Sequence[JobFolder]) -> tuple[JobFolder,
     )
     if name is None:
         if not every:
-            raise LaunchError("There are no jobs of daskhpc.", "no job folders of yours", "daskhpc submit script.py")
+            raise _no_jobs()
         return every[0][0], current_job(every[0][0]), ""
     by_id = [pair for pair in every if same_job(pair[1].id, name)]
     cluster = name.partition(";")[2]
@@ -79,23 +79,30 @@ def find_job(name: str | None, folders: Sequence[JobFolder]) -> tuple[JobFolder,
     for folder, job in every:
         if name in (job.name, folder.path.name):
             return folder, current_job(folder), ""
-    known = ", ".join(job.id for _, job in every[:5]) or "none"
-    raise LaunchError(f"There is no job {name!r} of daskhpc.", f"the last ones are {known}", "daskhpc jobs")
+    if not every:
+        raise _no_jobs()
+    known = ", ".join(job.id for _, job in every[:5])
+    raise LaunchError(f"You have no job {name!r} of daskhpc.", f"the last ones are {known}", "daskhpc jobs")
+
+
+def _no_jobs() -> LaunchError:
+    return LaunchError("You have no jobs of daskhpc.", "no job folder", "daskhpc submit --nodes 2 --time 1h script.py")
 
 
 def element_of(job: str) -> str:
     """The element of an array that an id names: ``"4"`` of ``123_4`` and of ``123[4].server``.
 
+    Several that wait are named as squeue lists them.
+
     Examples
     --------
     >>> element_of("123_4"), element_of("123[4].server"), element_of("123[].server"), element_of("123")
     ('4', '4', '', '')
+    >>> element_of("123_[5-9%2]")
+    '[5-9%2]'
     """
-    plain = job.partition(";")[0].partition(".")[0].rstrip("]")
-    for sign in ("_", "["):
-        if sign in plain:
-            return plain.partition(sign)[2]
-    return ""
+    plain = job.partition(";")[0].partition(".")[0]
+    return plain.partition("_")[2] if "_" in plain else plain.partition("[")[2].rstrip("]")
 
 
 def log_file(folder: Path, job: SubmittedJob, element: str = "") -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
@@ -14,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import LaunchError
-from ..text import shortened
-from .acceptance import AskedBefore, refusal
+from ..text import one_line, shortened
+from .acceptance import Answer, AskedBefore, refusal
 from .batch_systems import batch_system, installed_batch_system
 from .batch_systems.base import BatchSystem
 from .chain import submit_jobs
@@ -83,7 +84,7 @@ def draft_job(
     SettingsError
         If the profile is not.
     """
-    check_program(os.fspath(script), args)
+    check_program(os.fspath(script), args, command="daskhpc submit")
     path = Path(script).absolute()
     spec, facts = asked_for(path.stem, load(profile), site, options)
     if spec.output:
@@ -150,10 +151,22 @@ def send_draft(draft: JobDraft) -> SentDraft:
     Raises
     ------
     LaunchError
-        If it was not submitted; the folder is then removed. If it is not known whether it was; the folder then stays.
+        If it was not submitted; nothing of its folder stays then. If it is not known whether it was; the folder stays.
     """
     asked = AskedBefore.start(draft.system, draft.spec, draft.site)
     _make_folder_of_log(draft.spec.output)
+    folder, test = _write_folder(draft, asked)
+    beyond: tuple[Excess, ...] = ()
+    try:
+        beyond = asked.refuse(folder, test)
+        return SentDraft(folder, submit_jobs(draft.system, draft.spec, draft.program, folder, draft.token), beyond)
+    except RefusedError as error:
+        folder.remove()
+        raise refusal(draft.system, error.happened, error.found, beyond) if beyond else error from None
+
+
+def _write_folder(draft: JobDraft, asked: AskedBefore) -> tuple[JobFolder, Answer]:
+    """Write the folder of a job, of which nothing stays if that fails; with the scheduler's answer to its script."""
     path = Path(draft.program.script)
     kept = {
         "spec": asdict(draft.spec),
@@ -162,22 +175,38 @@ def send_draft(draft: JobDraft) -> SentDraft:
         "token": draft.token,
         "git": git_state(path.parent),
     }
-    folder = JobFolder.create(draft.folder, kept)
-    beyond: tuple[Excess, ...] = ()
+    try:
+        folder = JobFolder.create(draft.folder, kept)
+    except OSError as error:
+        raise _no_folder(error) from None
     try:
         (folder.path / draft.system.script_name).write_text(draft.script, encoding="utf-8", errors="surrogateescape")
         test = asked.test(folder)
         if not draft.spec.live:
             take_snapshot(path, folder.path / CODE)
-        beyond = asked.refuse(folder, test)
-        return SentDraft(folder, submit_jobs(draft.system, draft.spec, draft.program, folder, draft.token), beyond)
-    except RefusedError as error:
+    except (OSError, LaunchError) as error:
         folder.remove()
-        raise refusal(draft.system, error.happened, error.found, beyond) if beyond else error from None
+        raise _no_folder(error) if isinstance(error, OSError) else error from None
+    return folder, test
+
+
+def _no_folder(error: OSError) -> LaunchError:
+    """What is said if the folder of a job was not written."""
+    if error.errno == errno.EEXIST:
+        todo = "--folder with a name that is not taken"
+    elif error.errno in (errno.ENOSPC, errno.EDQUOT):
+        todo = "--folder on another disk, or fewer files on this one"
+    else:
+        todo = "--folder in a folder that you can write to"
+    return LaunchError("The job was not submitted: its folder could not be written.", one_line(str(error)), todo)
 
 
 def _make_folder_of_log(log: str) -> None:
     """Make the folder of a log, without which a job fails at its start, and nothing says why."""
+    if os.path.isdir(log):
+        raise LaunchError(
+            "The log is a file.", f"--output {log} is a folder", f"--output {os.path.join(log, 'log.txt')}"
+        )
     folder = os.path.dirname(log)
     if folder and "%" not in folder:  # such a name only the scheduler knows
         try:

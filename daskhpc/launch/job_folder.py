@@ -127,13 +127,23 @@ class JobFolder:
 
     @classmethod
     def create(cls, path: Path, request: Mapping[str, Any]) -> JobFolder:
-        """Make a new folder for a job, with mode 0700, and link it in the user's list of jobs."""
+        """Make a new folder for a job, with mode 0700, and link it in the user's list of jobs.
+
+        Raises
+        ------
+        OSError
+            If there is something of that name, or the disk is full; nothing is left of the folder then.
+        """
         path.parent.mkdir(parents=True, exist_ok=True)
         path.mkdir(mode=0o700)
-        with replacing(path / SPEC) as draft:
-            draft.write_text(json.dumps(request, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        folder = cls(path)
-        folder._add_link()
+        try:
+            with replacing(path / SPEC) as draft:
+                draft.write_text(json.dumps(request, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            folder = cls(path)
+            folder._add_link()
+        except OSError:
+            shutil.rmtree(path, ignore_errors=True)
+            raise
         return folder
 
     def _add_link(self) -> None:
@@ -207,12 +217,12 @@ class JobFolder:
         return dict(self.request["spec"])
 
     def submitted(self) -> tuple[SubmittedJob, ...]:
-        """All submissions from this folder, the first one first."""
+        """All submissions from this folder, the first one first; a line that a full disk cut off is passed over."""
         try:
-            lines = self._read(SUBMITTED).splitlines()
+            text = self._read(SUBMITTED)
         except FileNotFoundError:
             return ()
-        return tuple(SubmittedJob(**json.loads(line)) for line in lines)
+        return tuple(SubmittedJob(**json.loads(line)) for line in text.split("\n")[:-1])
 
     def add(self, job: SubmittedJob) -> None:
         """Keep a submission, on the disk when this returns."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -196,8 +197,14 @@ def _command(spec: JobSpec, site: Site, program: Program) -> str:
 def _render(site: Site, name: str, **values: object) -> str:
     from jinja2 import TemplateError
 
+    folder = os.path.expanduser(site.templates)
+    if folder and not os.path.isdir(folder):
+        found = f"templates: {site.templates}, and {os.path.abspath(folder)} is no folder"
+        raise LaunchError(
+            "The folder of job script templates is not there.", found, "templates: a folder that is there"
+        )
     try:
-        return _environment(site.templates).get_template(name).render(values)
+        return _environment(folder).get_template(name).render(values)
     except TemplateError as error:
         where = site.templates or str(TEMPLATES)
         raise LaunchError(f"The template {name} of the job script is wrong.", f"{error}, in {where}", "") from None

@@ -169,7 +169,7 @@ class JobSpec:
     priority: str = _option("", _matching(r"-?\d+", "a whole number"), ORDER, "--priority", "N", "Priority among jobs.")
     array: str = _option(
         "",
-        _matching(r"[\d,:%-]+", "indices such as 0-9, or 0-9%4 for four at once"),
+        _matching(r"(\d+(-\d+(:\d+)?)?)(,\d+(-\d+(:\d+)?)?)*(%\d+)?", "indices such as 0-9, or 0-9%4 for four at once"),
         ORDER,
         "-a --array",
         "0-9[%4]",

@@ -94,7 +94,7 @@ def elements_words(reports: Iterable[JobReport]) -> str:
     parts = []
     for state in sorted(groups, key=lambda state: (state is JobState.COMPLETED, order.index(state))):
         names = groups[state]
-        count = sum(max(1, elements(name.lstrip("["))) for name in names)
+        count = sum(max(1, elements(name.strip("[]"))) for name in names)
         badly = state.ended and state is not JobState.COMPLETED and len(names) <= _NAMED
         parts.append(f"{count} {state.value}" + (f" ({', '.join(names)})" if badly else ""))
     return ", ".join(parts)

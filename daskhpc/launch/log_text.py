@@ -172,7 +172,7 @@ _EXPLANATIONS: tuple[tuple[str, str, str], ...] = (
         "install it into the environment from which you submit",
     ),
     (
-        r"couldn't chdir to|[Cc]an't chdir|chdir\(.*failed",
+        r"couldn't chdir to|[Cc]an't chdir|chdir\(.*failed|: cd: .*: No such file",
         "The folder of the job does not exist on the node.",
         "submit from a folder that all nodes see, not from /tmp",
     ),

@@ -1,4 +1,4 @@
-"""Which files and modules ``daskhpc run`` does not take for Python programs, and what to type instead."""
+"""Which files and modules are not taken for Python programs, and what to type instead."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ _OTHER_LANGUAGES = {
 _DATA = (".json", ".yaml", ".yml", ".toml", ".ini", ".csv", ".md", ".rst", ".html", ".c", ".cpp", ".f90")
 _SHELLS = ("sh", "dash", "ksh", "zsh", "csh", "tcsh", "fish")
 _JOB_LINES = {"#SBATCH": "sbatch", "#PBS": "qsub", "#BSUB": "bsub <"}
-_USAGE = "daskhpc run [OPTIONS] script.py [ARGS]"
+_RUN = "daskhpc run"
 _USAGE_MODULE = "daskhpc run [OPTIONS] -m package.module [ARGS], in the folder that has the package"
 
 
-def check_program(script: str, args: Sequence[str], copy: str | None = None) -> None:
+def check_program(script: str, args: Sequence[str], copy: str | None = None, command: str = _RUN) -> None:
     """Refuse what is no Python program, before anything is started.
 
     Python itself runs a file of any name, so a file is refused only if its name or its beginning says that it is
@@ -47,6 +47,8 @@ def check_program(script: str, args: Sequence[str], copy: str | None = None) -> 
         Its arguments, for the line to type.
     copy : str, optional
         The file that runs in its place; the script may have changed since, or may be gone.
+    command : str
+        What was typed, for the line to type.
 
     Raises
     ------
@@ -57,19 +59,21 @@ def check_program(script: str, args: Sequence[str], copy: str | None = None) -> 
         return
     if os.path.isfile(script):
         source = _source(script)
-        refused = _other_kind(script, args, source[:_HEAD_BYTES].decode("utf-8-sig", errors="replace"))
+        refused = _other_kind(script, args, source[:_HEAD_BYTES].decode("utf-8-sig", errors="replace"), command)
         if refused is not None:
             raise ProgramError(f"{script!r} is not a Python program.", *refused)
-        _check_syntax(script, source)
+        _check_syntax(script, source, command)
         return
+    usage = _usage(command)
     if os.path.isdir(script):
         main = os.path.join(script, "__main__.py")
-        line = shlex.join(["daskhpc", "run", main, *args]) if os.path.isfile(main) else _USAGE
+        line = f"{command} {shlex.join([main, *args])}" if os.path.isfile(main) else usage
         raise ProgramError(f"Cannot run {script!r}.", f"a folder: {os.path.abspath(script)}", line)
     if script == "-" or os.path.exists(script):
-        raise ProgramError(f"Cannot run {script!r}.", "standard input, a pipe or a device, and no file", _USAGE)
+        raise ProgramError(f"Cannot run {script!r}.", "standard input, a pipe or a device, and no file", usage)
     meant = _meant(script, args)
-    todo = shlex.join(["daskhpc", "run", *meant]) if meant else _USAGE
+    # Only daskhpc run takes a module.
+    todo = f"{command} {shlex.join(meant)}" if meant and (meant[0] != "-m" or command == _RUN) else usage
     raise ProgramError(f"Cannot run {script!r}.", f"no such file in {os.getcwd()}", todo)
 
 
@@ -93,7 +97,7 @@ def check_module(name: str, args: Sequence[str]) -> None:
         line = shlex.join(["daskhpc", "run", "-m", *close, *args]) if close else _USAGE_MODULE
         raise ProgramError(f"There is no module {name!r} to run.", missing, line)
     if spec is not None and spec.origin and spec.origin.endswith(".py") and spec.has_location:
-        _check_syntax(spec.origin, _source(spec.origin))
+        _check_syntax(spec.origin, _source(spec.origin), _RUN)
 
 
 def _module_spec(name: str) -> tuple[ModuleSpec | None, str | None]:
@@ -152,10 +156,14 @@ def _source(path: str) -> bytes:
         raise ProgramError(f"Cannot read {path!r}.", str(error.strerror), f"ls -l {shlex.quote(path)}") from None
 
 
-def _check_syntax(path: str, source: bytes) -> None:
+def _usage(command: str) -> str:
+    return f"{command} [OPTIONS] script.py [ARGS]"
+
+
+def _check_syntax(path: str, source: bytes, command: str) -> None:
     """Refuse what Python does not compile; each rank would start for nothing."""
     if source[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
-        line = f"iconv -f UTF-16 -t UTF-8 {shlex.quote(path)} -o program.py && daskhpc run program.py"
+        line = f"iconv -f UTF-16 -t UTF-8 {shlex.quote(path)} -o program.py && {command} program.py"
         raise ProgramError(f"{path!r} is not valid Python.", "text in UTF-16, which Python does not read", line)
     try:
         with warnings.catch_warnings():
@@ -174,17 +182,17 @@ def _check_syntax(path: str, source: bytes) -> None:
         return
 
 
-def _other_kind(script: str, args: Sequence[str], head: str) -> tuple[str, str] | None:
+def _other_kind(script: str, args: Sequence[str], head: str, command: str) -> tuple[str, str] | None:
     """What a file is, and what to type; None if it may be a Python program."""
     suffix = Path(script).suffix.lower()
     if suffix == ".ipynb" or (head.lstrip().startswith("{") and '"cells"' in head):
         line = shlex.join([script.removesuffix(".ipynb") + ".py", *args])
-        return "a notebook", f"jupyter nbconvert --to python {shlex.quote(script)} && daskhpc run {line}"
+        return "a notebook", f"jupyter nbconvert --to python {shlex.quote(script)} && {command} {line}"
     if suffix == ".py":
         return None
-    for mark, command in _JOB_LINES.items():
+    for mark, submit in _JOB_LINES.items():
         if re.search(rf"^{mark}\b", head, re.MULTILINE):
-            return f"a job script, with lines that begin with {mark}", f"{command} {shlex.quote(script)}"
+            return f"a job script, with lines that begin with {mark}", f"{submit} {shlex.quote(script)}"
     words = [os.path.basename(word) for word in head.partition("\n")[0][2:].split()] if head[:2] == "#!" else []
     interpreter = next((word for word in words if word != "env" and not word.startswith("-")), "")
     if interpreter in (*_OTHER_LANGUAGES.values(), *_SHELLS):
@@ -192,8 +200,8 @@ def _other_kind(script: str, args: Sequence[str], head: str) -> tuple[str, str] 
     if not words and suffix in _OTHER_LANGUAGES:
         return f"its name ends in {Path(script).suffix}", shlex.join([_OTHER_LANGUAGES[suffix], script, *args])
     if not words and suffix in _DATA:
-        return f"its name ends in {Path(script).suffix}", _USAGE
-    return ("a binary file", _USAGE) if "\0" in head else None
+        return f"its name ends in {Path(script).suffix}", _usage(command)
+    return ("a binary file", _usage(command)) if "\0" in head else None
 
 
 def _meant(script: str, args: Sequence[str]) -> list[str] | None:

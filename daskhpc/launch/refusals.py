@@ -49,7 +49,10 @@ _SLURM: tuple[tuple[str, str], ...] = (
         r"mutually exclusive|mem-per-cpu.*mem|--mem .*(?:not|disabled)|[Mm]emory (?:specification|must not)",
         "memory: per-cpu, or memory: none, in the profile: this site does not take --mem",
     ),
-    (r"Memory required by task is not available", "a smaller --mem; 'sinfo --format=\"%P %m\"' shows what nodes have"),
+    (
+        r"Memory required by task is not available|Invalid --mem",
+        "a smaller --mem; 'sinfo --format=\"%P %m\"' shows what nodes have",
+    ),
     (
         r"generic resource \(gres\)|GRES|gres",
         "gpus: gpus-per-node, or gpus: gres, in the profile; --gpu-type with a type that 'sinfo --format=%G' lists",

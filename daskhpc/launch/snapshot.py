@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import filecmp
 import importlib.machinery
 import os
 import shutil
@@ -96,6 +97,20 @@ def take_snapshot(script: Path, target: Path) -> None:
         else:
             # The script may be a link of another name.
             shutil.copy2(path, target / (script.name if path == script.resolve() else path.name))
+
+
+def changed_since(snapshot: Path, script: Path) -> list[str]:
+    """The names of the copied files that differ from those that lie beside the script now, or that are gone there."""
+    home, changed = script.resolve().parent, []
+    for file in sorted(path for path in snapshot.rglob("*") if path.is_file()):
+        name = str(file.relative_to(snapshot))
+        try:
+            same = filecmp.cmp(file, script if name == script.name else home / name, shallow=False)
+        except OSError:
+            same = False
+        if not same:
+            changed.append(name)
+    return changed
 
 
 def _size(path: Path) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import subprocess
 import time
 from pathlib import Path
 
@@ -90,10 +91,23 @@ def test_logs_show_the_first_traceback_of_the_last_run_first(desk: Desk) -> None
 
 def test_logs_of_a_job_that_runs_go_on_until_it_ends(desk: Desk) -> None:
     folder = desk.job("12", log="first\n")
-    log, marks = (shlex.quote(str(folder.path / name)) for name in ("log.txt", "marks"))
-    # The scheduler's second answer comes when the job has ended.
-    desk.fake("squeue", f"echo second >>{log}; echo '12 0 began 1000 n1' >>{marks}; echo '12 0 ended 1100 0' >>{marks}")
-    assert desk.daskhpc("logs", "-f").out == "first\nsecond\n"
+    desk.squeue("12|RUNNING")
+    line = [str(desk.python), "-m", "daskhpc", "logs", "-f"]
+    with subprocess.Popen(
+        line, cwd=desk.work, env=desk.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "first\n"
+            with open(folder.path / "log.txt", "a") as log:
+                log.write("second\n")
+            (folder.path / "marks").write_text("12 0 began 1000 n1\n12 0 ended 1100 3\n")
+            out, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert out == "second\n"
+    assert err.splitlines()[0].startswith("daskhpc: 12 a search, running")
+    assert err.endswith("daskhpc: 12 a search, failed with exit code 3\n")
 
 
 def test_logs_that_are_not_there(desk: Desk) -> None:
@@ -102,6 +116,29 @@ def test_logs_that_are_not_there(desk: Desk) -> None:
     assert "has not begun" in desk.daskhpc("logs").err
     desk.job("13")
     assert "has no log" in desk.daskhpc("logs", "13").err
+    folder = desk.job("15", log="")
+    desk.squeue("15|RUNNING", "16|CANCELLED")
+    (desk.folder / "state/daskhpc/squeue.json").unlink()
+    assert "daskhpc: nothing is in it yet; daskhpc logs -f 15 prints what comes" in desk.daskhpc("logs", "15").err
+    folder.add(SubmittedJob("16", "", "slurm", "/a.py", "a search", "log-16.txt", time.time() - 30, "t"))
+    done = desk.daskhpc("logs", "16")
+    assert "The job ended before it began, so it has no log.\n  found: cancelled\n" in done.err
+    assert "try:   daskhpc resume 16; daskhpc logs 15 has the log of the submission before" in done.err
+
+
+def test_a_user_without_jobs(desk: Desk) -> None:
+    for command in ("logs", "resume", "cancel"):
+        done = desk.daskhpc(command, "12")
+        assert done.code == EXIT_FAILED
+        assert "You have no jobs of daskhpc." in done.err
+        assert "try:   daskhpc submit --nodes 2 --time 1h script.py" in done.err
+    assert "daskhpc profile --detect writes one" in desk.daskhpc("profile").out
+
+
+def test_every_command_has_a_line_of_help(desk: Desk) -> None:
+    lines = desk.daskhpc("--help").out.partition("Commands:\n")[2].splitlines()
+    assert len(lines) >= 13
+    assert [line for line in lines if not line.endswith(".") or line.endswith("...")] == []
 
 
 def test_cancel(desk: Desk) -> None:
@@ -231,12 +268,56 @@ def test_resume(desk: Desk) -> None:
     desk.squeue("12|TIMEOUT")
     done = desk.daskhpc("resume")
     assert (done.code, done.out) == (0, "13\n"), done.err
-    assert "12 timeout; no checkpoint is known, so it begins anew; submission 2; the log: 'a job" not in done.err
-    assert "12 timeout; no checkpoint is known, so it begins anew; submission 2; the log: a job/log-13.txt" in done.err
+    assert (
+        "12 timeout; no checkpoint with results is known, so it begins anew; submission 2; the log: 'a job"
+        not in done.err
+    )
+    assert (
+        "12 timeout; no checkpoint with results is known, so it begins anew; submission 2; the log: a job/log-13.txt"
+        in done.err
+    )
     where, line = (desk.folder / "calls").read_text().splitlines()
     assert where == str(folder.path)
     assert line.endswith("job.sbatch")
     assert [job.id for job in folder.submitted()] == ["12", "13"]
+
+
+def test_resume_says_which_files_were_changed(desk: Desk) -> None:
+    """The copies run, and a mistake that was mended meanwhile is still in them."""
+    desk.fake("sbatch", 'case "$1" in --test-only) exit 0;; esac; echo 12')
+    desk.script("beside.py", "x = 1\n")
+    assert desk.daskhpc("submit", desk.script("search.py", "import beside\n")).code == 0
+    desk.squeue("12|FAILED")
+    done = desk.daskhpc("resume")
+    assert "changed since" not in done.err
+    desk.script("beside.py", "x = 2\n")
+    done = desk.daskhpc("resume")
+    assert (
+        "daskhpc: changed since the job was submitted first: beside.py; the job runs the copies of then\n" in done.err
+    )
+    assert "try:   daskhpc cancel 12, then daskhpc submit" in done.err
+
+
+def test_the_results_of_a_job_by_its_id(desk: Desk) -> None:
+    folder = desk.job("12")
+    for command in ("results", "status"):
+        refused = desk.daskhpc(command, "12")
+        assert refused.code == EXIT_FAILED
+        assert "Job 12 has no results in a checkpoint.\n  found: it was submitted without --checkpoint" in refused.err
+        assert "try:   daskhpc logs 12" in refused.err
+        assert "is not a journal" in desk.daskhpc(command, "13").err
+    with Journal.open(folder.path / "kept", "search") as journal:
+        begin(journal, "a-0", known=21, replayed=0)
+        append(journal, "a-0", fits()[:5])
+    assert "5 of 21" in desk.daskhpc("status", "12").out
+    assert desk.daskhpc("results", "12").out == desk.daskhpc("results", "a search 12/kept").out != ""
+    with Journal.open(folder.path / "other", "search") as journal:
+        begin(journal, "a-0", known=21, replayed=0)
+        append(journal, "a-0", fits()[:5])
+    assert (
+        "has several folders of results.\n  found: a search 12/kept, a search 12/other"
+        in desk.daskhpc("status", "12").err
+    )
 
 
 def test_cancel_of_a_chain_and_of_a_job_that_was_resumed(desk: Desk) -> None:

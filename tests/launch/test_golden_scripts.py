@@ -92,16 +92,19 @@ def test_two_ranks_more_than_workers_never_ask_for_more(tmp_path: Path) -> None:
     assert "--mem-per-cpu=4G\n" in rendered("memory_per_cpu")[1]
 
 
-def test_a_site_may_replace_the_template(tmp_path: Path) -> None:
+def test_a_site_may_replace_the_template(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "job.sbatch.j2").write_text(
         "#!/bin/bash\n{% for line in directives %}\n{{ line }}\n{% endfor %}\nown\n"
     )
-    site = Site(templates=str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path.parent))
+    site = Site(templates=f"~/{tmp_path.name}")
     text = job_script(JobSpec.make(**COMMON), site, batch_system("slurm"), PROGRAM, FOLDER, {})
     assert text.endswith("--open-mode=append\nown\n")
     (tmp_path / "job.sbatch.j2").write_text("{{ nothing_of_this_name }}")
     with pytest.raises(LaunchError, match=r"template job\.sbatch\.j2 of the job script is wrong"):
         job_script(JobSpec.make(**COMMON), site, batch_system("slurm"), PROGRAM, FOLDER, {})
+    with pytest.raises(LaunchError, match=r"templates is not there\.\n.*no folder\n"):
+        job_script(JobSpec.make(**COMMON), Site(templates="gone"), batch_system("slurm"), PROGRAM, FOLDER, {})
 
 
 def test_variables_of_the_program(tmp_path: Path) -> None:

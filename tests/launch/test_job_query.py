@@ -219,8 +219,10 @@ def test_which_job_is_meant(tmp_path: Path) -> None:
     for wrong in ("1", "1234", "other"):
         with pytest.raises(LaunchError, match=r"no job .*\n.*the last ones are"):
             find_job(wrong, both)
-    with pytest.raises(LaunchError, match="no jobs of daskhpc"):
-        find_job(None, [])
+    assert find_job("123_[4-9%2]", both)[2] == "[4-9%2]", "as squeue lists those that wait"
+    for nothing in (None, "12"):
+        with pytest.raises(LaunchError, match="no jobs of daskhpc"):
+            find_job(nothing, [])
 
 
 def test_one_id_on_two_clusters(tmp_path: Path) -> None:

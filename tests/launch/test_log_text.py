@@ -94,6 +94,7 @@ LINES = [
     ("/var/spool/slurmd/job12/slurm_script: line 12: module: command not found", "no command 'module'"),
     ('Lmod has detected the following error: The following module(s) are unknown: "x"', "no environment module"),
     ("ModuleNotFoundError: No module named 'sklearn'", "does not find a package"),
+    ("/var/spool/slurmd/job12/slurm_script: line 32: cd: /scratch/x: No such file or directory", "folder of the job"),
     (
         "slurmstepd: error: couldn't chdir to `/scratch/x': No such file or directory: going to /tmp instead",
         "folder of the job",

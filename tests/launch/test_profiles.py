@@ -114,8 +114,34 @@ def test_a_broken_file_is_named(tmp_path: Path, text: str) -> None:
         read({"DASK_CONFIG": str(tmp_path)})
 
 
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"daskhpc:\n\tprofile: a\n", "spaces in place of tabs"),
+        (
+            b"daskhpc:\n  profiles:\n    a:\n      memory: none\n      memory: per-cpu\n",
+            "'memory:' twice(.|\n)*lines 4 and 5",
+        ),
+        (b"daskhpc: {}\nother: {}\ndaskhpc: {processes: 2}\n", "'daskhpc:' twice"),
+        ("daskhpc:\n  logs: é\n".encode("latin-1"), "no YAML"),
+    ],
+)
+def test_a_file_that_means_two_things_or_none_is_refused(tmp_path: Path, content: bytes, words: str) -> None:
+    (tmp_path / "daskhpc.yaml").write_bytes(content)
+    with pytest.raises(SettingsError, match=words) as caught:
+        read({"DASK_CONFIG": str(tmp_path)})
+    assert len(str(caught.value).splitlines()) == 3
+
+
+def test_a_byte_order_mark_and_line_ends_of_dos(tmp_path: Path) -> None:
+    (tmp_path / "daskhpc.yaml").write_bytes(b"\xef\xbb\xbfdaskhpc:\r\n  processes: 2\r\n")
+    (file,) = read({"DASK_CONFIG": str(tmp_path)})
+    assert file.values == {"processes": 2}
+
+
 def test_files_of_others_are_not_parsed(tmp_path: Path) -> None:
     (tmp_path / "distributed.yaml").write_text("distributed: [")
+    (tmp_path / "twice.yaml").write_text("# daskhpc\nother: {a: 1, a: 2}\n")
     (tmp_path / "daskhpc.yaml").write_text("# daskhpc:\nother: 1\n")
     assert read({"DASK_CONFIG": str(tmp_path)}) == ()
     assert config_files.personal_file({"DASK_CONFIG": str(tmp_path)}) == tmp_path / "daskhpc.yaml"

@@ -26,6 +26,7 @@ SLURM = [
     ("SLURM_MEM_PER_CPU, SLURM_MEM_PER_GPU, and SLURM_MEM_PER_NODE are mutually exclusive.", "memory: per-cpu"),
     ("Memory specification can not be satisfied", "memory: per-cpu, or memory: none"),
     ("Memory required by task is not available", "a smaller --mem"),
+    ("sbatch: error: Invalid --mem specification", "a smaller --mem"),
     ("Invalid generic resource (gres) specification", "gpus: gpus-per-node"),
     ("Invalid GRES specification (with and without type identification)", "--gpu-type"),
     ("Invalid feature specification", "--constraint"),
