@@ -213,7 +213,7 @@ def survives(world: World, hosts: Sequence[str], loss: Loss, left: Set[int]) -> 
     """
     if not world.survives or role_of(loss.rank) != WORKER or not any(role_of(rank) == WORKER for rank in left):
         return False
-    what = "fell silent" if loss.silent else f"ended {cause_of_end(loss.last_lines, 0)}"
+    what = "fell silent" if loss.silent else f"ended ({cause_of_end(loss.last_lines, 0)})"
     say(
         f"rank {loss.rank} on {hosts[loss.rank]} {what}; the job goes on without its workers,"
         " and what they had is computed again."

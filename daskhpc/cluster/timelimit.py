@@ -136,7 +136,7 @@ def last_message(limit: TimeLimit, kept: SavedResults) -> DaskhpcError:
         return DaskhpcError(
             f"The time limit is near ({clock}), so the program ends unfinished, with exit code {EXIT_UNFINISHED}.",
             f"this run saved {counted(kept.saved, 'result')} in {folders}{lost}",
-            "submit it again: it goes on from there; the job scripts in slurm/ do so by themselves",
+            "submit it again: it goes on from there; on Slurm, jobs of daskhpc submit do so by themselves",
         )
     return DaskhpcError(
         f"The time limit is near ({clock}), and this run saved nothing new; another one would get no further.",

@@ -109,7 +109,7 @@ def draw(table, path: Path) -> None:
 def main() -> None:
     options = argparse.ArgumentParser()
     options.add_argument("--tiles", type=Path)
-    options.add_argument("--network", default="simple", help="simple, or resnet18 and its kin of torchvision")
+    options.add_argument("--network", default="simple", help="simple, or resnet18 and the other ResNets of torchvision")
     options.add_argument("--epochs", type=int, default=5)
     options.add_argument("--batch-size", type=int, default=32, help="of each rank")
     options.add_argument("--lr", type=float, default=0.05)
