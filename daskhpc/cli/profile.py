@@ -16,6 +16,7 @@ from ..launch.batch_systems import batch_system, installed_batch_system
 from ..launch.profile import load
 from ..launch.scheduler_commands import ask
 from ..launch.site_detection import LAUNCHERS, DetectedSite, SiteAnswer, profile_yaml
+from ..text import one_line
 from .config import profile_lines
 from .errors import exit_on_error
 
@@ -47,9 +48,13 @@ def profile(detect: bool, name: str | None, dry_run: bool, force: bool) -> None:
             raise LaunchError(
                 f"There is a profile {chosen!r} already.", str(path), "--force to replace it, --name for another one"
             )
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as draft:
-            draft.write_text(text, encoding="utf-8")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(path) as draft:
+                draft.write_text(text, encoding="utf-8")
+        except OSError as error:
+            todo = "DASK_CONFIG with a folder that you can write to; --dry-run prints the profile alone"
+            raise LaunchError("The profile could not be written.", one_line(str(error)), todo) from None
         load(chosen)  # a name or a value that cannot be read back is refused now, not when a job is submitted
         click.echo(text, nl=False)
         click.echo(f"daskhpc: written to {path}; next: daskhpc submit --nodes 2 --time 1h script.py", err=True)

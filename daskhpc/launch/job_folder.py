@@ -28,6 +28,7 @@ from typing import Any
 from ..atomic import replacing
 from ..errors import LaunchError
 from ..own_files import ForeignFileError, make_own_folder, open_own, own_folder, read_own, state_folder
+from ..text import one_line
 
 SPEC, SUBMITTED, MARKS, CODE = "spec.json", "submitted.jsonl", "marks", "code"
 STATES = "states.json"
@@ -133,6 +134,8 @@ class JobFolder:
         ------
         OSError
             If there is something of that name, or the disk is full; nothing is left of the folder then.
+        LaunchError
+            If the user's list of jobs cannot be written.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
         path.mkdir(mode=0o700)
@@ -141,13 +144,20 @@ class JobFolder:
                 draft.write_text(json.dumps(request, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
             folder = cls(path)
             folder._add_link()
-        except OSError:
+        except (OSError, LaunchError):
             shutil.rmtree(path, ignore_errors=True)
             raise
         return folder
 
     def _add_link(self) -> None:
         links = _links()
+        try:
+            self._link_in(links)
+        except OSError as error:
+            todo = f"room in {links}, or XDG_STATE_HOME with another folder of yours"
+            raise LaunchError("The list of your jobs could not be written.", one_line(str(error)), todo) from None
+
+    def _link_in(self, links: Path) -> None:
         make_own_folder(links)
         # Folders of other places may have the same name, and a folder that is gone may have left its link.
         for name in (self.path.name, f"{self.path.name}-{hashlib.sha256(os.fsencode(self.path)).hexdigest()[:12]}"):

@@ -238,9 +238,10 @@ def _asked(
     silent = said.code != 0 and not said.out.strip() and not (command[0] == "qstat" and _only_unknown(said.err))
     words = said.err.strip() or f"{command[0]} gave no answer"
     answer = Answer(began, None if silent else said.out, words if silent else "")
-    make_own_folder(cache)
-    with replacing(path) as draft:
-        draft.write_text(json.dumps({"command": list(command), **asdict(answer)}), encoding="utf-8")
+    with contextlib.suppress(OSError):  # a quota that is used up hides no state
+        make_own_folder(cache)
+        with replacing(path) as draft:
+            draft.write_text(json.dumps({"command": list(command), **asdict(answer)}), encoding="utf-8")
     return answer
 
 

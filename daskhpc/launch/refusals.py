@@ -82,6 +82,7 @@ _SLURM: tuple[tuple[str, str], ...] = (
     ),
     (r"No space left|I/O error writing", "the site's support: the scheduler's disk is full"),
     (r"[Pp]athname .* too long", "a shorter --folder"),
+    (r"DOS line breaks", "arguments, --env and --setup without the line ends of DOS (CR LF)"),
     (r"violates|policy|filter|lua", "what the words above ask for; the site's own rules wrote them"),
 )
 # What qsub of PBS Pro and Torque says.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -142,3 +143,26 @@ def test_a_full_disk(login: LoginNode) -> None:
         "daskhpc: Job 41 was submitted, and its folder could not keep that.\n  found: [Errno 28]"
     )
     assert "  try:   scancel 41; then the same command again" in done.err
+
+
+def test_a_home_that_cannot_be_written(login: LoginNode) -> None:
+    """Its quota is used up, say: a submission is refused, and all that only looks still works."""
+    home = {"HOME": "/proc/x", "XDG_STATE_HOME": "/proc/x/state"}
+    login.fake("squeue", "exit 0")
+    login.fake("scontrol", "exit 1")
+    submitted = login.daskhpc("submit", login.script(), **home)
+    assert submitted.err.startswith("daskhpc: The list of your jobs could not be written.\n  found: [Errno 2]")
+    assert list((login.work / "daskhpc-jobs").iterdir()) == []
+    detected = login.daskhpc("profile", "--detect", **home)
+    assert detected.err.startswith("daskhpc: The profile could not be written.\n  found: [Errno 2]")
+    assert login.daskhpc("submit", "a program.py").code == 0
+    (folder,) = (login.work / "daskhpc-jobs").iterdir()
+    state = login.folder / "state" / "daskhpc"
+    shutil.copytree(state, login.folder / "read-only" / "daskhpc", symlinks=True)
+    line = f'mount --bind -o ro {login.folder}/read-only {login.folder}/read-only && exec "$@"'
+    python = str(login.python)
+    look = ["/usr/bin/unshare", "--map-root-user", "--mount", "/bin/sh", "-c", f"PATH=/usr/bin:/bin; {line}", "sh"]
+    env = {"XDG_STATE_HOME": str(login.folder / "read-only")}
+    done = login.run(*look, "/usr/bin/env", f"PATH={login.bin}", python, "-m", "daskhpc", "jobs", "41", env=env)
+    assert (done.code, done.out.split()[0]) == (0, "41"), done.err
+    assert folder.name in done.out

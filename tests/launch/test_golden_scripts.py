@@ -93,13 +93,15 @@ def test_two_ranks_more_than_workers_never_ask_for_more(tmp_path: Path) -> None:
 
 
 def test_a_site_may_replace_the_template(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "job.sbatch.j2").write_text(
-        "#!/bin/bash\n{% for line in directives %}\n{{ line }}\n{% endfor %}\nown\n"
+    (tmp_path / "job.sbatch.j2").write_text(  # with line ends of DOS, which sbatch refuses
+        "#!/bin/bash\r\n{% for line in directives %}\n{{ line }}\n{% endfor %}\nown\n",
+        newline="",
     )
     monkeypatch.setenv("HOME", str(tmp_path.parent))
     site = Site(templates=f"~/{tmp_path.name}")
     text = job_script(JobSpec.make(**COMMON), site, batch_system("slurm"), PROGRAM, FOLDER, {})
     assert text.endswith("--open-mode=append\nown\n")
+    assert "\r" not in text
     (tmp_path / "job.sbatch.j2").write_text("{{ nothing_of_this_name }}")
     with pytest.raises(LaunchError, match=r"template job\.sbatch\.j2 of the job script is wrong"):
         job_script(JobSpec.make(**COMMON), site, batch_system("slurm"), PROGRAM, FOLDER, {})

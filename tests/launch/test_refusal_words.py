@@ -27,6 +27,7 @@ SLURM = [
     ("Memory specification can not be satisfied", "memory: per-cpu, or memory: none"),
     ("Memory required by task is not available", "a smaller --mem"),
     ("sbatch: error: Invalid --mem specification", "a smaller --mem"),
+    ("sbatch: error: Batch script contains DOS line breaks (\\r\\n)", "CR LF"),
     ("Invalid generic resource (gres) specification", "gpus: gpus-per-node"),
     ("Invalid GRES specification (with and without type identification)", "--gpu-type"),
     ("Invalid feature specification", "--constraint"),
