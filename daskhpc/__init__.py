@@ -90,6 +90,11 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'daskhpc' has no attribute {name!r}; it has {', '.join(__all__)}")
     home = _HOMES[name]
+    if name in ("start", "initialize"):
+        from .shadowing import hidden_packages
+
+        if (hidden := hidden_packages()) is not None:
+            raise hidden
     try:
         module = importlib.import_module(f".{home or name}", __name__)
     except (ImportError, AttributeError) as error:

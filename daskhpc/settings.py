@@ -167,7 +167,7 @@ class Settings:
     workers: int | None = _setting(
         None,
         _count,
-        "Worker ranks that `daskhpc run` starts; worker processes of `start` without MPI.",
+        "Worker ranks that `daskhpc run` starts; without MPI worker processes, each as many as `processes` says.",
         "one per task of the allocation, or what fits this machine",
         "-n --workers",
     )

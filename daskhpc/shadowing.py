@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from importlib.machinery import PathFinder
+from collections.abc import Iterable
+from importlib.machinery import ModuleSpec, PathFinder
 
 from .errors import DaskhpcError
 
@@ -18,12 +19,43 @@ def explained(error: Exception) -> DaskhpcError | None:
         What an import of this package raised.
     """
     files = hiding_files()
-    if not files:
+    return _error(files, f"{type(error).__name__}: {error}") if files else None
+
+
+def hidden_packages() -> DaskhpcError | None:
+    """Why a cluster cannot start, if a module beside the program hides a package that Dask needs; else None.
+
+    Such a module may be imported without an error, as ``numpy.py`` is, and be missed in the middle of the start.
+    """
+    folder = os.path.realpath(sys.path[0] or os.curdir)
+    files = [path for name in _NEEDED if os.path.isfile(path := os.path.join(folder, f"{name}.py"))]
+    if sys.flags.safe_path or not files:
         return None
+    others = [path for path in sys.path if os.path.realpath(path or os.curdir) != folder]
+    found = {path: PathFinder.find_spec(os.path.basename(path)[:-3], others) for path in files}
+    # What is a package elsewhere cannot be meant by a single file.
+    hiding = [path for path, spec in found.items() if spec is not None and spec.submodule_search_locations]
+    if not hiding:
+        return None
+    return _error(hiding, f"packages of these names in {os.path.dirname(_folder_of(found[hiding[0]]))}")
+
+
+_NEEDED = (
+    *("click", "cloudpickle", "dask", "dask_mpi", "distributed", "locket", "mpi4py", "msgpack", "numpy", "psutil"),
+    *("sortedcontainers", "tblib", "toolz", "tornado", "yaml", "zict"),
+)
+
+
+def _folder_of(spec: ModuleSpec | None) -> str:
+    return next(iter(spec.submodule_search_locations or ()), "") if spec is not None else ""
+
+
+def _error(files: Iterable[str], found: str) -> DaskhpcError:
+    first, *others = files
     return DaskhpcError(
-        f"Files of yours have names of modules that Python or Dask needs: {', '.join(files)}.",
-        f"{type(error).__name__}: {error}",
-        f"mv {files[0]} another_name.py, and the same name where it is imported",
+        f"Files of yours have names of modules that Python or Dask needs: {', '.join([first, *others])}.",
+        found,
+        f"mv {first} another_name.py, and the same name where it is imported",
     )
 
 

@@ -33,6 +33,25 @@ def test_a_program_that_starts_its_cluster_itself(tmp_path: Path, name: str) -> 
     assert f"mv {hiding} " in done.stderr.splitlines()[-1]
 
 
+@pytest.mark.parametrize("name", ["mpi4py", "dask_mpi", "numpy", "msgpack", "yaml", "locket", "click"])
+def test_a_module_that_would_be_missed_in_the_middle_of_the_start(tmp_path: Path, name: str) -> None:
+    """Also one without which a single process would start."""
+    (tmp_path / f"{name}.py").write_text("")
+    (tmp_path / "program.py").write_text("import daskhpc\ndaskhpc.start()\n")
+    done = run(tmp_path, ["program.py"])
+    assert f"have names of modules that Python or Dask needs: {tmp_path / name}.py.\n" in done.stderr
+    assert (done.returncode, done.stderr.count("\n") < 12) == (1, True), done.stderr
+
+
+def test_what_is_no_module_of_dask_or_is_a_package_itself_may_stand_beside_the_program(tmp_path: Path) -> None:
+    for name in ("pandas.py", "joblib.py", "utils.py", "types.py"):
+        (tmp_path / name).write_text("")
+    (tmp_path / "toolz").mkdir()
+    (tmp_path / "program.py").write_text("import daskhpc\nprint(daskhpc.start.__name__, daskhpc.initialize.__name__)\n")
+    done = run(tmp_path, ["program.py"])
+    assert done.stdout == "start initialize\n", done.stderr
+
+
 @pytest.mark.parametrize("name", ["queue.py", "dask.py"])
 def test_a_folder_of_pythonpath(tmp_path: Path, name: str) -> None:
     (tmp_path / "lib").mkdir()

@@ -30,8 +30,8 @@ from .quiet_end import drop_records_of_the_end
 def plan_local(runtime: Runtime, settings: Settings) -> RankPlan:
     """Plan the workers of this machine, as one rank with several processes.
 
-    How many processes: ``workers`` or ``processes`` where they are set, as many as leave each ``nthreads`` where that
-    is set, else as Dask's LocalCluster divides a machine.
+    How many processes: ``workers`` or ``processes`` if one is set, their product if both are, as many as leave each
+    ``nthreads`` if that is set, else as Dask's LocalCluster divides a machine.
 
     Parameters
     ----------
@@ -66,10 +66,14 @@ def plan_local(runtime: Runtime, settings: Settings) -> RankPlan:
 def _processes(cpus: Sourced[int], settings: Settings) -> Sourced[int]:
     from distributed.deploy.utils import nprocesses_nthreads
 
+    workers, processes = setting(settings, "workers"), setting(settings, "processes")
+    of_each = settings.given("processes")
+    if settings.workers is not None and of_each:  # as many as over MPI, where each worker is a rank with its processes
+        return Sourced(workers.value * processes.value, f"{workers.source}: workers x processes")
     if settings.workers is not None:
-        return setting(settings, "workers")
-    if settings.sources.get("processes", "default") != "default":
-        return setting(settings, "processes")
+        return workers
+    if of_each:
+        return processes
     if settings.nthreads is not None:
         return Sourced(max(1, cpus.value // settings.nthreads), f"{cpus.source} / nthreads")
     return Sourced(nprocesses_nthreads(cpus.value)[0], f"{cpus.source}, as Dask divides it")

@@ -14,6 +14,7 @@ from ..errors import DaskhpcError, StartError
 from ..runtime import MPILibrary, Runtime, parse_library_version, process_manager
 from ..runtime.commands import offered_mpi_types
 from ..runtime.mpi import srun_mpi
+from ..shadowing import explained
 from .control_channel import ControlConnection, ControlServer
 from .network import address_of, check_addresses
 from .program_signals import remember_handlers
@@ -210,14 +211,16 @@ class _Mismatch(StartError):
 
 
 def _load() -> Any:
-    import mpi4py
-
-    if "mpi4py.MPI" not in sys.modules:
-        remember_handlers()
-        mpi4py.rc(initialize=False, finalize=True)
     try:
+        import mpi4py
+
+        if "mpi4py.MPI" not in sys.modules:
+            remember_handlers()
+            mpi4py.rc(initialize=False, finalize=True)
         from mpi4py import MPI
-    except (ImportError, RuntimeError) as error:
+    except (ImportError, RuntimeError, AttributeError) as error:
+        if (hidden := explained(error)) is not None:
+            raise StartError(*hidden.args) from None
         found = str(error).strip().splitlines()
         raise StartError(
             "The MPI library could not be loaded.",

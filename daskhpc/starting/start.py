@@ -87,8 +87,8 @@ def start(
         How the ranks meet: 'mpi'; 'slurm', by what srun says, without MPI, which survives lost nodes; 'auto' is 'mpi',
         but 'slurm' under srun if no MPI library talks to it. Default: auto.
     workers : int, optional
-        Worker ranks that `daskhpc run` starts; worker processes of `start` without MPI. Default: one per task of the
-        allocation, or what fits this machine.
+        Worker ranks that `daskhpc run` starts; without MPI worker processes, each as many as `processes` says. Default:
+        one per task of the allocation, or what fits this machine.
     nodes : int, optional
         Jobs to submit from this login node, each of one node. Default: 1 if another option of a job is given; else no
         job is submitted.

@@ -238,7 +238,9 @@ def test_the_three_shares_alone(arguments: dict[str, Any], threads: int, memory:
     [
         pytest.param({"workers": 2}, (2, 4, 1, GB), "argument", id="workers"),
         pytest.param({"processes": 4}, (4, 2, 1, GB // 2), "argument", id="processes"),
-        pytest.param({"workers": 2, "processes": 8}, (2, 4, 1, GB), "argument", id="workers-win"),
+        pytest.param(
+            {"workers": 2, "processes": 2}, (4, 2, 1, GB // 2), "argument: workers x processes", id="as-over-ranks"
+        ),
         pytest.param({"nthreads": 2}, (4, 2, 1, GB // 2), "SLURM_CPUS_ON_NODE / nthreads", id="nthreads"),
         pytest.param({"nthreads": 16}, (1, 16, 1, 2 * GB), "SLURM_CPUS_ON_NODE / nthreads", id="more-than-there-are"),
         pytest.param({"workers": 2, "nthreads": 2}, (2, 2, 2, GB), "argument", id="BLAS-takes-the-rest"),
