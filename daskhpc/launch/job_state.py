@@ -285,5 +285,8 @@ def _runs_again(own: JobReport, queue: JobReport) -> bool:
 
 
 def _later(own: JobReport, told: JobReport) -> bool:
-    """Whether the folder tells of the end of a run that began after the end that the scheduler told."""
-    return own.start is not None and told.end is not None and own.start > told.end
+    """Whether the folder tells of the end of a run that began after the end that the scheduler told.
+
+    The first run never did, whatever the clock of its node says.
+    """
+    return own.restarts > 0 and own.start is not None and told.end is not None and own.start > told.end

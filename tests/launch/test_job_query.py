@@ -12,7 +12,7 @@ from daskhpc.errors import LaunchError
 from daskhpc.launch.find_jobs import find_job, log_file
 from daskhpc.launch.job_folder import JobFolder, SubmittedJob
 from daskhpc.launch.job_query import FRESH_SECONDS, ListedJob, forget_answers, listed
-from daskhpc.launch.job_state import JobReport, JobState
+from daskhpc.launch.job_state import JobReport, JobState, moment
 from daskhpc.launch.jobs_text import job_lines
 from daskhpc.launch.maintenance import Maintenance
 from daskhpc.launch.scheduler_commands import CommandAnswer
@@ -78,6 +78,21 @@ def test_an_answer_from_before_a_jobs_own_mark_is_not_taken(site: Site, tmp_path
     site.clock += 5
     assert states(site, tmp_path, folder) == ["COMPLETED"]
     assert [argv[0] for argv in site.asked].count("squeue") == 2
+
+
+def test_a_node_whose_clock_is_two_hours_ahead_or_behind(site: Site, tmp_path: Path) -> None:
+    """Marks have the node's time. The state stays the scheduler's, and no time in words is negative."""
+    began = moment("2026-11-26T09:01:00") or 0.0
+    for number, skew in (("12", 7200), ("13", -7200)):
+        folder = job(tmp_path, number)
+        site.rows, site.clock = {number: ("RUNNING", "None")}, max(site.clock + 100, began + 600)
+        mark(folder, f"{number} 0 began {began + skew:.0f} n1")
+        assert states(site, tmp_path, folder) == ["RUNNING"]
+        mark(folder, f"{number} 0 ended {began + 3600 + skew:.0f} 143")
+        site.rows, site.clock = {number: ("TIMEOUT", "TimeLimit")}, site.clock + 3600
+        assert states(site, tmp_path, folder) == ["TIMEOUT"]
+    assert shown(JobState.RUNNING, start=NOW + 3600, limit=None)[0].endswith("running, for 0.0 s")
+    assert shown(JobState.COMPLETED, end=NOW + 3600)[0].endswith("completed, 0.0 s ago")
 
 
 def test_two_hundred_jobs_are_one_question(site: Site, tmp_path: Path) -> None:
