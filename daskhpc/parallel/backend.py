@@ -305,6 +305,7 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
                 dispatch(self.parallel)
         for _, run in list(self._runs.values()):
             run.dispatched()
+            run.delivery.begin()
         if self._keeper is not None and self._part is not None and is_exhausted(self.parallel):
             self._keeper.known(self._part)
         if self.parallel is not None and self.parallel.timeout is None:

@@ -13,7 +13,8 @@ LONGEST_TASK = 0.4
 _MOST_TASKS_A_SECOND = 1000  # what Dask's scheduler takes beside everything else, whatever the number of slots
 SHORTEST_TASK = 0.1
 _FIRST_TASK = 0.1
-_FIRST_CALLS = 2
+_WORTH_A_TASK = 0.02  # a task costs about 0.01 s of processor time, in all processes together
+_FIRST_CALLS = 3
 _MOST_CALLS = 5000
 _MOST_BYTES = 4 << 20
 
@@ -98,7 +99,8 @@ class Pool:
 
     def __init__(self) -> None:
         self.costs = Costs()
-        self.waiting = self._first = 0
+        self.waiting = self._first = self._tasks = 0
+        self._slow = False  # calls came back before any had ended
         self._kinds: dict[Hashable, _CallQueue] = {}
         self._groups: dict[Hashable, _CallQueue] = {}
         self._untried: deque[_CallQueue] = deque()
@@ -117,6 +119,7 @@ class Pool:
         Sent to a worker that has what its group shares, it waits for that worker, unless it is for `anybody`.
         """
         self.waiting += 1
+        self._slow = self._slow or front
         lines = self._kinds if call.group is None else self._groups
         key = call.kind if call.group is None else call.group
         line = lines.get(key)
@@ -171,13 +174,18 @@ class Pool:
         """
         remaining = self.remaining()
         if remaining is None:
-            # A few calls for four slots are four tasks, and not a new half of what is left for each.
-            self._first = max(self._first, self.waiting)
-            most = min(_FIRST_CALLS, -(-self._first // slots))
-            return self._some(worker, most, None)[0], _FIRST_TASK
+            return self._some(worker, self._first_calls(slots), None)[0], _FIRST_TASK
         longest = max(LONGEST_TASK, slots / _MOST_TASKS_A_SECOND)
         seconds = min(longest, max(SHORTEST_TASK, remaining / slots))
-        return self._some(worker, _MOST_CALLS, seconds)
+        alone = self.waiting <= slots and remaining > _WORTH_A_TASK * self.waiting
+        return self._some(worker, 1 if alone else _MOST_CALLS, seconds)
+
+    def _first_calls(self, slots: int) -> int:
+        """How many calls a task has while no cost is known: few calls are dealt out evenly, so that no slot idles."""
+        self._first = max(self._first, self.waiting)
+        each, more = divmod(self._first, slots)
+        self._tasks += 1
+        return 1 if self._slow else max(1, min(_FIRST_CALLS, each + (self._tasks <= more)))
 
     def _some(self, worker: Hashable, most: int, seconds: float | None) -> tuple[list[Call], float]:
         calls: list[Call] = []

@@ -51,7 +51,15 @@ class ResultDelivery:
         self._room = threading.Condition()
         self._ahead = 0
         self._results: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        threading.Thread(target=self._hand_back, name="daskhpc results", daemon=True).start()
+        self._thread: threading.Thread | None = None
+
+    def begin(self) -> None:
+        """Begin to hand back: when the first calls are on their way, since a thread takes some ms to start."""
+        with self._room:
+            if self._thread is not None:
+                return
+            self._thread = threading.Thread(target=self._hand_back, name="daskhpc results", daemon=True)
+        self._thread.start()
 
     def replay(self, calls: list[Call], part: ParallelUse) -> list[Call]:
         """Deliver the results that are in the journal; returns the other calls, which have to be made."""
@@ -106,6 +114,7 @@ class ResultDelivery:
         batch: Batch
         batch, index = call.place
         if batch.put(index, ok, value):
+            self.begin()
             self._results.put(batch.deliver)
 
     def show(self, workers: int) -> None:

@@ -61,19 +61,19 @@ def seconds(function: Callable[[], object]) -> float:
 def search(name: str) -> None:
     """One search of the table."""
     model, grid, data = SEARCHES[name]
-    GridSearchCV(model, grid, cv=5, refit=False, n_jobs=-1).fit(*data)
+    GridSearchCV(model, grid, cv=5, refit=False).fit(*data)
 
 
 def uses(count: int = 100) -> None:
     """Many uses of Parallel with next to nothing to do."""
     for _ in range(count):
-        Parallel(n_jobs=-1)(delayed(abs)(number) for number in range(4))
+        Parallel()(delayed(abs)(number) for number in range(4))
 
 
 def scores(count: int = 20) -> None:
     """Many small cross-validations."""
     for _ in range(count):
-        cross_val_score(Ridge(), *DIABETES, n_jobs=-1)
+        cross_val_score(Ridge(), *DIABETES)
 
 
 def beside(function: Callable[[], object]) -> dict[str, float]:

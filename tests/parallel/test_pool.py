@@ -125,6 +125,34 @@ def test_the_first_tasks_are_small() -> None:
     assert [len(few.take(worker, 2)[0]) for worker in "ab"] == [2, 1]
 
 
+@pytest.mark.parametrize(
+    ("calls", "slots", "tasks"), [(15, 14, [2] + [1] * 13), (5, 2, [3, 2]), (3, 14, [1] * 3), (28, 14, [2] * 14)]
+)
+def test_few_calls_are_dealt_out_evenly(calls: int, slots: int, tasks: list[int]) -> None:
+    """No slot has nothing to do while another has two calls more than it."""
+    pool = filled(*(call(i) for i in range(calls)))
+    assert [len(pool.take("a", slots)[0]) for _ in tasks] == tasks
+    assert not pool.waiting
+
+
+def test_what_comes_back_before_any_call_has_ended_goes_one_by_one() -> None:
+    """They take long: two in one task would wait for each other while a slot becomes free."""
+    pool = filled(*(call(i) for i in range(6)))
+    sent = [pool.take("a", 2)[0] for _ in range(2)]
+    assert [len(calls) for calls in sent] == [3, 3]
+    for each in [*sent[0][1:], *sent[1][1:]]:
+        pool.add(each, front=True, anybody=True)
+    assert [len(pool.take("a", 2)[0]) for _ in range(4)] == [1] * 4
+
+
+def test_the_last_calls_go_one_by_one_unless_they_are_short() -> None:
+    """As many calls as slots: a task of two would leave a slot idle."""
+    for seconds, tasks in ((0.06, [1] * 6), (0.001, [6])):
+        pool = filled(*(call(i) for i in range(7)))
+        pool.learn(pool.take("a", 14)[0][0], seconds)
+        assert [len(pool.take("a", 14)[0]) for _ in tasks] == tasks
+
+
 def learnt(costs: dict[str, float], calls: int = 5) -> Pool:
     """A pool of some calls of each kind, one of which has ended."""
     pool = filled(*(call(kind, kind) for kind in costs for _ in range(calls)))
