@@ -96,7 +96,7 @@ def choose(workers: Iterable[WorkerPlace], world_size: int | None, backend: str 
     Raises
     ------
     SettingsError
-        If there are fewer workers.
+        If there are fewer workers, or nccl is asked for and ranks would share a GPU or have none.
     """
     nodes: dict[str, list[WorkerPlace]] = {}
     for worker in sorted(workers, key=lambda worker: (worker.busy, natural_sort_key(str(worker.name)), worker.address)):
@@ -123,7 +123,15 @@ def choose(workers: Iterable[WorkerPlace], world_size: int | None, backend: str 
             )
             left -= len(chosen[-1])
     chosen.sort(key=lambda on_node: natural_sort_key(on_node[0].hostname))
-    return _ranks(chosen, with_gpus)
+    ranks = _ranks(chosen, with_gpus)
+    if "nccl" in backend and not all(rank.gpus for rank in ranks):
+        gpus = [len(_gpus(on_node)) for on_node in chosen]
+        raise SettingsError(
+            "With the backend nccl each rank needs a GPU of its own.",
+            f"{counted(len(ranks), 'rank')}, {counted(sum(gpus), 'GPU')} on {counted(len(chosen), 'node')}",
+            "no world_size, for a rank per GPU; or backend='auto', which trains on CPUs then",
+        )
+    return ranks
 
 
 def _ranks(chosen: Sequence[Sequence[WorkerPlace]], with_gpus: bool) -> list[RankPlace]:

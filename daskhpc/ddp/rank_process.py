@@ -18,7 +18,7 @@ from datetime import timedelta
 from multiprocessing.connection import Connection
 from typing import Any
 
-from ..errors import one_line
+from ..errors import SettingsError, one_line
 from ..parallel import program_world
 from . import death_watch, rendezvous
 from .failures import RankFailure, user_line
@@ -156,6 +156,15 @@ def _device(order: dict[str, Any]) -> Any:
     import torch
 
     if "nccl" in order["backend"]:
+        if not torch.cuda.is_available():
+            made_for = f"CUDA {torch.version.cuda}" if torch.version.cuda else "CPUs"
+            raise SettingsError(
+                f"PyTorch cannot use the GPU of this node ({socket.gethostname()}).",
+                f"torch {torch.__version__}, made for {made_for}; "
+                f"CUDA_VISIBLE_DEVICES={os.environ.get('CUDA_VISIBLE_DEVICES', '')}",
+                "install a torch that is made for the CUDA of the node's driver (nvidia-smi shows it); "
+                "or train on CPUs: backend='gloo'",
+            )
         torch.cuda.set_device(order["place"].local_rank)
         return torch.device("cuda", order["place"].local_rank)
     return torch.device("cpu")

@@ -113,3 +113,18 @@ def test_without_torch_both_ways_to_install_it_are_told(
         train(programs.place, client=client)
     assert "whl/cpu" in caught.value.happened
     assert "pip install torch " in caught.value.happened
+
+
+def test_a_torch_that_cannot_use_the_gpu_is_told(client: Any) -> None:
+    def show_gpus(numbers: str | None) -> None:
+        os.environ.pop("CUDA_VISIBLE_DEVICES", None)
+        os.environ.update({"CUDA_VISIBLE_DEVICES": numbers} if numbers else {})
+
+    client.run(show_gpus, "7777")  # no node has so many
+    try:
+        with pytest.raises(TrainingError) as caught:
+            train(programs.place, client=client)
+    finally:
+        client.run(show_gpus, None)
+    assert "PyTorch cannot use the GPU of this node" in str(caught.value)
+    assert "backend='gloo'" in str(caught.value)

@@ -62,6 +62,19 @@ def test_a_gpu_of_its_own_for_every_rank_or_none() -> None:
     assert torch_backend("ucc", choose(mixed, None)) == "ucc"
 
 
+@pytest.mark.parametrize(
+    ("gpus", "world_size", "found"), [((), None, "2 ranks, 0 GPUs on 1 node"), (("0",), 2, "2 ranks, 1 GPU on 1 node")]
+)
+@pytest.mark.parametrize("backend", ["nccl", "cpu:gloo,cuda:nccl"])
+def test_nccl_needs_a_gpu_for_each_rank(
+    gpus: tuple[str, ...], world_size: int | None, found: str, backend: str
+) -> None:
+    workers = [worker(str(n), "node1", gpus=gpus) for n in range(2)]
+    with pytest.raises(SettingsError) as caught:
+        choose(workers, world_size, backend)
+    assert caught.value.found == found
+
+
 def test_the_environment_is_torchruns_and_no_other_launchers() -> None:
     before = {
         "SLURM_PROCID": "7",
