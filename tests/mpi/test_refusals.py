@@ -60,8 +60,11 @@ def test_a_directory_that_cannot_be_written(ranks: Ranks) -> None:
 
 
 def test_a_module_that_one_rank_lacks(ranks: Ranks) -> None:
-    """Rank 2 finds a dask_mpi that cannot be imported; the others could start."""
-    ranks.script("raise ImportError('broken on this node')", "broken/dask_mpi.py")
+    """Rank 2 finds a dask_mpi that cannot be imported; the others could start.
+
+    It is a package: of a file beside the program a rank says that it hides the package.
+    """
+    ranks.script("raise ImportError('broken on this node')", "broken/dask_mpi/__init__.py")
     done = ranks.mpiexec(
         4,
         f"""
