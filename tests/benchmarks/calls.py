@@ -4,6 +4,7 @@
     daskhpc run -n 2 tests/benchmarks/calls.py                       two ranks with one CPU each
     python tests/benchmarks/calls.py 1x2 | 2x1                       a LocalCluster that the program has made itself
     python tests/benchmarks/calls.py slots                           forty slots of one worker, on a few CPUs
+    python tests/benchmarks/calls.py few                             few calls for fourteen slots, all of them asleep
 
 A word more is a regular expression of the searches that are wanted. The environment variable ROUNDS says how often each
 is measured (3).
@@ -13,6 +14,7 @@ The figures of searches are wall time over half of the serial time of the same r
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import statistics
@@ -142,15 +144,39 @@ def slots(count: int = 40) -> None:
         print(f"1 GB of X, read by {len(dict(found))} children: the node's memory grew by {grown / 1e9:.2f} GB")
 
 
+def sleep(count: int, length: float) -> None:
+    """Calls that sleep."""
+    Parallel()(delayed(time.sleep)(length) for _ in range(count))
+
+
+def few(slots: int = 14) -> None:
+    """Print what few calls take that sleep, on more slots than the machine may have CPUs."""
+    from distributed import Client, LocalCluster
+
+    print("| calls | ideal, s | daskhpc, s | loky, s |\n|---|---|---|---|")
+    with (
+        LocalCluster(n_workers=1, threads_per_worker=slots, dashboard_address=":0", memory_limit=0) as cluster,
+        Client(cluster),
+    ):
+        for count, length in ((2 * slots, 0.3), (15, 1.0), (15, 0.35), (20, 0.2), (60, 0.1)):
+            took: dict[str, list[float]] = {name: [] for name in BACKENDS}
+            for _ in range(ROUNDS):
+                for name in BACKENDS:
+                    with parallel_config(name, n_jobs=slots):
+                        took[name].append(seconds(functools.partial(sleep, count, length)))
+            cells = " | ".join(f"{statistics.median(values):.2f}" for values in took.values())
+            print(f"| {count} of {length} s | {-(-count // slots) * length:.2f} | {cells} |", flush=True)
+
+
 def main() -> None:
     """What the command line asks for."""
     warnings.simplefilter("ignore")
     shape, wanted = [*sys.argv[1:], "", ""][:2]
-    if shape not in ("1x2", "2x1", "slots"):
+    if shape not in ("1x2", "2x1", "slots", "few"):
         shape, wanted = "", shape
     print(f"daskhpc {daskhpc.__version__}, joblib {joblib.__version__}, {os.cpu_count()} CPUs, {shape or 'ranks'}")
-    if shape == "slots":
-        slots()
+    if shape in ("slots", "few"):
+        {"slots": slots, "few": few}[shape]()
     elif shape:
         from distributed import Client, LocalCluster
 
