@@ -364,7 +364,7 @@ def _run_dask_mpi(member: ClusterMember, workers: dict[str, Any]) -> bool:
                     nthreads=plan.nthreads.value if plan.role == WORKER else 1,
                     local_directory=own_scratch(plan.local_directory.value) if plan.role == WORKER else None,
                     memory_limit=plan.memory_limit.value,
-                    dashboard=False,  # the preload adds it, later
+                    dashboard=False,  # the preload adds it
                     dashboard_address=settings.dashboard_address if settings.dashboard else "127.0.0.1:0",
                     protocol=member.encryption.protocol.value,
                     comm=member.world.comm,

@@ -69,7 +69,7 @@ def prepare(member: ClusterMember) -> None:
             *http_door.other_preloads(_SCHEDULER_PRELOAD),
             "daskhpc.cluster.scheduler_preload",
         ]
-        door = http_door.scheduler_configuration(member.secret, member.settings.dashboard, workers_first=True)
+        door = http_door.scheduler_configuration(member.secret, member.settings.dashboard)
         scratch = own_scratch(dask.config.get(_TEMPORARY) or tempfile.gettempdir())
         dask.config.set({_SCHEDULER_PRELOAD: preload, _TEMPORARY: scratch, **door})
     if plan.role == WORKER:

@@ -12,12 +12,9 @@ cannot know a path.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hmac
 import importlib
 import secrets
-import sys
-import threading
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -32,9 +29,6 @@ DOOR = "daskhpc-http-door"
 """What a scheduler or a worker that starts finds in dask.config: the secret, and what the scheduler serves."""
 PRELOAD = "daskhpc.cluster.http_door"
 _ROUTES, _PROXY = "distributed.scheduler.http.routes", "distributed.http.proxy"
-_DASHBOARD = "distributed.dashboard.scheduler"
-_OF_DASHBOARD = ("distributed", "bokeh")
-_WORKERS_FIRST_SECONDS = 1.0
 
 
 def new_secret() -> str:
@@ -42,7 +36,7 @@ def new_secret() -> str:
     return secrets.token_urlsafe(24)
 
 
-def scheduler_configuration(secret: str, dashboard: bool, workers_first: bool) -> dict[str, Any]:
+def scheduler_configuration(secret: str, dashboard: bool) -> dict[str, Any]:
     """The configuration under which a scheduler has to be made that loads `PRELOAD`.
 
     Its server listens before any preload is called. So it begins without routes, and gets them together with the door.
@@ -54,12 +48,9 @@ def scheduler_configuration(secret: str, dashboard: bool, workers_first: bool) -
     secret : str
     dashboard : bool
         Whether it serves Dask's dashboard.
-    workers_first : bool
-        Whether the dashboard's code is loaded a second later.
     """
     routes = [route for route in dask.config.get(_ROUTES) if route != _PROXY]
-    serves = {"routes": routes, "dashboard": dashboard, "workers_first": workers_first}
-    return {_ROUTES: [], DOOR: {"secret": HiddenText(secret), **serves}}
+    return {_ROUTES: [], DOOR: {"secret": HiddenText(secret), "routes": routes, "dashboard": dashboard}}
 
 
 def worker_configuration(secret: str) -> dict[str, Any]:
@@ -107,54 +98,56 @@ def dask_setup(server: Any) -> None:
         from distributed.http import get_handlers
 
         application.add_handlers(r".*", get_handlers(server=server, modules=door["routes"], prefix="/"))
-        if door["dashboard"] and door["workers_first"]:
-            server.loop.add_callback(_add_dashboard_later, server)
-        elif door["dashboard"]:
-            _add_dashboard(server)
+        if door["dashboard"]:
+            application.add_application(_DashboardToCome(server))
 
 
-async def _add_dashboard_later(scheduler: Any) -> None:
-    """Load the dashboard's code, which takes longer than all else in a scheduler's start, after the workers came."""
-    await asyncio.sleep(_WORKERS_FIRST_SECONDS)
-    await asyncio.to_thread(_load_dashboard, scheduler)
-    if scheduler.status.name == "running":
-        _add_dashboard(scheduler)
+class _DashboardToCome(Application):
+    """Stands for Dask's dashboard until somebody asks for a page of it.
 
+    Why it is so: its code takes longer to load than all else of a scheduler, which answers nobody meanwhile, and most
+    programs end before anybody has looked.
 
-def _load_dashboard(scheduler: Any) -> None:
-    """Load its code, in a thread, unless the scheduler closes meanwhile.
-
-    Python waits for such a thread at its end. On a busy node the code takes longer to load than a cluster may take to
-    close, so a short program would end with the exit code of a rank that hangs.
-    """
-    finder = _WhileItRuns(scheduler)
-    sys.meta_path.insert(0, finder)
-    try:
-        with contextlib.suppress(ImportError):
-            importlib.import_module(_DASHBOARD)
-    finally:
-        sys.meta_path.remove(finder)
-
-
-class _WhileItRuns:
-    """Finds no module, and lets the dashboard's imports in this thread fail once a scheduler closes.
-
-    Other packages are loaded to their end: some take a module that fails for one that is not installed.
+    Parameters
+    ----------
+    scheduler : distributed.Scheduler
     """
 
     def __init__(self, scheduler: Any) -> None:
-        self._scheduler, self._thread = scheduler, threading.get_ident()
+        super().__init__([(r".*", _FirstPage)])
+        self._scheduler = scheduler
+        self._one_loads = asyncio.Lock()
 
-    def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
-        ours = threading.get_ident() == self._thread and name.partition(".")[0] in _OF_DASHBOARD
-        if ours and self._scheduler.status.name != "running":
-            raise ImportError(f"{name} is not needed any more: the scheduler has closed")
+    async def load(self) -> None:
+        """Load the dashboard's code in a thread, and let it take the place of this.
+
+        Raises
+        ------
+        ImportError
+            If bokeh is missing or too old; Dask's warning in the scheduler's log says so.
+        """
+        others = self._scheduler.http_application.applications
+        async with self._one_loads:
+            if self in others:
+                dashboard = await asyncio.to_thread(importlib.import_module, "distributed.dashboard.scheduler")
+                dashboard.connect(self._scheduler.http_application, self._scheduler.http_server, self._scheduler)
+                others.remove(self)
 
 
-def _add_dashboard(scheduler: Any) -> None:
-    with contextlib.suppress(ImportError):  # Dask does without it, too
-        dashboard = importlib.import_module(_DASHBOARD)
-        dashboard.connect(scheduler.http_application, scheduler.http_server, scheduler, prefix="")
+class _FirstPage(RequestHandler):
+    """The first request for a page of the dashboard, and those that come while it loads."""
+
+    application: _DashboardToCome
+
+    async def get(self) -> None:
+        try:
+            await self.application.load()
+        except ImportError as error:
+            self.set_status(404)
+            self.finish(f"Dask's dashboard could not be loaded: {error}\nTry: pip install 'bokeh>=3.8.2'\n")
+            return
+        # Relative, as the secret before it is not part of this request any more.
+        self.redirect("./" + self.request.uri.rpartition("/")[2] if self.request.uri else "status")
 
 
 class HTTPDoor:

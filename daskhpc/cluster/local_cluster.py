@@ -124,7 +124,7 @@ def start_local(
     where = {"interface": settings.interface} if settings.interface else {"host": "127.0.0.1"}
     preload = [http_door.PRELOAD, *http_door.other_preloads("distributed.scheduler.preload")]
     scratch = own_scratch(plan.local_directory.value)
-    door = http_door.scheduler_configuration(secret, settings.dashboard, workers_first=False)
+    door = http_door.scheduler_configuration(secret, settings.dashboard)
     with dask.config.set({"temporary-directory": scratch, **door}):
         cluster = http_door.guarded(ResilientLocalCluster, secret)(
             worker_class=CappedNanny,

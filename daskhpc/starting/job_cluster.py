@@ -139,7 +139,7 @@ def start_jobs(
     security = local_security(identities) if protocol.value == TLS else None
     words = (str(settings.nthreads or "auto"), shlex.quote(str(settings.memory_limit)))
     job_class = worker_job_class(base, sent.submit, sent.cancel, words)
-    with dask.config.set(http_door.scheduler_configuration(secret, settings.dashboard, workers_first=False)):
+    with dask.config.set(http_door.scheduler_configuration(secret, settings.dashboard)):
         cluster = http_door.guarded(cluster_class, secret)(
             job_cls=job_class, **_arguments(jobs, settings, protocol, security)
         )

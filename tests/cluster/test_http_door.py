@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,13 +16,11 @@ import dask
 import pytest
 from bokeh.client import pull_session
 from dask.distributed import Client
-from distributed.core import Status
 from distributed.http import get_handlers
 from tornado.httpclient import HTTPClientError, HTTPRequest
 from tornado.websocket import websocket_connect
 from waiting import until
 
-from daskhpc.cluster import http_door
 from daskhpc.cluster.http_door import path_inside, with_secret
 from daskhpc.cluster.local_cluster import plan_local, start_local
 from daskhpc.runtime import discover
@@ -179,26 +177,31 @@ def test_other_clusters_of_the_program_keep_dasks_own(cluster: Any) -> None:
     assert "kkk" in cluster.dashboard_link
 
 
-def test_the_end_does_not_wait_for_a_dashboard_that_still_loads(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """Its modules are loaded one after the other; the scheduler closes at the second of them."""
-    names = [f"part_of_dashboard_{number}" for number in range(4)]
-    scheduler = SimpleNamespace(status=Status.running, closes=names[1])
-    for name, after in zip(names, [*names[1:], None], strict=True):
-        text = f"from test_of_doors import closes\ncloses({name!r})\n" + (f"import {after}\n" if after else "")
-        (tmp_path / f"{name}.py").write_text(text)
+FIRST_PAGE = """
+import sys
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 
-    def closes(name: str) -> None:
-        if name == scheduler.closes:
-            scheduler.status = Status.closing
+import daskhpc
 
-    monkeypatch.setitem(sys.modules, "test_of_doors", SimpleNamespace(closes=closes))
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(http_door, "_DASHBOARD", names[0])
-    monkeypatch.setattr(http_door, "_OF_DASHBOARD", tuple(names))
-    monkeypatch.setattr(http_door, "_WORKERS_FIRST_SECONDS", 0)
-    before = list(sys.meta_path)
-    asyncio.run(http_door._add_dashboard_later(scheduler))
-    assert [name for name in names if name in sys.modules] == []
-    assert sys.meta_path == before
+if __name__ == "__main__":
+    client = daskhpc.start(workers=1, nthreads=1, dashboard_address=":0", memory_limit="1GB")
+    client.submit(sum, [1, 2]).result()
+    before = "bokeh" in sys.modules
+    inside = client.cluster.dashboard_link.removesuffix("status")
+
+    def ask(page):
+        with urllib.request.urlopen(inside + page, timeout=60) as answer:
+            return answer.status, answer.url.removeprefix(inside), b"<html" in answer.read()
+
+    print(before, *ThreadPoolExecutor(4).map(ask, ["", "status?theme=dark", "tasks", "workers"]))
+"""
+
+
+def test_the_dashboard_is_loaded_when_somebody_opens_it(tmp_path: Path) -> None:
+    """And whoever asks meanwhile gets their page, too."""
+    (tmp_path / "first_page.py").write_text(FIRST_PAGE)
+    command = [sys.executable, "first_page.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=True)
+    pages = ["status", "status?theme=dark", "tasks", "workers"]
+    assert done.stdout.split("\n")[0] == f"False {' '.join(str((200, page, True)) for page in pages)}", done.stderr
