@@ -19,7 +19,6 @@ import click
 from .. import __version__
 from ..errors import LaunchError, SettingsError
 from ..launch import STDIN, Allocation, Command, mpiexec_line, replace_process, srun_line
-from ..launch.profile import load
 from ..launch.program_file import check_module, check_program
 from ..runtime import Runtime, discover
 from ..runtime.commands import granted_memory, installed_library, launcher_library, offered_mpi_types
@@ -65,7 +64,8 @@ def run(
     code and all else are what plain python gives. Without MPI it runs with a LocalCluster.
     """
     with exit_on_error():
-        _name_login()
+        if not as_rank:  # else the command that started this rank has done so
+            _name_login()
         settings = Settings.resolve(options)
         _check(script, args, module, snapshot)
         for_ranks = [_option(k, v) for k, v in options.items() if v is not None and k != "mpi"]
@@ -96,6 +96,8 @@ def _name_login() -> None:
     """Give the profile's name of the login node to the ranks, as the job script of `daskhpc submit` does."""
     if LOGIN in os.environ:
         return
+    from ..launch.profile import load
+
     with contextlib.suppress(SettingsError):  # several profiles, and none is chosen: this says it to no one
         if login := load().site.login:
             os.environ[LOGIN] = login
