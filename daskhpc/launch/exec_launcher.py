@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Mapping
 from typing import NoReturn
@@ -28,6 +29,9 @@ def replace_process(command: Command, env: Mapping[str, str]) -> NoReturn:
     kept = {name: value for name, value in without_rank(env).items() if name not in command.unset}
     sys.stdout.flush()
     sys.stderr.flush()
+    # Python ignores them, and a new program would inherit that: an mpiexec whose reader has left is to end silently.
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_DFL)
     try:
         os.execvpe(command.argv[0], command.argv, {**kept, **command.env, **_stdin(command)})
     except OSError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -54,6 +55,11 @@ def test_it_is_the_same_process_with_its_output_in_order(tmp_path: Path) -> None
 @pytest.mark.parametrize(("last", "code"), [("exit 0", 0), ("exit 3", 3), ("kill -TERM $$", -15), ("kill -9 $$", -9)])
 def test_its_end_is_this_processs_own(tmp_path: Path, last: str, code: int) -> None:
     assert become([Recorder(tmp_path, last=last).path]).returncode == code
+
+
+def test_it_ignores_no_signal_that_a_shell_would_not(tmp_path: Path) -> None:
+    """Python ignores SIGPIPE: mpiexec complained, with exit code 255, when ``daskhpc run ... | head`` had enough."""
+    assert become([Recorder(tmp_path, last="kill -PIPE $$").path]).returncode == -signal.SIGPIPE
 
 
 def test_the_path_is_searched(tmp_path: Path) -> None:
