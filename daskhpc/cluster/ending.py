@@ -39,6 +39,7 @@ from .plan import CLIENT, SCHEDULER, WORKER, RankPlan, role_of
 from .program_signals import answer_signals_again
 from .quiet_end import silence_threads
 from .session import ClusterMember, session
+from .unanswered_signals import UnansweredSignals
 from .world import World, say
 
 CLOSE_SECONDS = 15.0
@@ -59,6 +60,8 @@ def end_with_program(member: ClusterMember, own_world: bool) -> None:
     ending = _Ending(member, own_world)
     atexit.register(ending.run)
     call_before_os_exit(ending.run)
+    if threading.current_thread() is threading.main_thread():
+        UnansweredSignals(ending.begun)
 
 
 class _Ending:

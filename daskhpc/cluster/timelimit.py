@@ -45,6 +45,7 @@ _POLL_SECONDS = 0.02
 _DELIVERY_SECONDS = 0.5
 _REPEAT_SECONDS = 0.5
 _SUSPENDED_SECONDS = 5.0
+_INTERRUPT = signal.SIGRTMIN + 8
 
 
 _stoppers: list[Callable[[float], None]] = []
@@ -175,10 +176,10 @@ class TimeLimitWatcher:
 
     Notes
     -----
-    The main thread learns of the limit by SIGXCPU, unless the program has a handler of its own for it, and raises
-    `TimeLimitNear`. While that exists it is on its way, or something still cleans up. Once it is gone without the
-    program's end it was dropped, by an ``except:`` of the program, or because the signal had come while Python ran a
-    callback of its garbage collection: then it is raised again.
+    The main thread learns of the limit by a real-time signal, which nobody else sends, and raises `TimeLimitNear`.
+    While that exists it is on its way, or something still cleans up. Once it is gone without the program's end it was
+    dropped, by an ``except:`` of the program, or because the signal had come while Python ran a callback of its
+    garbage collection: then it is raised again.
     """
 
     def __init__(self, limit: TimeLimit, ask: Callable[[], Sourced[float | None]] | None = None) -> None:
@@ -187,10 +188,9 @@ class TimeLimitWatcher:
         self.over = threading.Event()
         self.code = 0
         self._raised: Callable[[], TimeLimitNear | None] = lambda: None
-        in_main = threading.current_thread() is threading.main_thread()
-        self.interrupts = in_main and signal.getsignal(signal.SIGXCPU) is signal.SIG_DFL
+        self.interrupts = threading.current_thread() is threading.main_thread()
         if self.interrupts:
-            signal.signal(signal.SIGXCPU, self._raise)
+            signal.signal(_INTERRUPT, self._raise)
         atexit.register(self.over.set)
         threading.Thread(target=self._run, name="daskhpc-timelimit", daemon=True).start()
 
@@ -231,7 +231,7 @@ class TimeLimitWatcher:
         end, main = time.monotonic() + self.limit.grace, threading.main_thread()
         while (left := end - time.monotonic()) > 0:
             if self.interrupts and self._raised() is None:
-                signal.pthread_kill(main.ident or 0, signal.SIGXCPU)
+                signal.pthread_kill(main.ident or 0, _INTERRUPT)
             if self.over.wait(min(left, _REPEAT_SECONDS)):
                 return True
         return False
@@ -239,16 +239,12 @@ class TimeLimitWatcher:
     def _raise(self, number: int, frame: FrameType | None) -> None:
         if self.over.is_set() or waits_for_threads():
             return  # the program is at its end, or waits for its threads to be
-        if self.code:
-            error = TimeLimitNear(self.code)
-            self._raised = weakref.ref(error)
-            try:
-                raise error
-            finally:
-                del error  # or its own traceback would keep it
-        # Not ours but the kernel's, of a limit on the time of the CPU.
-        signal.signal(signal.SIGXCPU, signal.SIG_DFL)
-        signal.raise_signal(signal.SIGXCPU)
+        error = TimeLimitNear(self.code)
+        self._raised = weakref.ref(error)
+        try:
+            raise error
+        finally:
+            del error  # or its own traceback would keep it
 
 
 _watch: TimeLimitWatcher | None = None

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import dis
+import faulthandler
 import functools
 import logging
 import os
 import runpy
+import signal
 import sys
 import threading
 import warnings
@@ -130,6 +132,40 @@ def call_before_os_exit(end: Callable[[], None]) -> None:
     """
     if os._exit is _os_exit:
         os._exit = _ExitInOrder(end)
+
+
+def register_below(number: int, descriptor: int) -> Callable[[], None]:
+    """``faulthandler.register``, as if it were the signal's default: what the program registers later replaces it.
+
+    Returns
+    -------
+    callable
+        Undoes it, unless it was replaced.
+
+    Why it is so: a second ``faulthandler.register`` of a signal changes the file alone. If the program had set a
+    handler of Python in between, that one would go on to be called, and the file would stay empty.
+    """
+    below = {number}
+
+    def undo() -> None:
+        if below:
+            below.clear()
+            faulthandler.unregister(number)
+
+    original = faulthandler.register
+    original(number, descriptor, all_threads=False)
+
+    @functools.wraps(original)
+    def register(signum: int, *args: Any, **kwargs: Any) -> None:
+        if signum in below:
+            handler = signal.getsignal(signum)
+            undo()
+            if handler is not signal.SIG_DFL:
+                signal.signal(signum, handler)
+        original(signum, *args, **kwargs)
+
+    faulthandler.register = register
+    return undo
 
 
 def copy_warnings(receiver: Callable[[str, int, str], None]) -> Callable[[], None]:

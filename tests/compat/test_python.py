@@ -7,6 +7,7 @@ import logging
 import multiprocessing.spawn
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import warnings
@@ -77,6 +78,40 @@ def test_a_function_runs_before_os_exit_of_its_own_process() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (3, "in order\n", "")
     wrapped = compat._ExitInOrder(print)
     assert pickle.loads(pickle.dumps(wrapped)) is os._exit
+
+
+BELOW = """
+import faulthandler, os, select, signal, tempfile
+from daskhpc.compat.python import register_below
+
+reading, writing = os.pipe()
+
+def written():
+    return bool(select.select([reading], [], [], 0)[0]) and b"File" in os.read(reading, 4096)
+
+undo = register_below(signal.SIGUSR1, writing)
+signal.raise_signal(signal.SIGUSR1)
+print(written(), signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL)
+stack = tempfile.TemporaryFile()
+signal.signal(signal.SIGUSR1, lambda *_: print("handler"))
+faulthandler.register(signal.SIGUSR1, stack, chain=True)
+signal.raise_signal(signal.SIGUSR1)
+undo()
+signal.raise_signal(signal.SIGUSR1)
+print(written(), stack.tell())
+register_below(signal.SIGUSR2, writing)()
+signal.raise_signal(signal.SIGUSR2)
+"""
+
+
+def test_a_signal_is_registered_below_what_the_program_registers() -> None:
+    """``register_below``; the program's handlers of Python and of C come in its place."""
+    done = subprocess.run([sys.executable, "-c", BELOW], capture_output=True, text=True, timeout=30)
+    found = done.stdout.split("\n")
+    assert found[:3] == ["True True", "handler", "handler"], done.stderr
+    assert found[3].split()[0] == "False"
+    assert int(found[3].split()[1]) > 0
+    assert done.returncode == -signal.SIGUSR2
 
 
 def test_warnings_are_copied_and_shown(monkeypatch: pytest.MonkeyPatch) -> None:

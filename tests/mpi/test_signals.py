@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import signal
+
 import pytest
 from ranks import Ranks
 
@@ -62,6 +65,41 @@ PROGRAM = """
 def test_the_programs_handlers_answer_and_all_else_goes_on(ranks: Ranks, when: str) -> None:
     done = ranks.mpiexec(4, ranks.script(PROGRAM), when)
     assert (done.code, done.out) == (0, "True True True\n6 True -2\n"), done.err
+
+
+UNANSWERED = """
+    import ctypes, os, signal, subprocess, sys
+    import daskhpc
+
+    number = getattr(signal, sys.argv[1])
+    client = daskhpc.start()
+    kill = f"import os; os.kill(os.getpid(), {int(number)}); print('goes on')"
+    child = subprocess.run([sys.executable, "-c", kill], capture_output=True)
+    forked = os.fork()
+    if not forked:
+        os.kill(os.getpid(), number)
+        os._exit(0)
+    _, status = os.waitpid(forked, 0)
+    default = signal.getsignal(number) is signal.SIG_DFL
+    found = client.submit(sum, [1, 2]).result()
+    print(child.returncode == -number, os.WTERMSIG(status) == number, default, found, flush=True)
+    subprocess.Popen(["sh", "-c", f"sleep 0.5; kill -{int(number)} {os.getpid()}"])
+    ctypes.CDLL(None).sleep(60)
+    client.submit(sum, [1, 2, 3]).result()
+    print("not reached")
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGUSR1", "SIGALRM", "SIGXCPU"])
+def test_a_signal_without_a_handler_ends_the_job_with_its_code_and_its_name(ranks: Ranks, name: str) -> None:
+    """Also during C code; MPICH's mpiexec would say 11, 15 and 25. A child has the default."""
+    number = int(signal.Signals[name])
+    done = ranks.mpiexec(4, ranks.script(UNANSWERED), name)
+    assert (done.code, done.out) == (128 + number, "True True True 3\n"), done.err
+    (message,) = done.messages
+    assert name in message
+    assert f"exit code {128 + number}" in message
+    assert re.search(r"  found: process \d+ on .*, at File .*program.py\", line 18 in <module>", done.err), done.err
 
 
 # As `scontrol suspend` and `scontrol resume` do; this process alone goes on.

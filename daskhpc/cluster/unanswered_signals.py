@@ -1,0 +1,119 @@
+"""The end of the client by a signal that its program does not answer: in order, with 128 and the signal as exit code.
+
+Why it is so: by its default such a signal ends this process alone, and nobody learns which one it was. MPICH's mpiexec
+then kills all ranks and reports what their codes have together: 11, a segmentation fault, for SIGUSR1. A handler of
+Python would not run during a long call of C code, and the program would see it: from `signal.getsignal` libraries
+learn whether to set their own (Lightning does for SIGUSR1). So the handler is faulthandler's. It writes the place in
+the program to a pipe, one for each signal, which a thread reads.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import NoReturn
+
+from ..compat.python import register_below
+from ..errors import DaskhpcError
+
+_SIGNALS = (
+    signal.SIGHUP,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGALRM,
+    signal.SIGVTALRM,
+    signal.SIGPROF,
+    signal.SIGXCPU,
+)
+_STAND_STILL = signal.SIGRTMIN + 9
+_READ_SECONDS = 0.5
+_STILL_SECONDS = 2.0
+
+
+class UnansweredSignals:
+    """Waits for a signal that nobody answers, and ends the program by ``os._exit``; made in the main thread.
+
+    Parameters
+    ----------
+    ending : threading.Event
+        Set when the program is at its end by itself: then nothing is done.
+
+    Notes
+    -----
+    Until the end the main thread stands still, unless it is in C code: it would complain of a cluster that closes.
+    """
+
+    def __init__(self, ending: threading.Event) -> None:
+        self.ending = ending
+        self.still = threading.Event()
+        self.main = threading.main_thread()
+        self.undo: list[Callable[[], None]] = []
+        self.signals: dict[int, signal.Signals] = {}
+        answered = _answered()
+        for number in _SIGNALS:
+            if signal.getsignal(number) is signal.SIG_DFL and not answered >> (number - 1) & 1:
+                reading, writing = os.pipe()
+                self.undo.append(register_below(number, writing))
+                self.signals[reading] = number
+        signal.signal(_STAND_STILL, self._stand_still)
+        os.register_at_fork(after_in_child=self._forget)
+        threading.Thread(target=self._wait, name="daskhpc-signals", daemon=True).start()
+
+    def _forget(self) -> None:
+        """A forked child has the defaults: what it wrote would end this process."""
+        for undo in self.undo:
+            undo()
+
+    def _stand_still(self, *_: object) -> NoReturn:
+        self.still.set()
+        while True:
+            time.sleep(_STILL_SECONDS)
+
+    def _wait(self) -> None:
+        ready, _, _ = select.select(list(self.signals), [], [])
+        if self.ending.is_set():
+            return
+        signal.pthread_kill(self.main.ident or 0, _STAND_STILL)
+        self.still.wait(_STILL_SECONDS)
+        number = self.signals[ready[0]]
+        # Not by print: the main thread may hold what it needs.
+        os.write(2, f"daskhpc: {message(number, _place(ready[0]))}\n".encode())
+        os._exit(128 + number)
+
+
+def message(number: signal.Signals, place: str) -> DaskhpcError:
+    """What is said of the signal; `place` is a line of faulthandler."""
+    if number == signal.SIGXCPU:
+        todo = "ulimit -t shows the limit of seconds; a batch job may have none"
+    else:
+        todo = f"signal.signal(signal.{number.name}, ...) in the program, if it is to answer it"
+    at = f", at {place}" if place else ""
+    what = "used up its limit of CPU time (SIGXCPU)" if number == signal.SIGXCPU else f"got {number.name}"
+    return DaskhpcError(
+        f"The program {what} and has no handler, so the job ends with exit code {128 + number}.",
+        f"process {os.getpid()} on {socket.gethostname()}{at}",
+        todo,
+    )
+
+
+def _place(descriptor: int) -> str:
+    """The innermost line of the program, from what faulthandler writes within a moment."""
+    text, until = b"", time.monotonic() + _READ_SECONDS
+    while select.select([descriptor], [], [], max(0.0, until - time.monotonic()))[0]:
+        text += os.read(descriptor, 4096)
+        for line in text.splitlines(keepends=True):
+            if line.lstrip().startswith(b"File ") and line.endswith(b"\n"):
+                return line.decode(errors="replace").strip()
+    return ""
+
+
+def _answered() -> int:
+    """A bit for each signal that this process ignores or catches, also in C code (``faulthandler.register``)."""
+    with open("/proc/self/status") as file:
+        fields = dict(line.split(":", 1) for line in file)
+    return int(fields["SigIgn"], 16) | int(fields["SigCgt"], 16)
