@@ -15,7 +15,7 @@ from .job_query import ListedJob, elements
 from .job_state import JobReport, JobState
 from .maintenance import Maintenance, crossed
 from .queues import QUEUES
-from .waiting import explain_waiting
+from .wait_reasons import explain_waiting
 
 _TITLE, _DAY, _NAMED = 24, 86400.0, 8
 

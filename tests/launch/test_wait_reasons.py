@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from daskhpc.launch.waiting import SLURM, explain_waiting
+from daskhpc.launch.wait_reasons import SLURM, explain_waiting
 
 # The names of Slurm 22.05 for limits, which are put together from these parts.
 RESOURCES = ("Cpu", "Node", "Mem", "Memory", "GRES", "License", "BB", "Billing", "Energy", "Unknown")
