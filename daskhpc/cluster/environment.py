@@ -16,6 +16,7 @@ import dask
 from ..chunk_size import array_chunk_size
 from ..errors import StartError
 from ..own_files import own_scratch
+from ..runtime.blas_threads import blas_variables, lowered_by_user
 from ..text import counted
 from . import http_door
 from .children import own_variables
@@ -24,7 +25,6 @@ from .plan import CLIENT, SCHEDULER, WORKER, RankPlan
 from .program_signals import leave_signals_to_program, let_program_answer_signals
 from .quiet_end import drop_records_of_the_end
 from .session import ClusterMember
-from .workers import blas_variables, lowered_by_user
 from .world import say
 
 _INTERVALS = {

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Mapping
 from socket import gethostname
 from types import TracebackType
 from typing import Any
@@ -17,7 +16,7 @@ from ..compat.distributed_security import SecurityInMemory
 from ..compat.distributed_workers import WORKER_PROCESS, SupervisingNanny
 from ..compat.python import ignore_warnings_of_children, spawn_without_main
 from ..errors import WORKER_EXIT_TOPIC
-from ..runtime.cpus import first_number
+from ..runtime.blas_threads import blas_variables, lowered_by_user
 from . import http_door
 from .crash_report import cause_of_exit
 from .logs import worker_environment
@@ -26,24 +25,12 @@ from .worker_preload import PROGRAM_FOLDER, private_memory
 
 logger = logging.getLogger("distributed.nanny")
 
-BLAS_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "BLIS_NUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-)
 # Dask's own default makes glibc give every array above 128 kB back to the kernel at once, and fault its pages in anew:
 # a fit on slices of a few MB then takes up to twice as long.
 _DASKS_TRIM_THRESHOLD = "65536"
 _KEPT_FREE_BYTES, _KEPT_FREE_PART = 64 << 20, 16  # what glibc comes to keep by itself, left alone
 _TRACKER_WARNING = "ignore::UserWarning:multiprocessing.resource_tracker"
 _ATTEMPTS = 3
-
-
-def blas_variables(threads: int) -> dict[str, str]:
-    """The environment that caps BLAS and OpenMP libraries at `threads`."""
-    return dict.fromkeys(BLAS_VARIABLES, str(threads))
 
 
 def malloc_variables(limit: int | None, threads: int) -> dict[str, str]:
@@ -88,24 +75,6 @@ class CappedNanny(SupervisingNanny):
         logger.warning("Worker process %s on %s: %s", self.worker_address or self.name, host, cause)
         with contextlib.suppress(Exception):
             self.log_event(WORKER_EXIT_TOPIC, {"worker": self.worker_address, "host": host, "cause": cause})
-
-
-def lowered_by_user(limits: Mapping[str, str], env: Mapping[str, str]) -> dict[str, str]:
-    """The caps, lowered where the user's own environment asks for fewer threads.
-
-    A library whose own variable is not set goes by ``OMP_NUM_THREADS``, as it does by itself.
-
-    Examples
-    --------
-    >>> lowered_by_user({"OMP_NUM_THREADS": "4", "MKL_NUM_THREADS": "4"}, {"OMP_NUM_THREADS": "1"})
-    {'OMP_NUM_THREADS': '1', 'MKL_NUM_THREADS': '1'}
-    """
-
-    def least(name: str, limit: str) -> str:
-        asked = first_number(env.get(name) or env.get("OMP_NUM_THREADS", ""))
-        return str(min(asked, int(limit))) if asked else limit
-
-    return {name: least(name, limit) for name, limit in limits.items()}
 
 
 class Nannies:

@@ -14,10 +14,11 @@ from typing import Any
 from ..clients import ask_workers
 from ..errors import WORKER_EXIT_TOPIC, TrainingError
 from ..parallel import program_world
+from ..runtime.blas_threads import omp_threads
 from ..text import counted, duration
 from . import rank_task
 from .failures import RankFailure, RankStack, first_cause, primary
-from .places import RankPlace, WorkerPlace, choose, chosen_variables, threads_in, torch_backend
+from .places import RankPlace, WorkerPlace, choose, chosen_variables, torch_backend
 
 _CAUSE_SECONDS = 2.0
 _EARLIER_SECONDS = 0.25
@@ -188,7 +189,7 @@ class Attempt:
                 "host": rank.worker.host,
                 "place": rank,
                 "training": self.training,
-                "threads": options.threads or threads_in(env) or rank.worker.threads,
+                "threads": options.threads or omp_threads(env).value or rank.worker.threads,
                 "timeout": options.timeout,
                 "backend": backend,
                 "env": env,

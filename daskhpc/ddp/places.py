@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from dask.utils import natural_sort_key
 
 from ..errors import SettingsError
+from ..runtime.blas_threads import BLAS_VARIABLES, blas_variables
 from ..text import counted
 
 # What a launcher tells its own processes. Lightning, Accelerate and MPI libraries take a rank that has these for one
 # of that launcher's. SLURM_JOB_ID, SLURM_CPUS_* and CUDA_VISIBLE_DEVICES stay: they are true for the rank, too.
 _LAUNCHERS = re.compile(r"SLURM_(PROCID|LOCALID|NODEID|NTASKS|NPROCS|STEP|TASK|SRUN|LAUNCH)|PMI|OMPI_|MPI_LOCAL|PALS_")
-_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,14 +181,8 @@ def chosen_variables(
     env : mapping
         What `train` was given.
     """
-    numbers = {} if threads else {name: program[name] for name in _THREADS if program.get(name)}
+    numbers = {} if threads else {name: program[name] for name in BLAS_VARIABLES if program.get(name)}
     return {**numbers, **env}
-
-
-def threads_in(variables: Mapping[str, str | None]) -> int | None:
-    """The number of threads that ``OMP_NUM_THREADS`` says, if it says one."""
-    number = re.match(r"\s*([1-9]\d*)", variables.get("OMP_NUM_THREADS") or "")
-    return int(number[1]) if number else None
 
 
 def environment(
@@ -227,7 +221,7 @@ def environment(
     }
     if "TORCH_NCCL_ASYNC_ERROR_HANDLING" not in before:
         changes["TORCH_NCCL_ASYNC_ERROR_HANDLING"] = "1"
-    changes |= dict.fromkeys(_THREADS, str(threads))
+    changes |= blas_variables(threads)
     if place.gpus:
         changes["CUDA_VISIBLE_DEVICES"] = ",".join(place.gpus)
     # Without these gloo takes the address of the host's name, which on Debian is 127.0.1.1.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 
 from .cgroups import cpu_quota, cpuset
 from .hostlist import expand_numbers
@@ -14,24 +13,6 @@ from .ranks import LaunchedRank
 # Processes that start ranks on a node, as /proc/PID/status names them (15 characters).
 _LAUNCHER_PROCESSES = ("hydra_", "mpiexec", "mpirun", "orterun", "orted", "prterun", "prted", "pals")
 _MOST_PARENTS = 8
-
-
-def omp_threads(env: Mapping[str, str]) -> Sourced[int | None]:
-    """The threads that ``OMP_NUM_THREADS`` asks for; of a list for nested levels ("4,2") the first.
-
-    Examples
-    --------
-    >>> omp_threads({"OMP_NUM_THREADS": "4,2"}).value, omp_threads({"OMP_NUM_THREADS": "many"}).value
-    (4, None)
-    """
-    asked = first_number(env.get("OMP_NUM_THREADS", ""))
-    return Sourced(asked, "OMP_NUM_THREADS" if asked else "not set")
-
-
-def first_number(text: str) -> int | None:
-    """The number of threads in a variable such as ``OMP_NUM_THREADS``; None if it has none."""
-    first = text.partition(",")[0].strip()
-    return int(first) if first.isdecimal() and int(first) else None
 
 
 def read_cpus(

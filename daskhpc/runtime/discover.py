@@ -6,7 +6,8 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from .cpus import omp_threads, read_cpus
+from .blas_threads import omp_threads
+from .cpus import read_cpus
 from .memory import least, read_process_memory, read_ram, read_system_memory
 from .model import Grant, Runtime, Sourced, granted_cpus, shared_cpus, shared_memory
 from .mpi import said_by_mpi

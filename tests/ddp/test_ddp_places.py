@@ -93,3 +93,4 @@ def test_the_environment_is_torchruns_and_no_other_launchers() -> None:
     assert "GLOO_SOCKET_IFNAME" not in changes
     assert changes["NCCL_SOCKET_IFNAME"] == "ib0"
     assert (changes["OMP_NUM_THREADS"], changes["TORCHELASTIC_RESTART_COUNT"]) == ("4", "1")
+    assert changes["BLIS_NUM_THREADS"] == "4"  # as every library that a worker caps

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from daskhpc.ddp import evaluate, train
-from daskhpc.ddp.places import chosen_variables, threads_in
+from daskhpc.ddp.places import chosen_variables
+from daskhpc.runtime.blas_threads import omp_threads
 
 SCRIPT = """
 import json, os, sys
@@ -80,4 +81,4 @@ def test_whose_number_of_threads(
     own: dict[str, str | None], threads: int | None, env: dict[str, str | None], expected: Any
 ) -> None:
     found = chosen_variables(own, threads, env)
-    assert (found, threads_in(found)) == expected
+    assert (found, omp_threads(found).value) == expected
