@@ -18,6 +18,8 @@ from .errors import SettingsError
 PREFIX = "DASK_DASKHPC__"
 ELSEWHERE = frozenset(("profile", "profiles"))
 """What stands under ``daskhpc:`` too and is no setting of a run: the sites that `daskhpc submit` knows."""
+SCALING_REPEATS = 5
+"""How often a scaling study measures each time: of the function and of the command, which imports no Dask."""
 _LEAST_BYTES = 1_000_000
 
 

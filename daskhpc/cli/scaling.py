@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from ..errors import SettingsError
+from ..settings import SCALING_REPEATS
 from .errors import exit_on_error
 from .run import run
 from .setting_options import setting_options
@@ -21,7 +22,13 @@ _MODULE = "daskhpc.scaling_study"
 )
 @setting_options
 @click.option("--counts", metavar="N,N,...", help="Numbers of workers. Default: the powers of two, and all workers.")
-@click.option("--repeats", type=click.IntRange(1), default=5, show_default=True, help="Times for each number.")
+@click.option(
+    "--repeats",
+    type=click.IntRange(1),
+    default=SCALING_REPEATS,
+    show_default=True,
+    help="Times for each number.",
+)
 @click.option("--weak", is_flag=True, help="Weak scaling: FUNCTION gets the number of workers, and grows its work.")
 @click.option("--plain", metavar="NAME", help="The same work without Dask, a function of the file: the second base.")
 @click.option("--no-plain", is_flag=True, help="Leave plain Python out.")

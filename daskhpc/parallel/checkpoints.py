@@ -100,7 +100,7 @@ class Checkpoint:
         self.tokens = Tokens()
         self._met: Counter[str] = Counter()
         self._first: str | None = None
-        self._process = uuid.uuid4().hex[:8]
+        self._id = uuid.uuid4().hex[:8]
         self._numbers = itertools.count()
         self._host = socket.gethostname()
         _keepers.add(self)
@@ -109,7 +109,7 @@ class Checkpoint:
         """A Parallel call begins; what the program has changed since the last one is looked at anew."""
         self.tokens.forget()
         at, number = place()
-        part = ParallelUse(f"{self._process}-{next(self._numbers)}", round=number)
+        part = ParallelUse(f"{self._id}-{next(self._numbers)}", round=number)
         # The rounds of a search are told by their first one; a fit begins with a round of its own.
         self._first = part.id if not number or self._first is None else self._first
         about = {"host": self._host, "pid": os.getpid(), "program": _PROGRAM, "first": self._first}

@@ -120,7 +120,7 @@ class Run:
         self.node_memory.close()
         with contextlib.suppress(Exception):
             if used and later:
-                self.members.free_later(self.name)
+                self.members.forget_later(self.name)
             elif used:
                 await self.client.run(free, self.name, workers=used, on_error="ignore")
 
@@ -340,7 +340,7 @@ class Run:
         try:
             reply: TaskResult | None = await wait_or_lost(fetch(self.client, future), task.gone)
         finally:
-            self.members.free_later(future=future)
+            self.members.release_later(future)
         if reply is not None:
             self.node_memory.opened(member, reply.opened, order.tickets)
         elif not task.gone.is_set():

@@ -136,16 +136,22 @@ class WorkerSet:
             self._deserted = None
             raise deserted(f"The cluster has had no worker for {_DESERTED_SECONDS:g} s.", "none")
 
-    def free_later(self, run: str | None = None, future: Any = None) -> None:
-        """Free what little is kept for a run or a task, together with that of others.
+    # Some programs use Parallel all the time, and a client sends nothing for 10 ms after each of its messages: what is
+    # freed at once would keep the next task waiting. So what little is kept for runs and tasks is freed together.
 
-        Some programs use Parallel all the time, and a client sends nothing for 10 ms after each of its messages: what
-        is freed at once would keep the next task waiting.
-        """
+    def forget_later(self, run: str) -> None:
+        """Have the workers forget a run, together with others."""
+        self._free_soon()
+        self._over.append(run)
+
+    def release_later(self, future: Any) -> None:
+        """Release the future of a task, together with others."""
+        self._free_soon()
+        self._futures.append(future)
+
+    def _free_soon(self) -> None:
         if not self._over and not self._futures:
             asyncio.get_running_loop().call_later(_FREE_SECONDS, lambda: asyncio.ensure_future(self._free()))
-        self._over += [] if run is None else [run]
-        self._futures += [] if future is None else [future]
 
     async def _free(self) -> None:
         with contextlib.suppress(Exception):  # the client was closed, and all is freed with it

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..clients import current_client, is_open
 from ..errors import SettingsError
+from ..settings import SCALING_REPEATS
 from ..text import counted
 from .kept import KeptTimes, digest
 from .laws import Timing
@@ -28,7 +29,7 @@ def scaling(
     workers: Sequence[int] | None = None,
     *,
     weak: bool = False,
-    repeats: int = 5,
+    repeats: int = SCALING_REPEATS,
     plain: Callable[..., Any] | bool = True,
     placement: str = "compact",
     checkpoint: str | os.PathLike[str] | None = None,
@@ -175,7 +176,9 @@ def _check(function: Any, repeats: Any, placement: str) -> None:
         raise SettingsError("A scaling study takes a function.", repr(function), "the function without parentheses")
     if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < 1:
         raise SettingsError(
-            "repeats= of a scaling study is how often each time is measured.", repr(repeats), "repeats=5"
+            "repeats= of a scaling study is how often each time is measured.",
+            repr(repeats),
+            f"repeats={SCALING_REPEATS}",
         )
     if placement not in PLACEMENTS:
         raise SettingsError(
