@@ -6,16 +6,20 @@ import re
 import signal
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
+from ..cluster.start_table import spans
 from ..errors import TrainingError
 from ..text import bytes_text, duration
+from .raised_errors import RaisedError
 
 Kind = Literal["exception", "exit", "signal", "memory", "hang", "worker"]
 
 # Frames of a stack that are not the user's: packages, the standard library, what the interpreter makes.
 _FOREIGN = re.compile(r"/(site|dist)-packages/|/lib/python3\.\d+/|/daskhpc/(ddp|cluster)/|^<(frozen|string|__array)")
 _FRAME = re.compile(r'^\s*File "(?P<file>[^"]+)", line (?P<line>\d+),? in (?P<function>.+)$', re.MULTILINE)
+_MOST_TEXTS = 4
 _COMMUNICATION = re.compile(r"gloo|NCCL|ProcessGroup|[Ww]atchdog")
 _WAITING = re.compile(r"/torch/(distributed|autograd|nn/parallel)/")
 
@@ -39,9 +43,10 @@ class RankFailure:
         Whether it only says that another rank could not be reached.
     step : int
         How many batches the rank had.
-    traceback : str
-    raised : bytes
-        The pickled exception, if it could be pickled.
+    stack : str
+        Where the rank stood, of one that ended without a word or stands.
+    raised : RaisedError or None
+        The exception.
     """
 
     rank: int
@@ -52,8 +57,8 @@ class RankFailure:
     line: str = ""
     consequence: bool = False
     step: int = 0
-    traceback: str = ""
-    raised: bytes = b""
+    stack: str = ""
+    raised: RaisedError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,35 +116,42 @@ def first_cause(failures: Sequence[RankFailure], stacks: Sequence[RankStack] = (
             text,
             user_line(standing.stack),
             step=standing.step,
-            traceback=standing.stack,
+            stack=standing.stack,
         )
     return min(failures, key=lambda failure: failure.time_ns)
 
 
-def user_line(stack: str, newest_first: bool = True) -> str:
-    """The innermost place of the user's code in a stack: ``train.py:41, in fit``.
-
-    Parameters
-    ----------
-    stack : str
-        As ``faulthandler`` writes it, newest call first, or a traceback, newest call last.
+def user_line(stack: str) -> str:
+    """The innermost place of the user's code in a stack as ``faulthandler`` writes it, newest call first.
 
     Examples
     --------
     >>> user_line('File "/home/me/train.py", line 41 in fit')
     '/home/me/train.py:41, in fit'
     """
-    frames = list(_FRAME.finditer(main_thread(stack)))
-    if not newest_first:
-        frames.reverse()
-    own = next((frame for frame in frames if not _FOREIGN.search(frame["file"])), None)
-    return f"{own['file']}:{own['line']}, in {own['function'].strip()}" if own is not None else ""
+    frames = _FRAME.finditer(main_thread(stack))
+    return _innermost((each["file"], int(each["line"]), each["function"].strip()) for each in frames)
+
+
+def line_of_error(raised: RaisedError) -> str:
+    """The innermost place of the user's code in a traceback: ``train.py:41, in fit``."""
+    return _innermost((frame.file, frame.lines[0], frame.function) for frame in reversed(raised.frames))
+
+
+def _innermost(places: Iterable[tuple[str, int, str]]) -> str:
+    own = (f"{file}:{line}, in {function}" for file, line, function in places if not _FOREIGN.search(file))
+    return next(own, "")
 
 
 def main_thread(stack: str) -> str:
     """The part of ``faulthandler``'s stacks that is of the thread in which the user's function runs."""
     parts = re.split(r"\n\s*\n", stack)
     return next((part for part in parts if "rank_process.py" in part), stack)
+
+
+def users_stack(stack: str) -> str:
+    """Of ``faulthandler``'s stacks the lines of the user's function, and of what it called."""
+    return re.split(r'\n +File "[^"]*/daskhpc/ddp/rank_process\.py"', main_thread(stack))[0].rstrip()
 
 
 def exit_failure(
@@ -167,12 +179,12 @@ def exit_failure(
     line = user_line(stack)
     if held is not None:
         text = f"it held {bytes_text(held[0])} of {bytes_text(held[1])}, the worker's memory limit"
-        return RankFailure(rank, host, "memory", time_ns, text, line, traceback=stack)
+        return RankFailure(rank, host, "memory", time_ns, text, line, stack=stack)
     if status < 0:
         # nccl's watchdog and gloo's threads abort a process whose peer is gone.
         aborted = -status == signal.SIGABRT and any(_COMMUNICATION.search(text) for text in tail)
-        return RankFailure(rank, host, "signal", time_ns, signal_name(-status), line, aborted, traceback=stack)
-    return RankFailure(rank, host, "exit", time_ns, f"exit code {status}", line, traceback=stack)
+        return RankFailure(rank, host, "signal", time_ns, signal_name(-status), line, aborted, stack=stack)
+    return RankFailure(rank, host, "exit", time_ns, f"exit code {status}", line, stack=stack)
 
 
 def signal_name(number: int) -> str:
@@ -190,6 +202,19 @@ def may_restart(cause: RankFailure, saved: bool, restarts: int, max_restarts: in
     An exception before the first save of an attempt is the program's own: it would come again at the same place.
     """
     return restarts < max_restarts and (saved or cause.kind != "exception")
+
+
+def next_step(cause: RankFailure, checkpoint: Path | None) -> str:
+    """What to do about a failure; the training then goes on from its last checkpoint, if there is one."""
+    steps = {
+        "memory": "smaller batches, less data in each rank, or more memory: --mem of the job, --memory-limit",
+        "hang": "see that all ranks make the same collective calls, or a longer timeout=",
+        "worker": "look at the worker's log, and run it again",
+    }
+    raised = cause.raised
+    step = steps.get(cause.kind) or (f"{raised.todo}; then run it again" if raised and raised.todo else "")
+    step = step or "mend it and run it again"
+    return f"{step}: it goes on from {checkpoint}" if checkpoint else step
 
 
 def error_of(
@@ -218,11 +243,29 @@ def error_of(
         "hang": f"{who} stands{at}{line}: it made no progress for {duration(timeout)}.",
         "worker": f"{who} was lost with its Dask worker: {cause.text}.",
     }[cause.kind]
-    found = "; ".join(f"rank {rank}: {text}" for rank, text in sorted(others.items())[:4])
-    if len(others) > 4:
-        found += f"; and {len(others) - 4} more"
-    if cause.traceback:
-        found = f"{found}\n{cause.traceback.rstrip()}" if found else cause.traceback.rstrip()
+    found = _what_became_of(others, cause.text)
+    if cause.stack:
+        stack = users_stack(cause.stack)
+        found = f"{found}\n{stack}" if found else stack
     error = TrainingError(happened, found, todo)
     error.rank, error.host, error.kind, error.line = cause.rank, cause.host, cause.kind, cause.line
     return error
+
+
+def _what_became_of(others: Mapping[int, str], cause: str) -> str:
+    """Ranks that ended alike stand together.
+
+    Examples
+    --------
+    >>> _what_became_of({0: "it lost the connection", 1: "KeyError: 1", 3: "KeyError: 1"}, cause="KeyError: 1")
+    'rank 0: it lost the connection; ranks 1,3: the same'
+    """
+    alike: dict[str, list[int]] = {}
+    for rank, text in sorted(others.items()):
+        alike.setdefault(text, []).append(rank)
+    texts = [
+        f"rank{'s' if len(ranks) > 1 else ''} {spans(ranks)}: {'the same' if text == cause else text}"
+        for text, ranks in alike.items()
+    ]
+    more = f"; and {len(texts) - _MOST_TEXTS} more" if len(texts) > _MOST_TEXTS else ""
+    return "; ".join(texts[:_MOST_TEXTS]) + more

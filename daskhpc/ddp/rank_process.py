@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import faulthandler
-import linecache
 import os
 import pickle
 import runpy
@@ -13,16 +12,18 @@ import signal
 import socket
 import sys
 import time
-import traceback
 from datetime import timedelta
 from multiprocessing.connection import Connection
 from typing import Any
 
-from ..errors import SettingsError, one_line
+from ..errors import DaskhpcError, SettingsError, one_line
+from ..journal.describe import describe
 from ..parallel import program_world
+from ..text import shortened
 from . import death_watch, rendezvous
-from .failures import RankFailure, user_line
+from .failures import RankFailure, line_of_error
 from .places import environment
+from .raised_errors import RaisedError
 from .worker_link import StopTraining, WorkerLink
 
 STACK_SIGNAL = int(signal.SIGRTMAX) - 3
@@ -31,9 +32,7 @@ STACK_SIGNAL = int(signal.SIGRTMAX) - 3
 DYNAMIC_CODE = "<dynamic-code>"
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of mallopt
 _KEPT_FREE_BYTES = 64 << 20  # what glibc comes to keep by itself, at most
-_NO_TORCH = """PyTorch is not installed in the environment of the workers.
-  try:   pip install torch --index-url https://download.pytorch.org/whl/cpu    (CPU, 0.2 GB)
-         pip install torch                                                     (NVIDIA GPU, 3 to 4 GB)"""
+_SAID = 300  # characters of an exception's text in one line; the exception itself has all
 
 
 def main(connection: Connection[Any, Any]) -> None:
@@ -138,9 +137,21 @@ def _run(link: WorkerLink, order: dict[str, Any], payload: bytes) -> bytes:
     with program_world.filters_of_warnings():
         result = function(*args, **kwargs)
     del store
+    return _value(result)
+
+
+def _value(result: Any) -> bytes:
+    """What the function returned, for the program."""
     import cloudpickle
 
-    return bytes(cloudpickle.dumps(result))
+    try:
+        return bytes(cloudpickle.dumps(result))
+    except Exception as error:
+        raise SettingsError(
+            "The training function returned something that cannot be sent to the program.",
+            f"{describe(result)}: {one_line(error)}",
+            "return numbers, arrays or the path of a file",
+        ) from None
 
 
 def _import_torch() -> Any:
@@ -148,7 +159,12 @@ def _import_torch() -> Any:
         import torch
         import torch.distributed
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(_NO_TORCH, name="torch") from error
+        raise SettingsError(
+            "PyTorch is not installed in the environment of the workers.",
+            str(error),
+            "pip install torch --index-url https://download.pytorch.org/whl/cpu (CPU, 0.2 GB), "
+            "or pip install torch (NVIDIA GPU, 3 to 4 GB)",
+        ) from None
     return torch
 
 
@@ -177,34 +193,18 @@ def _context_of(link: WorkerLink, order: dict[str, Any], device: Any) -> None:
 
 
 def _failure(order: dict[str, Any], error: BaseException, time_ns: int) -> RankFailure:
-    """An exception as a failure of this rank, with the traceback from the user's function on."""
-    place, host = order["place"], socket.gethostname()
+    """An exception as a failure of this rank."""
+    rank, host, source = order["place"].rank, socket.gethostname(), order["source"]
+    # cloudpickle gives code of the main module this name.
+    raised = RaisedError.of(error, lambda file: source if source and file == DYNAMIC_CODE else file)
+    line = line_of_error(raised)
     if isinstance(error, SystemExit):
         code = error.code if isinstance(error.code, int) else int(error.code is not None)
-        text = "".join(traceback.format_exception(error))
-        line = user_line(text, newest_first=False)
-        return RankFailure(place.rank, host, "exit", time_ns, f"exit code {code}", line)
-    source = order["source"]
-    if source:
-        # cloudpickle gives code of the main module this name; with it here, tracebacks have their lines.
-        lines = linecache.getlines(source)
-        linecache.cache[DYNAMIC_CODE] = (sum(map(len, lines)), None, lines, source)
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None and trace.tb_frame.f_code.co_filename == __file__:
-        trace = trace.tb_next
-    text = "".join(traceback.format_exception(type(error), error, trace))
-    text = text.replace(DYNAMIC_CODE, source or DYNAMIC_CODE)
-    raised = b""
-    with contextlib.suppress(Exception):
-        import cloudpickle
-
-        raised = cloudpickle.dumps(error.with_traceback(None))
-        pickle.loads(raised)
-    line = user_line(text, newest_first=False)
-    said = one_line(error) if "\n  try:" not in str(error) else f"{type(error).__name__}: {error}"
-    return RankFailure(
-        place.rank, host, "exception", time_ns, said, line, _of_communication(error), traceback=text, raised=raised
-    )
+        said = f" ({shortened(str(error.code), _SAID)})" if error.code not in (None, code) else ""
+        return RankFailure(rank, host, "exit", time_ns, f"exit code {code}{said}", line)
+    said = one_line(error) if not isinstance(error, DaskhpcError) else f"{type(error).__name__}: {error.happened}"
+    said = shortened(said, _SAID).removesuffix(".")
+    return RankFailure(rank, host, "exception", time_ns, said, line, _of_communication(error), raised=raised)
 
 
 def _of_communication(error: BaseException | None) -> bool:

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import hashlib
 import os
-import pickle
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..cluster.timelimit import asked_to_stop
-from ..errors import SettingsError, TrainingError, one_line
+from ..errors import SettingsError, TrainingError
 from ..journal.journal import Journal
 from .attempt import Attempt, TrainingOptions
 from .checkpoints import files, remove_drafts
-from .failures import RankFailure, error_of, may_restart
+from .failures import error_of, may_restart, next_step
 from .progress_lines import TrainingView
 
 if TYPE_CHECKING:
@@ -131,10 +130,9 @@ class TrainingWithRestarts:
         for failure in attempt.failures:
             if failure.rank != cause.rank:
                 texts.setdefault(failure.rank, "it lost the connection" if failure.consequence else failure.text)
-        last = self.last_checkpoint()
-        todo = f"mend it and run it again: it goes on from {last}" if last else "mend it and run it again"
+        todo = next_step(cause, self.last_checkpoint())
         error = error_of(cause, texts, len(attempt.ranks), todo, self.options.timeout)
-        error.__cause__ = _raised(cause)
+        error.__cause__ = cause.raised.error() if cause.raised is not None else None
         return error
 
     async def _see_the_folder(self) -> None:
@@ -190,14 +188,3 @@ class TrainingWithRestarts:
         value = {"file": message["file"], "digest": message["digest"]}
         key = hashlib.blake2b(f"{message['file']}".encode(), digest_size=16).hexdigest()
         self.journal.append(key, True, value, time.time() - self._began, os.uname().nodename, about)
-
-
-def _raised(cause: RankFailure) -> BaseException | None:
-    """The exception of a rank, if it can be made here."""
-    if not cause.raised:
-        return None
-    try:
-        error = pickle.loads(cause.raised)
-    except Exception as failed:
-        return RuntimeError(f"{cause.text} (it cannot be made here: {one_line(failed)})")
-    return error if isinstance(error, BaseException) else None

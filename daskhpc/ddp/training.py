@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import os
 import pickle
 import re
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..clients import current_client, is_open
-from ..errors import SettingsError
+from ..errors import DaskhpcError, SettingsError, one_line
 from ..journal.describe import describe
 from .attempt import TrainingOptions
 from .restarts import TrainingWithRestarts
@@ -135,7 +136,11 @@ def train(
     source = getattr(getattr(function, "__code__", None), "co_filename", "")
     training = TrainingWithRestarts(used, f"{uuid.uuid4().hex[:12]}", options, payload, source, _shown(progress))
     with training.kept():
-        values = _run(used, training)
+        try:
+            values = _run(used, training)
+        except DaskhpcError as failed:
+            failed.__traceback__ = None  # these lines are of this package; the user's are in the cause
+            raise failed from failed.__cause__
         if values is None:
             # All ranks have saved and stopped, because the time limit is near: the program is about to be ended.
             threading.Event().wait(_STOPPED_SECONDS)
@@ -235,7 +240,48 @@ def _payload(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> by
         return pickle.dumps([path, *map(str, args)])
     if not callable(function):
         raise SettingsError("train() is given a function or a script.", describe(function), "train(fit, 0.1)")
-    return bytes(cloudpickle.dumps((function, args, kwargs)))
+    _fits(function, args, kwargs)
+    try:
+        return bytes(cloudpickle.dumps((function, args, kwargs)))
+    except Exception as error:
+        raise SettingsError(
+            "The training function and its arguments cannot be sent to the ranks.",
+            f"{_culprit(function, args, kwargs)}{one_line(error)}",
+            "make such an object within the function: a lock, a connection, an open file",
+        ) from None
+
+
+def _fits(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """See that the function takes its arguments, before any rank begins."""
+    if not inspect.isfunction(function) or hasattr(function, "__signature__"):
+        return
+    signature = inspect.signature(function, follow_wrapped=False)
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError as error:
+        name = function.__name__
+        raise SettingsError(
+            "The training function does not take these arguments.",
+            f"{name}{signature}: {error}",
+            f"train({name}, ...) with the arguments of {name} after it",
+        ) from None
+
+
+def _culprit(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+    """The first thing that cannot be sent: an argument, or what the function uses."""
+    import cloudpickle
+
+    values = [(f"argument {number}", value) for number, value in enumerate(args, 1)]
+    values += [(f"{name}=", value) for name, value in kwargs.items()]
+    with contextlib.suppress(TypeError, ValueError):
+        used = inspect.getclosurevars(function)
+        values += [(f"the function uses {name}", value) for name, value in {**used.globals, **used.nonlocals}.items()]
+    for name, value in values:
+        try:
+            cloudpickle.dumps(value)
+        except Exception:
+            return f"{name} ({describe(value)}): "
+    return ""
 
 
 def _shown(progress: bool | str) -> bool:

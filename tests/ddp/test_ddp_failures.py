@@ -3,8 +3,20 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 
-from daskhpc.ddp.failures import RankFailure, RankStack, error_of, exit_failure, first_cause, may_restart, user_line
+from daskhpc.ddp.failures import (
+    RankFailure,
+    RankStack,
+    error_of,
+    exit_failure,
+    first_cause,
+    line_of_error,
+    may_restart,
+    next_step,
+    user_line,
+)
+from daskhpc.ddp.raised_errors import Frame, RaisedError
 
 REDUCE = 'File "/x/site-packages/torch/distributed/distributed_c10d.py", line 3148 in all_reduce\n'
 BACKWARD = 'File "/x/site-packages/torch/autograd/graph.py", line 869 in _engine_run_backward\n'
@@ -45,10 +57,6 @@ def test_the_users_line_is_in_the_thread_that_runs_the_function() -> None:
     main = f"Thread 0x2 (most recent call first):\n  {REDUCE}  {OWN}  {ENTRY}"
     assert user_line(f"{reporter}\n{main}") == "/home/me/train.py:41, in fit"
     assert user_line("") == ""
-    traceback = (
-        'Traceback:\n  File "/home/me/train.py", line 9, in fit\n    f()\n  File "/x/site-packages/y.py", line 1, in f'
-    )
-    assert user_line(traceback, newest_first=False) == "/home/me/train.py:9, in fit"
 
 
 def test_how_a_process_ended() -> None:
@@ -75,3 +83,30 @@ def test_the_error_names_rank_host_kind_and_line() -> None:
         "  found: rank 0: it lost the connection",
     ]
     assert (error.rank, error.host, error.kind, error.line) == (1, "node1", "exception", "train.py:41, in fit")
+
+
+def test_the_line_of_an_error_is_the_innermost_of_the_users() -> None:
+    frames = (Frame("/home/me/train.py", "fit", (9, 9)), Frame("/x/site-packages/y.py", "f"))
+    assert line_of_error(RaisedError(b"", "KeyError", "1", frames)) == "/home/me/train.py:9, in fit"
+    assert line_of_error(RaisedError(b"", "KeyError", "1", frames[1:])) == ""
+
+
+def test_a_stack_is_told_without_the_lines_of_this_package() -> None:
+    crashed = exit_failure(1, "n", 0, -11, f"Stack (most recent call first):\n  {OWN}  {ENTRY}  {ENTRY}")
+    assert error_of(crashed, {}, 2, "again", 600).found == f"Stack (most recent call first):\n  {OWN}".rstrip()
+
+
+def test_ranks_that_ended_as_the_first_one_are_told_together() -> None:
+    others = dict.fromkeys((0, 2, 3, 7), "ValueError: x") | {4: "KeyError: 7"}
+    found = error_of(raised(1, 5), others, 8, "again", 600).found
+    assert found == "ranks 0,2-3,7: the same; rank 4: KeyError: 7"
+
+
+def test_the_next_step_is_the_one_of_the_cause() -> None:
+    assert next_step(raised(1, 5), None) == "mend it and run it again"
+    told = RaisedError(b"", "SettingsError", "...", (), todo="backend='gloo'")
+    last = Path("runs/epoch-0003.pt")
+    assert next_step(raised(1, 5, raised=told), last) == "backend='gloo'; then run it again: it goes on from " + str(
+        last
+    )
+    assert "--mem of the job" in next_step(exit_failure(1, "n", 0, -9, "", (2, 1)), None)

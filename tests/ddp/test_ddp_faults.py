@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import random
+import re
+import sys
+import threading
 import time
+import traceback
 from typing import Any
 
 import programs
@@ -13,8 +18,8 @@ import psutil
 import pytest
 from waiting import until
 
-from daskhpc.ddp import train
-from daskhpc.errors import TrainingError
+from daskhpc.ddp import context, train
+from daskhpc.errors import SettingsError, TrainingError
 
 KINDS = {
     "raise": ("exception", "raised ValueError: no such tile"),
@@ -102,6 +107,71 @@ def test_the_cause_is_the_exception_itself(client: Any) -> None:
         train(fit, client=client)
     assert isinstance(caught.value.__cause__, KeyError)
     assert "try:   mend it" in str(caught.value)
+    printed = "".join(traceback.format_exception(caught.value))
+    (place,) = re.findall(r"test_ddp_faults.py:\d+", caught.value.line)
+    line = place.rpartition(":")[2]
+    assert printed.startswith(
+        f'Traceback (most recent call last):\n  File "{__file__}", line {line}, in fit\n'
+        "    raise KeyError(\"tile 7\")\nKeyError: 'tile 7'\n\nThe above"
+    )
+    assert printed.count("/daskhpc/ddp/") == 1  # train(), which the user has called
+
+
+def test_an_error_in_three_parts_is_told_once(client: Any) -> None:
+    def fit() -> None:
+        context().loader(iter([1]), batch_size=1)
+
+    with pytest.raises(TrainingError, match=r"raised SettingsError: loader\(\) needs a dataset") as caught:
+        train(fit, client=client)
+    assert isinstance(caught.value.__cause__, SettingsError)
+    assert caught.value.found in ("rank 0: the same", "rank 1: the same", "rank 0: it lost the connection")
+    assert caught.value.todo == caught.value.__cause__.todo + "; then run it again"
+    printed = "".join(traceback.format_exception(caught.value))
+    assert printed.count("list_iterator object") == 1  # what was found
+    assert "in RankLoader" not in printed
+    assert printed.count("/daskhpc/ddp/") == 1
+
+
+def test_what_a_rank_said_at_its_exit_is_told(client: Any) -> None:
+    def fit() -> None:
+        sys.exit("no GPU, so I give up")
+
+    with pytest.raises(
+        TrainingError, match=r"ended with exit code 1 \(no GPU, so I give up\), at .*, in fit"
+    ) as caught:
+        train(fit, client=client)
+    assert caught.value.kind == "exit"
+
+
+def test_a_value_that_cannot_be_sent_is_told(client: Any) -> None:
+    with pytest.raises(TrainingError, match="raised SettingsError: The training function returned something") as caught:
+        train(lambda: threading.Lock(), client=client)
+    assert "cannot pickle '_thread.lock'" in str(caught.value.__cause__)
+
+
+def test_what_cannot_be_sent_is_named_before_a_rank_begins(client: Any) -> None:
+    lock = threading.Lock()
+    with pytest.raises(SettingsError, match="cannot be sent to the ranks") as caught:
+        train(lambda: lock, client=client)
+    assert caught.value.found.startswith("the function uses lock (")
+    with pytest.raises(SettingsError, match="cannot be sent") as caught:
+        train(print, 1, lock, client=client)
+    assert caught.value.found.startswith("argument 2 (")
+
+
+def test_wrong_arguments_are_told_before_a_rank_begins(client: Any) -> None:
+    def fit(rate: float, epochs: int) -> None:
+        pass
+
+    with pytest.raises(SettingsError, match="does not take these arguments") as caught:
+        train(fit, 0.1, client=client)
+    assert "missing a required argument: 'epochs'" in caught.value.found
+
+    @functools.wraps(fit)
+    def given(rate: float) -> float:
+        return rate
+
+    assert train(given, 0.5, client=client, world_size=1, progress=False) == [0.5]
 
 
 def test_without_torch_both_ways_to_install_it_are_told(
@@ -111,8 +181,8 @@ def test_without_torch_both_ways_to_install_it_are_told(
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(TrainingError) as caught:
         train(programs.place, client=client)
-    assert "whl/cpu" in caught.value.happened
-    assert "pip install torch " in caught.value.happened
+    assert "whl/cpu" in caught.value.todo
+    assert "pip install torch (" in caught.value.todo
 
 
 def test_a_torch_that_cannot_use_the_gpu_is_told(client: Any) -> None:
