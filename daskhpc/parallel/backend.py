@@ -25,10 +25,10 @@ from ..compat.joblib import dispatch, has_ended, is_aborting, is_exhausted, keep
 from ..compat.sklearn import is_wrapped
 from ..errors import SettingsError
 from . import checkpoints
+from .call_queue import Call
 from .checkpoints import Checkpoint, ParallelUse, SearchCheckpoint
 from .local import LocalEngine, LocalThreads
 from .outcome import Batch
-from .pool import Call
 from .progress import progress_for
 from .result_delivery import ResultDelivery
 from .run import Run

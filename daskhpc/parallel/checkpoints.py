@@ -24,8 +24,8 @@ from ..journal.calls import call_key
 from ..journal.folder import same_work
 from ..journal.journal import Journal
 from ..journal.tokens import Tokens
+from .call_queue import Call
 from .measured import Measured, Outcome
-from .pool import Call
 from .search_settings import about_search, settings_digest, split_of
 
 SYNC_SECONDS = 10.0

@@ -15,9 +15,9 @@ import joblib
 from joblib.executor import get_memmapping_executor
 from joblib.parallel import SequentialBackend
 
+from .call_queue import Call
 from .checkpoints import ParallelUse
 from .outcome import RemoteTracebackError
-from .pool import Call
 from .result_delivery import ResultDelivery
 
 _OVERHEAD_SECONDS = 0.5

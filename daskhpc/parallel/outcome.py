@@ -10,8 +10,8 @@ from dask.utils import funcname
 
 from ..compat.sklearn import failed_fit, fit_arguments
 from ..errors import DaskhpcError, WorkerDiedError
+from .call_queue import Call
 from .measured import Measured, Outcome
-from .pool import Call
 from .task import CallRecord, Stream
 
 

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 from ..compat.sklearn import fit_error, fit_score, is_fit
+from .call_queue import Call
 from .checkpoints import Checkpoint, ParallelUse
 from .outcome import Batch
-from .pool import Call
 from .progress import Progress, Standing
 
 _AHEAD_BYTES = 512 << 20

@@ -16,11 +16,11 @@ from dask.utils import funcname
 
 from ..clients import ask_workers
 from ..compat.sklearn import deliver_callback_messages
+from .call_queue import Call, CallQueue
 from .checkpoints import ParallelUse
 from .local import LocalThreads
 from .node_memory import NodeMemory
 from .outcome import deserted, failed_alone, read, unpicklable
-from .pool import Call, Pool
 from .result_delivery import ResultDelivery
 from .sent_task import Departure, SentTask, fetch, to_give_back, wait_or_lost
 from .slots import drop, free, recall, run_task
@@ -60,7 +60,7 @@ class Run:
         self.members = WorkerSet.of(client)
         self.node_memory = NodeMemory(self.members, self.name)
         self.builder, self.departure = TaskBuilder(self.name, options), Departure()
-        self.pool = Pool()
+        self.queue = CallQueue()
         self.suspects: deque[Call] = deque()
         self.sent: dict[WorkerProcess, list[SentTask]] = {}
         self.used: set[str] = set()
@@ -81,7 +81,7 @@ class Run:
 
     def seconds_per_call(self) -> float | None:
         """What a call takes on average; None before one has ended."""
-        return self.pool.costs.of(None)
+        return self.queue.costs.of(None)
 
     def add(self, calls: list[Call], call_number: int, part: ParallelUse | None) -> None:
         """Take the calls of a batch, which gets their results as they end."""
@@ -135,7 +135,7 @@ class Run:
             while not self.closed:
                 self._waking = False
                 while self._arrived:
-                    self.pool.add(self._arrived.popleft())
+                    self.queue.add(self._arrived.popleft())
                 self._share(idle=self._fill())
                 self.delivery.show(len(self.members.alive))
                 with contextlib.suppress(TimeoutError):
@@ -158,22 +158,22 @@ class Run:
     def _fill(self) -> bool:
         """Give every worker something to do; returns whether a slot is left without."""
         if self.local is not None and self.local.left_for(
-            self.pool.remaining(), self.delivery, self.slots, self.builder.bytes_to_place
+            self.queue.remaining(), self.delivery, self.slots, self.builder.bytes_to_place
         ):
             self.local = None
         if self.local is not None:
-            while self.local.free and self.pool.waiting:
-                call = self.pool.one()
+            while self.local.free and self.queue.waiting:
+                call = self.queue.one()
                 if call is None:
                     break
                 self.local.free -= 1
                 self._start(self._locally(call, self.local))
             return False
         seats = self._seats()
-        while (self.pool.waiting or self.suspects) and sum(self._give(*seat) for seat in seats):
+        while (self.queue.waiting or self.suspects) and sum(self._give(*seat) for seat in seats):
             pass  # each takes one more
         self._unblock_pinned_calls()
-        return not self.pool.waiting and any(len(self.sent.get(member, ())) < slots for member, slots in seats)
+        return not self.queue.waiting and any(len(self.sent.get(member, ())) < slots for member, slots in seats)
 
     def _give(self, member: WorkerProcess, slots: int) -> bool:
         """Give a member one task, if it has room for one."""
@@ -185,7 +185,7 @@ class Run:
                 self._launch(member, [self.suspects.popleft()], 0.0, alone=True)
             return not sent
         slot = None
-        if self.pool.grouped:
+        if self.queue.grouped:
             # What a child has fitted serves the calls of its group, which all go to its slot.
             free = set(range(member.threads)).difference(task.slot for task in sent)
             if len(sent) >= slots or not free:
@@ -194,10 +194,10 @@ class Run:
         else:
             # One task more than slots, so that none idles while results are on their way. What then waits behind a call
             # that takes long is recalled.
-            ahead = 1 if self.pool.remaining() is None or self.pool.waiting > 2 * self.slots else 0
+            ahead = 1 if self.queue.remaining() is None or self.queue.waiting > 2 * self.slots else 0
             if len(sent) >= slots + ahead:
                 return False
-        calls, seconds = self.pool.take(member.address if slot is None else (member.address, slot), self.slots)
+        calls, seconds = self.queue.take(member.address if slot is None else (member.address, slot), self.slots)
         if calls:
             self._launch(member, calls, seconds, slot=slot)
         return bool(calls)
@@ -205,8 +205,8 @@ class Run:
     def _unblock_pinned_calls(self) -> None:
         """Where all are idle and calls wait for one of them in particular, that one is not coming."""
         idle = [member for member, _ in self._seats() if not self.sent.get(member)]
-        if self.pool.waiting and idle and not any(self.sent.values()):
-            call = self.pool.one()
+        if self.queue.waiting and idle and not any(self.sent.values()):
+            call = self.queue.one()
             if call is not None:
                 self._launch(idle[0], [call], 0.0)
 
@@ -234,7 +234,7 @@ class Run:
 
     async def _locally(self, call: Call, local: LocalThreads) -> None:
         ok, value, seconds = await local.run(call)
-        self.pool.learn(call, seconds)
+        self.queue.learn(call, seconds)
         self._finish(call, ok, value, seconds)
         self._wake.set()
 
@@ -279,7 +279,7 @@ class Run:
         for call, stream in task.take_results(records):
             record = read(stream)
             if record.ok:
-                self.pool.learn(call, record.seconds, record.saved)
+                self.queue.learn(call, record.seconds, record.saved)
             self._finish(call, record.ok, record.value, record.seconds + record.saved, member.host)
 
     def _suspect(self, task: SentTask, call: Call, member: WorkerProcess, cause: str) -> None:
@@ -292,7 +292,7 @@ class Run:
 
     def _give_back(self, calls: list[Call], anybody: bool = False) -> None:
         for call in reversed(calls):
-            self.pool.add(call, front=True, anybody=anybody)
+            self.queue.add(call, front=True, anybody=anybody)
 
     async def _recall(self, member: WorkerProcess, tasks: list[SentTask]) -> None:
         """Fetch what tasks have finished, and give the calls behind the one that runs to others."""
@@ -351,7 +351,7 @@ class Run:
         """Threads that each call may use besides: those that no other call can have, as there are so few calls."""
         if not self._dispatched.is_set():
             return 1
-        calls = self.pool.waiting + sum(len(task.calls) for sent in self.sent.values() for task in sent)
+        calls = self.queue.waiting + sum(len(task.calls) for sent in self.sent.values() for task in sent)
         return max(1, min(member.threads, self.slots // max(1, calls)))
 
     async def _pack(self, task: SentTask) -> None:
@@ -364,14 +364,14 @@ class Run:
         """A worker is gone: what it may have been running is retried alone, the rest as before."""
         self.node_memory.lost(member)
         for owner in (member.address, *((member.address, slot) for slot in range(member.threads))):
-            self.pool.lost(owner)
+            self.queue.lost(owner)
         self.builder.lost(member)
         sent = self.sent.pop(member, [])
         for index, task in enumerate(sent):
             task.gone.set()
             for call in task.calls:
                 if index >= member.threads:
-                    self.pool.add(call, front=True)
+                    self.queue.add(call, front=True)
                     continue
                 self._start(self._give_up(task, call, member))
             task.calls = []
@@ -392,7 +392,7 @@ class Run:
 
     def _fail_all(self, error: Exception) -> None:
         self._broken = error
-        waiting = [*self.pool.drain(), *self.suspects]
+        waiting = [*self.queue.drain(), *self.suspects]
         self.suspects.clear()
         while self._arrived:
             waiting.append(self._arrived.popleft())

@@ -9,7 +9,7 @@ from ..compat.sklearn import fit_arguments, is_fit
 from ..journal.calls import call_key
 from ..journal.describe import describe
 from ..journal.tokens import Tokens
-from .pool import Call
+from .call_queue import Call
 
 
 def split_of(call: Call) -> int | None:

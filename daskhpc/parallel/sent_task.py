@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from .pool import SHORTEST_TASK, Call
+from .call_queue import SHORTEST_TASK, Call
 from .task import Stream
 
 _GRACE_SECONDS = 0.5

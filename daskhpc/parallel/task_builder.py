@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 from ..compat.sklearn import candidate_number, fit_arguments, has_callbacks, is_fit, without_callbacks
 from . import fitting, program_world
+from .call_queue import SHORTEST_TASK, Call
 from .node_memory import NodeMemory
 from .parcel import Factory, Parcel, Template, plain, size
-from .pool import SHORTEST_TASK, Call
 from .sent_task import SentTask
 from .task import CallBatch, TaskResult, TaskSpec, Ticket
 from .worker_set import WorkerProcess
@@ -113,7 +113,7 @@ class TaskBuilder:
         self._modules = tuple(name for name in list(sys.modules) if _is_preloaded(name))
 
     def _classify(self, call: Call, call_number: int) -> None:
-        """Tell the pool who costs alike and who shares what is fitted first."""
+        """Tell the queue who costs alike and who shares what is fitted first."""
         arguments = fit_arguments(call.args, call.kwargs)
         call.kind = (call_number, candidate_number(arguments))
         template = call.template.number

@@ -2,8 +2,8 @@
 
     python tests/benchmarks/dispatcher.py [calls]
 
-`Pool` decides which calls go next, to whom and how many at once. Here it has nothing beside it: slots take tasks, a
-heap says which slot is free next, and what a call costs is drawn beforehand.
+`CallQueue` decides which calls go next, to whom and how many at once. Here it has nothing beside it: slots take tasks,
+a heap says which slot is free next, and what a call costs is drawn beforehand.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 import time
 import tracemalloc
 
-from daskhpc.parallel.pool import Call, Pool
+from daskhpc.parallel.call_queue import Call, CallQueue
 
 KINDS, SPLITS, PREFIXES = 2000, 5, 100
 
@@ -31,18 +31,18 @@ def calls(count: int, grouped: bool) -> list[Call]:
 
 def dispatch(waiting: list[Call], slots: int) -> tuple[int, float]:
     """Dispatch all of them; returns the tasks, and the fake seconds that the slots took."""
-    pool = Pool()
+    queue = CallQueue()
     for call in waiting:
-        pool.add(call)
+        queue.add(call)
     now, tasks = 0.0, 0
     free = [(0.0, slot) for slot in range(slots)]
     running: dict[int, list[Call]] = {}
     idle: list[int] = []
-    while pool.waiting or running:
+    while queue.waiting or running:
         now, slot = heapq.heappop(free)
         for call in running.pop(slot, ()):
-            pool.learn(call, 0.001 * (1 + hash(call.kind) % 10))
-        taken, _ = pool.take(slot, slots)
+            queue.learn(call, 0.001 * (1 + hash(call.kind) % 10))
+        taken, _ = queue.take(slot, slots)
         if not taken:
             idle.append(slot)
             continue
@@ -56,9 +56,9 @@ def main() -> None:
     """Print what the dispatcher took."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
     tracemalloc.start()
-    pool = Pool()
+    queue = CallQueue()
     for call in calls(100_000, False):
-        pool.add(call)
+        queue.add(call)
     print(f"memory of a waiting call: {tracemalloc.get_traced_memory()[0] / 100_000:.0f} bytes")
     tracemalloc.stop()
     print("calls     slots  grouped  seconds  microseconds a call  tasks    fake seconds")

@@ -9,8 +9,8 @@ from typing import Any
 import joblib
 import pytest
 
+from daskhpc.parallel.call_queue import Call
 from daskhpc.parallel.local import LocalThreads, pays
-from daskhpc.parallel.pool import Call
 
 MB = 10**6
 

@@ -14,9 +14,9 @@ from sklearn.model_selection import _validation
 
 from daskhpc.errors import DaskhpcError
 from daskhpc.parallel.call_process import _call, error_record
+from daskhpc.parallel.call_queue import Call
 from daskhpc.parallel.outcome import Batch, RemoteTracebackError, WorkerDiedError, failed_alone, read
 from daskhpc.parallel.parcel import Template
-from daskhpc.parallel.pool import Call
 
 
 class Two(Exception):

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from daskhpc.parallel.pool import Call, Pool
+from daskhpc.parallel.call_queue import Call, CallQueue
 from daskhpc.parallel.run import Run
 from daskhpc.parallel.sent_task import Departure, SentTask, to_give_back
 from daskhpc.parallel.task import CallRecord
@@ -144,10 +144,10 @@ def test_results_with_messages_of_callbacks_are_taken_with_the_reply(
 
     monkeypatch.setattr("daskhpc.parallel.run.ask_workers", answer)
     run = Run.__new__(Run)
-    run.client, run.name, run.pool, run._wake = None, "run", Pool(), asyncio.Event()
+    run.client, run.name, run.queue, run._wake = None, "run", CallQueue(), asyncio.Event()
     monkeypatch.setattr(run, "builder", SimpleNamespace(callbacks=callbacks), raising=False)
     monkeypatch.setattr(run, "_finish", lambda call, *result: ended.append(call.place))
     asyncio.run(run._recall(member, [task]))
     assert ended == taken
     assert [call.place for call in task.calls] == [number for number in range(3) if number not in taken]
-    assert sorted(call.place for call in run.pool.drain()) == [3, 4]
+    assert sorted(call.place for call in run.queue.drain()) == [3, 4]

@@ -15,9 +15,9 @@ from daskhpc.cluster.children import close_children_of
 from daskhpc.parallel import program_world as world
 from daskhpc.parallel import worker_parcels
 from daskhpc.parallel.call_process import ChildRun, _make_calls
+from daskhpc.parallel.call_queue import Call
 from daskhpc.parallel.node_memory import NodeMemory
 from daskhpc.parallel.outcome import read
-from daskhpc.parallel.pool import Call
 from daskhpc.parallel.prefix_cache import PrefixCache
 from daskhpc.parallel.record_file import RecordFile
 from daskhpc.parallel.sent_task import SentTask

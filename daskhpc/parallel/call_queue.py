@@ -79,7 +79,7 @@ class Costs:
         return kind in self._kinds
 
 
-class _CallQueue(deque[Call]):
+class _Line(deque[Call]):
     """Waiting calls of one kind, or of one group, in the order in which they came."""
 
     def __init__(self, key: Hashable) -> None:
@@ -89,7 +89,7 @@ class _CallQueue(deque[Call]):
         self.tick = -1  # of its entry in the heap that counts; earlier ones are stale
 
 
-class Pool:
+class CallQueue:
     """The calls that wait.
 
     Calls without a group: each kind is tried once as early as can be, then the kinds go by cost, the longest first.
@@ -101,15 +101,15 @@ class Pool:
         self.costs = Costs()
         self.waiting = self._first = self._tasks = 0
         self._slow = False  # calls came back before any had ended
-        self._kinds: dict[Hashable, _CallQueue] = {}
-        self._groups: dict[Hashable, _CallQueue] = {}
-        self._untried: deque[_CallQueue] = deque()
-        self._heap: list[tuple[float, int, _CallQueue]] = []
+        self._kinds: dict[Hashable, _Line] = {}
+        self._groups: dict[Hashable, _Line] = {}
+        self._untried: deque[_Line] = deque()
+        self._heap: list[tuple[float, int, _Line]] = []
         self._ticks = itertools.count()
-        self._free: dict[Hashable, dict[Hashable, _CallQueue]] = {}
+        self._free: dict[Hashable, dict[Hashable, _Line]] = {}
         self._owners: dict[Hashable, Hashable] = {}
         self._last: dict[Hashable, Hashable] = {}
-        self._returned: dict[Hashable, deque[_CallQueue]] = {}
+        self._returned: dict[Hashable, deque[_Line]] = {}
         self._shared: deque[float] = deque(maxlen=20)
         self._sharing: deque[float] = deque(maxlen=20)
 
@@ -124,7 +124,7 @@ class Pool:
         key = call.kind if call.group is None else call.group
         line = lines.get(key)
         if line is None:
-            line = lines[key] = _CallQueue(key)
+            line = lines[key] = _Line(key)
             if call.group is None:
                 self._untried.append(line)
             elif front and not anybody and key in self._owners:
@@ -241,11 +241,11 @@ class Pool:
         """Whether so many calls of a group cost more than fitting once more what they share."""
         return not self._shared or calls * sum(self._sharing) > sum(self._shared)
 
-    def _push(self, line: _CallQueue) -> None:
+    def _push(self, line: _Line) -> None:
         line.tick = next(self._ticks)
         heapq.heappush(self._heap, (-(self.costs.of(line.key) or 0.0), line.tick, line))
 
-    def _kind(self) -> _CallQueue | None:
+    def _kind(self) -> _Line | None:
         while self._untried:
             line = self._untried.popleft()
             if line:
@@ -259,7 +259,7 @@ class Pool:
             heapq.heappop(self._heap)
         return None
 
-    def _group_for(self, worker: Hashable) -> _CallQueue | None:
+    def _group_for(self, worker: Hashable) -> _Line | None:
         if not self._groups:
             return None
         last = self._last.get(worker)
@@ -275,7 +275,7 @@ class Pool:
         self._last[worker] = line.key
         return line
 
-    def _returned_to(self, worker: Hashable) -> _CallQueue | None:
+    def _returned_to(self, worker: Hashable) -> _Line | None:
         """A group that the worker had given back calls of, and that nobody has taken since."""
         lines = self._returned.get(worker, ())
         while lines:
@@ -285,19 +285,19 @@ class Pool:
             lines.popleft()
         return None
 
-    def _nearest(self, last: Hashable) -> _CallQueue | None:
+    def _nearest(self, last: Hashable) -> _Line | None:
         """The free group that shares most leading entries with the last one."""
         for start in reversed(_starts(last)):
             if start in self._free:
                 return next(iter(self._free[start].values()))
         return None
 
-    def _release(self, line: _CallQueue) -> None:
+    def _release(self, line: _Line) -> None:
         line.owner = None
         for start in _starts(line.key):
             self._free.setdefault(start, {})[line.key] = line
 
-    def _claim(self, line: _CallQueue, worker: Hashable) -> None:
+    def _claim(self, line: _Line, worker: Hashable) -> None:
         line.owner = worker
         if worker is not None:
             self._owners[line.key] = worker
