@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from ..errors import DaskhpcError, one_line
 
 _OWN = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_RUNS_SCRIPTS = "<frozen runpy>"
 _MOST_CAUSES = 20
 
 
@@ -119,7 +120,7 @@ def of_the_user(frames: list[Frame], told: bool) -> list[Frame]:
     >>> [frame.function for frame in of_the_user([Frame(f"{_OWN}ddp/x.py", "main"), Frame("train.py", "fit")], False)]
     ['fit']
     """
-    own = [frame.file.startswith(_OWN) for frame in frames]
+    own = [frame.file.startswith((_OWN, _RUNS_SCRIPTS)) for frame in frames]
     first = own.index(False) if False in own else len(frames)
     keep = bool(own) and own[-1] and not told
     return [frame for n, frame in enumerate(frames[first:], first) if keep or not own[n]]

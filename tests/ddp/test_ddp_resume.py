@@ -102,7 +102,7 @@ def test_two_ranks_then_one_see_every_sample_once(client: Any, tmp_path: Path) -
 def test_an_object_that_could_not_be_read_back_is_refused_by_name(client: Any, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"The state of 'strange' cannot be saved") as caught:
         train(programs.unreadable, checkpoint=tmp_path, progress=False)
-    assert "strange['nested'][0]['odd'] is" in caught.value.happened
+    assert "strange['nested'][0]['odd'] is" in str(caught.value.__cause__)
 
 
 LIMITED = """

@@ -155,5 +155,6 @@ def test_lines_of_this_package_are_left_out_unless_it_broke_there() -> None:
     assert of_the_user([own, user, own], told=True) == [user]
     assert of_the_user([own, user, own], told=False) == [user, own]
     assert of_the_user([own], told=False) == []
+    assert of_the_user([own, Frame("<frozen runpy>", "run_path"), user], told=False) == [user]
     told = RaisedError.of(SettingsError("What happened.", "it", "another"), str)
     assert (told.todo, travelled(told.error()).args) == ("another", ("What happened.", "it", "another"))
