@@ -20,6 +20,8 @@ MESSAGE_FIRST_SECONDS = 3.0
 LEAVE_SECONDS = 2.0
 KILL_AFTER_SIGTERM_SECONDS = 1.0
 SIGTERM, SIGKILL = 15, 9
+# In the command line of daskhpc's own child server and of its children (children.py): no program can wait for them.
+OWN_CHILD = "from daskhpc.cluster import child_server"
 ORDERS = ("deadline", "rank", "rank_variable", "local_size", "stderr", "late", "gone", "died", "step")
 
 
@@ -108,7 +110,8 @@ class LeftBehind:
         until = time.monotonic() + LEAVE_SECONDS
         while (pids := self.processes()) and time.monotonic() < until:
             time.sleep(0.05)
-        message = self.message(pids) if pids else ""
+        others = [pid for pid in pids if OWN_CHILD not in text_of(f"/proc/{pid}/cmdline")]
+        message = self.message(others) if others else ""
         for pid in pids:
             kill(pid, SIGTERM)
         write(message)

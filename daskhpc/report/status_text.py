@@ -77,7 +77,7 @@ def next_step(folder: str, run: RunProgress) -> str:
         case "stopped" if run.places and all(place.known == place.failed for place in run.places):
             return f"{command('status --failures', folder)}; --retry-failed or retry_failed=True makes these fits again"
         case "stopped":
-            return "submit the same job again: it goes on from here"
+            return "start the same program again, or submit the same job again: it goes on from here"
         case "empty" if run.kind == "calls":
             return "submit the job that this folder is for; calls with n_jobs=1 or without n_jobs are not kept"
         case "empty":

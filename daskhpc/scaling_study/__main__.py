@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import importlib.util
 import sys
 from collections.abc import Callable
@@ -73,10 +74,11 @@ def function_of(module: Any, name: str) -> Callable[..., Any]:
     if callable(found):
         return found  # type: ignore[no-any-return]
     own = [n for n, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__]
+    close = difflib.get_close_matches(name, own, n=1) or own or ["estimate"]
     raise SettingsError(
         f"{module.__name__}.py has no function {name}.",
         ", ".join(own) or "no functions",
-        f"daskhpc scaling {module.__name__}.py:{own[0] if own else 'estimate'}",
+        f"daskhpc scaling {module.__name__}.py:{close[0]}",
     )
 
 

@@ -70,7 +70,7 @@ def test_status_of_a_search_that_was_killed_says_what_to_do(here: Path) -> None:
     assert counts == "  search.py:31 GridSearchCV.fit  7 of 21 done, 14 left"
     assert best.startswith("    best so far 0.9")
     assert failed.startswith("    failed 2: 2 x InvalidParameterError: The 'C'")
-    assert last == "next: submit the same job again: it goes on from here"
+    assert last == "next: start the same program again, or submit the same job again: it goes on from here"
     assert "\x1b" not in text
     assert files(here) == before
 

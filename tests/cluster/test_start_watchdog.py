@@ -52,3 +52,15 @@ def test_several_processes_that_a_rank_leaves_are_one_message() -> None:
     assert "left 3 processes behind, which are ended too" in done.stderr
     assert "sleep 100 and 2 more" in done.stderr
     assert len(done.stderr.splitlines()) == 3
+
+
+OWN = LEAVES.replace(
+    "sleep 100 &", f"{sys.executable} -c 'import time; time.sleep(100)  # from daskhpc.cluster import child_server' &"
+)
+
+
+def test_a_process_of_daskhpc_that_a_rank_leaves_is_ended_without_a_message() -> None:
+    """A child server that is still starting when Ctrl-C ends its rank: the user can do nothing about it."""
+    done = subprocess.run([sys.executable, "-c", OWN], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "[]\n"
+    assert done.stderr == ""

@@ -78,7 +78,9 @@ def test_a_search_without_its_final_results_was_stopped(tmp_path: Path) -> None:
         end(journal, "a-0", known=18)
     unclosed(tmp_path)
     assert look(tmp_path).state == "stopped"
-    assert lines(tmp_path)[-1] == "next: submit the same job again: it goes on from here"
+    assert (
+        lines(tmp_path)[-1] == "next: start the same program again, or submit the same job again: it goes on from here"
+    )
 
 
 def test_a_process_of_another_machine_counts_as_alive_until_it_is_silent_for_long(tmp_path: Path) -> None:
