@@ -106,9 +106,7 @@ def sweep(
         names = list(dict.fromkeys(name for parameters in calls for name in parameters))
         keeper.journal.note("plan", {"parameters": names, "total": len(calls)})
     measured = Measured(function, errors == "record")
-    with joblib.parallel_config(
-        backend="daskhpc", client=client, progress=progress, label="sweep", checkpoint=keeper or False
-    ):
+    with joblib.parallel_config(backend="daskhpc", client=client, progress=progress, label="sweep", checkpoint=keeper):
         outcomes = joblib.Parallel(n_jobs=-1, pre_dispatch="all")(
             joblib.delayed(measured)(parameters, index) for index, parameters in enumerate(calls)
         )

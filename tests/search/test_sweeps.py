@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pandas.testing import assert_frame_equal
 from scipy.stats import loguniform
 
 from daskhpc import sweep
 from daskhpc.errors import JournalError, SettingsError
 from daskhpc.journal.reader import JournalReader
+from daskhpc.parallel import checkpoints
 from daskhpc.search.sweeps import calls_of
 
 
@@ -127,6 +129,21 @@ def swept(tmp_path: Path) -> Callable[..., tuple[Any, int]]:
         return table, len(log.read_text().splitlines())
 
     return run
+
+
+def test_the_programs_checkpoint_saves_every_call(
+    two_workers: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As under ``daskhpc run --checkpoint``: the program is run three times, the last time with ``--retry-failed``."""
+    monkeypatch.setattr(checkpoints, "program", None)
+    log, tables = tmp_path / "log", []
+    for retry_failed, made in ((False, 3), (False, 0), (True, 1)):
+        log.write_text("")
+        checkpoints.checkpoint_program(str(tmp_path / "kept"), retry_failed)
+        tables.append(sweep(logged, {"x": [1.0, 2.0, 9.0], "log": [str(log)]}, progress=False))
+        assert len(log.read_text().splitlines()) == made
+    assert_frame_equal(tables[0], tables[1])
+    assert tables[2]["error"].tolist() == [None, None, "ValueError: 9.0 is too large"]
 
 
 def test_a_checkpoint_saves_every_call(swept: Any, two_workers: Any, tmp_path: Path) -> None:
