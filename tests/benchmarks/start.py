@@ -30,7 +30,6 @@ PROGRAMS = {
     "dask_mpi.initialize()": "from dask_mpi import initialize\ninitialize()\n" + FIRST_TASK,
     "dask_mpi.initialize(dashboard=False)": "from dask_mpi import initialize\ninitialize(dashboard=False)\n"
     + FIRST_TASK,
-    "dask_mpi.initialize(nanny=True)": "from dask_mpi import initialize\ninitialize(nanny=True)\n" + FIRST_TASK,
     "daskhpc.initialize()": "from daskhpc import initialize\ninitialize()\n" + FIRST_TASK,
     "daskhpc.start(), which waits for all workers": "import daskhpc\ndaskhpc.start()\n" + FIRST_TASK,
 }
