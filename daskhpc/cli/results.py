@@ -46,6 +46,8 @@ def results(folder: str, csv: str | None, parquet: str | None, plot: str | None,
 
         folder = journal_of(folder)
         found = read(folder)
+        if found.frame.empty and (csv or parquet):
+            raise DaskhpcError("There is nothing to save.", f"{folder}: no results yet", "the same line when there are")
         if csv is not None:
             _save(csv, lambda path: flat(found.frame).to_csv(path, index=False))
         if parquet is not None:
@@ -79,14 +81,17 @@ def _need_pyarrow() -> None:
 
 def _draw(found: Results, path: str, score: str | None) -> None:
     from .. import plots
-    from ..report.tables import score_column
+    from ..report.tables import scored_tables
 
     if found.frame.empty or (found.kind == "calls" and not found.tables):
         raise DaskhpcError("There is nothing to draw.", "no results of a search or sweep", "--csv FILE for all values")
-    place, frame = max(found.tables.items(), key=lambda table: len(table[1]))
+    columns = (
+        {} if score is None else {name: column for name, (_, column) in scored_tables(found.tables, score).items()}
+    )
+    place = max(columns or found.tables, key=lambda name: len(found.tables[name]))
+    frame, column = found.tables[place], columns.get(place)
     if len(found.tables) > 1:
         click.echo(f"the picture is of {place}, the search with most candidates")
-    column = score_column(frame, score) if score is not None else None
     if found.kind == "sweep":
         figure = plots.sweep(*_sweep_columns(frame, column, found.parameters))
     else:
@@ -119,7 +124,7 @@ def _is_numeric(column: pd.Series) -> bool:
 def _lines(folder: str, found: Results, score: str | None, top: int) -> list[str]:
     """The best rows, and how to have all."""
     from ..report.results_text import call_lines, search_lines, sweep_lines
-    from ..report.tables import score_column
+    from ..report.tables import score_column, scored_tables
 
     width = shutil.get_terminal_size((100, 24)).columns
     name = shlex.quote(Path(folder).resolve().name or "results")
@@ -137,10 +142,12 @@ def _lines(folder: str, found: Results, score: str | None, top: int) -> list[str
     if found.left_out:
         others.append(f"{counted(found.left_out, 'fit')} of earlier runs with other settings left out")
     lines = []
-    for place, frame in found.tables.items():
-        if found.kind == "sweep":
-            by = score_column(frame, score) if score is not None else None
-            lines += sweep_lines(folder, frame, by, top, width)
-        else:
-            lines += search_lines(place or folder, frame, score_column(frame, score), top, width)
+    if found.kind == "sweep":
+        for frame in found.tables.values():
+            lines += sweep_lines(folder, frame, score and score_column(frame, score), top, width)
+    else:
+        scored = scored_tables(found.tables, score)
+        for place, (frame, column) in scored.items():
+            lines += search_lines(place or folder, frame, column, top, width)
+        others = [*(f"{place}: no score {score}" for place in found.tables if place not in scored), *others]
     return [*lines, *others, f"all of it: {command} --csv {name}.csv   a picture: {command} --plot {name}.png"]

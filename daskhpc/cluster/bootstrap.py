@@ -257,8 +257,12 @@ def tell_ignored(call: str, arguments: dict[str, object]) -> None:
     """Say that a running cluster does not change with the arguments of a second call."""
     given = [f"{name}={value!r}" for name, value in arguments.items() if value is not None]
     if given:
-        names = " ".join(f"DASK_DASKHPC__{g.split('=')[0].upper()}=..." for g in given)
-        say(f"{call}({', '.join(given)}): the cluster already runs and is used as it is; set {names} before its start.")
+        names = [name for name, value in arguments.items() if value is not None]
+        if session.program_folder:  # as under daskhpc run
+            todo = " ".join(["give daskhpc run", *(f"--{name.replace('_', '-')}=..." for name in names)])
+        else:
+            todo = f"set {' '.join(f'DASK_DASKHPC__{name.upper()}=...' for name in names)} before its start"
+        say(f"{call}({', '.join(given)}): the cluster already runs and is used as it is; {todo}.")
 
 
 def _meet(arguments: dict[str, object], comm: Any, own_workers: bool) -> ClusterMember:

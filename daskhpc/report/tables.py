@@ -6,7 +6,7 @@ import functools
 import json
 import os
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from operator import attrgetter, itemgetter
 from typing import Any
@@ -251,3 +251,22 @@ def score_column(frame: pd.DataFrame, score: str | None) -> str:
             return str(name)
     offered = [name.removeprefix("mean_test_") for name in means] or list(map(str, frame.columns))
     raise DaskhpcError("There is no such score.", str(score), f"--score {' | '.join(offered)}")
+
+
+def scored_tables(tables: Mapping[str, pd.DataFrame], score: str | None) -> dict[str, tuple[pd.DataFrame, str]]:
+    """The tables that have a score, by place, each with the score's column (`score_column`).
+
+    Raises
+    ------
+    DaskhpcError
+        If none of them has it.
+    """
+    found, refused = dict[str, tuple[pd.DataFrame, str]](), None
+    for place, frame in tables.items():
+        try:
+            found[place] = frame, score_column(frame, score)
+        except DaskhpcError as error:
+            refused = refused or error
+    if refused is not None and not found:
+        raise refused
+    return found

@@ -118,10 +118,11 @@ class Bench:
         """
         found = self.workers()  # anew each time: a worker that was lost comes back under another address
         if count is not None and count > len(found):
+            fit = [n for n in (1, 2, 4, 8) if n <= len(found)]
             raise SettingsError(
                 f"A time with {count} workers cannot be measured.",
                 f"{counted(len(found), 'worker')} in the cluster",
-                f"workers={[n for n in (1, 2, 4, 8) if n <= len(found)]}, or a larger job",
+                f"workers={fit} (--counts {','.join(map(str, fit))}), or a larger job",
             )
         self.taking_part = found[:count]
         resting = {worker.address for worker in found} - {worker.address for worker in self.taking_part}

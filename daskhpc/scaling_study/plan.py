@@ -51,10 +51,11 @@ def counts(asked: Sequence[int] | None, there: int) -> list[int]:
         return sorted({*(2**power for power in range(there.bit_length()) if 2**power <= there), there})
     wrong = [n for n in asked if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= there]
     if wrong or not asked:
+        usual = counts(None, there)
         raise SettingsError(
-            "workers= of a scaling study are numbers of worker processes.",
+            "workers= of a scaling study (--counts) are numbers of worker processes.",
             f"{', '.join(map(repr, wrong)) or 'none'}; the cluster has {there}",
-            f"workers={counts(None, there)}",
+            f"workers={usual} (--counts {','.join(map(str, usual))})",
         )
     return sorted(set(asked))
 

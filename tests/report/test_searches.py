@@ -167,6 +167,29 @@ def test_searches_of_one_program_are_told_apart(folder: Path, tmp_path: Path, mo
     assert "fit [2] DecisionTree" in said, said
 
 
+def test_a_score_that_some_searches_have(folder: Path, tmp_path: Path) -> None:
+    """Those are shown by it and drawn, and the others are named; a score that none has is refused."""
+    small = {"max_depth": [1, 2]}
+    several = grid(DecisionTreeClassifier(random_state=0), small, scoring=["accuracy", "f1_macro"])
+    search(folder, grid(), several)
+    other, place = read(folder).tables
+    output = printed("results", str(folder), "--score", "f1_macro").splitlines()
+    assert output[0].startswith(place)
+    assert f"{other}: no score f1_macro" in output
+    picture = printed("results", str(folder), "--score", "f1_macro", "--plot", str(tmp_path / "f1.png"))
+    assert picture.startswith(f"the picture is of {place}")
+    refused = CliRunner().invoke(main, ["results", str(folder), "--score", "recall"])
+    assert "There is no such score" in refused.output
+
+
+def test_nothing_is_saved_of_a_folder_without_results(tmp_path: Path) -> None:
+    checkpoints.opened(tmp_path / "kept", "calls")
+    refused = CliRunner().invoke(main, ["results", str(tmp_path / "kept"), "--csv", str(tmp_path / "all.csv")])
+    assert refused.exit_code != 0
+    assert "There is nothing to save" in refused.output
+    assert not (tmp_path / "all.csv").exists()
+
+
 def test_searches_over_several_data_sets_are_named_by_them(folder: Path) -> None:
     for columns in (2, 3):
         search(folder, grid(), data=X[:, :columns])
