@@ -31,6 +31,7 @@ _DASKS_TRIM_THRESHOLD = "65536"
 _KEPT_FREE_BYTES, _KEPT_FREE_PART = 64 << 20, 16  # what glibc comes to keep by itself, left alone
 _TRACKER_WARNING = "ignore::UserWarning:multiprocessing.resource_tracker"
 _ATTEMPTS = 3
+_GIVE_UP_SECONDS = 0.1
 
 
 def malloc_variables(limit: int | None, threads: int) -> dict[str, str]:
@@ -96,13 +97,22 @@ class Nannies:
         self.nannies: list[CappedNanny] = []
         self._closing = asyncio.Event()
         self._loop = asyncio.get_running_loop()
-        connection = session.member.connection if session.member is not None else None
-        if connection is not None and connection.ending:
-            self._closing.set()
 
     async def __aenter__(self) -> Nannies:
         session.workers = self
-        self.nannies = await asyncio.gather(*(self._start(name) for name in self.names))
+        connection = session.member.connection if session.member is not None else None
+        if connection is not None and connection.ending:  # said before there was anybody to tell
+            self._closing.set()
+        starts = [asyncio.create_task(self._start(name)) for name in self.names]
+        closing = asyncio.create_task(self._closing.wait())
+        await asyncio.wait({asyncio.create_task(_all(starts)), closing}, return_when=asyncio.FIRST_COMPLETED)
+        if not self._closing.is_set():
+            closing.cancel()
+            await asyncio.gather(*starts)
+        while any(not start.done() for start in starts):
+            for nanny in self.nannies:
+                nanny.give_up_start()
+            await asyncio.wait(starts, timeout=_GIVE_UP_SECONDS)
         return self
 
     async def __aexit__(
@@ -110,12 +120,20 @@ class Nannies:
     ) -> None:
         await asyncio.gather(*(nanny.close() for nanny in self.nannies))
 
-    async def _start(self, name: int | str) -> CappedNanny:
+    async def _start(self, name: int | str) -> None:
         """Start one; a worker may already be killed by its first task, before its Nanny has seen it come up."""
-        for _ in range(_ATTEMPTS - 1):
-            with contextlib.suppress(Exception):
-                return await _started(CappedNanny(name=name, **self.options))
-        return await _started(CappedNanny(name=name, **self.options))
+        for left in reversed(range(_ATTEMPTS)):
+            nanny = CappedNanny(name=name, **self.options)
+            self.nannies.append(nanny)
+            try:
+                await nanny
+                return
+            except Exception:
+                self.nannies.remove(nanny)
+                if self._closing.is_set():
+                    return
+                if not left:
+                    raise
 
     def close_soon(self) -> None:
         """From any thread: the cluster closes, and these workers before their scheduler."""
@@ -123,16 +141,13 @@ class Nannies:
 
     async def finished(self) -> None:
         """Wait until every Nanny has closed, or the cluster is being closed."""
+        if self._closing.is_set():
+            return
         waits = [asyncio.create_task(nanny.finished()) for nanny in self.nannies]
         closing = asyncio.create_task(self._closing.wait())
         await asyncio.wait({asyncio.create_task(_all(waits)), closing}, return_when=asyncio.FIRST_COMPLETED)
         for task in (*waits, closing):
             task.cancel()
-
-
-async def _started(nanny: CappedNanny) -> CappedNanny:
-    await nanny
-    return nanny
 
 
 async def _all(tasks: list[asyncio.Task[None]]) -> None:

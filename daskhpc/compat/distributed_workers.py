@@ -76,7 +76,7 @@ class SupervisingNanny(Nanny):  # type: ignore[misc]
         self._over_limit = False
         self._refused_closes = 0
         self._one_start = asyncio.Lock()
-        self._asked_to_end = False
+        self._asked_to_end = self._given_up = False
         self._missed = 0
         self.periodic_callbacks["daskhpc-alive"] = PeriodicCallback(self._restart_if_gone, _ALIVE_MS)
         self._replace_memory_monitor()
@@ -97,6 +97,8 @@ class SupervisingNanny(Nanny):  # type: ignore[misc]
         starting = self.status in (Status.init, Status.starting)
         with _environment.restored(self.pre_spawn_env):
             for attempt in range(_ATTEMPTS if starting else 1):
+                if self._given_up:
+                    return Status.failed
                 if attempt:
                     logger.warning("Restarting worker, which ended in its start (status=%s)", self.status)
                 started = await super().instantiate()
@@ -104,6 +106,16 @@ class SupervisingNanny(Nanny):  # type: ignore[misc]
                     break
             self._refused_closes = 0
             return started
+
+    def give_up_start(self) -> None:
+        """End the start of the worker process at once; called again until it has ended.
+
+        Dask's Nanny waits for a process to come up before it closes, which takes a minute if a file system is slow.
+        """
+        self._given_up = self._asked_to_end = True
+        process = self.process.process if self.process is not None else None
+        if process is not None and process.pid is not None and process.is_alive():
+            process.kill()
 
     def _replace_memory_monitor(self) -> None:
         """Run Dask's check of the memory limit only when `memory_of` the process exceeds it; Dask counts all of RSS."""

@@ -1,4 +1,4 @@
-"""Worker processes that die, that have died too often, and that only seem dead."""
+"""Worker processes that die, that have died too often, that only seem dead, and that are not needed any more."""
 
 from __future__ import annotations
 
@@ -92,3 +92,34 @@ def test_who_holds_the_gil_for_long_is_not_dead(ranks: Ranks, launcher: str) -> 
     """A worker and the client at once."""
     done = run(ranks, HOLDS, launcher, timeout=SECONDS + 90)
     assert (done.code, done.out) == (0, "True 328350\nTrue\n"), done
+
+
+SLOW = """
+    import sys
+    import time
+
+    if any("multiprocessing.spawn" in word for word in sys.orig_argv):
+        time.sleep(100)
+"""
+EARLY = """
+    import os
+    import sys
+
+    import daskhpc
+
+    daskhpc.initialize()
+    {ending}
+"""
+
+
+@pytest.mark.parametrize(
+    ("ending", "code", "said"),
+    [("os._exit(7)", 7, ""), ("sys.exit('no such file')", 1, "no such file\n")],
+)
+def test_a_program_ends_while_its_workers_start(ranks: Ranks, ending: str, code: int, said: str) -> None:
+    """Their processes take a minute to import Dask, as from a slow file system, and nobody waits for that."""
+    folder = ranks.script(SLOW, "slow/sitecustomize.py").parent
+    done = ranks.mpiexec(4, EARLY.format(ending=ending), PYTHONPATH=str(folder))
+    assert (done.code, done.out, done.err) == (code, "", said), done
+    assert done.seconds < 15, done
+    assert not ranks.processes()
