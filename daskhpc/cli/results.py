@@ -47,7 +47,9 @@ def results(folder: str, csv: str | None, parquet: str | None, plot: str | None,
         folder = journal_of(folder)
         found = read(folder)
         if found.frame.empty and (csv or parquet):
-            raise DaskhpcError("There is nothing to save.", f"{folder}: no results yet", "the same line when there are")
+            raise DaskhpcError(
+                "There is nothing to save.", f"{folder}: no results yet", f"daskhpc status {shlex.quote(folder)}"
+            )
         if csv is not None:
             _save(csv, lambda path: flat(found.frame).to_csv(path, index=False))
         if parquet is not None:

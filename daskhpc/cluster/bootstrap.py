@@ -15,7 +15,7 @@ from ..compat.dask_mpi import original_initialize
 from ..errors import EXIT_FAILED, DaskhpcError, SettingsError, StartError
 from ..own_files import own_scratch
 from ..runtime import Runtime, discover
-from ..settings import Settings
+from ..settings import PREFIX, Settings
 from . import ending
 from .control_channel import ControlServer
 from .crash_report import install_crash_handler
@@ -255,14 +255,15 @@ def send_close_signal() -> None:
 
 def tell_ignored(call: str, arguments: dict[str, object]) -> None:
     """Say that a running cluster does not change with the arguments of a second call."""
-    given = [f"{name}={value!r}" for name, value in arguments.items() if value is not None]
-    if given:
-        names = [name for name, value in arguments.items() if value is not None]
-        if session.program_folder:  # as under daskhpc run
-            todo = " ".join(["give daskhpc run", *(f"--{name.replace('_', '-')}=..." for name in names)])
-        else:
-            todo = f"set {' '.join(f'DASK_DASKHPC__{name.upper()}=...' for name in names)} before its start"
-        say(f"{call}({', '.join(given)}): the cluster already runs and is used as it is; {todo}.")
+    given = {name: value for name, value in arguments.items() if value is not None}
+    if not given:
+        return
+    if session.program_folder:  # as under daskhpc run
+        todo = " ".join(["give daskhpc run", *(f"--{name.replace('_', '-')}=..." for name in given)])
+    else:
+        todo = f"set {' '.join(f'{PREFIX}{name.upper()}=...' for name in given)} before its start"
+    values = ", ".join(f"{name}={value!r}" for name, value in given.items())
+    say(f"{call}({values}): the cluster already runs and is used as it is; {todo}.")
 
 
 def _meet(arguments: dict[str, object], comm: Any, own_workers: bool) -> ClusterMember:

@@ -24,16 +24,17 @@ from typing import Any
 
 from ..errors import DaskhpcError
 from .session import session
+from .watchdog_process import OWN_CHILD
 
 _START_SECONDS = 60.0
 _MESSAGE_BYTES = 1 << 16
 _OWN = str(Path(__file__).parents[2])
 # No file of the program's folder stands in for a module that daskhpc's own import.
-_PROGRAM = """
+_PROGRAM = f"""
 import json, sys
 path, own, folder, descriptor, modules = json.loads(sys.argv[1])
 sys.path[:] = [*(entry for entry in path if entry != folder), own]
-from daskhpc.cluster import child_server
+{OWN_CHILD}
 sys.path[:] = path
 child_server.main(descriptor, folder, modules)
 """

@@ -147,7 +147,8 @@ class _FirstPage(RequestHandler):
             self.finish(f"Dask's dashboard could not be loaded: {error}\nTry: pip install 'bokeh>=3.8.2'\n")
             return
         # Relative, as the secret before it is not part of this request any more.
-        self.redirect("./" + self.request.uri.rpartition("/")[2] if self.request.uri else "status")
+        query = f"?{self.request.query}" if self.request.query else ""
+        self.redirect(f"./{self.request.path.rpartition('/')[2]}{query}")
 
 
 class HTTPDoor:

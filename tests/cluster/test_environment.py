@@ -9,7 +9,9 @@ import sys
 import dask
 import pytest
 
+from daskhpc.cluster.bootstrap import tell_ignored
 from daskhpc.cluster.http_door import other_preloads
+from daskhpc.cluster.session import session
 
 PROGRAM = """
 import resource, sys
@@ -61,3 +63,18 @@ def test_a_preload_may_be_a_text_as_with_dask() -> None:
     for named in ("module", ["module"]):
         with dask.config.set({"distributed.worker.preload": named}):
             assert other_preloads("distributed.worker.preload") == ["module"]
+
+
+@pytest.mark.parametrize(
+    ("program_folder", "todo"),
+    [("", "set DASK_DASKHPC__MEMORY_LIMIT=... before its start"), ("/home/ada", "give daskhpc run --memory-limit=...")],
+)
+def test_a_second_start_says_what_would_have_had_an_effect(
+    program_folder: str, todo: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(session, "program_folder", program_folder)
+    tell_ignored("start", {"memory_limit": "2GB", "nthreads": None})
+    said = f"daskhpc: start(memory_limit='2GB'): the cluster already runs and is used as it is; {todo}.\n"
+    assert capsys.readouterr().err == said
+    tell_ignored("start", {"nthreads": None})
+    assert capsys.readouterr().err == ""

@@ -194,7 +194,7 @@ if __name__ == "__main__":
         with urllib.request.urlopen(inside + page, timeout=60) as answer:
             return answer.status, answer.url.removeprefix(inside), b"<html" in answer.read()
 
-    print(before, *ThreadPoolExecutor(4).map(ask, ["", "status?theme=dark", "tasks", "workers"]))
+    print(before, *ThreadPoolExecutor(4).map(ask, ["", "status?theme=a/b", "tasks", "workers"]))
 """
 
 
@@ -203,5 +203,5 @@ def test_the_dashboard_is_loaded_when_somebody_opens_it(tmp_path: Path) -> None:
     (tmp_path / "first_page.py").write_text(FIRST_PAGE)
     command = [sys.executable, "first_page.py"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=True)
-    pages = ["status", "status?theme=dark", "tasks", "workers"]
+    pages = ["status", "status?theme=a/b", "tasks", "workers"]
     assert done.stdout.split("\n")[0] == f"False {' '.join(str((200, page, True)) for page in pages)}", done.stderr
