@@ -119,14 +119,19 @@ def test_the_journals_of_this_process_and_what_it_saved_in_them(tmp_path: Path) 
     assert open_journals() == before
 
 
-# Programs whose time is over in a few seconds: with a cluster, by the variables that Slurm sets, and without.
+# Programs whose time is over in a few seconds: by the variables that Slurm sets, and by a call, which may come late.
 IN_A_JOB = """
     import os, threading, time
-    import pandas, sklearn.model_selection
-    import daskhpc, daskhpc.search.sweeps
+    import daskhpc
 
     os.environ |= {"SLURM_JOB_ID": "77", "SLURM_JOB_END_TIME": str(int(time.time()) + 16)}
     daskhpc.start(workers=1, dashboard=False, time_margin=5)
+"""
+STARTED = """
+    import daskhpc
+
+    daskhpc.start(workers=1, dashboard=False)
+    daskhpc.sweep(int, {"x": [1]})  # whatever is imported is imported before the seconds are counted
 """
 WATCH = """
     import threading, time
@@ -189,14 +194,16 @@ def check_kept(done: Done, folder: Path) -> int:
 
 
 def test_a_program_with_a_checkpoint_ends_unfinished(run: Callable[..., Done], tmp_path: Path) -> None:
-    done = run(IN_A_JOB, SWEEP, "try:\n    sweep(0.02)\nfinally:\n    print('cleaned up')\nprint('not reached')\n")
+    done = run(
+        STARTED, WATCH, SWEEP, "try:\n    sweep(0.02)\nfinally:\n    print('cleaned up')\nprint('not reached')\n"
+    )
     assert (done.code, done.out) == (75, "cleaned up\n"), done.err
     assert check_kept(done, tmp_path) == len((tmp_path / "log").read_text()), "computed and not saved"
 
 
 def test_a_program_that_swallows_its_end_is_ended(run: Callable[..., Done], tmp_path: Path) -> None:
     swallows = "try:\n    sweep(0.02)\nexcept BaseException as error:\n    print(repr(error))\n    time.sleep(600)\n"
-    done = run(IN_A_JOB, SWEEP, swallows)
+    done = run(STARTED, WATCH, SWEEP, swallows)
     assert (done.code, done.out) == (75, "TimeLimitNear(75)\n"), done.err
     check_kept(done, tmp_path)
 

@@ -151,9 +151,9 @@ def _says(file: Path, text: str) -> bool:
 
 
 def _cause(err: str, began: float) -> float:
-    """When the cause came; from the start on where nothing says so."""
+    """When the cause came, the last time it was said; from the start on if nothing says so."""
     times = [float(text) for text in re.findall(r"the cause comes at ([\d.]+)", err)]
-    return min(times, default=began)
+    return max(times, default=began)
 
 
 def _on_the_bed(cell: Cell, folder: Path, bed: SlurmBed, env: dict[str, str], program: list[str]) -> Ended:

@@ -42,8 +42,9 @@ def meet(cause: str, role: str, delay: float = 0.0) -> Any:
     if cause.startswith("SIG"):
         # Another process sends it, so that it comes whatever this one is doing.
         pid = os.getppid() if role == "worker's rank" and "distributed" in sys.modules else os.getpid()
-        subprocess.Popen(["sh", "-c", f"sleep {delay}; kill -{cause[3:]} {pid}"], start_new_session=True)
+        sender = subprocess.Popen(["sh", "-c", f"sleep {delay}; kill -{cause[3:]} {pid}"], start_new_session=True)
         if not delay:
+            sender.wait(60)  # it may start late on a busy machine
             time.sleep(5)
         return None
     if cause == "raises":
@@ -53,7 +54,7 @@ def meet(cause: str, role: str, delay: float = 0.0) -> Any:
     if cause == "os._exit(4)":
         os._exit(4)
     if cause == "out of memory":
-        return [bytearray(os.urandom(1 << 16) * 256) for _ in range(1 << 10)]
+        return [(bytearray(os.urandom(1 << 16) * 4096), say_when()) for _ in range(1 << 6)]
     raise AssertionError(cause)
 
 

@@ -20,7 +20,7 @@ from test_jobs import PYTHON, SRUN
 pytestmark = pytest.mark.slurm
 
 SCRIPT = Path(__file__).parents[2] / "slurm/digits_search/job.sbatch"
-CANDIDATES, FOLDS = 14, 5
+CANDIDATES, FOLDS = 10, 5
 # What the job script runs. Each fit takes its time, and is written down when it is over.
 PROGRAM = """\
 import os
@@ -69,7 +69,7 @@ class Lives(NamedTuple):
     margin : str
         Of a time limit of one minute, the shortest that there is, what is not for work.
     fit_seconds : float
-        A third of what is: 8 threads so make some 24 of the 70 fits, and no more than 32.
+        A third of what is: 8 threads so make 16 or 24 of the 50 fits.
     timeout : float
     """
 
@@ -78,7 +78,7 @@ class Lives(NamedTuple):
     timeout: float
 
 
-SHORT, FULL = Lives("left - 9", 2.8, 300), Lives("15", 14.0, 600)
+SHORT, FULL = Lives("left - 9", 2.8, 500), Lives("15", 14.0, 600)
 
 
 @pytest.fixture
