@@ -20,15 +20,17 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from ..atomic import replacing
 from ..errors import LaunchError
 from ..own_files import ForeignFileError, make_own_folder, open_own, own_folder, read_own, state_folder
-from ..text import one_line
+from ..text import one_line, shortened
 
 SPEC, SUBMITTED, MARKS, CODE = "spec.json", "submitted.jsonl", "marks", "code"
 STATES = "states.json"
@@ -227,20 +229,30 @@ class JobFolder:
         return dict(self.request["spec"])
 
     def submitted(self) -> tuple[SubmittedJob, ...]:
-        """All submissions from this folder, the first one first; a line that a full disk cut off is passed over."""
+        """All submissions from this folder, the first one first; a damaged line is passed over, and said once."""
         try:
-            text = self._read(SUBMITTED)
+            lines = self._read(SUBMITTED).split("\n")
         except FileNotFoundError:
             return ()
-        return tuple(SubmittedJob(**json.loads(line)) for line in text.split("\n")[:-1])
+        jobs = []
+        for number, line in enumerate(lines, 1):
+            try:
+                jobs.extend([SubmittedJob(**json.loads(line))] if line else [])
+            except (ValueError, TypeError):
+                _tell_of_bad_line(f"line {number} of {self.path / SUBMITTED} is {shortened(line, 60)}")
+        return tuple(jobs)
 
     def add(self, job: SubmittedJob) -> None:
         """Keep a submission, on the disk when this returns."""
-        descriptor = open_own(self.path / SUBMITTED, os.O_WRONLY | os.O_APPEND | os.O_CREAT, closed=True)
-        with open(descriptor, "w", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(job), ensure_ascii=False) + "\n")
+        descriptor = open_own(self.path / SUBMITTED, os.O_RDWR | os.O_APPEND | os.O_CREAT, closed=True)
+        with open(descriptor, "a+b") as file:
+            # A line that a full disk or a kill cut off would take this one along.
+            size = file.seek(0, os.SEEK_END)
+            if size and os.pread(descriptor, 1, size - 1) != b"\n":
+                file.write(b"\n")
+            file.write(json.dumps(asdict(job), ensure_ascii=False).encode() + b"\n")
             file.flush()
-            os.fsync(file.fileno())
+            os.fsync(descriptor)
 
     def marks(self) -> tuple[Mark, ...]:
         """What the scripts of this folder's jobs wrote; a torn last line is passed over."""
@@ -250,6 +262,16 @@ class JobFolder:
             return ()
         parts = [line.split() for line in lines]
         return tuple(Mark(p[0], int(p[1]), p[2], int(p[3]), p[4]) for p in parts if len(p) == 5)
+
+
+@cache  # once for each line
+def _tell_of_bad_line(found: str) -> None:
+    words = LaunchError(
+        "A submission is not in the list of your jobs: what its folder kept of it is damaged.",
+        found,
+        "squeue --me, or qstat -u $USER, which lists all of your jobs",
+    )
+    print(f"daskhpc: {words}", file=sys.stderr)
 
 
 def _links() -> Path:
