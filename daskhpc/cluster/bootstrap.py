@@ -37,9 +37,9 @@ _PLANNED = ("nthreads", "memory_limit", "local_directory", "processes", "blas_th
 
 
 def refuse_unknown(function: Callable[P, T], others: Container[str] = ()) -> Callable[P, T]:
-    """Let a function that starts a cluster refuse a name that is no setting of it, with those that are.
+    """Let a function that starts a cluster refuse an unknown setting; the message names the known ones.
 
-    Over ranks all of them refuse it together, with one message. `others` are names that are no settings and taken too.
+    Over ranks all of them refuse it together, with one message. `others` are names that it takes besides settings.
     """
     known = [name for name in inspect.signature(function).parameters if name in Settings.names()]
 
@@ -111,7 +111,7 @@ def initialize(
         Address of the dashboard; if its port is in use, another port is taken. Default: :8787.
     protocol : str, optional
         Protocol of Dask's communication: 'tls', which is encrypted and lets in only processes of this run, or 'tcp',
-        which is open to everybody who reaches a node. Default: tls in a batch job and on several nodes, else tcp.
+        which is open to every process that reaches a node. Default: tls in a batch job and on several nodes, else tcp.
     worker_class : str, optional
         As in dask_mpi; given one, ``processes`` and ``blas_threads`` do not apply.
     worker_options : dict, optional
@@ -138,13 +138,13 @@ def initialize(
         Folder in which every process writes its full log to a file of its own. Default: no files; each process keeps
         the end of its log in memory.
     bootstrap : {"auto", "mpi", "slurm"}, optional
-        How the ranks meet: 'mpi'; 'slurm', by what srun says, without MPI, which survives lost nodes; 'auto' is 'mpi',
+        How the ranks meet: 'mpi'; 'slurm', by srun's variables without MPI, which survives lost nodes; 'auto' is 'mpi',
         but 'slurm' under srun if no MPI library talks to it. Default: auto.
 
     Returns
     -------
     bool
-        True on the client's rank; False on the others, where ``exit`` is False.
+        True on the client's rank; False on the others, if ``exit`` is False.
 
     Raises
     ------
@@ -325,7 +325,7 @@ def _agree(world: World, runtime: Runtime, settings: Settings, problem: DaskhpcE
 
 
 def cannot_take_part(size: int, runtime: Runtime, settings: Settings) -> DaskhpcError | None:
-    """Why this rank cannot be part of a cluster, None where it can."""
+    """Why this rank cannot be part of a cluster, None if it can."""
     if size < SMALLEST_WORLD:
         launched = runtime.world_size.source if runtime.world_size.value > 1 else "no launcher"
         return StartError(

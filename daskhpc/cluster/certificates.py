@@ -19,17 +19,17 @@ from ..errors import StartError
 CLOCK_DIFFERENCE = timedelta(days=1)
 """By how much the clocks of nodes may differ: certificates begin so much earlier and end so much later."""
 UNKNOWN_TIME = timedelta(days=30)
-"""How long certificates are valid if nobody says when the job ends."""
+"""How long certificates are valid if the end of the job is not known."""
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What a process shows of itself, and whom it believes. All three are PEM texts.
+    """What a process shows of itself, and which authority it trusts. All three are PEM texts.
 
     Attributes
     ----------
     authority : str
-        Certificate of the run's authority: who shows a certificate that it signed is of this run.
+        Certificate of the run's authority: a process that shows a certificate signed by it is of this run.
     certificate : str
     key : str
         Secret: it is not part of the identity's printed form.
@@ -61,7 +61,7 @@ class Authority:
     Parameters
     ----------
     end : float or None
-        When the job ends, in seconds since the epoch; None if nobody says.
+        When the job ends, in seconds since the epoch; None if it is not known.
 
     Raises
     ------

@@ -1,6 +1,6 @@
 """Child processes of a Dask worker: started within milliseconds, each ended alone, none outlives its worker.
 
-The worker's process keeps its event loop and Dask's data, and runs nobody's calls. A call that crashes, leaks memory or
+The worker's process keeps its event loop and Dask's data, and runs no calls. A call that crashes, leaks memory or
 is given up takes one child with it.
 """
 
@@ -106,7 +106,7 @@ class Child:
         -------
         int or None
             Its exit code, or the number of the signal that ended it as a negative number; None if it has not ended, or
-            if nobody knows how.
+            if its end is not known.
         """
         self._ended.wait(seconds)
         return self._status
@@ -261,13 +261,13 @@ _lock = threading.Lock()
 
 
 def children_of(worker: Any, modules: Sequence[str] = ()) -> ChildServer:
-    """The child server of a Dask worker, started when it is first asked for; another if that one has ended.
+    """The child server of a Dask worker, started at the first call of this function, and again if it has ended.
 
     Parameters
     ----------
     worker : distributed.Worker
     modules : sequence of str
-        As of `ChildServer`; those that a running server does not have are imported before its next child.
+        As of `ChildServer`; modules that a running server lacks are imported before its next child.
     """
     with _lock:
         server = _servers.get(worker)

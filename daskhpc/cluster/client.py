@@ -119,7 +119,7 @@ def dashboard_of(client: Any, member: ClusterMember) -> DashboardLink | None:
 
 
 def unused_nodes(runtime: Runtime) -> str | None:
-    """What to say where an allocation of several nodes runs a program on one of them."""
+    """The message if a program runs on one node of an allocation of several."""
     nodes = runtime.nodes.value
     if len(nodes) < 2:
         return None

@@ -1,13 +1,13 @@
 """The control channel of the ranks: one socket between rank 0 and every other rank, from the start to the end of a job.
 
-Without MPI the ranks agree over it (`rendezvous`). Then it carries "close the cluster", and its end tells that a
+Without MPI the ranks agree over it (`rendezvous`). Then it carries "close the cluster", and its end shows that a
 process ended. Rank 0 holds the `ControlServer`, every other rank a `ControlConnection` to it.
 
 Why it is so: launchers differ in when they notice that a process died, and in what they do then; some wait for ever.
 The kernel closes a socket when its process ends, whatever the cause, so the other side learns of it within
 milliseconds. If a whole node falls silent, no kernel is there to close anything: TCP's keepalive finds that, and is
-answered by the other kernel, not by a thread of Python that may be held up. A rank that leaves in order says so first
-(``bye``). Whatever a process writes to its socket that is no word of the protocol is the last that it said
+answered by the other kernel, not by a thread of Python that may be held up. A rank that leaves in order first sends
+``bye``. Lines on the socket that are no word of the protocol are the last lines of a process that crashed
 (`crash_report`).
 """
 
@@ -68,7 +68,7 @@ class ControlServer:
     """
 
     def __init__(self, host: str = "", encrypted: bool = False) -> None:
-        # An authority of its own: who reads the note with a rank's key may not speak to Dask's processes with it.
+        # An authority of its own: the key in the note must not open a connection to Dask's processes.
         authority = Authority() if encrypted else None
         self._identity = authority.identity("rank", listens=False) if authority else None
         self._context = authority.identity("rank 0").context(server=True) if authority else None
@@ -78,7 +78,7 @@ class ControlServer:
         self._watched = threading.Event()
         self._closing = False
         self._peers: dict[int, Peer] = {}
-        self._all_peers: dict[int, Peer] = {}  # those that have ended, too
+        self._all_peers: dict[int, Peer] = {}  # with those that have ended
         self._released: set[int] = set()
         self._memory: dict[int, int] = {}
         os.register_at_fork(after_in_child=self._close_in_child)
@@ -114,7 +114,7 @@ class ControlServer:
             close_in_child(each)
 
     def stop_listening(self) -> None:
-        """All ranks are here, so that nobody else is to come."""
+        """Close the listening socket, since all ranks have connected."""
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)  # ends the wait of the thread that accepts
         self._listener.close()
@@ -125,7 +125,7 @@ class ControlServer:
                 visitor, _ = self._listener.accept()
             except OSError:
                 return
-            # A thread for each, so that a visitor that says nothing keeps nobody waiting.
+            # A thread for each, so that a connection that sends nothing keeps no rank waiting.
             threading.Thread(target=self._serve, args=(visitor,), name="daskhpc-control-rank", daemon=True).start()
 
     def _serve(self, visitor: socket.socket) -> None:
@@ -160,14 +160,14 @@ class ControlServer:
             self._lost(Loss(rank, pid, tuple(last_lines), silent))
 
     def _admit(self, peer: Peer, rank: int, answer: bytes) -> None:
-        """A rank is told the end, however soon after the greeting it comes."""
+        """Add a rank; it gets the order to end even if the end comes right after the greeting."""
         with self._changed:
             peer.send(answer + _END if self._closing else answer)
             self._peers[rank] = self._all_peers[rank] = peer
             self._changed.notify_all()
 
     def wait_for_ranks(self, size: int, seconds: float) -> list[int]:
-        """Wait until every other rank has come; those that have not within so many seconds."""
+        """Wait so many seconds until every other rank has come; the ranks that have not."""
         with self._changed:
             self._changed.wait_for(lambda: len(self._all_peers) >= size - 1, seconds)
             return [rank for rank in range(1, size) if rank not in self._all_peers]
@@ -186,7 +186,7 @@ class ControlServer:
             return self._peers[rank].socket.fileno() if rank in self._peers else 2
 
     def exceeded_memory_limit(self, ranks: Iterable[int]) -> int:
-        """The memory limit of a node where the kernel has ended a process for it, as ranks on that node say; else 0."""
+        """The memory limit for which the kernel ended a process on a node, as ranks on that node report it; else 0."""
         with self._changed:
             asked = [rank for rank in ranks if rank in self._peers]
             for rank in asked:
@@ -211,7 +211,7 @@ class ControlServer:
             self._on_lost(loss)
 
     def leave(self) -> bool:
-        """From now on a rank that ends is no loss; every rank is told so. True for the first caller."""
+        """From now on a rank that ends is no loss; every rank gets a message. True for the first caller."""
         return self._close(_END)
 
     def _close(self, word: bytes) -> bool:
@@ -240,7 +240,7 @@ class ControlServer:
             return not set(self._peers) - self._released - {1}
 
     def wait_for_workers(self, seconds: float) -> None:
-        """Wait until every rank but the client has ended; the client's exit code is to be the last word."""
+        """Wait until every rank but the client has ended; the client's exit code is to be the last."""
         with self._changed:
             self._changed.wait_for(lambda: not set(self._peers) - {1}, timeout=seconds)
 
@@ -257,7 +257,7 @@ class ControlConnection:
     Raises
     ------
     OSError
-        If rank 0 cannot be reached, or who listens there does not know the secret.
+        If rank 0 cannot be reached, or the process at its address does not know the secret.
     """
 
     def __init__(self, address: Address, rank: int) -> None:
@@ -265,7 +265,7 @@ class ControlConnection:
         self._watched = threading.Event()
         self._leaving = threading.Event()
         self._met = threading.Event()
-        self._closing = False  # as rank 0 has said, or because this rank has left
+        self._closing = False  # rank 0 has sent it, or this rank has left
         self._ended = threading.Event()
         # A forked child that lives on would keep the socket open, and hide the end of this process.
         os.register_at_fork(after_in_child=self._close_in_child)
@@ -279,8 +279,8 @@ class ControlConnection:
         on_end : callable
             Called, from a thread, when the cluster is being closed.
         on_lost : callable
-            Called once, from a thread, when rank 0 ends before the cluster was closed; with whether it does so because
-            another rank was lost, of which it has told, and with the last lines that it wrote.
+            Called once, from a thread, when rank 0 ends before the cluster was closed; with whether rank 0 reported
+            that another rank was lost, and with the last lines that it wrote.
         """
         self._on_end, self._on_lost = on_end, on_lost
         self._watched.set()
@@ -308,7 +308,7 @@ class ControlConnection:
                     last_lines.append(line.decode(errors="replace"))
         if not self._closing:
             self._watched.wait()
-            # Before anybody who waits for the end of rank 0 goes on, and ends this process.
+            # Before a thread that waits for the end of rank 0 goes on, and ends this process.
             self._on_lost(told, last_lines)
         self._met.set()
         self._ended.set()
@@ -331,7 +331,7 @@ class ControlConnection:
         return self._leaving.is_set()
 
     def end(self) -> None:
-        """Ask rank 0 to close the cluster; if it ends before it has said that it does, it is lost."""
+        """Ask rank 0 to close the cluster; if rank 0 ends before it has answered, it is lost."""
         self._leave(_END)
 
     def leave(self) -> None:
@@ -345,7 +345,7 @@ class ControlConnection:
             self._peer.send(word)
 
     def meet(self, seconds: float) -> None:
-        """Wait until rank 0 says that all ranks finalize MPI now, or has ended."""
+        """Wait until rank 0 sends that all ranks finalize MPI now, or has ended."""
         self._met.wait(seconds)
 
     def wait_for_end(self, seconds: float) -> bool:

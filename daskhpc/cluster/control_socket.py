@@ -1,11 +1,12 @@
 """One socket between rank 0 and another rank: how both sides greet, send lines, and exchange objects.
 
 Both sides show that they know the secret of this job, neither sends it, and nothing is unpickled before that. (The
-same exchange in ``multiprocessing.connection`` has no limit of time, so that a stranger who says nothing would keep
-all waiting.) Where a run is encrypted, all of this is inside TLS, for which both sides show a certificate of this run.
+same exchange in ``multiprocessing.connection`` has no limit of time, so that a connection that sends nothing would
+keep all waiting.) If a run is encrypted, all of this is inside TLS, and both sides show a certificate of this run.
 
-What the protection hangs on is how a rank gets the secret and its first key, before it has a channel: over MPI, whose
-own traffic is the site's to protect; without MPI, from a note of which owner and mode are checked (`rendezvous`).
+The protection depends on how a rank gets the secret and its first key, before it has a channel. With MPI it gets them
+over MPI, whose traffic the site has to protect. Without MPI it reads them from a note, if the note's owner and mode are
+right (`rendezvous`).
 """
 
 from __future__ import annotations
@@ -116,7 +117,7 @@ class Peer:
         Raises
         ------
         OSError
-            If its node fell silent, or its kernel says that the process is gone.
+            If its node fell silent, or its kernel answers that the process has ended.
         """
         try:
             while line := self.reader.readline():
@@ -146,12 +147,12 @@ def greet(peer: Peer, secret: str) -> tuple[int, int, bytes]:
     Returns
     -------
     int, int, bytes
-        Its rank, its process id, and the line that shows it who this is; it has not been sent yet.
+        Its rank, its process id, and the line that proves to it that this is rank 0; the line has not been sent yet.
 
     Raises
     ------
     OSError, ValueError, KeyError, TypeError
-        If the visitor is somebody else, or says nothing.
+        If the visitor is no rank of this job, or sends nothing.
     """
     challenge = secrets.token_hex(16)
     peer.send(challenge.encode() + b"\n")
@@ -168,7 +169,7 @@ def connect(address: Address, rank: int) -> Peer:
     Raises
     ------
     OSError
-        If it cannot be reached, or who listens there does not know the secret.
+        If it cannot be reached, or the process at its address does not know the secret.
     """
     problem = OSError("rank 0 has no address")
     context = address.identity.context(server=False) if address.identity is not None else None

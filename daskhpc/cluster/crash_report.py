@@ -24,9 +24,9 @@ _state = _State()
 
 
 def install_crash_handler(descriptor: int) -> None:
-    """From now on a crash of this process, or SIGTERM, writes where it stood to a file descriptor.
+    """From now on, if this process crashes or gets SIGTERM, its place in the program goes to a file descriptor.
 
-    The kernel's own ending (SIGKILL) leaves no words. A program that has handlers of its own keeps them.
+    SIGKILL leaves no lines. A program that has handlers of its own keeps them.
     """
     _state.before = read_oom()
     if not faulthandler.is_enabled():
@@ -47,7 +47,7 @@ def remove_crash_handler() -> None:
 
 
 def exceeded_memory_limit() -> int:
-    """The job's memory limit on this node where the kernel has ended a process for it since the start, else 0."""
+    """The job's memory limit on this node if the kernel has ended a process for it since the start, else 0."""
     now = read_oom()
     return now.limit if now.kills > _state.before.kills else 0
 
@@ -58,7 +58,7 @@ def cause_of_end(last_lines: Sequence[str], limit: int) -> str:
     Parameters
     ----------
     last_lines : Sequence[str]
-        The lines that it left; those that faulthandler writes.
+        The lines that the process left, as faulthandler writes them.
     limit : int
         Bytes of memory on its node that were used up when the kernel ended a process there; 0 if it did not.
 

@@ -1,4 +1,4 @@
-"""The link to the dashboard, which opens it: where it is printed, where it is kept, how a laptop gets it.
+"""The link that opens the dashboard: on what it is printed, in which file it is kept, how a laptop gets it.
 
 What a job prints goes to a log that others may be able to read, and a rank's output to a pipe of its launcher. So the
 link itself is printed on a terminal and shown in a notebook alone; elsewhere the place of a file is printed that only

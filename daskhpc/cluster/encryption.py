@@ -1,4 +1,4 @@
-"""Whether the connections of a run are encrypted, with what keys, and what Dask is told of it.
+"""Whether the connections of a run are encrypted, with what keys, and Dask's configuration for that.
 
 The keys go to Dask by its configuration, which lives in the memory of each process and reaches a rank's worker
 processes through a pipe: never by the environment, a command line or a file.
@@ -28,7 +28,7 @@ _SCHEME = "distributed.comm.default-scheme"
 _ROLES = {SCHEDULER: (SCHEDULER, CLIENT), WORKER: (WORKER, CLIENT, SCHEDULER), CLIENT: (CLIENT,)}
 """The roles of Dask in which a process shows its one key: a task of a worker may make a client, or a cluster."""
 _own_authorities: set[str] = set()
-"""What `use_in_dask` has told Dask in this process."""
+"""The authorities that `use_in_dask` has put into Dask's configuration in this process."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The end of a run: who closes the cluster, who waits for whom, and which exit code the job has.
+"""The end of a run: which process closes the cluster, which waits for which, and which exit code the job has.
 
 In order: the client's program ends, its last exit handler asks rank 0 to close the scheduler, the scheduler closes
 the workers, all ranks finalize MPI, the workers' processes end, then rank 0's, then the client's with the exit code
@@ -75,8 +75,8 @@ class _Ending:
 
     Notes
     -----
-    Its deadline is kept by a thread that waits from the start, since none can be started any more at the end; where
-    that is held up by C code that keeps the GIL, by faulthandler, silently.
+    A thread keeps its deadline. It is started at once, because no thread can be started when the program ends. If C
+    code keeps the GIL and holds up this thread, faulthandler ends the process after a few seconds more, silently.
     """
 
     def __init__(self, member: ClusterMember, own_world: bool) -> None:
@@ -127,7 +127,7 @@ def close_clients() -> None:
 
 
 def close_with_program() -> None:
-    """Where there are no ranks: close the clients when the program ends, and by ``os._exit`` the cluster too."""
+    """Without ranks: close the clients when the program ends, and by ``os._exit`` the cluster too."""
     atexit.register(_close_at_end, close_clients)
     call_before_os_exit(partial(_close_at_end, close_local))
 
@@ -138,7 +138,7 @@ def _close_at_end(close: Callable[[], None]) -> None:
 
 
 def close_local() -> None:
-    """Where there are no ranks: close this machine's cluster, as Python's end does by itself."""
+    """Without ranks: close this machine's cluster, as Python's end does by itself."""
     close_clients()
     if session.local is not None:
         session.local.close(timeout=CLOSE_SECONDS / 3)
@@ -173,12 +173,12 @@ def leave(member: ClusterMember, exit: bool, own_world: bool) -> bool:
     Returns
     -------
     bool
-        False, where ``exit`` is False.
+        False, if ``exit`` is False.
 
     Raises
     ------
     SystemExit
-        With code 0, where ``exit`` is True.
+        With code 0, if ``exit`` is True.
     """
     if member.server is not None:
         member.server.leave()
@@ -195,10 +195,10 @@ def leave(member: ClusterMember, exit: bool, own_world: bool) -> bool:
 
 
 def finalize(member: ClusterMember, own_world: bool) -> None:
-    """Finalize MPI where daskhpc was given the whole world.
+    """Finalize MPI if daskhpc was given the whole world.
 
-    MPI_Finalize waits for all ranks with a processor each, which those need that are still closing. So ranks wait on
-    the control channel before, and enter it together.
+    A rank that waits in MPI_Finalize keeps a processor busy, which the ranks that still close need. So all ranks first
+    wait on the control channel, and then call it together.
     """
     if not own_world or member.world is None or not member.world.mpi:
         return
@@ -212,7 +212,7 @@ def finalize(member: ClusterMember, own_world: bool) -> None:
 def survives(world: World, hosts: Sequence[str], loss: Loss, left: Set[int]) -> bool:
     """On rank 0, from a channel's thread: whether the others go on without a rank, which has to be a worker's.
 
-    Ranks that met without MPI because that was asked for do, as long as any worker's rank is left.
+    They go on if the user asked for ranks that meet without MPI, as long as any worker's rank is left.
     """
     if not world.survives or role_of(loss.rank) != WORKER or not any(role_of(rank) == WORKER for rank in left):
         return False
@@ -249,20 +249,20 @@ def lost(world: World, hosts: Sequence[str], loss: Loss) -> None:
 
 
 def on_scheduler_lost(world: World, host: str, told: bool, last_lines: Sequence[str]) -> None:
-    """On every other rank, from a channel's thread: rank 0 ended while the cluster ran, and perhaps told why."""
+    """On every other rank, from a channel's thread: rank 0 ended while the cluster ran; if `told`, it prints why."""
     where = _where_to_read()
     if role_of(world.rank) == CLIENT and not told:
         limit = exceeded_memory_limit() if host == socket.gethostname() else 0
         found = f"rank 0 on {host}: {cause_of_end(last_lines, limit)}"
         say(DaskhpcError("The scheduler ended, so the job ends.", found, where))
-    elif not told:  # a launcher may end the client with this rank, before it has spoken
+    elif not told:  # a launcher may end the client with this rank, before the client has printed the cause
         time.sleep(_CLIENT_FIRST_SECONDS)
     sys.stdout.flush()
     _exit(EXIT_FAILED)
 
 
 def _where_to_read() -> str:
-    """Save the log of this rank, unless the file system hangs, and say where."""
+    """Save the log of this rank, unless the file system hangs; the text that names its folder."""
     saved: list[Path | None] = []
     saving = threading.Thread(target=lambda: saved.append(save_logs()), daemon=True)
     with contextlib.suppress(RuntimeError):  # none can be started any more when the program is at its end

@@ -133,7 +133,7 @@ def interactive() -> bool:
 
 
 def check_directory(directory: str | None) -> StartError | None:
-    """Why workers cannot write into a directory that was set, None where they can; it is made where it is missing."""
+    """Why workers cannot write into a directory that was set, None if they can; it is made if it is missing."""
     if directory is None:
         return None
     try:
@@ -150,7 +150,7 @@ def check_directory(directory: str | None) -> StartError | None:
 def cap_blas_threads(threads: int) -> None:
     """Cap BLAS and OpenMP in this process, unless the user's environment already does.
 
-    Libraries that are loaded later read the environment; those already loaded with NumPy are told by threadpoolctl.
+    Libraries that are loaded later read the environment; threadpoolctl caps those that NumPy has already loaded.
     """
     limits = lowered_by_user(blas_variables(threads), os.environ)
     missing = {name: value for name, value in limits.items() if name not in os.environ}

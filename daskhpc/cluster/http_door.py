@@ -1,8 +1,8 @@
-"""The door of the HTTP servers of scheduler and workers: it opens to those who have the link of this run.
+"""The door of the HTTP servers of scheduler and workers: it opens to requests that have the secret of this run.
 
 The secret of a run is the first part of every address: ``http://node:8787/SECRET/status``. The door takes it off and
 passes the request on, so that Dask's pages, their data and their websockets are what they always were, with links that
-are relative. Whoever lacks it gets one sentence, whatever they ask for.
+are relative. A request without it gets one sentence, whatever it asks for.
 
 Why not a cookie: a browser sends the cookies of ``127.0.0.1`` to every port of that address, and so the one of a
 tunnel's end to whoever else is behind another tunnel. A page of another site can make a browser send a cookie, but
@@ -103,10 +103,10 @@ def dask_setup(server: Any) -> None:
 
 
 class _DashboardToCome(Application):
-    """Stands for Dask's dashboard until somebody asks for a page of it.
+    """Stands for Dask's dashboard until the first request for a page of it.
 
-    Why it is so: its code takes longer to load than all else of a scheduler, which answers nobody meanwhile, and most
-    programs end before anybody has looked.
+    Why it is so: its code takes longer to load than all else of a scheduler, which answers nothing meanwhile, and most
+    programs end without such a request.
 
     Parameters
     ----------
@@ -124,7 +124,7 @@ class _DashboardToCome(Application):
         Raises
         ------
         ImportError
-            If bokeh is missing or too old; Dask's warning in the scheduler's log says so.
+            If bokeh is missing or too old; Dask's warning is in the scheduler's log.
         """
         others = self._scheduler.http_application.applications
         async with self._one_loads:
@@ -135,7 +135,7 @@ class _DashboardToCome(Application):
 
 
 class _FirstPage(RequestHandler):
-    """The first request for a page of the dashboard, and those that come while it loads."""
+    """The requests for a page of the dashboard that come before its code is loaded."""
 
     application: _DashboardToCome
 

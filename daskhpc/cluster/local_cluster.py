@@ -68,7 +68,7 @@ def _processes(cpus: Sourced[int], settings: Settings) -> Sourced[int]:
 
     workers, processes = setting(settings, "workers"), setting(settings, "processes")
     of_each = settings.given("processes")
-    if settings.workers is not None and of_each:  # as many as over MPI, where each worker is a rank with its processes
+    if settings.workers is not None and of_each:  # as many as over MPI: there each worker is a rank with its processes
         return Sourced(workers.value * processes.value, f"{workers.source}: workers x processes")
     if settings.workers is not None:
         return workers
@@ -93,7 +93,7 @@ def start_local(
     protocol : str
         That of the connections.
     end : float or None
-        When the job ends, in seconds since the epoch; None if nobody says.
+        When the job ends, in seconds since the epoch; None if it is not known.
 
     Returns
     -------

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ..runtime import Runtime
 
 FOLDER = Path(".daskhpc", "logs")
-"""Where `save_logs` writes, in the working directory, where ``logs`` is not set."""
+"""Where `save_logs` writes, in the working directory, if ``logs`` is not set."""
 KEPT_RECORDS = 2000
 """Records that are kept in memory."""
 _WORKER_LOG = "DASKHPC_WORKER_LOG"
@@ -53,7 +53,7 @@ def run_name(runtime: Runtime) -> str:
 
 
 def start_log(logs: str | None, run: str, role: str, rank: int | None = None) -> StartError | None:
-    """Begin the log of this process; one that was begun before ends.
+    """Begin the log of this process, and end the one before it.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ def start_log(logs: str | None, run: str, role: str, rank: int | None = None) ->
     role : str
         What this process is.
     rank : int, optional
-        None where there are no ranks.
+        None if there are no ranks.
 
     Returns
     -------
@@ -92,7 +92,7 @@ def start_worker_log() -> None:
 
 
 def worker_environment(name: int | str) -> dict[str, str]:
-    """What the environment of a worker process says of its log: nothing where ``logs`` is not set."""
+    """The variables that give a worker process the file of its log: none if ``logs`` is not set."""
     start = _process_log.workers if _process_log is not None else None
     return {} if start is None else {_WORKER_LOG: f"{start}{name}.log"}
 
@@ -105,7 +105,7 @@ def save_logs() -> Path | None:
     Returns
     -------
     Path or None
-        The folder with the logs of this run; None where there is none, or it cannot be written.
+        The folder with the logs of this run; None if there is none, or if it cannot be written.
     """
     return None if _process_log is None else _process_log.handler.save()
 
@@ -166,7 +166,7 @@ class LastRecords(logging.Handler):
         return True
 
     def save(self) -> Path | None:
-        """Append what is kept to the file; the folder, None where that fails."""
+        """Append what is kept to the file; the folder, None if that fails."""
         with self._saving, contextlib.suppress(Exception):
             lines = [self._line(self._records.popleft()) for _ in range(len(self._records))]
             folder = self._file.parent
@@ -239,7 +239,7 @@ def _log_warning(handler: logging.Handler, file: str, line: int, text: str) -> N
 
 
 def _take_records(handler: logging.Handler, undo: contextlib.ExitStack) -> None:
-    """Give the handler all that Dask and daskhpc log from INFO on, and from their own level where that is lower."""
+    """Give the handler all that Dask and daskhpc log from INFO on, and from their own level if that is lower."""
     level = min(_LOG_LEVEL, logging.getLogger(_FAMILIES[0]).getEffectiveLevel())
     handler.setLevel(level)
     loggers = loggers_of(_FAMILIES)
@@ -301,7 +301,7 @@ class _Printed(logging.Filter):
 
 
 class _Upward(logging.Handler):
-    """Passes what was printed before on to the root logger, whose handlers, or their lack, are the program's."""
+    """Passes the records that were printed before to the root logger, whose handlers are the program's."""
 
     def __init__(self, printed: _Printed) -> None:
         super().__init__()

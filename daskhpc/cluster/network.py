@@ -25,7 +25,7 @@ def addresses() -> dict[str, str]:
 
 
 def check_interface(interface: str | None) -> StartError | None:
-    """Why a given interface cannot be used, None where it can or where none is given."""
+    """Why a given interface cannot be used, None if it can or if none is given."""
     here = addresses()
     if interface is None or interface in here:
         return None
@@ -39,7 +39,7 @@ def check_interface(interface: str | None) -> StartError | None:
 
 
 def check_addresses(runtime: Runtime) -> StartError | None:
-    """Why the ranks of several nodes cannot talk to each other, None where they can: Dask needs IPv4."""
+    """Why the ranks of several nodes cannot talk to each other, None if they can: Dask needs IPv4."""
     several = runtime.world_size.value > runtime.ranks_on_node.value or len(runtime.nodes.value) > 1
     reachable = [name for name, address in addresses().items() if not ip_address(address).is_loopback]
     if not several or reachable:
@@ -52,10 +52,10 @@ def check_addresses(runtime: Runtime) -> StartError | None:
 
 
 def check_loopback() -> StartError | None:
-    """Why processes of this machine cannot talk to each other at 127.0.0.1, None where they can."""
+    """Why processes of this machine cannot talk to each other at 127.0.0.1, None if they can."""
     try:
         with socket.create_server((LOOPBACK, 0)) as server:
-            # A connection to the own machine is there at once or never; an interface that is down says so at once too.
+            # A connection to the own machine is there at once or never; an interface that is down fails at once too.
             socket.create_connection(server.getsockname(), timeout=5.0).close()
     except OSError as error:
         return StartError(

@@ -1,4 +1,4 @@
-"""Who does what with which resources: pure functions from a Runtime and Settings to a plan."""
+"""Each rank's role and resources: pure functions from a Runtime and Settings to a plan."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ def worker_memory(memory: Sourced[int], settings: Settings, system: Sourced[int]
 def _worker_memory(memory: Sourced[int], settings: Settings) -> Sourced[int]:
     limit = settings.memory_limit
     if limit == "auto":
-        # No memory means that nobody says how much, which is no limit.
+        # 0 means that the amount of memory is not known: then there is no limit.
         return _share(memory, settings.processes) if memory.value else memory
     if isinstance(limit, float):
         source = f"{limit:g} of {memory.source} ({settings.sources.get('memory_limit', 'argument')})"

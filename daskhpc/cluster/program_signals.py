@@ -1,4 +1,4 @@
-"""Which signals are the program's to answer, on which ranks they are ignored, and who gets its handlers back."""
+"""The signals that the program answers: ignored on all ranks but the client's, which gets its handlers back."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _before_mpi: dict[int, ctypes.Array[ctypes.c_char]] = {}
 
 
 def leave_signals_to_program() -> None:
-    """Ignore the signals that are the client's to answer, as far as this thread may, until `answer_signals_again`.
+    """Ignore the signals that the client answers, if this is the main thread, until `answer_signals_again`.
 
     Launchers send them to every process of a job: an interrupt of the terminal, or what ``sbatch --signal=USR1@120``
     asks for. The program's own handler runs on the client; without one the signal ends the client, and so the cluster.

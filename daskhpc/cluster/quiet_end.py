@@ -1,4 +1,4 @@
-"""What Dask logs because a cluster closes, and nobody needs: the program's own last line is to be the last."""
+"""Drops what Dask logs because a cluster closes: the program's own last line is to be the last."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def drop_records_of_the_end() -> None:
 
 
 def silence_threads() -> None:
-    """When the program is over: say nothing of threads that still wait for results, which Python itself has stopped."""
+    """When the program is over: print nothing about threads that still wait for results and that Python has stopped."""
     threading.excepthook = lambda _: None
 
 

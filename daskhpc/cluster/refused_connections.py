@@ -1,4 +1,4 @@
-"""What a process says of connections that it refuses: little, however many there are."""
+"""What a process logs of connections that it refuses: little, however many there are."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _FIRST = 3
 class FewOfMany(logging.Filter):
     """Lets the first few refused connections be logged, then every tenth, hundredth and so on with their number.
 
-    Who hangs up in the middle is not logged: processes of the run do so, too, when the cluster closes.
+    A connection that is cut during the handshake is not logged: the run's own processes do it when the cluster closes.
 
     A program that tries ports, of whatever user, would fill the log of a job with a line for each try.
     """

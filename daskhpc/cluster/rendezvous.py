@@ -1,13 +1,13 @@
-"""How ranks meet without MPI: rank 0 leaves a note that says where it listens, every other rank reads it and connects.
+"""How ranks meet without MPI: rank 0 leaves a note with its address, every other rank reads it and connects.
 
 The note lies in a folder that all nodes see, under a name that only this run of this step has. A note that another
 run left behind does no harm, since both sides of a connection have to show that they know the secret in it
 (`control_socket`).
 
-The note has that secret, and the key with which ranks introduce themselves where a run is encrypted: all of the
-protection hangs on nobody else reading it. It is a file of mode 0600 in a folder of mode 0700, there for the seconds in
-which ranks come; a rank reads none that belongs to somebody else or that others may write to. On
-a network file system it travels as that file system's other files do.
+The note has that secret and, if a run is encrypted, the key with which ranks introduce themselves. So no other user may
+read it. It is a file of mode 0600 in a folder of mode 0700, and is removed once the ranks have come. A rank reads no
+note that belongs to another user or that others may write to. A network file system sends the note as it sends its
+other files.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _ATTEMPTS = 5
 
 @dataclass(frozen=True, slots=True)
 class Meeting:
-    """Who meets, and where they look for each other.
+    """One rank's part in a meeting, and the folders that may have the note.
 
     Attributes
     ----------
@@ -59,7 +59,7 @@ def meeting_of(rank: int, size: int, env: Mapping[str, str]) -> Meeting:
     Parameters
     ----------
     rank, size : int
-        As Slurm says.
+        As Slurm gives them.
     env : Mapping[str, str]
         Of this process. The port at which srun listens tells apart steps of jobs with the same id.
     """
@@ -168,13 +168,13 @@ def meet(meeting: Meeting, deadline: float, addresses: Sequence[str], encrypted:
     Raises
     ------
     StartError
-        If a rank has not come in time, naming those; or if no folder can be written to.
+        If a rank has not come in time, with the missing ranks; or if no folder can be written to.
     """
     if meeting.rank > 0:
         return SocketCommunicator(meeting.rank, meeting.size, _find(meeting, time.monotonic() + deadline))
     try:
         server = ControlServer(encrypted=encrypted)
-    except StartError:  # it has no certificates: the ranks meet to be told so, with nothing secret to say
+    except StartError:  # it cannot make certificates: the ranks meet without TLS, to learn that
         server = ControlServer()
     with _note(meeting, json.dumps(asdict(server.address(*addresses)))):
         missing = server.wait_for_ranks(meeting.size, deadline)
@@ -215,7 +215,7 @@ def _find(meeting: Meeting, end: float) -> ControlConnection:
 
 
 def _read(folder: Path, name: str) -> Address | None:
-    """The address in the note, None if there is none yet, or none that this user alone can have written."""
+    """The address in the note, None if there is none yet, or if another user may have written it."""
     try:
         os.listdir(folder)  # over NFS a file that was missing stays missing until its folder is looked at again
         return Address.from_note(json.loads(read_own(folder / name)))

@@ -22,7 +22,7 @@ class ClusterMember:
     runtime : Runtime
     settings : Settings
     plans : tuple[RankPlan, ...]
-        Of every rank; of this machine's workers where there is no MPI.
+        Of every rank; of this machine's workers if there is no MPI.
     world : World or None
         None for a LocalCluster.
     server : ControlServer or None
@@ -65,4 +65,4 @@ class _Session:
 
 session = _Session()
 """The cluster of this process; `scheduler` is set on rank 0, `workers` on workers' ranks, `client` by `start`,
-`local` is the LocalCluster where there is no MPI, `program_folder` that of a program under ``daskhpc run``."""
+`local` is the LocalCluster if there is no MPI, `program_folder` that of a program under ``daskhpc run``."""

@@ -1,4 +1,4 @@
-"""Opening the control channel: rank 0 listens, tells the others where and with what key, and they connect."""
+"""Opening the control channel: rank 0 listens and sends the others its address and a key, and they connect."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .world import World
 def open_channel(
     world: World, hosts: Sequence[str], interface: str | None, encrypted: bool
 ) -> tuple[ControlServer | ControlConnection | None, StartError | None]:
-    """Open the control channel where MPI has brought the ranks together, and watch every rank from now on.
+    """Open the control channel if MPI has brought the ranks together, and watch every rank from now on.
 
     Parameters
     ----------

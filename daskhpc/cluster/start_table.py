@@ -1,4 +1,4 @@
-"""The start table: which ranks run where, with what they were granted, each value with its source."""
+"""The start table: which ranks run on which nodes, with what they were granted, each value with its source."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def hosts(names: Iterable[str]) -> str:
 
 
 def show_warnings(plans: Sequence[RankPlan]) -> None:
-    """Say what is unwise, each thing once, with the hosts where it is."""
+    """Print each warning once, with the hosts that it is about."""
     where: dict[str, list[str]] = {}
     for plan in plans:
         for warning in plan.warnings:

@@ -40,7 +40,7 @@ class StartWatchdog:
     runtime : Runtime
         Names this rank, its host, and the Slurm step to end.
     died : str
-        What to say where the MPI library ends the process; ``{said}`` in it stands for what the library wrote.
+        The message if the MPI library ends the process; ``{said}`` in it stands for what the library wrote.
     neighbours : bool
         Whether a rank that leaves this node before all have arrived ends this one too.
 
@@ -50,8 +50,8 @@ class StartWatchdog:
     prints the one message, ends the Slurm step and then the rank; ``faulthandler``'s timed exit, which needs no GIL
     either, is there for a rank whose watchdog was lost. It also sees a rank of the same node end before it called
     `initialize`, which hydra's mpiexec does not take for a failure.
-    The first rank to run out of time is rank 0; every further one waits two seconds more, so that one message is
-    printed where rank 0 can end the others, and one is still printed where it cannot.
+    The first rank to run out of time is rank 0; every further one waits two seconds more. So one message alone is
+    printed if rank 0 can end the others, and one is still printed if it cannot.
     """
 
     def __init__(self, deadline: float, runtime: Runtime, died: str, neighbours: bool = True) -> None:
@@ -87,7 +87,7 @@ class StartWatchdog:
             start_new_session=True,  # an interrupt from the terminal is the rank's to answer
         )
         os.register_at_fork(after_in_child=partial(_close_in_child, self.process))
-        # Only the timing counts: the stacks that faulthandler writes go nowhere, that process says what happened.
+        # Only the timing counts: the stacks that faulthandler writes go nowhere; the small process prints the message.
         self.nowhere = os.open(os.devnull, os.O_WRONLY)
         faulthandler.dump_traceback_later(self.deadline + _GRACE, exit=True, file=self.nowhere)
 
@@ -101,7 +101,7 @@ class StartWatchdog:
 
     @contextlib.contextmanager
     def quiet_stderr(self) -> Iterator[None]:
-        """Hold back what C code writes to standard error; it is passed on afterwards, or told by that process."""
+        """Hold back what C code writes to standard error; passed on afterwards, or by the small process."""
         sys.stderr.flush()
         kept = os.dup(2)
         os.dup2(self.stderr, 2)

@@ -76,7 +76,7 @@ class TimeLimit:
     margin : float
         Seconds.
     source : str
-        Who said when the job ends.
+        What the end of the job was read from.
     """
 
     end: float
@@ -104,7 +104,7 @@ class SavedResults:
     saved : int
         Results that this run has added.
     unsaved : int
-        Those that could not be saved.
+        Results that could not be saved.
     """
 
     folders: tuple[str, ...]
@@ -113,9 +113,9 @@ class SavedResults:
 
 
 def limit_of(end: Sourced[float | None], margin: float, now: float) -> TimeLimit | None:
-    """The limit to watch for; None where there is none, or where it has passed.
+    """The limit to watch for; None if there is none, or if it has passed.
 
-    Where it comes sooner than the margin, half of what is left is for work.
+    If it comes sooner than the margin, half of the time that is left is for work.
     """
     if end.value is None or end.value <= now:
         return None
@@ -124,12 +124,12 @@ def limit_of(end: Sourced[float | None], margin: float, now: float) -> TimeLimit
 
 
 def exit_code(kept: SavedResults) -> int:
-    """75 where another run gets further, 70 where it would not, since this one did not."""
+    """75 if another run gets further; 70 if it would not, because this run saved nothing."""
     return EXIT_UNFINISHED if kept.saved else EXIT_FAILED
 
 
 def last_message(limit: TimeLimit, kept: SavedResults) -> DaskhpcError:
-    """What is said when the program is ended."""
+    """The message when the program is ended."""
     clock = _clock(limit)
     folders = ", ".join(kept.folders)
     lost = f"; {counted(kept.unsaved, 'more result')} could not be saved" if kept.unsaved else ""
@@ -147,7 +147,7 @@ def last_message(limit: TimeLimit, kept: SavedResults) -> DaskhpcError:
 
 
 def warning(limit: TimeLimit, kept: SavedResults | None, now: float) -> DaskhpcError:
-    """What is said where the program runs on."""
+    """The message if the program runs on."""
     happened = f"The time limit comes in {max(0.0, limit.end - now):.0f} s"
     ends = f"the job ends at {_clock(limit)} ({limit.source})"
     if kept is not None:
@@ -166,7 +166,7 @@ def _clock(limit: TimeLimit) -> str:
 
 
 class TimeLimitWatcher:
-    """Wakes before a time limit and ends the program where a journal has what it did.
+    """Wakes before a time limit and ends the program if a journal has its results.
 
     Parameters
     ----------
@@ -176,10 +176,10 @@ class TimeLimitWatcher:
 
     Notes
     -----
-    The main thread learns of the limit by a real-time signal, which nobody else sends, and raises `TimeLimitNear`.
-    While that exists it is on its way, or something still cleans up. Once it is gone without the program's end it was
-    dropped, by an ``except:`` of the program, or because the signal had come while Python ran a callback of its
-    garbage collection: then it is raised again.
+    A real-time signal, which nothing else sends, makes the main thread raise `TimeLimitNear`. As long as this exception
+    exists, it is on its way, or something still cleans up. If it is gone and the program has not ended, it was dropped,
+    by an ``except:`` of the program, or because the signal came while Python ran a callback of its garbage collection.
+    Then it is raised again.
     """
 
     def __init__(self, limit: TimeLimit, ask: Callable[[], Sourced[float | None]] | None = None) -> None:
@@ -227,7 +227,7 @@ class TimeLimitWatcher:
             self.limit = TimeLimit(end.value, self.limit.margin, end.source)
 
     def _end_program(self) -> bool:
-        """Raise in the main thread, again where that was dropped; whether the program has ended in time."""
+        """Raise in the main thread, again if the exception was dropped; whether the program ended in time."""
         end, main = time.monotonic() + self.limit.grace, threading.main_thread()
         while (left := end - time.monotonic()) > 0:
             if self.interrupts and self._raised() is None:
@@ -258,7 +258,7 @@ def watch_time_limit(
     Parameters
     ----------
     end : Sourced[float or None]
-        In Unix time; None where there is no limit, or nobody tells: then nothing is watched.
+        In Unix time; None if there is no limit, or if it is not known: then nothing is watched.
     margin : float
         Seconds before it at which the program is to end.
     ask : callable, optional
@@ -284,7 +284,7 @@ def _sync(written: Sequence[Journal], seconds: float) -> None:
 
 
 def _drain_workers(seconds: float) -> None:
-    """Have the workers start nothing more, and wait so long for what they run: what it gives is saved."""
+    """Let the workers start no more tasks, and wait so long for those that run: their results are saved."""
     client = session.client
     if client is None or client.status != "running":
         return
@@ -296,7 +296,7 @@ def _drain_workers(seconds: float) -> None:
 
 
 async def _pause(seconds: float, dask_worker: Any) -> None:
-    """On a worker: start no task more, and wait for those that run."""
+    """On a worker: start no more tasks, and wait for those that run."""
     pause_worker(dask_worker)
     end = time.monotonic() + seconds
     while dask_worker.state.executing and time.monotonic() < end:

@@ -1,10 +1,10 @@
 """The end of the client by a signal that its program does not answer: in order, with 128 and the signal as exit code.
 
-Why it is so: by its default such a signal ends this process alone, and nobody learns which one it was. MPICH's mpiexec
-then kills all ranks and reports what their codes have together: 11, a segmentation fault, for SIGUSR1. A handler of
-Python would not run during a long call of C code, and the program would see it: from `signal.getsignal` libraries
-learn whether to set their own (Lightning does for SIGUSR1). So the handler is faulthandler's. It writes the place in
-the program to a pipe, one for each signal, which a thread reads.
+Why it is so: by its default such a signal ends this process alone, and no message names it. MPICH's mpiexec then
+kills all ranks and reports what their codes have together: 11, a segmentation fault, for SIGUSR1. A handler of Python
+would not run during a long call of C code, and the program would see it: from `signal.getsignal` libraries learn
+whether to set their own (Lightning does for SIGUSR1). So the handler is faulthandler's. It writes the place in the
+program to a pipe, one for each signal, which a thread reads.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _STILL_SECONDS = 2.0
 
 
 class UnansweredSignals:
-    """Waits for a signal that nobody answers, and ends the program by ``os._exit``; made in the main thread.
+    """Ends the program by ``os._exit`` after a signal that it does not answer; made in the main thread.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ class UnansweredSignals:
 
 
 def message(number: signal.Signals, place: str) -> DaskhpcError:
-    """What is said of the signal; `place` is a line of faulthandler."""
+    """The message about the signal; `place` is a line of faulthandler."""
     if number == signal.SIGXCPU:
         todo = "ulimit -t shows the limit of seconds; a batch job may have none"
     else:

@@ -91,7 +91,7 @@ def hidden_modules(folder: Path, program: Path | None) -> list[str]:
     ----------
     folder : Path
     program : Path or None
-        The program itself, which nobody imports.
+        The program itself, which is not imported.
     """
     hidden = []
     for path in sorted(folder.glob("*")):
@@ -207,7 +207,7 @@ def _without_our_frames(trace: types.TracebackType | None) -> types.TracebackTyp
 def use_running_cluster() -> None:
     """Let a program that starts its own cluster use the one that runs.
 
-    ``dask_mpi.initialize`` in it returns at once, as it does on a client's rank, and says which of its arguments had
+    ``dask_mpi.initialize`` in it returns at once, as it does on a client's rank, and prints which of its arguments had
     no effect; ``dask_mpi.execute`` calls the function. ``Client()`` finds the address in Dask's configuration.
     """
     from .bootstrap import initialize, send_close_signal

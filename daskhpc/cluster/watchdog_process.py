@@ -47,14 +47,14 @@ def main() -> None:
         # Twice in a row: a launcher may still be starting its processes.
         if missing and speaker >= 0:
             if int(orders["rank"]) != speaker:
-                time.sleep(MESSAGE_FIRST_SECONDS)  # the launcher ends all with the first, who is to speak before
+                time.sleep(MESSAGE_FIRST_SECONDS)  # the speaker prints first: the launcher ends all ranks after one
             finish(orders, parent, orders["gone"] if int(orders["rank"]) == speaker else "")
         speaker = min(here, default=int(orders["rank"])) if missing else -1
     finish(orders, parent, orders["late"])
 
 
 def finish(orders: dict[str, str], parent: int, message: str) -> None:
-    """Say why, end the Slurm step where there is one, and end the rank: a launcher notices its death by a signal."""
+    """Print why, end the Slurm step if there is one, and kill the rank: a launcher notices a death by a signal."""
     if message:
         os.write(2, (message + "\n").encode())
     if orders["step"]:

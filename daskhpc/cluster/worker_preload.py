@@ -31,7 +31,7 @@ def dask_setup(worker: Any) -> None:
         session.program_folder = folder
         sys.path.insert(0, folder)
     measure_memory_by(worker, private_memory)
-    # It warns of each task that still ran when the worker was told to close.
+    # It warns of each task that still ran when the worker began to close.
     logging.getLogger("distributed.worker.state_machine").setLevel(logging.ERROR)
     missed = "Failed to communicate with scheduler during heartbeat"
     logging.getLogger("distributed.worker").addFilter(DroppedAtEnd(missed, partial(is_closing, worker)))
@@ -41,7 +41,7 @@ def dask_setup(worker: Any) -> None:
 
 
 def private_memory(pid: int | None = None) -> int:
-    """Bytes of memory that are a process's own: its resident set without what it shares; 0 where it is gone."""
+    """Bytes of memory that are a process's own: its resident set without what it shares; 0 if it has ended."""
     try:
         memory = psutil.Process(pid).memory_info()
     except psutil.Error:

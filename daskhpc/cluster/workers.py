@@ -101,7 +101,7 @@ class Nannies:
     async def __aenter__(self) -> Nannies:
         session.workers = self
         connection = session.member.connection if session.member is not None else None
-        if connection is not None and connection.ending:  # said before there was anybody to tell
+        if connection is not None and connection.ending:  # the order to end came before the workers were there
             self._closing.set()
         starts = [asyncio.create_task(self._start(name)) for name in self.names]
         closing = asyncio.create_task(self._closing.wait())

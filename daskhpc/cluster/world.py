@@ -69,7 +69,7 @@ def join(
     deadline : float
         Seconds until every rank must have arrived.
     comm : mpi4py.MPI.Intracomm, optional
-        COMM_WORLD by default, which must then be as large as the launcher says.
+        COMM_WORLD by default, whose size must then be the one that the launcher gives.
     bootstrap : {"auto", "mpi", "slurm"}
         As the setting; a given `comm` is MPI's.
     encrypted : bool
@@ -193,7 +193,7 @@ def fits(library: MPILibrary, manager: str | None) -> bool:
 
 
 def explain_abort(runtime: Runtime, library: MPILibrary, env: Mapping[str, str], doubt: bool) -> str:
-    """What is said where the library ends rank 0 inside MPI_Init; ``{said}`` stands for what the library wrote."""
+    """The message if the library ends rank 0 inside MPI_Init; ``{said}`` stands for what the library wrote."""
     happened = f"{library.name} did not start and ended the processes."
     if not doubt or runtime.rank.value > 0:
         found = f"{library.name} {library.version} on {runtime.host.value}"
@@ -236,9 +236,9 @@ def mismatch(runtime: Runtime, library: MPILibrary, manager: str | None, offered
     Parameters
     ----------
     runtime : Runtime
-        ``world_size`` is what the launcher says.
+        ``world_size`` is the number of ranks that the launcher gives.
     library : MPILibrary
-        What MPI_Get_library_version says.
+        As MPI_Get_library_version describes it.
     manager : str or None
         The process manager that the launcher offers to this process.
     offered : Sequence[str]
@@ -263,7 +263,7 @@ def agree(world: World, report: Mapping[str, Any], problem: DaskhpcError | None)
     ----------
     world : World
     report : Mapping[str, Any]
-        What this rank tells the others; ``host`` names its node.
+        What this rank sends the others; ``host`` names its node.
     problem : DaskhpcError or None
         Why this rank cannot take part.
 
@@ -298,7 +298,7 @@ def joint_error(failed: Sequence[tuple[int, str, tuple[str, str, str]]], size: i
 
 
 def end_together(error: StartError, world: World | None, runtime: Runtime) -> None:
-    """Say `error` once and see that this rank does not end before it was said."""
+    """Print `error` once, and do not let this rank end before it is printed."""
     if world is not None:
         if world.rank == 0:
             say(error)
@@ -307,8 +307,8 @@ def end_together(error: StartError, world: World | None, runtime: Runtime) -> No
     elif runtime.rank.value == 0:
         say(error)
     else:
-        # The ranks cannot meet; a launcher that ends all ranks with the first would end rank 0 before it spoke.
-        # What is wrong with one node alone is said there, once.
+        # The ranks cannot meet. A launcher that ends all ranks with the first would end rank 0 before its message.
+        # A message about one node alone is printed there, once.
         time.sleep(_RANK_0_FIRST_SECONDS)
         if runtime.local_rank.value == 0 and not isinstance(error, _Mismatch):
             say(error)
