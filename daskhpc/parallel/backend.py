@@ -58,13 +58,13 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
     label : str, optional
         What progress calls the work.
     first_n_jobs : int, optional
-        ``n_jobs`` of the first Parallel here that names none; later ones are then serial. Without it ``n_jobs`` of all
-        that name none is -1, as with the backends of Dask, Ray and ipyparallel.
+        ``n_jobs`` of the first Parallel here that names none; later ones are then serial. Without it, each Parallel
+        that names none has -1, as with the backends of Dask, Ray and ipyparallel.
     scatter : optional
-        Taken because programs for joblib's Dask backend say it: what calls share goes to each node once anyway.
+        Taken because programs for joblib's Dask backend give it: what calls share goes to each node once anyway.
     checkpoint : path or False, optional
         The folder in which results are kept: calls whose results are there are not made again. By default that of
-        ``daskhpc run --checkpoint``, where there is one; False: none.
+        ``daskhpc run --checkpoint``, if there is one; False: none.
     retry_failed : bool
         Whether fits that failed are done again.
     nesting_level, inner_max_num_threads
@@ -98,7 +98,7 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
     # Why it is so: joblib makes one backend for a ``parallel_config`` block, and every Parallel within uses it, one in
     # another if calls of the caller's thread make Parallel calls themselves. joblib tells the backend neither which
     # Parallel submits nor which ends. So each Parallel has an engine of its own here, found by the Parallel's identity,
-    # and ``terminate`` and ``abort_everything`` end those whose Parallel says that it has ended.
+    # and ``terminate`` and ``abort_everything`` end the engines of each Parallel that has ended.
 
     supports_retrieve_callback = True
     supports_inner_max_num_threads = True
@@ -347,7 +347,7 @@ class _GrantedThreads(ThreadingBackend):  # type: ignore[misc]
 
 
 def _keeper(checkpoint: Any, retry_failed: bool) -> Checkpoint | None:
-    """Where results are kept: in what was asked for, or where the whole program keeps them."""
+    """The checkpoint of this backend: the one that was asked for, else that of the whole program."""
     if isinstance(checkpoint, Checkpoint):
         return checkpoint
     if checkpoint is None or checkpoint is True:

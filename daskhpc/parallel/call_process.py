@@ -100,7 +100,7 @@ def main(connection: Connection[Any, Any]) -> None:
             runs[order.run] = ChildRun(PrefixCache(order.prefix_bytes))
         try:
             messages = _make_calls(runs[order.run], order, records)
-            # By value: they may hold the user's own objects, and nobody opens them before the client.
+            # By value: they may hold the user's own objects, and are unpickled by the client alone.
             reply = pickle.dumps(("messages", cloudpickle.dumps(messages) if messages else b""))
         except BaseException as error:
             reply = pickle.dumps(("error", error_record(error)))
@@ -194,7 +194,7 @@ def _call(
         else:
             value = function(*args, **kwargs)
         record = CallRecord(True, value, "", time.perf_counter() - began, saved)
-        # By value if it cannot be imported where it goes, as all that joblib's own processes send.
+        # By value if the client may not be able to import it, as joblib's own processes send everything.
         return True, pickle.dumps(record, protocol=5) if plain(value) else cloudpickle.dumps(record, protocol=5)
     except BaseException as error:
         if note:
@@ -203,7 +203,7 @@ def _call(
 
 
 def error_record(error: BaseException) -> bytes:
-    """The record of a call that raised; another error stands for one that does not survive pickling."""
+    """The record of a call that raised; if it does not survive pickling, another error stands for it."""
     try:
         text = "".join(traceback.format_exception(error))
     except Exception:

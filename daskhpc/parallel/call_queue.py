@@ -93,8 +93,8 @@ class CallQueue:
     """The calls that wait.
 
     Calls without a group: each kind is tried once as early as can be, then the kinds go by cost, the longest first.
-    A group is taken by one worker until it is done; a worker without one takes the group next to its last, and where
-    none is free it helps with the largest, if that is worth doing the shared part once more.
+    One worker takes the calls of a group until it is done. A worker without a group takes the one nearest to its last.
+    If none is free, it helps with the largest, if that is worth fitting the shared part once more.
     """
 
     def __init__(self) -> None:
@@ -114,9 +114,10 @@ class CallQueue:
         self._sharing: deque[float] = deque(maxlen=20)
 
     def add(self, call: Call, front: bool = False, anybody: bool = False) -> None:
-        """Let a call wait; at the front where it was already sent once.
+        """Let a call wait; with `front`, before the others, because it was sent before.
 
-        Sent to a worker that has what its group shares, it waits for that worker, unless it is for `anybody`.
+        If a worker gives it back and still has what its group shares, it waits for that worker, unless it is for
+        `anybody`.
         """
         self.waiting += 1
         self._slow = self._slow or front
@@ -199,7 +200,7 @@ class CallQueue:
         return calls, total
 
     def one(self) -> Call | None:
-        """The next call, whoever makes it."""
+        """The next call, for any worker."""
         for worker in (None, *{line.owner for line in self._groups.values()}):
             for call in self._next(worker):
                 return call
@@ -217,7 +218,7 @@ class CallQueue:
         return calls
 
     def lost(self, worker: Hashable) -> None:
-        """A worker comes for nothing any more: what it owns is anybody's."""
+        """A worker is lost: its groups are free for the others."""
         self._last.pop(worker, None)
         self._returned.pop(worker, None)
         self._owners = {key: owner for key, owner in self._owners.items() if owner != worker}
@@ -276,7 +277,7 @@ class CallQueue:
         return line
 
     def _returned_to(self, worker: Hashable) -> _Line | None:
-        """A group that the worker had given back calls of, and that nobody has taken since."""
+        """A group of which the worker has given back calls, and that no other worker has taken since."""
         lines = self._returned.get(worker, ())
         while lines:
             line = lines[0]

@@ -39,7 +39,7 @@ _INNER = frozenset({"daskhpc", "joblib", "sklearn", "contextlib"})
 
 @dataclass(slots=True, eq=False)
 class ParallelUse:
-    """One use of Parallel, as the journal's notes tell of it.
+    """One use of Parallel, as the journal's notes describe it.
 
     Attributes
     ----------
@@ -49,7 +49,7 @@ class ParallelUse:
     told : bool
         Whether all of them are known, and noted.
     round : int or None
-        Of a search by successive halving which one it is.
+        The round's number, in a search by successive halving.
     settings : dict of int to str
         Of a search, by split: a digest of all that a fit depends on but the candidate.
     settings_told : bool
@@ -90,8 +90,8 @@ class Checkpoint:
 
     Notes
     -----
-    The same call made twice is two calls, the first and the second of its key: where a function draws at random, its
-    results differ, and each gets its own back.
+    The same call made twice is two calls, the first and the second of its key: if a function draws at random, its
+    results differ, and each call gets its own back.
     """
 
     def __init__(self, journal: Journal, retry_failed: bool = False) -> None:
@@ -110,14 +110,14 @@ class Checkpoint:
         self.tokens.forget()
         at, number = place()
         part = ParallelUse(f"{self._id}-{next(self._numbers)}", round=number)
-        # The rounds of a search are told by their first one; a fit begins with a round of its own.
+        # The id of the first round marks all rounds of a search; each fit begins with a new first round.
         self._first = part.id if not number or self._first is None else self._first
         about = {"host": self._host, "pid": os.getpid(), "program": _PROGRAM, "first": self._first}
         self._note(part, place=at, label=label, began=time.time(), **about)
         return part
 
     def recall(self, call: Call, part: ParallelUse) -> tuple[Any] | None:
-        """What a call returned, None where it has to be made.
+        """What a call returned, None if it has to be made.
 
         Raises
         ------
@@ -246,7 +246,7 @@ def _close(journal: Journal) -> None:
 
 
 def close_all() -> None:
-    """Save what is left, and say what could not be."""
+    """Save what is left, and print what could not be saved."""
     with _lock:
         for journal in _journals.values():
             _close(journal)
@@ -258,7 +258,7 @@ def _complain(text: str) -> None:
 
 
 def place() -> tuple[str, int | None]:
-    """Where in the program the caller stands: file, line, and what was called there; its round."""
+    """The caller's place in the program: file, line, and what was called there; its round."""
     frame = sys._getframe(1)
     called, number = "", None
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _INNER:
@@ -274,7 +274,7 @@ def place() -> tuple[str, int | None]:
 
 
 program: Checkpoint | None = None
-"""What every Parallel of this process keeps its results in, where nothing else was said."""
+"""What every Parallel of this process keeps its results in, if it has no checkpoint of its own."""
 
 
 def checkpoint_program(folder: str, retry_failed: bool) -> Checkpoint:

@@ -1,4 +1,4 @@
-"""What an object is, by its content: two of them are equal where their bytes are."""
+"""What an object is, by its content: two objects are equal if their bytes are."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class ContentPickler(pickle.Pickler):
         self._buffers: list[pickle.PickleBuffer] = []
         self._strided: list[Span] = []
         super().__init__(self._sink, protocol=5, buffer_callback=self._buffers.append)
-        self.fast = True  # by value: whether two equal strings are one object is nobody's business
+        self.fast = True  # by value: two equal strings count as one, whether or not they are one object
 
     def content(self, value: Any) -> Content:
         self.dump(value)

@@ -36,7 +36,7 @@ def prefix_names(estimator: Any) -> tuple[str, ...] | None:
 def group(names: tuple[str, ...], parameters: Mapping[str, Any] | None) -> tuple[tuple[str, ...], ...]:
     """A candidate's parameters of the fitted prefix, one entry per step in order: equal ones share what they fit.
 
-    Type-aware: 1, 1.0 and True differ. It decides who goes together, never what is shared.
+    Type-aware: 1, 1.0 and True differ. It decides which calls go together, never what is shared.
     """
     steps = []
     for step in names:

@@ -52,7 +52,7 @@ class LocalEngine:
         if calls:
             work = [(call.function, call.args, call.kwargs) for call in calls]
             if self.n_jobs > 1:
-                # By value where the workers cannot import them, which the calls of a script's own functions need.
+                # By value if the workers cannot import them, as for functions of the script itself.
                 future = self._executor.submit(_unpack_and_make, cloudpickle.dumps(work))
             else:
                 future = self._executor.submit(_make, work)

@@ -1,4 +1,4 @@
-"""Calls of a sweep: what each returned or failed with, how long it took, and where."""
+"""Calls of a sweep: what each returned or failed with, how long it took, and on which host."""
 
 from __future__ import annotations
 

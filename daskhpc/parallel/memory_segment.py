@@ -77,7 +77,7 @@ class MemorySegment:
     def create(cls, layout: Layout, folder: str | None = None, spare: int | None = None) -> MemorySegment:
         """Make an empty segment: in memory if it fits, else in `folder` on local scratch.
 
-        Nobody can `attach` it before `finish`.
+        No process can `attach` it before `finish`.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""What a Parallel inside a call uses: threads of its process, as many as nobody else uses."""
+"""What a Parallel inside a call uses: threads of its process, as many as no other call uses."""
 
 from __future__ import annotations
 

@@ -28,10 +28,10 @@ _ATTEMPTS = 3
 
 
 class NodeMemory:
-    """Knows where the parcels of one run lie, and brings them where they are needed.
+    """Knows which nodes have the parcels of one run, and brings them to the nodes that need them.
 
-    The client writes a parcel once, into its own node's memory. Another node gets it from a worker that has it; only
-    where no worker shares the client's node does the client send it, to the first node.
+    The client writes a parcel once, into its own node's memory. Another node gets it from a worker that has it. If
+    no worker shares the client's node, the client sends it to the first node.
 
     Parameters
     ----------
@@ -144,7 +144,7 @@ class NodeMemory:
         return held
 
     async def _source(self, parcel: Parcel, member: WorkerProcess) -> str | None:
-        """The worker to fetch a parcel from, None where the client has to send it."""
+        """The worker to fetch a parcel from, None if the client has to send it."""
         sources = self._sources[parcel.number]
         async with self._locks[(parcel.number, "")]:
             if not sources:
@@ -170,7 +170,7 @@ class NodeMemory:
             await self._freed.wait()
 
     async def _push(self, parcel: Parcel, member: WorkerProcess) -> None:
-        """Send a parcel from here, piece by piece, so that nobody on the way holds it whole."""
+        """Send a parcel from here, piece by piece, so that no process on the way holds it whole."""
         assert parcel.layout is not None
         try:
             await self._ask(member, receive, self.run, parcel.number, parcel.layout)

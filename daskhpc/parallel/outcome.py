@@ -65,7 +65,7 @@ class Batch:
 
 
 def read(record: Stream) -> CallRecord:
-    """A call's record as it came; one that cannot be read is the error of reading it."""
+    """A call's record as it came; if it cannot be read, the error of reading it."""
     try:
         found: CallRecord = pickle.loads(record)
         if not found.ok:
@@ -81,7 +81,7 @@ def failed_alone(call: Call, host: str, cause: str) -> tuple[bool, Any]:
     Returns
     -------
     bool, Any
-        A failed fit for scikit-learn's searches, as their ``error_score`` says; the error elsewhere.
+        A failed fit for scikit-learn's searches, by their ``error_score``; the error elsewhere.
     """
     name = funcname(getattr(call.function, "function", call.function))
     error = WorkerDiedError(

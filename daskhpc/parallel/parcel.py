@@ -54,7 +54,7 @@ def _weight(value: Any, depth: int) -> float:
 
 
 def size(value: Any) -> int:
-    """What an object says that its data has bytes; 0 where it does not say."""
+    """The bytes of an object's data by its ``nbytes``; 0 if it has none."""
     nbytes = getattr(value, "nbytes", 0)
     return int(nbytes) if isinstance(nbytes, int | np.integer) and not isinstance(nbytes, bool) else 0
 
@@ -66,7 +66,7 @@ def _immutable(value: Any) -> bool:
 
 
 def _copied(value: Any, copies: dict[int, Any]) -> Any:
-    """A plain value, its containers made anew; those that were one stay one."""
+    """A plain value with new containers; if two of them are one object, their copies are one object."""
     kind = type(value)
     if kind not in (dict, list, tuple, set, frozenset):
         return value

@@ -1,7 +1,7 @@
 """Fitted pipeline prefixes, shared among the fits of one search in one process.
 
-A Pipeline without memory gets, while it is fitted, one that keeps what its steps made. What goes into a fit is known
-by its content; what came out is kept as a pickle with its arrays beside it, so that everyone gets objects of their own.
+A Pipeline without memory gets, while it is fitted, one that keeps what its steps made. The input of a fit is known
+by its content. Its output is kept as a pickle with its arrays beside it, so that each caller gets objects of its own.
 A fit that another could tell from a repeated one (it draws random numbers, changes its input, hands its input on) is
 made each time, and so is one that costs less than looking it up.
 """
@@ -66,7 +66,7 @@ class PrefixCache:
     Attributes
     ----------
     hits, misses : int
-        Fits that were found, and those that were made to be found.
+        Fits that were found, and fits that were made and kept.
     nbytes : int
         What is kept now.
     """
@@ -84,7 +84,7 @@ class PrefixCache:
         self._pinned: dict[int, Any] = {}
 
     def content(self, value: Any) -> tuple[Content, bytes]:
-        """An input's content and its digest, known where the input was given out here."""
+        """An input's content and its digest, which is known if the input is an output of this cache."""
         content = ContentPickler(self._pinned).content(value)
         ref, entry = self._given.get(id(value), (None, None))
         if ref is None or entry is None or ref() is not value or not entry.gave(content):
@@ -97,7 +97,7 @@ class PrefixCache:
         return ContentPickler(self._pinned).content(value)
 
     def begin(self, saved: SavedSeconds, transformer: Any, X: Any, y: Any, rest: Any) -> _StepFit | None:
-        """Look a fit up; None where it is to be made as if there was no cache."""
+        """Look a fit up; None if it is to be made as if there was no cache."""
         costs = SharingCosts()
         try:
             costs = self._costs.setdefault((kind_of(transformer), size_of(X)), costs)
@@ -288,7 +288,7 @@ def shared(cache: PrefixCache, estimator: Any, parameters: Any) -> Iterator[Save
         Of the search.
     estimator : estimator
         What is fitted; Pipelines anywhere in it that have no memory of their own take part. Subclasses of Pipeline do
-        not, and none do where `memory` itself is searched.
+        not, and none do if `memory` itself is searched.
     parameters : mapping or None
         What is set on the estimator before it is fitted; estimators among its values take part.
 

@@ -19,7 +19,7 @@ class SharingCosts:
     price: float = math.inf
 
     def worthwhile(self) -> bool:
-        """Whether to go on: from the second fit on only where a fit costs more than looking it up."""
+        """Whether to go on: from the second fit on only if a fit costs more than looking it up."""
         if (self.fits >= 2 and self.kept and self.fastest < self.price) or (self.fits >= 4 and not self.kept):
             return False
         return self.fits < 64 or self.balance > -self.fitted / 20

@@ -1,7 +1,7 @@
 """What a program has set up around its calls, and how a child gets the same.
 
 joblib's own processes have the program's working directory, its path and its environment, since they are its children.
-Those of a cluster are children of workers that somebody started before, on other nodes. So the calls of each use of
+Those of a cluster are children of workers that were started before, on other nodes. So the calls of each use of
 Parallel bring it along. Of the environment and of Dask's configuration only what the program itself has changed goes:
 the rest belongs to the node.
 """
@@ -134,7 +134,7 @@ def enter(stream: bytes) -> str:
     Returns
     -------
     str
-        What an error of a call is to say besides: that the working directory is not there. Else empty.
+        A note for errors of calls, if the working directory does not exist here; else empty.
     """
     global _entered
     if _entered is None:

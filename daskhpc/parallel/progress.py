@@ -27,11 +27,11 @@ class Progress:
     Notes
     -----
     The thread that starts the run makes one, `progress_for`; any thread may then call it. No method raises, whatever
-    the screen does. `update` may be called as often as calls finish, and should be called each second where none does.
+    the screen does. `update` may be called as often as calls finish, and should be called each second if none does.
     """
 
     def update(self, standing: Standing) -> None:
-        """Show a new standing, where it is time to."""
+        """Show a new standing, if it is time to."""
 
     def failure(self, cause: str) -> None:
         """Count a failed fit by its cause, the last line of its traceback."""
@@ -295,12 +295,12 @@ def progress_for(
     Parameters
     ----------
     mode : {"auto", "bar", "lines", "html"} or bool
-        "auto" and True are an element in a notebook, a bar on a terminal and else lines; False is nothing. A bar where
-        there is no terminal that takes one, or an element outside a notebook, become lines.
+        "auto" and True are an element in a notebook, a bar on a terminal and else lines; False is nothing. A bar
+        without a terminal that can show it, or an element outside a notebook, become lines.
     label : str
         What runs, such as "GridSearchCV".
     stream : text file, optional
-        Where bars and lines go; ``sys.stderr`` without it.
+        Gets bars and lines; ``sys.stderr`` by default.
     unit : str
         What is counted, in the plural.
     clock : callable

@@ -1,4 +1,4 @@
-"""What progress says: times, rates, lines, and causes of failures, all from values."""
+"""The texts of progress: times, rates, lines, and causes of failures, all from values."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Standing:
     seconds : float
         Since the start.
     best : float or None
-        The best test score so far, None where there is none.
+        The best test score so far, None if there is none.
     workers : int
         Processes that take part.
     replayed : int
@@ -63,7 +63,7 @@ def recent_rate(history: Sequence[tuple[float, int]], now: Standing) -> float | 
 
     Notes
     -----
-    The last part is the last quarter of the time, or longer where fewer than two calls per worker finished in it: calls
+    The last part is the last quarter of the time, or longer if fewer than two calls per worker finished in it: calls
     of equal length finish in waves.
     """
     seconds, done = 0.75 * now.seconds, now.done - 2 * now.workers
@@ -74,7 +74,7 @@ def recent_rate(history: Sequence[tuple[float, int]], now: Standing) -> float | 
 
 
 def seconds_left(standing: Standing, rate: float | None) -> float | None:
-    """The seconds that the open calls take at this rate; None where nobody knows."""
+    """The seconds that the open calls take at this rate; None if it is not known."""
     if standing.total is None or not rate or standing.done >= standing.total:
         return None
     return (standing.total - standing.done) / rate
@@ -193,7 +193,7 @@ class Causes:
         self._seen: dict[str, tuple[str, int]] = {}
 
     def add(self, cause: str) -> None:
-        """Count one; the first of its like is the one that is shown."""
+        """Count a failure; of those alike the first is shown."""
         text, count = self._seen.get(alike(cause), (_short(plain(cause), 100), 0))
         self._seen[alike(cause)] = text or "no cause given", count + 1
 

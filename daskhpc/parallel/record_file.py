@@ -38,7 +38,7 @@ class RecordFile:
 
     @classmethod
     def of_process(cls, pid: int, descriptor: int) -> RecordFile:
-        """Open the one that a child has, in its worker; OSError if the child has ended."""
+        """In the worker: open the file of a child; OSError if the child has ended."""
         return cls(os.open(f"/proc/{pid}/fd/{descriptor}", os.O_RDWR))
 
     @property

@@ -21,8 +21,8 @@ def install(default: bool = False) -> None:
     Parameters
     ----------
     default : bool
-        Whether it is what Parallel uses where nothing else was said. ``n_jobs`` then means what it means in joblib: a
-        Parallel that names none is serial.
+        Whether Parallel uses it when no backend is named. ``n_jobs`` then means what it means in joblib: a Parallel
+        that names none is serial.
     """
     after_import("joblib.parallel", lambda joblib: _register(joblib, default))
 
@@ -51,8 +51,8 @@ def after_import(name: str, action: Callable[[Any], None]) -> None:
     """Call a function with a module as soon as that is imported, now if it is already.
 
     joblib looks up the name of a backend among those that are registered with it, and can be asked to register one only
-    once it is imported. ``import daskhpc`` imports nothing that takes long, and joblib does. So a program that
-    says ``import daskhpc`` and later ``parallel_config(backend="daskhpc")`` needs somebody to see joblib's import.
+    once it is imported. ``import daskhpc`` imports nothing that takes long, and joblib does. So for a
+    program with ``import daskhpc`` and later ``parallel_config(backend="daskhpc")``, a finder watches for the import.
     """
     if name in sys.modules:
         action(sys.modules[name])

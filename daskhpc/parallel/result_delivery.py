@@ -27,9 +27,9 @@ class ResultDelivery:
     ----------
     progress : Progress
     exhausted : callable
-        Whether all calls are made, as far as joblib says.
+        Whether joblib has submitted all calls.
     keeper : Checkpoint, optional
-        Has results that need not be computed, and saves those that come.
+        Has results that need not be computed, and saves new ones.
 
     Notes
     -----
@@ -118,7 +118,7 @@ class ResultDelivery:
             self._results.put(batch.deliver)
 
     def show(self, workers: int) -> None:
-        """Show where the run stands."""
+        """Show how far the run is."""
         self.progress.update(self._standing(workers))
 
     def close(self, workers: int) -> None:

@@ -108,7 +108,7 @@ class Run:
         with contextlib.suppress(Exception):  # its client may be closed by now, and all is freed with it
             if self.node_memory.segments or any(self.sent.values()):
                 self.client.sync(self._leave, callback_timeout=_LEAVE_SECONDS)
-            else:  # nothing large is left, and nobody needs to wait for the rest
+            else:  # nothing large is left, and the rest needs no wait
                 self.client.loop.add_callback(self._leave, later=True)
 
     async def _leave(self, later: bool = False) -> None:
@@ -149,7 +149,7 @@ class Run:
             self._fail_all(error)
 
     def _share(self, idle: bool) -> None:
-        """No call waits in a worker behind one that takes long, nor while a slot has nothing to do."""
+        """Let no call wait in a worker behind a long one, or while a slot has nothing to do."""
         for member, tasks in to_give_back(self.sent, idle):
             for task in tasks:
                 task.recall()
@@ -295,7 +295,7 @@ class Run:
             self.queue.add(call, front=True, anybody=anybody)
 
     async def _recall(self, member: WorkerProcess, tasks: list[SentTask]) -> None:
-        """Fetch what tasks have finished, and give the calls behind the one that runs to others."""
+        """Fetch the results of tasks so far, and give the calls that have not begun to other workers."""
         names = [task.name for task in tasks]
         told = await ask_workers(self.client, recall, self.name, names, workers=[member.address], on_error="ignore")
         begun = told.get(member.address, dict.fromkeys(names))
@@ -319,7 +319,7 @@ class Run:
                 self._finish(call, False, deserted("The client was closed.", self.client.status))
 
     async def _reply(self, member: WorkerProcess, task: SentTask) -> TaskResult | None:
-        """Send a task and wait; None where the worker was lost, which `_lost` has dealt with."""
+        """Send a task and wait; None if the worker was lost, which `_lost` has dealt with."""
         with self.departure.prepare():
             await self._pack(task)
             order = task.calls and await self.builder.task(task, self._threads_for(member), member, self.node_memory)
@@ -348,7 +348,7 @@ class Run:
         return reply
 
     def _threads_for(self, member: WorkerProcess) -> int:
-        """Threads that each call may use besides: those that no other call can have, as there are so few calls."""
+        """Threads that each call may use: more than one if there are fewer calls than slots."""
         if not self._dispatched.is_set():
             return 1
         calls = self.queue.waiting + sum(len(task.calls) for sent in self.sent.values() for task in sent)

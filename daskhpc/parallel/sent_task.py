@@ -28,7 +28,7 @@ class SentTask:
     Attributes
     ----------
     calls : list[Call]
-        Those whose results have not come. Emptied when the worker is lost, and its calls go elsewhere.
+        The calls whose results have not come. Emptied when the worker is lost, and its calls go elsewhere.
     alone : bool
         Whether nothing else of the run is in the worker.
     seconds : float
@@ -41,9 +41,9 @@ class SentTask:
     moved : bool
         Whether it has a call that was moved.
     recalled, over : bool
-        Whether it was told to give back what has not begun; whether it is back.
+        Whether the calls that have not begun were asked back; whether the task is over.
     slot : int or None
-        Of its worker, if the calls are to go where others of their group went.
+        Of its worker, if the calls are to go to the same child as others of their group.
     gone : asyncio.Event
         Set when the worker is lost.
     """
@@ -62,7 +62,7 @@ class SentTask:
     gone: asyncio.Event = field(default_factory=asyncio.Event)
 
     def expected_after(self, others: Sequence[SentTask], threads: int) -> None:
-        """Say when it ends, behind other tasks in the same worker: it begins when one of the threads is free."""
+        """Estimate when it ends, behind other tasks in the same worker: it begins when one of the threads is free."""
         now = time.monotonic()
         before = sorted(other.ends for other in others)[-threads:]
         begins = max(now, before[0]) if len(before) == threads else now
@@ -171,7 +171,7 @@ class Departure:
 
 
 async def wait_or_lost(work: Awaitable[Any], gone: asyncio.Event) -> Any:
-    """What `work` gives, None where `gone` is set first."""
+    """What `work` gives, None if `gone` is set first."""
     first, second = asyncio.ensure_future(work), asyncio.ensure_future(gone.wait())
     try:
         await asyncio.wait({first, second}, return_when=asyncio.FIRST_COMPLETED)

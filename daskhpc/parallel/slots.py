@@ -125,7 +125,7 @@ class Slots:
         return result
 
     def _take(self, task: TaskSpec, thread: _DaskThread) -> Slot:
-        """The slot that the task names, or the free one that was used last, whose child is the warmest."""
+        """The slot that the task names, or the free slot that was used last, whose child is the warmest."""
 
         def free() -> list[Slot]:
             wanted = self._slots if task.slot is None else [self._slots[task.slot % len(self._slots)]]
@@ -194,7 +194,7 @@ class Slots:
         return slot.child
 
     def recall(self, run: str, tasks: list[str]) -> dict[str, list[Stream] | None]:
-        """Let no further call of some tasks begin; the records so far of those that have begun, None for those over."""
+        """Let no further call of some tasks begin; the records so far of those that have begun, None if over."""
         state = run_state(run)
         with self._changed:
             state.recalled.update(tasks)
@@ -217,14 +217,14 @@ class Slots:
                     self._tell(slot, run, None)
 
     def drop(self, run: str, numbers: list[int]) -> None:
-        """Let all children forget some parcels; those that are busy with the run do so when it is freed."""
+        """Let all idle children forget some parcels; busy ones forget them when the run is freed."""
         with self._changed:
             for slot in self._slots:
                 if slot.task is None and not slot.has.get(run, set()).isdisjoint(numbers):
                     self._tell(slot, run, numbers)
 
     def _tell(self, slot: Slot, run: str, numbers: list[int] | None) -> None:
-        """Say to an idle child what it is to forget."""
+        """Let an idle child forget some parcels of a run, or all of them."""
         if numbers is None:
             slot.has.pop(run, None)
         else:
@@ -297,7 +297,7 @@ class Slots:
 
 
 def _start_child(worker: Any, task: TaskSpec) -> tuple[Child, RecordFile]:
-    """Start a child, which says where its records are."""
+    """Start a child, and open the file of its records."""
     child = children_of(worker, (_TARGET.partition(":")[0], *task.modules)).start(_TARGET)
     try:
         return child, RecordFile.of_process(child.pid, pickle.loads(child.receive()))

@@ -1,4 +1,4 @@
-"""What a fit made, kept as a pickle with its arrays beside it: everyone who asks gets objects of their own."""
+"""What a fit made, kept as a pickle with its arrays beside it: each caller gets objects of its own."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _strided(store: Any, dtype: Any, shape: Any, strides: Any, offset: int) -> A
 
 
 class _Snapshot(pickle.Pickler):
-    """A fit's output and fitted transformer as bytes, and where their arrays lie.
+    """A fit's output and fitted transformer as bytes, and the places of their arrays in memory.
 
     Functions and classes stay themselves, and so does the fit's own input inside the transformer.
     """

@@ -31,7 +31,7 @@ class Options:
     Attributes
     ----------
     n_jobs : int
-        Calls that may run at once; -1 is one for each thread of the workers, those that come later included.
+        Calls that may run at once; -1 is one for each thread of the workers, also of workers that come later.
     threshold : int or None
         joblib's ``max_nbytes``: from this size on, arrays are mapped rather than copied.
     mode : str or None
@@ -58,7 +58,7 @@ _PRELOADED = frozenset({"numpy", "scipy", "pandas", "sklearn"})
 
 @functools.cache
 def _is_preloaded(name: str) -> bool:
-    """Whether a module is one that children import before they start: public, of packages that start no threads."""
+    """Whether children import a module before they start: it is public, of a package that starts no threads."""
     parts = name.split(".")
     return parts[0] in _PRELOADED and len(parts) <= 2 and not any(part.startswith("_") for part in parts)
 
@@ -113,7 +113,7 @@ class TaskBuilder:
         self._modules = tuple(name for name in list(sys.modules) if _is_preloaded(name))
 
     def _classify(self, call: Call, call_number: int) -> None:
-        """Tell the queue who costs alike and who shares what is fitted first."""
+        """Note for the queue which calls cost alike, and which share a fitted prefix."""
         arguments = fit_arguments(call.args, call.kwargs)
         call.kind = (call_number, candidate_number(arguments))
         template = call.template.number
@@ -133,7 +133,7 @@ class TaskBuilder:
     # On the client's event loop.
 
     async def pack_all(self, calls: Sequence[Call]) -> list[tuple[Call, Exception]]:
-        """Pickle what calls need; those that cannot be, and why."""
+        """Pickle what calls need; the calls whose parts cannot be pickled, and why."""
         failed: list[tuple[Call, Exception]] = []
         for call in calls:
             try:
@@ -145,7 +145,7 @@ class TaskBuilder:
         return failed
 
     async def pack(self, parcel: Parcel) -> None:
-        """Pickle a parcel, once, and beside the loop where it may be large."""
+        """Pickle a parcel, once, and beside the loop if it may be large."""
         async with self._packing[parcel.number]:
             if parcel.packed:
                 return
@@ -191,7 +191,7 @@ class TaskBuilder:
         )
 
     def acknowledged(self, member: WorkerProcess, reply: TaskResult) -> None:
-        """A worker has answered: it keeps what it said that it has."""
+        """A worker has answered: note which parcels it has."""
         self._has[member.address].update(reply.kept)
         self._has[member.address].difference_update(reply.absent)
 
@@ -200,7 +200,7 @@ class TaskBuilder:
         self._has.pop(member.address, None)
 
     def finished(self, call: Call) -> list[int]:
-        """A call has ended; returns the large parcels that nobody needs any more."""
+        """A call has ended; returns the large parcels that no call needs any more."""
         gone = self.factory.finished(call.template, call.parcels)
         return [parcel.number for parcel in gone if parcel.layout is not None]
 

@@ -66,7 +66,7 @@ _lock = threading.Lock()
 
 
 def run_state(run: str) -> RunState:
-    """What this process keeps for a run, whose name begins with its client's; for one that was freed, nothing."""
+    """What this process keeps for a run, whose name begins with its client's; nothing if the run was freed."""
     with _lock:
         if run in _freed:
             return RunState(freed=True)
@@ -108,7 +108,7 @@ def register(state: RunState, blobs: Mapping[int, bytes], tickets: Mapping[int, 
     Returns
     -------
     dict[int, int]
-        File descriptors of the segments that were opened, by the parcel's number; -1 for those that no holder has.
+        File descriptors of the segments that were opened, by the parcel's number; -1 if no holder has it.
     """
     opened = {}
     with state.lock:

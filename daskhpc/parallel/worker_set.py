@@ -19,7 +19,7 @@ from .worker_events import WORKERS_TOPIC, WorkerEvents
 from .worker_parcels import describe
 
 FRESH_SECONDS = 1.0
-"""For so long nobody asks again which workers there are when a Parallel begins."""
+"""For so long the list of workers is not fetched again when a Parallel begins."""
 _CHECK_SECONDS = 3.0
 _DESERTED_SECONDS = 60.0
 _FREE_SECONDS = 0.2
@@ -106,7 +106,7 @@ class WorkerSet:
         return found
 
     def watch(self, lost: Callable[[WorkerProcess], None], changed: Callable[[], None]) -> Callable[[], None]:
-        """Be told when a member is lost, and when others came; returns what ends that."""
+        """Call `lost` when a member is lost, `changed` when workers came; returns a function that ends this."""
         if not self._listens:
             self._listens = True
             self.client.subscribe_topic(WORKERS_TOPIC, self._event)
@@ -116,7 +116,7 @@ class WorkerSet:
         return lambda: self._watchers.remove(watcher)
 
     async def refresh(self) -> None:
-        """Learn who is there."""
+        """Fetch the list of workers."""
         if self._refreshing is None or self._refreshing.done():
             self._refreshing = asyncio.create_task(self._refresh())
         await asyncio.shield(self._refreshing)
@@ -221,7 +221,7 @@ class WorkerSet:
         self.causes[event[1]["worker"]] = event[1]["cause"]
 
     async def cause(self, member: WorkerProcess) -> str:
-        """How a lost worker process ended, as far as its Nanny says; empty where nobody does."""
+        """How a lost worker process ended, as far as its Nanny reports it; empty if no report comes."""
         end = time.monotonic() + _CAUSE_SECONDS
         while member.address not in self.causes and time.monotonic() < end:
             await asyncio.sleep(0.05)
