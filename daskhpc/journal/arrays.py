@@ -34,7 +34,7 @@ def dtype_of(dtype: np.dtype) -> str:
 
 
 def objects(values: list[Any]) -> Any:
-    """A list of anything, quickly where all are texts."""
+    """A list of anything, quickly if all are texts."""
     if len(values) > 16 and all(type(v) is str for v in values):
         text = "".join(values).encode("utf-8", "surrogatepass")
         return Node("texts", [hashed(np.fromiter(map(len, values), np.int64, len(values))), digest(text)])
@@ -42,7 +42,7 @@ def objects(values: list[Any]) -> Any:
 
 
 def hashed(array: np.ndarray) -> bytes:
-    """Hash of an array's elements in C order, in blocks where they lie otherwise."""
+    """Hash of an array's elements in C order, in blocks if they lie in another order."""
     if array.dtype.char in "gG" and array.dtype.itemsize > _EXTENDED:
         return _hash_extended(array)
     if array.nbytes <= _COPIED:

@@ -83,7 +83,7 @@ def _line(step: dis.Instruction, offsets: list[int]) -> str:
 
 
 def _caught(code: CodeType, offsets: list[int]) -> bytes | list[tuple[int, int, int, int, bool]]:
-    """Between which instructions exceptions are caught, and where that goes on."""
+    """Between which instructions exceptions are caught, and the instruction that is next then."""
     entries = exception_entries(code)
     if entries is None:
         return code.co_exceptiontable

@@ -1,4 +1,4 @@
-"""Functions, classes and modules taken apart: libraries by name and version, the user's own code by what it says."""
+"""Functions, classes and modules taken apart: libraries by name and version, the user's own code by its source."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _PARAMS = ("init", "repr", "eq", "order", "unsafe_hash", "frozen")
 
 
 def handler(kind: type) -> Callable[[Any], Node] | None:
-    """How objects of a type are taken apart, where they are code."""
+    """The function that takes objects of a type apart, if they are code."""
     for family, take_apart in _KINDS:
         if issubclass(kind, family):
             return take_apart
@@ -58,9 +58,9 @@ def _function(function: FunctionType) -> Node:
 
     Notes
     -----
-    The user's own: source, defaults, closure, attributes, and what it reads of its module. Where the module's file
-    does not matter, nor its name, so that the same function has the same token as ``__main__``'s, and where it arrived
-    by cloudpickle. What a library's decorator made goes by the library's code and what that encloses.
+    The user's own: source, defaults, closure, attributes, and what it reads of its module. The module's file and name
+    do not matter. So a function has the same token in ``__main__``, in a module, and in a process that got it by
+    cloudpickle. What a library's decorator made goes by the library's code and what that encloses.
     """
     if named(function.__module__, function.__qualname__) is function:
         home = origin(function.__module__)
@@ -95,7 +95,7 @@ def _cell(cell: Any) -> Any:
 
 
 def _globals(function: FunctionType) -> dict[str, Any]:
-    """What a function reads of its module: code strictly, other things by their type where they have no key."""
+    """What a function reads of its module: code strictly, other things by their type if they have no key."""
     space, found = function.__globals__, reads(function.__code__)
     values: dict[str, Any] = {}
     for first, *rest in found.names:

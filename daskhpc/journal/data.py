@@ -17,7 +17,7 @@ KEPT = 4096
 
 
 def handler(kind: type) -> Callable[[Any], Node] | None:
-    """How objects of a type are taken apart, where they are data."""
+    """The function that takes objects of a type apart, if they are data."""
     if not isinstance(getattr(kind, "__module__", None), str):
         return None
     for base in kind.__mro__:

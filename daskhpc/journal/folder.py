@@ -1,4 +1,4 @@
-"""The folder of a journal: its permissions, its manifest, and what is where in it."""
+"""The folder of a journal: its permissions, its manifest, and the names of what it holds."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Folder:
 
 
 def make(folder: Folder, kind: str, parts: Mapping[str, Any]) -> Manifest:
-    """Create a folder where there is none, and its manifest; the first of several processes decides what it says.
+    """Create a folder if there is none, and its manifest; of several processes the first writes the manifest.
 
     Raises
     ------
@@ -143,7 +143,7 @@ def load(folder: Folder) -> Manifest:
     Raises
     ------
     JournalError
-        When there is none, or none that this version reads.
+        When there is no journal, or none that this version can read.
     """
     path = folder.path
     try:

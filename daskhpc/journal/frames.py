@@ -100,7 +100,7 @@ def _column(array: Any) -> Node:
 
 
 def _extension(array: Any) -> Node:
-    """A column of one of pandas' own types, or of somebody else's."""
+    """A column of one of pandas' extension types, its own or another package's."""
     name, dtype = type(array).__name__, str(array.dtype)
     stored: Any
     if name == "Categorical":

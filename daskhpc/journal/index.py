@@ -1,4 +1,4 @@
-"""Which record is where: read from the segments, kept small, brought up to date by what was appended since."""
+"""The place of each record: read from the segments, kept small, brought up to date by what was appended since."""
 
 from __future__ import annotations
 
@@ -76,14 +76,14 @@ class Index:
         return iter(self._best)
 
     def places(self, key: bytes) -> list[int]:
-        """Where the records of a key are, the one that counts first."""
+        """The places of the records of a key, first that of the record that counts."""
         best, more = self._best.get(key), self._more.get(key, ())
         if best is None:
             return []
         return sorted([best, *more], key=self._rank) if more else [best]
 
     def notes(self, *names: str) -> list[int]:
-        """Where the notes of some names are, in order; of all when no name is given."""
+        """The places of the notes of some names, in order; of all notes if no name is given."""
         return sorted((place for name in names or self._notes for place in self._notes.get(name, ())), key=self._rank)
 
     def segments(self) -> list[IndexedSegment]:
@@ -204,7 +204,7 @@ class Index:
             segment.damages.append(Damage(path, 0, "the header is missing"))
 
     def line(self, place: int) -> bytes | None:
-        """An intact line; None where there is none (any more)."""
+        """An intact line; None if there is none (any more)."""
         number, offset = place >> (_OFFSET_BITS + 1), place >> 1 & _OFFSET
         for _ in range(2):
             descriptor = self._descriptors.get(number)
@@ -231,7 +231,7 @@ class Index:
             os.close(descriptor)
 
     def close(self) -> None:
-        """Close the files; they are opened again where needed."""
+        """Close the files; they are opened again when they are needed."""
         for number in list(self._descriptors):
             self._close(number)
 

@@ -22,7 +22,7 @@ _open: list[weakref.ref[Journal]] = []
 
 
 def open_journals() -> list[Journal]:
-    """Those that this process writes to, for whoever ends it before a time limit."""
+    """The journals that this process writes to; the watcher of the time limit makes them safe."""
     return [journal for reference in list(_open) if (journal := reference()) is not None]
 
 
@@ -76,9 +76,9 @@ class Journal(JournalReader):
             Per part of the work ``{"token": ..., "text": ...}``; those of a journal that exists have to have the same
             tokens. By default, whatever it has.
         create : bool
-            Whether to make the folder where there is none; one that exists has to be empty, or a journal.
+            Whether to make the folder if there is none; a folder that exists has to be empty, or a journal.
         on_problem : callable, optional
-            Told what is wrong when records begin to stay unsaved, in the writer's thread.
+            Called with the cause when records begin to stay unsaved, in the writer's thread.
 
         Raises
         ------

@@ -36,7 +36,7 @@ class Unordered(NamedTuple):
 
 
 class Lenient(NamedTuple):
-    """What is named by its type where it has no key."""
+    """A value that is named by its type if it has no key."""
 
     value: Any
 
@@ -49,7 +49,7 @@ class Attributes(NamedTuple):
 
 
 class UnkeyableError(Exception):
-    """An object that has no key: what it is, and where, from the inside out."""
+    """An object that has no key: what it is, and the path to it, from the inside out."""
 
     def __init__(self, what: str) -> None:
         super().__init__(what)

@@ -1,4 +1,4 @@
-"""Any object taken apart: estimators by their attributes, the rest by what its pickle says."""
+"""Any object taken apart: estimators by their attributes, the rest by what its pickle holds."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def _reduce(obj: Any) -> Any:
 
 
 def _state(state: Any) -> Any:
-    # attributes and slots; a class that a pickler made anew may have an attribute where the original has a slot
+    # attributes and slots; a class that a pickler made anew may have an attribute in place of a slot
     if type(state) is tuple and len(state) == 2 and all(part is None or type(part) is dict for part in state):
         state = {**(state[0] or {}), **(state[1] or {})}
     if type(state) is dict and all(type(k) is str for k in state):
@@ -151,7 +151,7 @@ def _memorized(function: Any) -> Node:
 
 
 def _type_variable(found: Any) -> Node:
-    """By its name: a pickler that makes it anew says that it is of the pickler's module."""
+    """By its name: a pickler that makes it anew gives it the pickler's own module."""
     return Node("type variable", [found.__name__])
 
 

@@ -60,7 +60,7 @@ def _origin(module: str, file: str | None) -> Origin:
 
 
 def file_of(module: str) -> str | None:
-    """The file of a module, imported or not; None for one that has none. Imports nothing."""
+    """The file of a module, imported or not; None if it has none. Imports nothing."""
     found = sys.modules.get(module)
     if found is None:
         spec = _spec(module)
@@ -81,7 +81,7 @@ def _spec(module: str) -> ModuleSpec | None:
 
 
 def named(module: str | None, qualname: str) -> Any:
-    """What a module has under a name; None where it has nothing there."""
+    """What a module has under a name; None if it has nothing."""
     found: Any = sys.modules.get(module or "")
     for part in qualname.split("."):
         found = getattr(found, part, None)

@@ -20,7 +20,7 @@ class PayloadError(JournalError):
 
 
 def path_of(folder: Path, digest: str) -> Path:
-    """Where a payload lies, below the folder of all payloads."""
+    """The path of a payload, below the folder of all payloads."""
     if not _NAME.fullmatch(digest):
         raise PayloadError(f"{digest!r} names no payload")
     return folder / digest[:2] / digest
@@ -32,7 +32,7 @@ def read(folder: Path, digest: str, size: int) -> bytes:
     Raises
     ------
     PayloadError
-        Unless it is a regular file of this user with the size and the contents that its name says.
+        Unless it is a regular file of this user with that size, and its contents have the digest in its name.
     """
     path = path_of(folder, digest)
     try:

@@ -2,14 +2,14 @@
 
 The contract, on which everything else rests:
 
-- **Appending alone.** A process writes to a segment of its own, which nobody else writes to, and only at its end. A
+- **Appending alone.** A process writes to a segment of its own, which no other writes to, and only at its end. A
   line that was written is never changed. So there are no locks, and none is needed: any number of processes write to
   one folder, on any number of machines, while others read.
 - **The union counts.** What a journal has is what all of its segments have together, whatever their number and order.
   Segments that are copied from the folder of the same work, with their payloads, are part of it.
 - **Of several records of a key one counts**: the first successful one, else the first, by segment name and offset;
   if it cannot be read back exactly, the next one. Two jobs that computed the same call lose nothing but time.
-- **A line counts if its checksum is right.** A torn last line is one that is being written, or that was when its
+- **A line counts if its checksum is right.** A torn last line is still being written, or was being written when its
   process was killed; it is passed over in silence. A damaged line elsewhere is reported, and costs no other line.
 - **A record follows its payloads**: those are durable before the line that names them is written. A payload that is
   missing or damaged makes its record unreadable, and the call is computed again.
@@ -56,7 +56,7 @@ class Result:
     time : float
         When the call ended, in Unix time.
     about : dict
-        What the caller said about the call.
+        What the caller noted about the call.
     """
 
     ok: bool
@@ -89,12 +89,12 @@ class Record:
 
     @property
     def about(self) -> dict[str, Any]:
-        """What was said about the call, in the journal's form; nothing if that is a payload as a whole."""
+        """What was noted about the call, in the journal's form; nothing if all of it is one payload."""
         about = self.fields.get("about")
         return about if isinstance(about, dict) and TAG not in about else {}
 
     def decoded(self, name: str) -> Any:
-        """A field's value, made anew each time; None for one that is not there.
+        """A field's value, made anew each time; None if there is no such field.
 
         Raises
         ------
@@ -129,13 +129,13 @@ class Note:
 
 
 class SegmentState(NamedTuple):
-    """Who writes or wrote a segment.
+    """The state of a segment, and of the process that writes or wrote it.
 
     Attributes
     ----------
     name, host : str
     closed : bool
-        Whether its process said that it is complete.
+        Whether its process marked it as complete.
     ended : bool or None
         Whether its process has ended; None if this machine cannot know.
     touched : float
@@ -238,7 +238,7 @@ class JournalReader:
                 self._index.add(segment, bytes.fromhex(key), sign == OK, offset)
 
     def get(self, key: str) -> Result | None:
-        """The result of a key; None if there is none that can be read back exactly."""
+        """The result of a key; None if none can be read back exactly."""
         with self._lock:
             result = self._readable(bytes.fromhex(key), Record.result)
             if result is None:
@@ -254,7 +254,7 @@ class JournalReader:
                 yield record[1]
 
     def every_record(self) -> Iterator[Record]:
-        """All records; of a key first the one that counts."""
+        """All records; of each key first the record that counts."""
         for key in self._keys():
             with self._lock:
                 records = [record for _, record in self._records(key)]
@@ -282,7 +282,7 @@ class JournalReader:
         return [self._note(parts) for parts in found if parts is not None]
 
     def segments(self) -> list[SegmentState]:
-        """Who writes and wrote, by segment name; those that write no more are known if they ran on this machine."""
+        """The state of each segment, by name; whether a process has ended is known if it ran on this machine."""
         with self._lock:
             segments = list(self._index.segments())
         return [
@@ -311,7 +311,7 @@ class JournalReader:
             return list(self._index)
 
     def _records(self, key: bytes) -> Iterator[tuple[int, Record]]:
-        """Place and contents of each intact record of a key, the one that counts first."""
+        """Place and contents of each intact record of a key, first the record that counts."""
         for place in self._index.places(key):
             line = self._index.line(place)
             parts = take_apart(line) if line is not None else None

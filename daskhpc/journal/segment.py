@@ -71,7 +71,7 @@ def frame(key: str, sign: str, text: str) -> bytes:
 
 
 def intact(line: bytes) -> bool:
-    """Whether a line is one that was written, by its checksum."""
+    """Whether a line is as it was written, by its checksum."""
     return line[_CRC:_BODY] == b" " and b"%08x" % crc32(line[_BODY:]) == line[:_CRC]
 
 
@@ -101,7 +101,7 @@ def scan(path: Path, start: int = 0) -> Iterator[tuple[int, bytes, bool]]:
 
 
 def take_apart(line: bytes) -> Parts | None:
-    """The parts of an intact line; None where it is of no known form."""
+    """The parts of an intact line; None if it is of no known form."""
     end = line.find(b" ", _BODY)
     key, sign, text = line[_BODY:end], line[end + 1 : end + 2], line[end + 3 :]
     if key.startswith(b"note:"):
@@ -127,7 +127,7 @@ def check_note_name(name: str) -> str:
 
 
 def check_header(path: Path, text: bytes) -> dict[str, Any]:
-    """What a header says.
+    """The fields of a header.
 
     Raises
     ------
@@ -153,7 +153,7 @@ def write_all(descriptor: int, data: bytes, offset: int) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable, where the file system knows of that."""
+    """Make the names in a folder durable, if the file system can."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -213,7 +213,7 @@ def process(pid: int) -> dict[str, str | None]:
 
 
 def gone(header: Mapping[str, Any]) -> bool | None:
-    """Whether the process that wrote a header has ended; None where that cannot be known here."""
+    """Whether the process that wrote a header has ended; None if that cannot be known here."""
     now = process(header.get("pid", 0))
     if not header.get("system") or header["system"] != now["system"]:
         return None
@@ -310,7 +310,7 @@ class SegmentWriter:
             self._descriptor = -1
 
     def close(self) -> None:
-        """Say that the segment is complete, and close it."""
+        """Mark the segment as complete, and close it."""
         if self._descriptor >= 0 and self._size > 0:
             with contextlib.suppress(OSError):
                 self.commit([end_frame()])

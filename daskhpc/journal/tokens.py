@@ -129,7 +129,7 @@ def token(obj: Any, tokens: Tokens | None = None) -> bytes:
     whether two equal parts are one object. Arrays are what they hold, however they lie in memory. Estimators are their
     class, their version and their attributes without ``n_jobs`` and ``verbose``. Library code is its name and its
     distribution's version; the user's own code is its source without comments and docstrings, with everything that it
-    refers to (`code`). Other objects are what their pickle says.
+    refers to (`code`). Other objects are what their pickle holds.
     """
     return (tokens or Tokens()).token(obj)
 
@@ -141,7 +141,7 @@ class _Walk:
     -----
     An object on the way down from the root is encoded as the distance to it. What refers up like this has no
     encoding of its own, only the closed circle has (a strongly connected component, as in Tarjan's algorithm), so
-    that no encoding depends on where a walk started or on what was known before.
+    that no encoding depends on the object at which a walk began, or on what was known before.
     """
 
     __slots__ = ("_lowest", "_met", "_pending", "_stack", "_tokens")

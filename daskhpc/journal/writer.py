@@ -44,7 +44,7 @@ class _Framed:
 
 @dataclass(frozen=True, slots=True)
 class SavedRecord:
-    """A record that was saved: its key, sign and line, and where the line begins."""
+    """A record that was saved: its key, sign and line, and the offset of the line."""
 
     key: str
     sign: str
@@ -99,9 +99,9 @@ class Writer:
     ----------
     folder : Folder
     on_commit : callable
-        Told the segment's name and the records of each group, once they are durable and before their own callbacks.
+        Called with the segment's name and the records of each group, once durable, before their own callbacks.
     on_problem : callable, optional
-        Told once what is wrong, whenever records begin to stay unsaved, and of the first that can never be saved.
+        Called with the cause, once each time records begin to stay unsaved, and for the first that cannot be pickled.
 
     Attributes
     ----------
