@@ -211,7 +211,7 @@ class Settings:
         None,
         _text,
         "Protocol of Dask's communication: 'tls', which is encrypted and lets in only processes of this run, or 'tcp', "
-        "which is open to everybody who reaches a node.",
+        "which is open to every process that reaches a node.",
         "tls in a batch job and on several nodes, else tcp",
         "--protocol",
     )
@@ -245,7 +245,7 @@ class Settings:
     bootstrap: str = _setting(
         "auto",
         _bootstrap,
-        "How the ranks meet: 'mpi'; 'slurm', by what srun says, without MPI, which survives lost nodes; 'auto' is "
+        "How the ranks meet: 'mpi'; 'slurm', by srun's variables without MPI, which survives lost nodes; 'auto' is "
         "'mpi', but 'slurm' under srun if no MPI library talks to it.",
         option="--bootstrap",
     )

@@ -68,7 +68,7 @@ def start(
         Address of the dashboard; if its port is in use, another port is taken. Default: :8787.
     protocol : str, optional
         Protocol of Dask's communication: 'tls', which is encrypted and lets in only processes of this run, or 'tcp',
-        which is open to everybody who reaches a node. Default: tls in a batch job and on several nodes, else tcp.
+        which is open to every process that reaches a node. Default: tls in a batch job and on several nodes, else tcp.
     headroom : float, optional
         Fraction of a node's memory that no worker gets; the scheduler, the client and the system use it. Default: 0.1.
     start_deadline : float, optional
@@ -84,7 +84,7 @@ def start(
         Folder in which every process writes its full log to a file of its own. Default: no files; each process keeps
         the end of its log in memory.
     bootstrap : {"auto", "mpi", "slurm"}, optional
-        How the ranks meet: 'mpi'; 'slurm', by what srun says, without MPI, which survives lost nodes; 'auto' is 'mpi',
+        How the ranks meet: 'mpi'; 'slurm', by srun's variables without MPI, which survives lost nodes; 'auto' is 'mpi',
         but 'slurm' under srun if no MPI library talks to it. Default: auto.
     workers : int, optional
         Worker ranks that `daskhpc run` starts; without MPI worker processes, each as many as `processes` says. Default:
