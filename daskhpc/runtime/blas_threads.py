@@ -1,4 +1,4 @@
-"""The variables that say how many threads BLAS and OpenMP libraries start, and what the user's own ask for."""
+"""The variables that set how many threads BLAS and OpenMP libraries start, and how many the user's own ask for."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def blas_variables(threads: int) -> dict[str, str]:
 
 
 def lowered_by_user(limits: Mapping[str, str], env: Mapping[str, str]) -> dict[str, str]:
-    """The caps, lowered where the user's own environment asks for fewer threads.
+    """The caps, lowered if the user's own environment asks for fewer threads.
 
     A library whose own variable is not set goes by ``OMP_NUM_THREADS``, as it does by itself.
 

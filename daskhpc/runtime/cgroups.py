@@ -14,7 +14,7 @@ from .scratch import unescape
 # step or the task. So every function here walks from the process's own group up to the root and takes the least.
 #
 # Version 1 has one tree per controller, version 2 one for all, and "hybrid" systems have both at once, each controller
-# in one of them. Both are read, and a file that is not there says nothing. In a container, /proc/self/cgroup may name a
+# in one of them. Both are read, and a file that is missing sets no limit. In a container, /proc/self/cgroup may name a
 # group of the machine outside, which cannot be seen inside. What the mount point shows is then the process's own group.
 
 # Version 1 writes "no limit" as the largest multiple of a page below 2**63.
@@ -103,7 +103,7 @@ def folders(node: NodeView, controller: str, unified: bool) -> Iterator[str]:
 def _limits(
     node: NodeView, controller: str, unified: bool, name: str, parse: Callable[[str], float | None], beside: str = ""
 ) -> Iterator[Sourced[int]]:
-    """What one file says in each group on the way; `beside` names a second file whose text is appended."""
+    """The limits in one file of each group on the way; `beside` names a second file whose text is appended."""
     for folder in folders(node, controller, unified):
         text = node.text(f"{folder}/{name}")
         if text is not None and beside:

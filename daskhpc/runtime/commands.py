@@ -38,7 +38,7 @@ def installed_library() -> MPILibrary | None:
 
 
 def launcher_library(mpiexec: str) -> str | None:
-    """The name of the MPI library that an ``mpiexec`` belongs to, None if it does not say."""
+    """The name of the MPI library that an ``mpiexec`` belongs to, None if its output does not show it."""
     printed = _output([mpiexec, "--version"]) or ""
     for name, pattern in (
         ("Open MPI", r"Open ?MPI|OpenRTE|PRRTE|prte"),
@@ -72,7 +72,7 @@ def asked_end_time(runtime: Runtime) -> Sourced[float | None]:
 
 
 def granted_memory(runtime: Runtime) -> tuple[str, str] | None:
-    """The variable that gives the job's memory to its launcher, and its value, as the scheduler's own command says.
+    """The variable that gives the job's memory to its launcher, and its value from the scheduler's own command.
 
     A variable of the environment may be that of another job, in which this one was submitted.
     """

@@ -60,7 +60,7 @@ def online_cpus(node: NodeView) -> frozenset[int] | None:
 
 
 def _left_by_kernel(node: NodeView, rank: LaunchedRank) -> tuple[Sourced[int], Sourced[int | None]]:
-    """The node's CPUs and the binding if no scheduler says: affinity, cpuset and quota.
+    """The node's CPUs and the binding if no scheduler gives them: from affinity, cpuset and quota.
 
     Notes
     -----

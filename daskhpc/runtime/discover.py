@@ -1,4 +1,4 @@
-"""Reads where this process runs and what it was granted, into one frozen value."""
+"""Reads on what this process runs and what it was granted, into one frozen value."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def discover(
     headroom: float = 0.1,
     mpi: Callable[[], tuple[int, int] | None] = said_by_mpi,
 ) -> Runtime:
-    """Read where this process runs and what it was granted. Nothing is changed, and MPI is not started.
+    """Read on what this process runs and what it was granted. Nothing is changed, and MPI is not started.
 
     Parameters
     ----------
@@ -48,12 +48,12 @@ def discover(
     headroom : float
         Fraction of the node's memory that no worker gets, from 0 up to but not including 1.
     mpi : Callable[[], tuple[int, int] | None]
-        Gives the rank and the world size as MPI says; None if it is not started.
+        Gives MPI's rank and world size; None if MPI is not started.
 
     Returns
     -------
     Runtime
-        Every value with its source. Ranks are as the launcher says, which MPI may contradict. A variable or file
+        Every value with its source. Ranks are the launcher's, which may differ from MPI's. A variable or file
         that is malformed is not used, and `Runtime.warnings` names it.
 
     Raises

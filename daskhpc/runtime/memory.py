@@ -26,7 +26,7 @@ def read_system_memory(node: NodeView, ram: Sourced[int] | None) -> Sourced[int]
     Returns
     -------
     Sourced[int]
-        0 if nothing says it.
+        0 if it is not known.
 
     Notes
     -----

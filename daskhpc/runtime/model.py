@@ -10,16 +10,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Sourced(Generic[T]):
-    """A value and where it was read.
+    """A value and its source.
 
     Attributes
     ----------
     value
         The value.
     source : str
-        What said so, in the words of the system: an environment variable's name, a file, or a short rule.
+        Where the value was read, in the words of the system: an environment variable's name, a file, or a short rule.
     exact : bool
-        False where the value is a bound or a guess, because nobody says.
+        False if the value is a bound or a guess, because no source gives it.
     """
 
     value: T
@@ -37,18 +37,18 @@ class Grant:
     Attributes
     ----------
     cpus_per_rank : Sourced[int | None]
-        CPUs that the launcher grants each rank by itself (``SLURM_CPUS_PER_TASK``); None where the node's CPUs are
+        CPUs that the launcher grants each rank by itself (``SLURM_CPUS_PER_TASK``); None if the node's CPUs are
         shared among its worker ranks.
     node_cpus : Sourced[int]
         CPUs of the job on this node that this process may use.
     node_memory : Sourced[int]
         Bytes of the job on this node.
     bound_cpus : Sourced[int | None]
-        CPUs that this rank is bound to, which no share exceeds; None where it may run on all that the node has.
+        CPUs that this rank is bound to, which no share exceeds; None if it may run on all CPUs of the node.
     system_memory : Sourced[int]
-        Bytes that no process of the node may exceed, whatever is granted or asked for; 0 where nobody says.
+        Bytes that no process of the node may exceed, whatever is granted or asked for; 0 if it is not known.
     omp_threads : Sourced[int | None]
-        BLAS and OpenMP threads of a process that the user's environment asks for; None where it does not.
+        BLAS and OpenMP threads of a process that the user's environment asks for; None if it asks for none.
     """
 
     cpus_per_rank: Sourced[int | None]
@@ -72,11 +72,11 @@ class Runtime:
     job, step : Sourced[str | None]
         Job id and, under Slurm, the step of this process; None outside.
     rank, local_rank, world_size, ranks_on_node : Sourced[int]
-        As the launcher says; 0, 0, 1 and 1 if nothing launched this process as a rank.
+        As the launcher gives them; 0, 0, 1 and 1 if nothing launched this process as a rank.
     worker_ranks_on_node : Sourced[int]
         Ranks of this node that hold workers (all but ranks 0 and 1), at least 1.
     mpi_rank, mpi_size : Sourced[int | None]
-        As MPI says; None if MPI is not started in this process.
+        As MPI gives them; None if MPI is not started in this process.
     nodes : Sourced[tuple[str, ...]]
         The nodes of the job, this one alone outside a job.
     tasks : Sourced[int | None]
@@ -197,7 +197,7 @@ def shared_memory(grant: Grant, worker_ranks: int, headroom: float) -> Sourced[i
     Returns
     -------
     Sourced[int]
-        0 where nobody says how much memory there is.
+        0 if the memory of the node is not known.
     """
     ranks = max(1, worker_ranks)
     left = int(grant.node_memory.value * (1 - headroom)) // ranks

@@ -26,7 +26,7 @@ class MPILibrary:
     name : str
         ``"MPICH"``, ``"Open MPI"``, ``"Intel MPI"``, ``"MVAPICH"``, ``"Cray MPICH"`` or ``"unknown"``.
     version : str
-        As the library writes it; empty where it does not say.
+        As the library writes it; empty if it gives none.
     """
 
     name: str
@@ -34,7 +34,7 @@ class MPILibrary:
 
 
 def parse_library_version(text: str) -> MPILibrary:
-    """Name the library whose ``MPI_Get_library_version`` says `text`."""
+    """Name the library whose ``MPI_Get_library_version`` returns `text`."""
     for name, pattern in _LIBRARIES:
         match = re.search(pattern, text, re.IGNORECASE)
         if match:
@@ -53,8 +53,8 @@ def process_manager(env: Mapping[str, str]) -> str | None:
     Returns
     -------
     str | None
-        ``"pmix"``, ``"pmi2"``, ``"pmi1"``; None where there is none, as under ``srun --mpi=none`` or without a
-        launcher: every rank then believes to be alone.
+        ``"pmix"``, ``"pmi2"``, ``"pmi1"``; None if there is none, as under ``srun --mpi=none`` or without a
+        launcher: every rank then believes that it is alone.
 
     Notes
     -----

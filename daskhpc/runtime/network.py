@@ -17,7 +17,7 @@ _IFF_UP = 0x1
 _RTF_UP, _RTF_REJECT = 0x1, 0x200
 _ARPHRD_INFINIBAND = "32"
 _FAST = ("InfiniBand", "Slingshot", "Omni-Path")
-# Bridges and tunnels of this node alone: no other rank is behind them, unless a route says so.
+# Bridges and tunnels of this node alone: no other rank is behind them, unless a route goes there.
 _LOCAL = ("docker", "veth", "virbr", "br-", "cni", "flannel", "podman", "lxc", "lxd", "vmnet", "vboxnet")
 # Names asked for at most: a name server that does not answer is slow.
 _NAMES = 3
@@ -42,7 +42,7 @@ class Network:
 
 
 def read_network(node: NodeView, resolve: Resolve, others: tuple[str, ...] | None, scheduled: bool) -> Network:
-    """Choose the interface: the fastest usable, else the one that reaches the other ranks.
+    """Choose the interface: the fastest usable one, else the one of the route to the other ranks.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def read_network(node: NodeView, resolve: Resolve, others: tuple[str, ...] | Non
     resolve : Callable[[str], str | None]
         Gives a host's IPv4 address, or None.
     others : tuple[str, ...] | None
-        The job's other nodes as far as they are known by name; None where there are none.
+        The job's other nodes as far as they are known by name; None if there are none.
     scheduled : bool
         Whether a scheduler runs this job.
     """
@@ -93,7 +93,7 @@ def interface_kind(node: NodeView, name: str) -> str:
 
 
 def _usable(node: NodeView, routes: Iterable[Route]) -> tuple[str, ...]:
-    """The interfaces that are up and have an IPv4 network; ``lo``, which has no route, where it is up."""
+    """The interfaces that are up and have an IPv4 network; ``lo``, which has no route, if it is up."""
     routed = {route.interface for route in routes}
     names = node.names("/sys/class/net")
     return tuple(name for name in names if _up(node, name) and (name in routed or name == "lo"))

@@ -63,25 +63,25 @@ class NodeView:
         return self.root / absolute.lstrip("/")
 
     def text(self, absolute: str) -> str | None:
-        """The text of a file, stripped; None where it cannot be read."""
+        """The text of a file, stripped; None if it cannot be read."""
         try:
             return self.path(absolute).read_text(encoding="utf-8", errors="replace").strip()
         except (OSError, ValueError):
             return None
 
     def lines(self, absolute: str) -> tuple[str, ...]:
-        """The lines of a file; none where it cannot be read."""
+        """The lines of a file; none if it cannot be read."""
         return tuple((self.text(absolute) or "").splitlines())
 
     def names(self, folder: str) -> tuple[str, ...]:
-        """The sorted names in a folder; none where it cannot be listed."""
+        """The sorted names in a folder; none if it cannot be listed."""
         try:
             return tuple(sorted(os.listdir(self.path(folder))))
         except (OSError, ValueError):
             return ()
 
     def variable(self, name: str) -> str | None:
-        """The value of a variable, stripped; None where it is unset or empty."""
+        """The value of a variable, stripped; None if it is unset or empty."""
         return self.env.get(name, "").strip() or None
 
     def integer(self, name: str, least: int = 0) -> int | None:
@@ -97,7 +97,7 @@ class NodeView:
         Returns
         -------
         int | None
-            None where the variable is unset or empty, or, with a warning, where it holds something else.
+            None if the variable is unset or empty, or, with a warning, if it holds something else.
         """
         value = self.variable(name)
         if value is None:
@@ -111,7 +111,7 @@ class NodeView:
         return int(value)
 
     def megabytes(self, name: str) -> int | None:
-        """The bytes that a variable gives in MB, or with a unit (``4G``); None where it gives none."""
+        """The bytes that a variable gives in MB, or with a unit (``4G``); None if it gives none."""
         value = self.variable(name)
         if value is None:
             return None

@@ -19,7 +19,7 @@ class OutOfMemory:
     kills : int
         Processes that the kernel ended so far.
     limit : int
-        Bytes that the job may use on the node; 0 where no group limits it.
+        Bytes that the job may use on the node; 0 if no group limits it.
     """
 
     kills: int

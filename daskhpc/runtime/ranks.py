@@ -1,4 +1,4 @@
-"""Which rank this process is, as its launcher says."""
+"""Which rank this process is, as its launcher gives it."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def read_scratch(node: NodeView, variables: tuple[str, ...] = ()) -> Sourced[str
     Returns
     -------
     Sourced[str]
-        With a warning where it lies on a network file system or in memory.
+        With a warning if it lies on a network file system or in memory.
     """
     found = None
     for name in (*variables, "TMPDIR"):
@@ -68,7 +68,7 @@ def _warn_of_file_system(node: NodeView, scratch: Sourced[str]) -> None:
 
 
 def file_system(node: NodeView, directory: str) -> str:
-    """The type of the file system that holds a directory; empty where /proc/self/mounts does not say."""
+    """The type of the file system that holds a directory; empty if /proc/self/mounts does not show it."""
     path = _real(node, directory)
     best, kind = "", ""
     for line in node.lines("/proc/self/mounts"):

@@ -14,10 +14,10 @@ LOGIN = "DASKHPC_LOGIN"
 
 
 class Scheduler(ABC):
-    """One batch system: how its jobs are recognised, and where it says what it granted.
+    """One batch system: how its jobs are recognised, and from what its grant is read.
 
     To add a scheduler, write one subclass in a file of its own and put an object of it into `SCHEDULERS` of this
-    folder's ``__init__.py``. Whatever the system does not tell is left to the methods of this class.
+    folder's ``__init__.py``. The methods of this class give the default if the system does not give a value.
 
     Attributes
     ----------
@@ -137,7 +137,7 @@ class Scheduler(ABC):
         Returns
         -------
         tuple[str, str] or None
-            None if the output does not say it.
+            None if the output does not have it.
         """
         return None
 

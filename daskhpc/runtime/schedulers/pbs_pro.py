@@ -10,7 +10,7 @@ from .pbs import PBS, lines_of, node_file
 
 
 class PBSPro(PBS):
-    """PBS Pro sets few variables: the CPUs come from ``NCPUS``, the node file or a cpuset, and the end is not told."""
+    """PBS Pro sets few variables: the CPUs come from ``NCPUS``, the node file or a cpuset, and the end is not given."""
 
     name = "pbspro"
 

@@ -13,7 +13,7 @@ from .base import Scheduler
 
 # Slurm numbers the batch shell, interactive steps and their kin from here on.
 _SPECIAL_STEPS = 0xFFFFFFF0
-# SLURM_JOB_END_TIME of a job without a limit; squeue says that it ends a year after its start.
+# SLURM_JOB_END_TIME of a job without a limit; in squeue's output it ends a year after its start.
 _NEVER = 0xFFFFFFFE
 _NO_LIMIT_SECONDS = 360 * 24 * 3600.0
 # How scontrol prints the memory of a job, by the variable in which srun takes it, in MB.
@@ -167,7 +167,7 @@ class Slurm(Scheduler):
 
 
 def _gpus_on_node(node: NodeView) -> Sourced[int]:
-    """The GPUs of the job on this node; one if nobody says how many, since more memory than granted would be worse."""
+    """The GPUs of the job on this node; one if their number is not known: less memory is safer than more."""
     for name in ("SLURM_GPUS_ON_NODE", "SLURM_GPUS_PER_NODE"):
         match = re.fullmatch(r"(?:[^:,]+:)?(\d+)", node.variable(name) or "")
         if match and int(match[1]):

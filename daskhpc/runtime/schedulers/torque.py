@@ -11,7 +11,7 @@ _OWN_VARIABLES = ("PBS_NUM_NODES", "PBS_NUM_PPN", "PBS_NP", "PBS_VNODENUM", "PBS
 
 
 class Torque(PBS):
-    """Torque is told from PBS Pro by its version, or by a variable that only Torque sets."""
+    """Torque is distinguished from PBS Pro by its version, or by a variable that only Torque sets."""
 
     name = "torque"
 
