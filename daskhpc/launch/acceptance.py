@@ -47,7 +47,7 @@ class AskedBefore:
         return cls(system, spec, site, _asked(QUEUES[system.name].limits_command(spec)))
 
     def test(self, folder: JobFolder) -> Answer:
-        """Ask whether the script of a folder would be taken, without waiting; None where nobody can be asked."""
+        """Ask whether the script of a folder would be taken, without waiting; None if no command can answer."""
         ask_for = QUEUES[self.system.name].test_command
         if ask_for is None:
             return lambda: None
@@ -99,6 +99,6 @@ def _asked(command: Sequence[str], cwd: str | None = None) -> Answer:
         try:
             return wait()
         except LaunchError:
-            return None  # there is no such command; the submission itself says what is wrong
+            return None  # there is no such command; the submission itself shows what is wrong
 
     return answer

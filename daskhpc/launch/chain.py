@@ -81,7 +81,7 @@ def submit_jobs(
 
 
 def _log_path(system: BatchSystem, spec: JobSpec, number: str) -> str:
-    """Where the log of a job is: relative to its folder, or absolute if the user said where."""
+    """The path of a job's log: relative to its folder, or absolute if the user gave an absolute path."""
     if spec.output:
         return spec.output
     form = system.array_log_name if spec.array else system.log_name
@@ -134,7 +134,7 @@ def next_step(before: SubmittedJob | None, marks: Sequence[Mark], saved: Journal
     own = [mark for mark in marks if same_job(before.id, mark.job)]
     began = [mark for mark in own if mark.event == "began"]
     if not began:
-        # It was cancelled while it waited, or it never reached its program: nothing says that this job would.
+        # It was cancelled while it waited, or it never reached its program: this job may not reach it either.
         return ChainStep.STOP, f"job {before.id} did not begin"
     ends = [mark for mark in own if mark.event == "ended" and mark.restart == began[-1].restart]
     code = int(ends[-1].value) if ends and ends[-1].value.isdigit() else None

@@ -68,7 +68,7 @@ def _name(word: str) -> str:
 def sorted_out(
     folders: Iterable[JobFolder], jobs: Sequence[ListedJob], rule: CleanRule, now: float
 ) -> tuple[list[JobFolder], list[tuple[JobFolder, Kept]]]:
-    """The folders that may be removed, and those that stay, each with the reason.
+    """The folders that may be removed, and the folders that stay, each with the reason.
 
     Parameters
     ----------

@@ -45,7 +45,7 @@ class Allocation:
     inside_step : bool
         Whether the command that launches runs as a step itself (``srun --pty bash``), whose CPUs it must share.
     memory : tuple[str, str] or None
-        The variable in which srun takes the job's memory, and its value, as the controller says; None if it does not.
+        The variable in which srun takes the job's memory, and its value from the controller; None if it gives none.
     """
 
     nodes: tuple[str, ...]
@@ -59,8 +59,8 @@ class Allocation:
 class Command:
     """A command line, what its environment gets in addition, and what it loses; as text, a line for a shell.
 
-    `stdin` says what to do if the launcher would give standard input to rank 0 and nothing to the client: "keep" it for
-    the client, or "close" it.
+    `stdin` counts if the launcher would give standard input to rank 0 and nothing to the client: "keep" it for the
+    client, or "close" it.
     """
 
     argv: tuple[str, ...]
@@ -109,7 +109,7 @@ def srun_line(
     a step does not inherit ``--cpus-per-task`` from the batch job: it is on the line, and in SRUN_CPUS_PER_TASK for
     steps below. The job's tasks per node are forgotten, since srun would warn that two more tasks do not fit them.
     A shell of salloc, and a job that another job submitted, inherit variables of the outer job: srun refuses to start
-    if they give the memory in two ways, and takes a wrong amount if they give it in one. So the memory is said anew.
+    if they give the memory in two ways, and takes a wrong amount if they give it in one. So the memory is set anew.
     """
     count = workers or allocation.tasks
     cpus = allocation.cpus_per_task

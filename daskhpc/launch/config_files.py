@@ -1,4 +1,4 @@
-"""Reads ``daskhpc:`` from the YAML files in dask.config's places, without Dask, and says which file each value is from.
+"""Reads ``daskhpc:`` from the YAML files in dask.config's places, without Dask, with the file of each value.
 
 Importing `dask.config` imports all of Dask, which takes longer than all else that a command on a login node does.
 """
@@ -30,7 +30,7 @@ class ConfigFile:
 
 
 def places(env: Mapping[str, str] | None = None) -> tuple[str, ...]:
-    """The files and folders that dask.config reads; what a later one says holds.
+    """The files and folders that dask.config reads; the value in a later one holds.
 
     Notes
     -----
@@ -112,7 +112,7 @@ def _values(content: bytes, path: Path) -> Any:
 
 
 def _refuse_twice(pairs: list[tuple[Any, Any]], path: Path) -> None:
-    """Refuse a name that stands twice in one mapping: YAML takes the last value, and nobody sees that there are two."""
+    """Refuse a name that stands twice in one mapping: YAML takes the last value, with no warning."""
     seen: dict[str, int] = {}
     for name, value in pairs:
         line = name.start_mark.line + 1

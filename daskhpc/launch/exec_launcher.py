@@ -18,7 +18,7 @@ STDIN = "DASKHPC_STDIN"
 def replace_process(command: Command, env: Mapping[str, str]) -> NoReturn:
     """Become `command`, so that its exit code and its signals are this process's own.
 
-    What an MPI launcher told this process is not passed on: the new ranks are not its ranks. Settings that begin with
+    An MPI launcher's variables are not passed on: the new ranks are not its ranks. Settings that begin with
     ``OMPI_MCA_`` and the like are.
 
     Raises

@@ -39,7 +39,7 @@ _OF_SESSION_PREFIXES = ("DASKHPC_", "JPY_", "SSH_", "TMUX", "VSCODE_")
 
 
 def without_rank(env: Mapping[str, str]) -> dict[str, str]:
-    """An environment without what an MPI launcher told this process; the user's own settings of MPI stay.
+    """An environment without the variables that an MPI launcher set for a rank; the user's own settings of MPI stay.
 
     Examples
     --------
@@ -54,7 +54,7 @@ def _is_of_rank(name: str) -> bool:
 
 
 def for_scheduler(env: Mapping[str, str]) -> dict[str, str]:
-    """An environment in which a scheduler's command does what its line says, and which a job may inherit.
+    """An environment in which only its line decides what a scheduler's command does; a job may inherit it.
 
     In a job, and in an editor, a terminal or a notebook that runs within one, the outer job's variables are options of
     sbatch and srun: a job that is submitted there would get the outer job's CPU binding, memory and tasks.

@@ -191,7 +191,7 @@ def _write_folder(draft: JobDraft, asked: AskedBefore) -> tuple[JobFolder, Answe
 
 
 def _no_folder(error: OSError) -> LaunchError:
-    """What is said if the folder of a job was not written."""
+    """The error if the folder of a job was not written."""
     if error.errno == errno.EEXIST:
         todo = "--folder with a name that is not taken"
     elif error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -202,7 +202,7 @@ def _no_folder(error: OSError) -> LaunchError:
 
 
 def _make_folder_of_log(log: str) -> None:
-    """Make the folder of a log, without which a job fails at its start, and nothing says why."""
+    """Make the folder of a log, without which a job fails at its start, with no message."""
     if os.path.isdir(log):
         raise LaunchError(
             "The log is a file.", f"--output {log} is a folder", f"--output {os.path.join(log, 'log.txt')}"

@@ -62,11 +62,11 @@ class ListedJob:
     submitted : SubmittedJob
     folder : Path
     report : JobReport
-        Its state; `JobState.UNKNOWN` with `seen`, the time since when nobody knows it.
+        Its state; `JobState.UNKNOWN` with `seen`, the time since when it is not known.
     silence : str
         Why the queue gave no answer, in its own words; empty if it gave one.
     elements : tuple[JobReport, ...]
-        Of an array what is known of its elements; those that wait may be one report. Empty for other jobs.
+        Of an array what is known of its elements; waiting elements may share one report. Empty for other jobs.
     """
 
     submitted: SubmittedJob
@@ -101,7 +101,7 @@ def listed(
         lasts[folder.path, job.id] = last = _last_seen(folder, job.id)
         if last is None or not last.state.ended:
             open_jobs.append(job)
-            # An answer from before a job was submitted, began or ended says nothing of it. Marks have whole seconds.
+            # An answer from before a job was submitted, began or ended does not count for it. Marks have whole seconds.
             since = max(since, job.time, *(mark.time + 1.0 for mark in folder.marks()))
     queue, silence = _queue(open_jobs, since, ask, cache, now)
     found: list[tuple[JobFolder, SubmittedJob, JobReport | None]] = []
@@ -191,7 +191,7 @@ def elements(array: str) -> int:
 def _queue(
     jobs: Sequence[SubmittedJob], since: float, ask: Ask, cache: Path, now: Callable[[], float]
 ) -> tuple[list[JobReport], dict[str, str]]:
-    """What the queue says of all jobs, and by scheduler why it says nothing."""
+    """The queue's answer about all jobs, and by scheduler why there is none."""
     reports: list[JobReport] = []
     silence: dict[str, str] = {}
     for scheduler in sorted({job.scheduler for job in jobs}):

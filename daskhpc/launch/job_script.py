@@ -70,7 +70,7 @@ def job_script(
     Raises
     ------
     LaunchError
-        If the batch system cannot be asked for what the spec says, or a template is wrong.
+        If the batch system has no option for something in the spec, or a template is wrong.
     """
     for path in (folder, program.working_directory):
         if not path.isprintable():

@@ -65,7 +65,7 @@ class ResourceOption:
     Attributes
     ----------
     parse : Callable[[Any], Any]
-        Makes the value of what was given; its ValueError says in words what the option takes.
+        Makes the value of what was given; its ValueError describes in words what the option takes.
     meaning : str
         What it sets: one sentence.
     group : str
@@ -215,7 +215,7 @@ class JobSpec:
 
     @classmethod
     def make(cls, **given: Any) -> JobSpec:
-        """Check and parse options; those that are None or empty count as not given.
+        """Check and parse options; an option that is None or empty counts as not given.
 
         Raises
         ------
@@ -253,7 +253,7 @@ class JobSpec:
         return self.exclusive or self.cpus_per_task is None
 
     def cpus_per_node(self, site: Site) -> int | None:
-        """The CPUs that the job has on each node; None if nobody says."""
+        """The CPUs that the job has on each node; None if they are not known."""
         if self.cpus_per_task is not None:
             return self.cpus_per_task * self.tasks_per_node
         return site.cpus_per_node

@@ -1,4 +1,4 @@
-"""What state a job is in, by what each source says of it; never guessed, no effects."""
+"""What state a job is in, from the answers of all sources; never guessed, no effects."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from .job_folder import Mark
 
 
 class JobState(Enum):
-    """The state of a job, in the words of Slurm where it has one.
+    """The state of a job, in the words of Slurm if it has one.
 
-    ``REQUEUED`` is a job that ran and waits to run again, ``UNKNOWN`` one of which no source says anything any more.
+    ``REQUEUED`` is a job that ran and waits to run again. ``UNKNOWN`` is a job of which no source knows any more.
     """
 
     PENDING = "pending"
@@ -61,7 +61,7 @@ ENDED = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class JobReport:
-    """What one source says of one job.
+    """The answer of one source about one job.
 
     Attributes
     ----------
@@ -85,9 +85,9 @@ class JobReport:
     nodes : str
         The nodes in the scheduler's notation.
     restarts : int
-        How often the job ran before this run, as far as the source says.
+        How often the job ran before this run, as far as the source shows it.
     seen : float or None
-        When the source said so, in Unix time.
+        The time of the answer, in Unix time.
     """
 
     job: str
@@ -244,9 +244,9 @@ def settled(
     folder : JobReport or None
         What the marks in the job folder say; None if there are none yet.
     queue : JobReport or None
-        What squeue or qstat says; None if it does not list the job, or did not answer.
+        The answer of squeue or qstat; None if it does not list the job, or did not answer.
     accounting : JobReport or None
-        What sacct says.
+        The answer of sacct.
     last : JobReport or None
         What was known when it was asked before.
 
@@ -285,8 +285,8 @@ def _runs_again(own: JobReport, queue: JobReport) -> bool:
 
 
 def _later(own: JobReport, told: JobReport) -> bool:
-    """Whether the folder tells of the end of a run that began after the end that the scheduler told.
+    """Whether the folder shows the end of a run that began after the end in the scheduler's answer.
 
-    The first run never did, whatever the clock of its node says.
+    The first run never did, whatever the clock of its node shows.
     """
     return own.restarts > 0 and own.start is not None and told.end is not None and own.start > told.end

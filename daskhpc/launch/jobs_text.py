@@ -19,7 +19,7 @@ from .wait_reasons import explain_waiting
 
 _TITLE, _DAY, _NAMED = 24, 86400.0, 8
 
-# What to do about the end of a job, where its log does not say more.
+# What to do about the end of a job, if its log does not show more.
 _ENDS = {
     JobState.TIMEOUT: "daskhpc resume {job}, if it has a checkpoint; or submit it with a longer --time",
     JobState.OUT_OF_MEMORY: "more --mem or more --nodes",

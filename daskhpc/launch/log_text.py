@@ -33,7 +33,7 @@ class LogRun:
 
 
 def log_runs(text: str) -> tuple[LogRun, ...]:
-    """The runs in a log; one, if the log does not say where a run begins.
+    """The runs in a log; one, if the log has no line at which a run begins.
 
     Examples
     --------
@@ -52,7 +52,7 @@ def log_runs(text: str) -> tuple[LogRun, ...]:
 
 
 def first_traceback(text: str) -> str:
-    """The first traceback of Python in a text, with those that it is chained to; empty if there is none.
+    """The first traceback of Python in a text, with the tracebacks that it is chained to; empty if there is none.
 
     Examples
     --------
@@ -202,7 +202,7 @@ _SPEAKERS = re.compile(
 
 
 def explained_lines(text: str) -> tuple[ExplainedLine, ...]:
-    """The lines in which the scheduler, the launcher or the shell says why something ended; each meaning once.
+    """The lines of the scheduler, the launcher or the shell about why something ended; each meaning once.
 
     Examples
     --------

@@ -22,7 +22,7 @@ def detect(
     found = SiteFacts()
     version = answers.get("version", SiteAnswer(None, "")).text
     server, nodes = answer_text(answers, "server"), answer_text(answers, "nodes")
-    # PBS Pro says "pbs_version = 20.0.1", Torque "Version: 6.1.2"; old ones only "version: 4.2.10".
+    # PBS Pro prints "pbs_version = 20.0.1", Torque "Version: 6.1.2"; old ones only "version: 4.2.10".
     pro = "pbs_version" in version or ("resources_available" in nodes and "Commit:" not in version)
     reason = f"qstat --version: {last_line(version)}" if version.strip() else "pbsnodes: resources_available"
     found.fact("scheduler", "pbspro" if pro else "torque", reason)

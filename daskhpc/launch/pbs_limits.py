@@ -1,4 +1,4 @@
-"""What qstat of PBS Pro and Torque says of queues and of a job that was accepted; pure functions."""
+"""The output of qstat of PBS Pro and Torque on queues and on a job that was accepted; pure functions."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ JOB = "job"
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """A site, and what its jobs ask for if `submit` is not told otherwise.
+    """A site, and what its jobs ask for if no option of `submit` changes it.
 
     Attributes
     ----------
@@ -33,7 +33,7 @@ class Profile:
     sources : Mapping[str, str]
         Where each value is from, by ``memory`` and ``job.account``; what is not in it is a default.
     chosen_by : str
-        Who chose this profile: an option, a variable, a file, or that it is the only one.
+        What chose this profile: an option, a variable, a file, or that it is the only one.
 
     Examples
     --------
@@ -157,7 +157,7 @@ def _unknown(name: str, key: str, path: str, known: list[str]) -> SettingsError:
 
 
 def site_keys() -> dict[str, Callable[[Any], Any]]:
-    """For each key of a profile beside ``job`` what makes its value; its ValueError says what the key takes."""
+    """For each key of a profile beside ``job`` what makes its value; its ValueError describes what the key takes."""
     hints = get_type_hints(Site)
     return {f.name: _parser(hints[f.name]) for f in fields(Site)}
 

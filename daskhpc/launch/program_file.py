@@ -178,7 +178,7 @@ def _check_syntax(path: str, source: bytes, command: str) -> None:
             f"{said}: {text}" if text else said,
             f"{shlex.quote(sys.executable)} -m py_compile {shlex.quote(path)}",
         ) from None
-    except (RecursionError, MemoryError):  # Python says that itself
+    except (RecursionError, MemoryError):  # Python itself reports that
         return
 
 

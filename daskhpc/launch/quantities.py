@@ -65,7 +65,7 @@ def _seconds(text: str) -> int:
         first, second = map(int, pair.groups())
         _in_range(text, (second, 60))
         if first >= 60:
-            # Who counts more than 59 minutes may well mean hours.
+            # A number of minutes above 59 may well mean hours.
             as_minutes = f"{first // 60}h{first % 60}m{second}s".replace("h0m", "h").replace("m0s", "m")
             words = f"{first // 60} h {first % 60} min {second} s"
             raise ValueError(

@@ -27,7 +27,7 @@ class JobQueue(NamedTuple):
     cancel_commands : Callable
         From jobs to the commands that end them.
     accounting_command, parse_accounting : Callable, optional
-        The same for jobs that the queue has forgotten; None if nobody knows these.
+        The same for jobs that the queue has forgotten; None if no command knows them.
     limits_command, parse_limits : Callable
         The limits of the queue that a job goes to, or of all.
     job_command, parse_job : Callable
@@ -39,7 +39,7 @@ class JobQueue(NamedTuple):
     reasons_are_names : bool
         Whether the reason for which a job waits is a name that users look up, and no sentence.
     maintenance_command, parse_maintenances : optional
-        The maintenances that are planned; None if nobody says.
+        The maintenances that are planned; None if no command lists them.
     """
 
     queue_command: Callable[[_Jobs, str], tuple[str, ...]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-# What sbatch of Slurm says, the most special first; each with what to type.
+# Refusals of Slurm's sbatch, the most special first; each with what to type.
 _SLURM: tuple[tuple[str, str], ...] = (
     (
         r"[Ii]nvalid account or account/partition combination|account .*(?:not|invalid)",
@@ -85,7 +85,7 @@ _SLURM: tuple[tuple[str, str], ...] = (
     (r"DOS line breaks", "arguments, --env and --setup without the line ends of DOS (CR LF)"),
     (r"violates|policy|filter|lua", "what the words above ask for; the site's own rules wrote them"),
 )
-# What qsub of PBS Pro and Torque says.
+# Refusals of qsub of PBS Pro and Torque.
 _PBS: tuple[tuple[str, str], ...] = (
     (r"illegal -N value", "a --name of letters, digits and _ that begins with a letter"),
     (

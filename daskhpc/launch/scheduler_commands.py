@@ -16,7 +16,7 @@ SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class CommandAnswer:
-    """What a scheduler's command said.
+    """The output of a scheduler's command.
 
     Attributes
     ----------

@@ -19,9 +19,9 @@ class Site:
     gpus : str
         How Slurm is asked for GPUs: "gres" (``--gres=gpu:a100:2``) or "gpus-per-node".
     cpus_per_node : int or None
-        CPUs of a whole node. PBS has to be told them.
+        CPUs of a whole node. PBS needs them in its options.
     pbs_account : str
-        The option of qsub that says who pays: "-A" or "-P".
+        The option of qsub for the account that pays: "-A" or "-P".
     launcher : str
         What starts the ranks, if srun or mpiexec do not, such as ``ibrun`` or ``mvp2run -c {ranks} -m cyclic -a``;
         ``{ranks}`` and ``{nodes}`` are put in. The command of a rank follows.

@@ -1,6 +1,6 @@
 """A site's facts from what its own commands print: pure functions; `cli.profile` asks the questions.
 
-A fact is written down only if an answer shows it. What nobody tells is left to its default, and a note says so.
+A fact is written down only if an answer shows it. If no answer shows a fact, its default stays, and a note names it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ LAUNCHERS = {
     "ibrun": "ibrun",
     "mvp2run": "mvp2run -c {ranks} -m cyclic -a",
 }
-"""Launchers of single sites that stand in for srun and mpiexec, and how each is told the number of ranks."""
+"""Launchers of single sites that stand in for srun and mpiexec, and each one's option for the number of ranks."""
 
 
 @dataclass(frozen=True, slots=True)

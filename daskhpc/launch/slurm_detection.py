@@ -33,7 +33,7 @@ def detect(
     Parameters
     ----------
     answers : Mapping[str, SiteAnswer]
-        By the names of `QUESTIONS`; one that is missing counts as not answered.
+        By the names of `QUESTIONS`; a missing answer counts as none.
     commands : Collection[str]
         Which of `LAUNCHERS` are on the path.
     modules : Sequence[str]
@@ -107,7 +107,7 @@ def _memory_rule(found: SiteFacts, answers: Mapping[str, SiteAnswer], partitions
     if per_node is not None and per_node.code == 0:
         found.fact("memory", "per-node", "sbatch --test-only takes --mem")
         return
-    # A plain job that is refused says nothing about memory: something else is missing.
+    # If a plain job is refused, memory is not the cause: something else is missing.
     if plain is None or per_node is None or plain.code != 0 or per_node.code is None:
         found.notes.append("Whether --mem is taken here was not to be found out; the default is memory: per-node.")
         return

@@ -1,4 +1,4 @@
-"""What scontrol of Slurm says of partitions and of a job that was accepted; pure functions."""
+"""The output of Slurm's scontrol on partitions and on a job that was accepted; pure functions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def limits_command(spec: JobSpec) -> tuple[str, ...]:
 
 
 def test_command(spec: JobSpec, script: str) -> tuple[str, ...]:
-    """The command that says whether a job would be taken, and submits nothing."""
+    """The command that checks whether a job would be taken, and submits nothing."""
     return ("sbatch", "--test-only", script)
 
 
@@ -32,7 +32,7 @@ def _of_cluster(name: str) -> tuple[str, ...]:
 
 
 def is_about_now(words: str) -> bool:
-    """Whether a refusal of ``--test-only`` may be of the moment: nodes are down, drained or busy, or nobody answered.
+    """Whether a refusal of ``--test-only`` may be of the moment: nodes are down, drained or busy, or no answer came.
 
     sbatch itself takes such a job, which then waits.
 
@@ -74,7 +74,7 @@ def parse_partitions(output: str) -> tuple[QueueLimits, ...]:
             QueueLimits(
                 name=fields["PartitionName"],
                 default=fields.get("Default") == "YES",
-                open=fields.get("State", "UP") in ("UP", "DOWN"),  # one that is down takes jobs and does not start them
+                open=fields.get("State", "UP") in ("UP", "DOWN"),  # DOWN: it takes jobs and does not start them
                 seconds=int(seconds) if seconds is not None else None,
                 nodes=min(counts, default=None),
                 cpus=_number(fields, "MaxCPUsPerNode"),

@@ -100,7 +100,7 @@ def take_snapshot(script: Path, target: Path) -> None:
 
 
 def changed_since(snapshot: Path, script: Path) -> list[str]:
-    """The names of the copied files that differ from those that lie beside the script now, or that are gone there."""
+    """The names of the copied files that differ from the files beside the script now, or that are gone there."""
     home, changed = script.resolve().parent, []
     for file in sorted(path for path in snapshot.rglob("*") if path.is_file()):
         name = str(file.relative_to(snapshot))

@@ -261,7 +261,7 @@ def explain_waiting(reason: str, scheduler: str, job: str) -> WaitReason:
     Returns
     -------
     WaitReason
-        For a reason that nobody knows, the scheduler's own words.
+        For an unknown reason, the scheduler's own words.
 
     Examples
     --------

@@ -110,7 +110,7 @@ class BatchSystem(ABC):
 
     @abstractmethod
     def controller_line(self) -> list[str]:
-        """The command that says on which machine the batch system's server runs."""
+        """The command that prints on which machine the batch system's server runs."""
 
     @abstractmethod
     def controller(self, out: str) -> str:

@@ -183,7 +183,7 @@ def _memory(spec: JobSpec, site: Site) -> list[str]:
     if site.memory == "per-node":
         return [f"--mem={_mebibytes(spec.memory or 0)}"]
     if not spec.memory:
-        return []  # whole nodes have all of their memory where it is counted by CPUs
+        return []  # whole nodes have all of their memory if it is counted by CPUs
     cpus = spec.cpus_per_node(site)
     if cpus is None:
         raise LaunchError(
