@@ -85,7 +85,7 @@ class Attempt:
         Returns
         -------
         list of bytes or None
-            The pickled values of all ranks; None if they stopped at the same step, and if `failure` says why it failed.
+            The pickled values of all ranks; None if they stopped at the same step, or if `failure` has the cause.
 
         Raises
         ------
@@ -270,7 +270,7 @@ class Attempt:
             asked = asyncio.ensure_future(self._on(address, rank_task.poll, self.training))
             try:
                 while not (await asyncio.wait([asked], timeout=_LOST_SECONDS if lost_at else _CHECK_SECONDS))[0]:
-                    # A node that is silent answers nothing, ever; the scheduler is the first who knows.
+                    # A silent node never answers; the scheduler is the first to notice.
                     if lost_at or address not in await self.client.scheduler.ncores():
                         raise OSError("it does not answer, or the scheduler has given it up")
                 told = asked.result()
@@ -294,7 +294,7 @@ class Attempt:
                     return
 
     async def _end_of_worker(self, address: str) -> str:
-        """How a worker process ended, as far as its Nanny says."""
+        """How a worker process ended, as far as its Nanny reports it."""
         for _ in range(15):
             for _, event in await self.client.get_events(WORKER_EXIT_TOPIC):
                 if isinstance(event, dict) and event.get("worker") == address:

@@ -1,6 +1,6 @@
 """The moment at which another process of this node ends, to a fraction of a millisecond, whatever ends it.
 
-Why it is so: two ranks that fail shortly one after the other have to be told apart. The kernel closes a process's
+Why it is so: the first of two ranks that fail at almost the same time has to be found. The kernel closes a process's
 connections only after it has freed its memory, which for one that has imported torch takes 25 to 60 ms; SIGCHLD comes
 later still. But before that it releases the locks that the process holds: whoever waits for a robust mutex in shared
 memory wakes at once. Python has no such lock, the C library has.

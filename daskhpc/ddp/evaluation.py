@@ -153,7 +153,7 @@ def _on_workers(client: Any, work: tuple[Any, Any, int, str | None], starts: lis
         return predictions(*work, starts) if starts else []
     payload = bytes(cloudpickle.dumps((_plain_on_cpu(work[0]), *work[1:])))
     name, world = uuid.uuid4().hex[:12], program_world.capture()
-    # On all workers, because the data of a lost worker that nobody else has could not be made anew.
+    # On all workers, because data that only a lost worker had could not be made anew.
     (held,) = client.scatter([payload], broadcast=True, hash=False)
     ranges = [own for own in shares(len(starts), _TASKS_PER_WORKER * workers) if len(own)]
     futures = [
@@ -189,7 +189,7 @@ _children: dict[str, list[Child]] = {}
 
 @contextlib.contextmanager
 def _child(name: str, world: bytes, payload: bytes, worker: Any) -> Iterator[Child]:
-    """A child process of this worker that has the model, from before or new; nobody else uses it within."""
+    """A child process of this worker that has the model, from before or new; no other task uses it within."""
     idle = _children.setdefault(name, [])
     try:
         child = idle.pop()

@@ -1,4 +1,4 @@
-"""Which failure of a training came first, and what is said of it: pure decisions over what was reported."""
+"""Which failure of a training came first, and the message about it: pure decisions over what was reported."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ class RankFailure:
     line : str
         Where in the user's code: ``train.py:41, in fit``; empty if that is not known.
     consequence : bool
-        Whether it only says that another rank could not be reached.
+        Whether it only means that another rank could not be reached.
     step : int
         How many batches the rank had.
     stack : str
-        Where the rank stood, of one that ended without a word or stands.
+        The stack of a rank that ended without a message or hangs.
     raised : RaisedError or None
         The exception.
     """
@@ -97,7 +97,7 @@ def first_cause(failures: Sequence[RankFailure], stacks: Sequence[RankStack] = (
         At least one.
     stacks : sequence of RankStack
         Of the ranks that still live. They matter if no failure is a cause of its own: then a rank stands, and others
-        have waited for it in vain. It is one with the fewest batches, and of these one that does not itself wait.
+        have waited for it in vain. It is a rank with the fewest batches, and of these one that does not itself wait.
     """
     cause = primary(failures)
     if cause is not None:

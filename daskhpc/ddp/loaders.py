@@ -128,7 +128,7 @@ class RankLoader:
         return {"passes": self.passes, "samples_done": self.samples_done, "seed": self.seed}
 
     def restore(self, state: dict[str, int], epoch: int) -> None:
-        """Stand where it stood: passes that were done are passed over."""
+        """Go back to a saved position: passes that were done are skipped."""
         self.epoch = epoch
         self.passes = self._skip = state["passes"]
         self.samples_done = state["samples_done"]

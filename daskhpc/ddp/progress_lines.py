@@ -31,7 +31,7 @@ class TrainingView:
         self._open_line = False
 
     def told(self, message: dict[str, Any]) -> None:
-        """Show what a rank has told."""
+        """Show the message of a rank."""
         match message["kind"]:
             case "output" | "errors" as name:
                 self._end_line()

@@ -20,7 +20,7 @@ _MOST_CAUSES = 20
 
 
 class Frame(NamedTuple):
-    """A line of a traceback: where it is, and what of it the carets below it mark."""
+    """A line of a traceback: its place in the code, and the columns that the carets below it mark."""
 
     file: str
     function: str
@@ -44,7 +44,7 @@ class RaisedError:
     members : tuple of RaisedError
         The exceptions of a group.
     todo : str
-        What it says to do; empty if it is no error of this package.
+        Its third part, what to type next; empty if it is no error of this package.
     """
 
     pickled: bytes
@@ -112,8 +112,8 @@ def of_the_user(frames: list[Frame], told: bool) -> list[Frame]:
     frames : list of Frame
         The outermost first.
     told : bool
-        Whether the exception says itself what to do: then it does not matter which line of this package raised it. The
-        inner frames of any other one that was raised here are kept.
+        Whether the exception's own message has what to do: then it does not matter which line of this package raised
+        it. The inner frames of any other exception that was raised here are kept.
 
     Examples
     --------

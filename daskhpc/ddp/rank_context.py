@@ -63,7 +63,7 @@ def install(run: RankContext) -> None:
 
 
 def _outside() -> RankContext:
-    """Rank 0 of 1, or what torch.distributed says if a program has opened it."""
+    """Rank 0 of 1, or torch.distributed's own values if a program has opened it."""
     import sys
 
     import torch

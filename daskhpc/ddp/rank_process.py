@@ -27,7 +27,7 @@ from .raised_errors import RaisedError
 from .worker_link import StopTraining, WorkerLink
 
 STACK_SIGNAL = int(signal.SIGRTMAX) - 3
-"""What a worker sends to ask where a rank stands; faulthandler answers, also if the rank is inside C."""
+"""The signal by which a worker asks for a rank's stack; faulthandler answers, also if the rank is inside C."""
 
 DYNAMIC_CODE = "<dynamic-code>"
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of mallopt
@@ -208,7 +208,7 @@ def _failure(order: dict[str, Any], error: BaseException, time_ns: int) -> RankF
 
 
 def _of_communication(error: BaseException | None) -> bool:
-    """Whether an exception, or one that it came from, says that another rank could not be reached."""
+    """Whether an exception, or its cause, means that another rank could not be reached."""
     import re
 
     seen: set[int] = set()

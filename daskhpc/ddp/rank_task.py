@@ -1,4 +1,4 @@
-"""On a Dask worker: the task that holds a thread for a rank, starts the rank's process, and passes on what it says.
+"""On a Dask worker: the task that holds a thread for a rank, starts the rank's process, and passes on its messages.
 
 A training reaches a worker by functions that the client runs on it (`reserve`, `poll`, `deliver`, `stack_of`, `end`),
 and by the task `hold`, which is there so that Dask gives the thread to nothing else. All find the rank by the name of
@@ -96,7 +96,7 @@ class HeldRank:
         return True
 
     def forward(self, message: dict[str, Any] | None = None) -> None:
-        """Send a message to the rank's process; without one, its process is ready for those that came before."""
+        """Send a message to the rank's process; without one, its process is ready for earlier messages."""
         with self._forwarding:
             self._ready = self._ready or message is None
             self._waiting += [message] if message is not None else []
@@ -257,7 +257,7 @@ def hold(training: str, rank: int, payload: bytes) -> bytes:
 
 
 def _run(held: HeldRank, order: dict[str, Any], payload: bytes) -> bytes:
-    """Start the rank's process and relay what it says until it has ended."""
+    """Start the rank's process and relay its messages until it has ended."""
     held.timeout, held.source = order["timeout"], order["source"] or DYNAMIC_CODE
     pipes = {name: os.pipe() for name in ("output", "errors", "trace")}
     life = DeathWatch()

@@ -9,7 +9,7 @@ _BACKLOG = 2048
 
 
 def listen(host: str) -> socket.socket:
-    """Take a port of the kernel's choice on the address that Dask uses; nobody else can take it until the end."""
+    """Take a port of the kernel's choice on the address that Dask uses; no other process can take it until the end."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     return socket.create_server((host, 0), family=family, backlog=_BACKLOG)
 

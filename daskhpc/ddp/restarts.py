@@ -42,7 +42,7 @@ class TrainingWithRestarts:
         self.journal: Journal | None = None
         self._attempt: Attempt | None = None
         self._rows: list[dict[str, float]] = []
-        self._steps: dict[str, int] = {}  # of each checkpoint of this run, by name; where a log goes on after a restart
+        self._steps: dict[str, int] = {}  # by checkpoint of this run; a restart's log goes on from it
         self._view = TrainingView(shown)
         self._began = time.time()
 

@@ -81,7 +81,7 @@ class Saving:
         return self._complete
 
     def restore_loader(self, index: int, loader: RankLoader) -> None:
-        """Let a loader stand where it stood, if the checkpoint was made in the middle of an epoch."""
+        """Put a loader back to its position, if the checkpoint was made in the middle of an epoch."""
         if self._active and index < len(self._positions):
             loader.restore(self._positions[index], self._complete)
 

@@ -1,4 +1,4 @@
-"""How all ranks stop before the same batch, though no two are told at the same moment."""
+"""How all ranks stop before the same batch, though the message reaches each at another moment."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class StopAgreement:
     """The part of a rank, a `RankContext`, in the agreement on the step at which a training stops.
 
     Why it is so: a rank that stopped one batch before another one would leave that one waiting in ``all_reduce``, and
-    neither could save. So the client proposes a step to all, each says at once whether it has not passed it, and only
+    neither could save. So the client proposes a step to all, each answers at once whether it has passed it, and only
     if none has does it become binding. A rank that comes to a proposed step waits there for the decision. (A look at
     torch's store before each batch would need no agreement, but costs a round trip to rank 0 for each batch.)
     """

@@ -18,7 +18,7 @@ class StopTraining(BaseException):
 
 
 class WorkerLink:
-    """A rank's connection to its worker: what it reports, and what it is told meanwhile."""
+    """A rank's connection to its worker: its reports, and the messages that come meanwhile."""
 
     def __init__(self, connection: Connection[Any, Any], order: dict[str, Any]) -> None:
         self.order = order
