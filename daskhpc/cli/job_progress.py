@@ -36,7 +36,9 @@ def progress_words(request: dict[str, Any], folder: Path, report: JobReport) -> 
     from ..report.run_progress import run_progress
 
     words = []
-    for journal in _journals(request, folder):
+    named, journals = _named(request, folder), list(_journals(request, folder))
+    # Another job of the working directory may write to the other ones.
+    for journal in [named] if named in journals else journals:
         if not _written(journal, report):
             continue
         try:
@@ -63,6 +65,12 @@ def journal_of(name: str) -> str:
     try:
         folder, job, _ = find_job(name, every)
     except LaunchError:
+        if not os.path.lexists(name):
+            raise LaunchError(
+                f"There is no checkpoint folder {name!r}, and no job of that name.",
+                "a job makes the folder when its program begins to compute",
+                "daskhpc jobs",
+            ) from None
         return name
     named = _named(folder.request, folder.path)
     found = [path for path in _journals(folder.request, folder.path) if named in (None, path)]

@@ -6,6 +6,7 @@ import codecs
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -45,9 +46,9 @@ def logs(name: str | None, follow: bool, number: int | None, lines: int) -> None
     """
     with exit_on_error():
         folder, job, element = find_job(name, list(JobFolder.all()))
-        state = _state(folder, job)
         if not element.isdigit():  # squeue has several elements that wait in one line, as 123_[4-9]
             element = _element(folder, job)
+        state = _state(folder, job, element)
         path = log_file(folder.path, job, element)
         if not path.is_file():
             raise _no_log(folder, job, state, path)
@@ -68,18 +69,19 @@ def logs(name: str | None, follow: bool, number: int | None, lines: int) -> None
             click.echo(line)
         going = not state.report.state.ended
         if follow and going:
-            ended = _follow(folder, job, path, size)
+            ended = _follow(folder, job, element, path, size)
             click.echo(f"daskhpc: {job.id} {job.name}, {state_words(ended.report)}", err=True)
         elif going and not shown:
             click.echo(f"daskhpc: nothing is in it yet; daskhpc logs -f {job.id} prints what comes", err=True)
 
 
-def _state(folder: JobFolder, job: SubmittedJob) -> ListedJob:
-    """The state of a job of a folder; of one that was resumed, what was seen last."""
+def _state(folder: JobFolder, job: SubmittedJob, element: str) -> ListedJob:
+    """The state of a job of a folder, or of an element of it; of one that was resumed, what was seen last."""
     last = listed([folder], ask, state_folder())
     earlier = next((mark for mark in reports_of_marks(folder.marks()) if same_job(job.id, mark.job)), None)
     otherwise = ListedJob(job, folder.path, earlier or JobReport(job.id, JobState.UNKNOWN, "nobody", seen=job.time))
-    return next((link for link in last if link.submitted.id == job.id), otherwise)
+    state = next((link for link in last if link.submitted.id == job.id), otherwise)
+    return replace(state, report=state.of_element(element).report) if element else state
 
 
 def _element(folder: JobFolder, job: SubmittedJob) -> str:
@@ -134,8 +136,8 @@ def _cause(run: LogRun) -> None:
         click.echo(f"daskhpc: {explained.meaning}\n  found: {explained.line}\n  try:   {explained.action}", err=True)
 
 
-def _follow(folder: JobFolder, job: SubmittedJob, path: Path, size: int) -> ListedJob:
-    """Print what is added until the job has ended and nothing more comes; how it ended."""
+def _follow(folder: JobFolder, job: SubmittedJob, element: str, path: Path, size: int) -> ListedJob:
+    """Print what is added until the job, or its element, has ended and nothing more comes; how it ended."""
     asked = time.monotonic()
     ended: ListedJob | None = None
     decoder = codecs.getincrementaldecoder("utf-8")("replace")  # a part may end within a character
@@ -151,9 +153,10 @@ def _follow(folder: JobFolder, job: SubmittedJob, path: Path, size: int) -> List
         elif ended is not None:
             return ended
         reports = reports_of_marks(folder.marks())
-        marks = [report for report in reports if report.state.ended and same_job(job.id, report.job)]
+        own = [report for report in reports if not element or element_of(report.job) == element]
+        marks = [report for report in own if report.state.ended and same_job(job.id, report.job)]
         if ended is None and (marks or time.monotonic() - asked > _STATE_SECONDS):
             asked = time.monotonic()
-            state = _state(folder, job)
+            state = _state(folder, job, element)
             ended = state if state.report.state.ended else None
         time.sleep(_POLL_SECONDS)

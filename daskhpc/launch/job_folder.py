@@ -157,7 +157,8 @@ class JobFolder:
             self._link_in(links)
         except OSError as error:
             todo = f"room in {links}, or XDG_STATE_HOME with another folder of yours"
-            raise LaunchError("The list of your jobs could not be written.", one_line(str(error)), todo) from None
+            happened = "Nothing was submitted: the list of your jobs could not be written."
+            raise LaunchError(happened, one_line(str(error)), todo) from None
 
     def _link_in(self, links: Path) -> None:
         make_own_folder(links)

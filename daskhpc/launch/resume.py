@@ -49,7 +49,7 @@ def check_resumable(folder: JobFolder, found: Sequence[ListedJob]) -> None:
         raise LaunchError(
             "An array is not resumed as a whole.",
             f"--array {folder.spec['array']}",
-            f"daskhpc submit with the --array of what is missing, which daskhpc logs {found[-1].submitted.id} tells",
+            f"daskhpc submit with the --array of what is missing, which daskhpc jobs {found[-1].submitted.id} tells",
         )
     if found[-1].report.state is JobState.COMPLETED:
         raise LaunchError(

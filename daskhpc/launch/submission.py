@@ -84,9 +84,19 @@ def submit_once(
     Raises
     ------
     LaunchError
-        If the scheduler refuses the job: its own words come first. If it did not become known whether there is a job.
+        If the scheduler refuses the job: its own words come first. If it did not become known whether there is a job,
+        also because the user interrupted this.
     """
     line = system.submit_line(system.script_name, spec, token, after)
+    try:
+        return _submit(system, spec, folder, token, line, wait)
+    except KeyboardInterrupt:  # by a user for whom the scheduler is too slow, and it may have the job
+        raise _not_known(system, spec, token, f"{line[0]} was interrupted") from None
+
+
+def _submit(
+    system: BatchSystem, spec: JobSpec, folder: JobFolder, token: str, line: list[str], wait: Callable[[float], None]
+) -> tuple[str, str]:
     for attempt in range(TRIES):
         answer = ask(line, cwd=str(folder.path), timeout=SUBMIT_SECONDS)
         result = outcome(system, answer)
@@ -122,10 +132,15 @@ def _search(system: BatchSystem, spec: JobSpec, token: str, words: str, wait: Ca
         # Twice, since the scheduler may have been about to write the job down.
         if absent == 2:
             return None
-    raise LaunchError(
+    raise _not_known(system, spec, token, f"{words}; after that {shlex.join(line)} gave no answer: {said(listed)}")
+
+
+def _not_known(system: BatchSystem, spec: JobSpec, token: str, found: str) -> LaunchError:
+    look = shlex.join(system.search_line(spec))
+    return LaunchError(
         "It is not known whether the job was submitted.",
-        f"{words}; after that {shlex.join(line)} gave no answer: {said(listed)}",
-        f"{shlex.join(line)} | grep {token}; submit again only if it shows no job",
+        found,
+        f"{look} | grep {token}; submit again only if it shows no job",
     )
 
 

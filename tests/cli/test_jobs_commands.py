@@ -246,6 +246,41 @@ def test_progress_is_that_of_the_journals_that_the_job_wrote(desk: Desk) -> None
     assert "checkpoint: 5" not in desk.daskhpc("jobs").out, "an earlier job wrote it"
 
 
+def test_progress_is_that_of_the_checkpoint_that_was_named(desk: Desk) -> None:
+    """And not what a job beside it saves meanwhile."""
+    program = {"working_directory": str(desk.work), "run_options": ["--checkpoint=kept here"]}
+    folder = JobFolder.create(desk.work / "jobs", {"spec": {"array": ""}, "program": program})
+    folder.add(SubmittedJob("12", "", "slurm", "/a.py", "a search", "log.txt", time.time() - 60, "t"))
+    (folder.path / "marks").write_text(f"12 0 began {time.time() - 50:.0f} n1\n")
+    desk.squeue("12|RUNNING")
+    for name, count in (("kept here", 3), ("another's", 5)):
+        with Journal.open(desk.work / name, "search") as journal:
+            begin(journal, "a-0", known=21, replayed=0)
+            append(journal, "a-0", fits()[:count])
+    assert ", kept here: 3 of 21 done\n" in desk.daskhpc("jobs").out
+
+
+def test_the_log_of_an_element_has_the_state_of_the_element(desk: Desk) -> None:
+    folder = JobFolder.create(desk.work / "jobs", {"spec": {"array": "0-2"}, "program": {}})
+    folder.add(SubmittedJob("12", "", "slurm", "/a.py", "a search", "log-12_%a.txt", time.time() - 60, "t"))
+    for element, end in enumerate(("12_0 0 ended 1100 0\n", "12_1 0 ended 1100 3\n", "")):
+        (folder.path / f"log-12_{element}.txt").write_text(f"of {element}\n{TRACEBACK}")
+        with (folder.path / "marks").open("a") as file:
+            file.write(f"12_{element} 0 began 1000 n1\n{end}")
+    desk.squeue("12_2|RUNNING")
+    for name, words, first in (
+        ("12_0", "element 0, completed", "of 0"),
+        ("12_1", "element 1, failed with exit code 3", "Traceback (most recent call last):"),
+        ("12_2", "element 2, running", "Traceback (most recent call last):"),
+        ("12", "element 1, failed with exit code 3", "Traceback (most recent call last):"),
+    ):
+        done = desk.daskhpc("logs", name)
+        assert done.err.startswith(f"daskhpc: 12 a search, {words}, "), done.err
+        assert done.out.splitlines()[0] == first
+    followed = desk.daskhpc("logs", "-f", "12_0")
+    assert (followed.code, followed.out) == (0, f"of 0\n{TRACEBACK}")
+
+
 def test_resume(desk: Desk) -> None:
     request = {
         "spec": {"name": "a search", "array": "", "chain": None, "env": ["A=1"]},
@@ -305,7 +340,12 @@ def test_the_results_of_a_job_by_its_id(desk: Desk) -> None:
         assert refused.code == EXIT_FAILED
         assert "Job 12 has no results in a checkpoint.\n  found: it was submitted without --checkpoint" in refused.err
         assert "try:   daskhpc logs 12" in refused.err
-        assert "is not a journal" in desk.daskhpc(command, "13").err
+        nothing = desk.daskhpc(command, "13")
+        assert nothing.code == EXIT_FAILED
+        assert nothing.err.startswith(
+            "daskhpc: There is no checkpoint folder '13', and no job of that name.\n  found: "
+        )
+        assert nothing.err.endswith("  try:   daskhpc jobs\n")
     with Journal.open(folder.path / "kept", "search") as journal:
         begin(journal, "a-0", known=21, replayed=0)
         append(journal, "a-0", fits()[:5])

@@ -151,7 +151,9 @@ def test_a_home_that_cannot_be_written(login: LoginNode) -> None:
     login.fake("squeue", "exit 0")
     login.fake("scontrol", "exit 1")
     submitted = login.daskhpc("submit", login.script(), **home)
-    assert submitted.err.startswith("daskhpc: The list of your jobs could not be written.\n  found: [Errno 2]")
+    assert submitted.err.startswith(
+        "daskhpc: Nothing was submitted: the list of your jobs could not be written.\n  found: [Errno 2]"
+    )
     assert list((login.work / "daskhpc-jobs").iterdir()) == []
     detected = login.daskhpc("profile", "--detect", **home)
     assert detected.err.startswith("daskhpc: The profile could not be written.\n  found: [Errno 2]")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -139,3 +140,16 @@ def test_the_command_does_not_see_an_outer_job(fake: FakeSlurm, monkeypatch: pyt
     assert "of the outer job" not in seen
     assert "SLURM_CONF=/etc/slurm/slurm.conf\n" in seen
     assert "OMPI_MCA_btl=self,tcp\n" in seen
+
+
+def test_an_interrupted_submission_says_how_to_look_for_the_job(fake: FakeSlurm) -> None:
+    """By Ctrl-C while sbatch is slow; it may have submitted the job already."""
+    fake.put("sbatch", f"{SUBMIT}\nkill -INT $PPID\nsleep 30")
+    fake.put("squeue", LIST)
+    with pytest.raises(LaunchError, match="It is not known whether the job was submitted") as raised:
+        fake.submit()
+    assert not isinstance(raised.value, RefusedError)
+    assert raised.value.found == "sbatch was interrupted"
+    look = raised.value.todo.partition(";")[0]
+    listed = subprocess.run(look, shell=True, capture_output=True, text=True, timeout=30)
+    assert listed.stdout.startswith("41 "), look

@@ -266,3 +266,51 @@ def test_from_python(login: LoginNode) -> None:
     first, second, third, last = done.stdout.splitlines()
     assert (first, second, third) == ("COMPLETED COMPLETED True", "True [1, 10]", "PENDING")
     assert last.startswith("CANCELLED '' <Job ")
+
+
+SHARED = """
+    import os, time
+    from pathlib import Path
+    from joblib import Parallel, delayed
+    from sklearn.datasets import load_digits
+    from sklearn.svm import SVC
+    import daskhpc
+
+    X, y = load_digits(return_X_y=True)
+
+
+    def number(i):
+        own = int(os.environ["SLURM_ARRAY_TASK_ID"])  # a variable of the module would make other calls of these
+        Path(f"began-{own}").touch()
+        deadline = time.monotonic() + 60
+        while not Path(f"began-{1 - own}").exists():  # both elements are at work now
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        return i
+
+
+    first = 100 * (1 + int(os.environ["SLURM_ARRAY_TASK_ID"]))
+    print("SUM", sum(Parallel(n_jobs=2)(delayed(number)(i) for i in [*range(20), *range(first, first + 10)])))
+    search = daskhpc.GridSearchCV(SVC(), {"C": [1, 10]}, cv=3, checkpoint="search")
+    print("BEST", search.fit(X[:300], y[:300]).best_params_)
+"""
+
+
+def test_elements_of_an_array_share_a_checkpoint(login: LoginNode) -> None:
+    """Both at once, of the whole program and of a search: each has its results, and the folders those of both."""
+    words = ["--array=0-1", "-c2", "--mem=2G", "--time=5m", "--checkpoint=kept"]
+    job, folder = login.submit(*words, login.program(SHARED))
+    login.bed.until(lambda: sum(mark.event == "ended" for mark in folder.marks()) == 2, 120, "the elements")
+    logs = [(folder.path / f"log-{job}_{element}.txt").read_text() for element in (0, 1)]
+    for log, own in zip(logs, (range(100, 110), range(200, 210)), strict=True):
+        assert f"SUM {sum(range(20)) + sum(own)}\n" in log, log
+        assert "BEST {'C': 1}\n" in log, log
+    assert {mark.value for mark in folder.marks() if mark.event == "ended"} == {"0"}
+    for name in ("kept", "search"):
+        checked = login.run("journal", "check", name)
+        assert checked.returncode == 0, checked.stdout
+        assert checked.stdout.endswith("no damage\n")
+    again = login.run("results", "kept", "--csv", "all.csv")
+    assert again.returncode == 0, again.stderr
+    values = [int(line.split(",")[1]) for line in (login.folder / "all.csv").read_text().splitlines()[1:]]
+    assert sorted(values) == [*range(20), *range(100, 110), *range(200, 210)], "a call that both made counts once"
