@@ -184,7 +184,7 @@ class TimeLimitWatcher:
 
     def __init__(self, limit: TimeLimit, ask: Callable[[], Sourced[float | None]] | None = None) -> None:
         self.limit = limit
-        self.ask = ask or (lambda: Sourced(None, "nobody is asked"))
+        self.ask = ask or (lambda: Sourced(None, "not asked"))
         self.over = threading.Event()
         self.code = 0
         self._raised: Callable[[], TimeLimitNear | None] = lambda: None

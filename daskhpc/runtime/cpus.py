@@ -95,7 +95,7 @@ def _everything(node: NodeView) -> Sourced[frozenset[int]]:
     if online is not None:
         return Sourced(online, "/sys/devices/system/cpu/online")
     count = (os.cpu_count() or 1) if node.real else 1
-    return Sourced(frozenset(range(count)), "os.cpu_count" if node.real else "nobody says")
+    return Sourced(frozenset(range(count)), "os.cpu_count" if node.real else "not known")
 
 
 def _launcher_affinity(node: NodeView) -> frozenset[int] | None:

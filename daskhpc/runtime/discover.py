@@ -123,7 +123,7 @@ def _read(
 
 def _host_of_kernel(node: NodeView) -> Sourced[str]:
     name = node.hostname()
-    return Sourced(short(name), "/proc/sys/kernel/hostname") if name else Sourced("localhost", "nobody says")
+    return Sourced(short(name), "/proc/sys/kernel/hostname") if name else Sourced("localhost", "not known")
 
 
 def _grant(node: NodeView, scheduler: Scheduler, rank: LaunchedRank, host: str, nodes: tuple[str, ...]) -> Grant:

@@ -9,7 +9,7 @@ from .cgroups import folders, memory_limit
 from .model import Sourced
 from .node import NodeView
 
-_NOBODY = Sourced(0, "nobody says")
+_UNKNOWN = Sourced(0, "not known")
 _PROCESS_LIMITS = {"Max address space": "RLIMIT_AS", "Max data size": "RLIMIT_DATA"}
 
 
@@ -34,7 +34,7 @@ def read_system_memory(node: NodeView, ram: Sourced[int] | None) -> Sourced[int]
     limit to it.
     """
     limits = [limit for limit in (memory_limit(node), ram, _resident_limit(node)) if limit is not None]
-    return min(limits, key=lambda limit: limit.value, default=_NOBODY)
+    return min(limits, key=lambda limit: limit.value, default=_UNKNOWN)
 
 
 def read_process_memory(node: NodeView, system: Sourced[int]) -> Sourced[int]:
@@ -52,7 +52,7 @@ def read_process_memory(node: NodeView, system: Sourced[int]) -> Sourced[int]:
 
 def least(limits: Sequence[Sourced[int]]) -> Sourced[int]:
     """The least of the limits that are known; 0 if none is."""
-    return min((limit for limit in limits if limit.value), key=lambda limit: limit.value, default=_NOBODY)
+    return min((limit for limit in limits if limit.value), key=lambda limit: limit.value, default=_UNKNOWN)
 
 
 def _resident_limit(node: NodeView) -> Sourced[int] | None:

@@ -55,7 +55,7 @@ class Grant:
     node_cpus: Sourced[int]
     node_memory: Sourced[int]
     bound_cpus: Sourced[int | None] = Sourced(None, "not bound")
-    system_memory: Sourced[int] = Sourced(0, "nobody says")
+    system_memory: Sourced[int] = Sourced(0, "not known")
     omp_threads: Sourced[int | None] = Sourced(None, "not set")
 
 

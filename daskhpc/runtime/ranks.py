@@ -125,7 +125,7 @@ def _mpi_rank(node: NodeView, launcher: MPILauncher) -> LaunchedRank | None:
     return LaunchedRank(
         launcher=launcher.name,
         rank=Sourced(rank, launcher.rank),
-        local_rank=local or Sourced(0, "nobody says"),
+        local_rank=local or Sourced(0, "not known"),
         world_size=Sourced(size, launcher.size),
         ranks_on_node=Sourced(max(1, on_node.value), on_node.source, on_node.exact),
         worker_ranks_on_node=worker_ranks(on_node, size),
@@ -172,10 +172,10 @@ def _pmix_rank(node: NodeView) -> LaunchedRank | None:
     return LaunchedRank(
         launcher="pmix",
         rank=Sourced(rank, "PMIX_RANK"),
-        local_rank=Sourced(0, "nobody says"),
+        local_rank=Sourced(0, "not known"),
         world_size=Sourced(rank + 1, "PMIX_RANK, at least"),
-        ranks_on_node=Sourced(1, "nobody says", exact=False),
-        worker_ranks_on_node=Sourced(1, "nobody says"),
+        ranks_on_node=Sourced(1, "not known", exact=False),
+        worker_ranks_on_node=Sourced(1, "not known"),
     )
 
 

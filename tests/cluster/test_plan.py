@@ -229,7 +229,7 @@ CPUS, MEMORY = Sourced(6, "affinity"), Sourced(6 * GB, "/proc/meminfo")
 def test_the_three_shares_alone(arguments: dict[str, Any], threads: int, memory: int, blas: int) -> None:
     chosen = settings(**arguments)
     assert worker_threads(CPUS, chosen).value == threads
-    assert worker_memory(MEMORY, chosen, Sourced(0, "nobody says")).value == memory
+    assert worker_memory(MEMORY, chosen, Sourced(0, "not known")).value == memory
     assert worker_blas(CPUS, threads, chosen).value == blas
 
 

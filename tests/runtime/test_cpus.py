@@ -209,5 +209,5 @@ def test_nobody_says(tmp_path):
     from daskhpc.runtime import discover
 
     runtime = discover({}, tmp_path, lambda name: None)
-    assert runtime.cpus == Sourced(1, "nobody says")
-    assert runtime.memory == Sourced(0, "nobody says, 10% headroom")
+    assert runtime.cpus == Sourced(1, "not known")
+    assert runtime.memory == Sourced(0, "not known, 10% headroom")

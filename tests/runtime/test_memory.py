@@ -42,7 +42,7 @@ RAM = 64 * GIB
             {"SLURM_MEM_PER_GPU": "10240", "CUDA_VISIBLE_DEVICES": "0,1,2"},
             Sourced(30 * GIB, "SLURM_MEM_PER_GPU x CUDA_VISIBLE_DEVICES"),
         ),
-        ({"SLURM_MEM_PER_GPU": "10240"}, Sourced(10 * GIB, "SLURM_MEM_PER_GPU x 1 GPU: nobody says how many")),
+        ({"SLURM_MEM_PER_GPU": "10240"}, Sourced(10 * GIB, "SLURM_MEM_PER_GPU x 1 GPU: number not known")),
         ({"SLURM_MEM_PER_GPU": "40960", "SLURM_GPUS_ON_NODE": "8"}, Sourced(RAM, "/proc/meminfo")),
         ({}, Sourced(RAM, "/proc/meminfo")),
     ],

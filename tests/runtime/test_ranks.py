@@ -92,7 +92,7 @@ LESS, MOST = " less scheduler and client", ", at most"
             {"MV2_COMM_WORLD_RANK": "1", "MV2_COMM_WORLD_SIZE": "4", "MV2_COMM_WORLD_LOCAL_SIZE": "4"},
             (
                 (1, "MV2_COMM_WORLD_RANK"),
-                (0, "nobody says"),
+                (0, "not known"),
                 (4, "MV2_COMM_WORLD_SIZE"),
                 (4, "MV2_COMM_WORLD_LOCAL_SIZE"),
                 (2, f"MV2_COMM_WORLD_LOCAL_SIZE{LESS}"),
@@ -101,7 +101,7 @@ LESS, MOST = " less scheduler and client", ", at most"
         ),
         pytest.param(
             {"PMIX_RANK": "3"},
-            ((3, "PMIX_RANK"), (0, "nobody says"), (4, "PMIX_RANK, at least"), (1, "nobody says"), (1, "nobody says")),
+            ((3, "PMIX_RANK"), (0, "not known"), (4, "PMIX_RANK, at least"), (1, "not known"), (1, "not known")),
             id="PMIx alone",
         ),
     ],

@@ -265,7 +265,7 @@ def test_host_where_the_kernels_name_is_no_node(tree):
 def test_host_where_nobody_says(tmp_path):
     from daskhpc.runtime import discover
 
-    assert discover({}, tmp_path, lambda name: None).host == Sourced("localhost", "nobody says")
+    assert discover({}, tmp_path, lambda name: None).host == Sourced("localhost", "not known")
 
 
 @pytest.mark.parametrize(
@@ -274,10 +274,10 @@ def test_host_where_nobody_says(tmp_path):
         ({}, Sourced(None, "no scheduler")),
         (slurm_step(SLURM_JOB_END_TIME="1700000000"), Sourced(1.7e9, "SLURM_JOB_END_TIME")),
         (slurm_step(SLURM_JOB_END_TIME="4294967294"), Sourced(None, "no limit")),
-        (slurm_step(), Sourced(None, "nobody says: no SLURM_JOB_END_TIME")),
-        (pbspro(), Sourced(None, "nobody says: PBS Pro sets no end")),
-        (torque(), Sourced(None, "nobody says: PBS_WALLTIME without a PBS_NODEFILE here")),
-        (torque(PBS_WALLTIME=""), Sourced(None, "nobody says: no PBS_WALLTIME")),
+        (slurm_step(), Sourced(None, "not known: no SLURM_JOB_END_TIME")),
+        (pbspro(), Sourced(None, "not known: PBS Pro sets no end")),
+        (torque(), Sourced(None, "not known: PBS_WALLTIME without a PBS_NODEFILE here")),
+        (torque(PBS_WALLTIME=""), Sourced(None, "not known: no PBS_WALLTIME")),
     ],
 )
 def test_end(tree, env, end):
@@ -296,8 +296,8 @@ def test_end_of_torque(tree):
     [
         (slurm_batch(), Sourced(5, "SLURM_NTASKS")),
         (slurm_batch(SLURM_NTASKS=""), Sourced(None, "SLURM_NTASKS")),
-        (slurm_step(), Sourced(None, "nobody says: SLURM_NTASKS is the step's")),
-        (pbspro(), Sourced(None, "nobody says")),
+        (slurm_step(), Sourced(None, "not known: SLURM_NTASKS is the step's")),
+        (pbspro(), Sourced(None, "not known")),
     ],
 )
 def test_tasks(tree, env, tasks):

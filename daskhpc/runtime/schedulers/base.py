@@ -71,7 +71,7 @@ class Scheduler(ABC):
         if name := node.variable(LOGIN):
             return Sourced(name, LOGIN)
         if not self.submit_variable:
-            return Sourced(None, "nobody says")
+            return Sourced(None, "not known")
         return Sourced(node.variable(self.submit_variable), self.submit_variable)
 
     def step(self, node: NodeView) -> Sourced[str | None]:
@@ -80,7 +80,7 @@ class Scheduler(ABC):
 
     def tasks(self, node: NodeView) -> Sourced[int | None]:
         """The tasks that the job asked for, each of which becomes a worker; None if that is not known."""
-        return Sourced(None, "nobody says")
+        return Sourced(None, "not known")
 
     def ranks(self, node: NodeView) -> LaunchedRank | None:
         """This process as a rank that the scheduler's own launcher started; None if it did not."""
@@ -143,7 +143,7 @@ class Scheduler(ABC):
 
     def end(self, node: NodeView) -> Sourced[float | None]:
         """When the job ends, in seconds since the epoch; None if there is no limit or it is not known."""
-        return Sourced(None, "nobody says")
+        return Sourced(None, "not known")
 
     def end_command(self, job: str) -> tuple[str, ...]:
         """The command that prints when a job ends if `end` does not know it; empty if there is none."""

@@ -32,4 +32,4 @@ class PBSPro(PBS):
         return Sourced(threads, "NCPUS") if threads else None
 
     def end(self, node: NodeView) -> Sourced[float | None]:
-        return Sourced(None, "nobody says: PBS Pro sets no end")
+        return Sourced(None, "not known: PBS Pro sets no end")

@@ -53,7 +53,7 @@ class Slurm(Scheduler):
     def tasks(self, node: NodeView) -> Sourced[int | None]:
         """``SLURM_NTASKS``; inside a step that is the step's, not the job's."""
         if self.step(node).value is not None:
-            return Sourced(None, "nobody says: SLURM_NTASKS is the step's")
+            return Sourced(None, "not known: SLURM_NTASKS is the step's")
         return Sourced(node.integer("SLURM_NTASKS", least=1), "SLURM_NTASKS")
 
     def ranks(self, node: NodeView) -> LaunchedRank | None:
@@ -81,7 +81,7 @@ class Slurm(Scheduler):
         return LaunchedRank(
             launcher="srun",
             rank=Sourced(rank, "SLURM_PROCID"),
-            local_rank=Sourced(local or 0, "SLURM_LOCALID" if local is not None else "nobody says"),
+            local_rank=Sourced(local or 0, "SLURM_LOCALID" if local is not None else "not known"),
             world_size=Sourced(size, name),
             ranks_on_node=on_node,
             worker_ranks_on_node=workers,
@@ -151,7 +151,7 @@ class Slurm(Scheduler):
     def end(self, node: NodeView) -> Sourced[float | None]:
         end = node.integer("SLURM_JOB_END_TIME", least=1)
         if end is None:
-            return Sourced(None, "nobody says: no SLURM_JOB_END_TIME")
+            return Sourced(None, "not known: no SLURM_JOB_END_TIME")
         return Sourced(float(end), "SLURM_JOB_END_TIME") if end < _NEVER else Sourced(None, "no limit")
 
     def end_command(self, job: str) -> tuple[str, ...]:
@@ -176,7 +176,7 @@ def _gpus_on_node(node: NodeView) -> Sourced[int]:
         listed = node.variable(name)
         if listed:
             return Sourced(len(listed.split(",")), name)
-    return Sourced(1, "1 GPU: nobody says how many", exact=False)
+    return Sourced(1, "1 GPU: number not known", exact=False)
 
 
 def _listed_nodes(node: NodeView) -> Sourced[tuple[str, ...]] | None:

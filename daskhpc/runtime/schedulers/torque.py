@@ -40,9 +40,9 @@ class Torque(PBS):
         """The wall time after the node file was written, which Torque does as the job starts."""
         seconds = node.integer("PBS_WALLTIME", least=1)
         if seconds is None:
-            return Sourced(None, "nobody says: no PBS_WALLTIME")
+            return Sourced(None, "not known: no PBS_WALLTIME")
         try:
             start = node.path(node.variable("PBS_NODEFILE") or "/nonexistent").stat().st_mtime
         except (OSError, ValueError):
-            return Sourced(None, "nobody says: PBS_WALLTIME without a PBS_NODEFILE here")
+            return Sourced(None, "not known: PBS_WALLTIME without a PBS_NODEFILE here")
         return Sourced(start + seconds, "PBS_WALLTIME after PBS_NODEFILE was written")
