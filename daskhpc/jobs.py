@@ -143,7 +143,7 @@ class Job:
 
     @property
     def state(self) -> JobState:
-        """The job's state; `JobState.UNKNOWN` if nobody knows it any more."""
+        """The job's state; `JobState.UNKNOWN` if it is not known any more."""
         return self.report.state
 
     def wait(self, timeout: float | None = None) -> JobState:
@@ -164,7 +164,7 @@ class Job:
         TimeoutError
             If it has not ended after `timeout`.
         LaunchError
-            If nobody knows the job any more: neither the scheduler nor its folder.
+            If neither the scheduler nor the job's folder knows the job any more.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         unknown, pause = 0, 1.0
@@ -233,6 +233,6 @@ class Job:
                 return report.results(Path(program["working_directory"], value))
         raise LaunchError(
             f"Job {self.id} was submitted without a checkpoint.",
-            "daskhpc keeps results of a program if it is told where",
+            "daskhpc keeps results of a program if its run has a checkpoint folder",
             "daskhpc.submit(..., run={'checkpoint': 'kept'}); daskhpc.report.results(FOLDER) for the program's own",
         )

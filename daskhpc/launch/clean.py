@@ -16,10 +16,10 @@ class Kept(Enum):
     """Why a job folder stays."""
 
     RUNNING = "its job has not ended"
-    SILENT = "nobody says whether its job has ended"
-    UNKNOWN = "nobody knows how its job ended; --state unknown removes it"
-    OTHER_STATE = "its job ended otherwise than --state says"
-    YOUNG = "its job ended later than --older-than says"
+    SILENT = "it is not known whether its job has ended"
+    UNKNOWN = "it is not known how its job ended; --state unknown removes it"
+    OTHER_STATE = "its job has another state than --state"
+    YOUNG = "its job ended more recently than --older-than"
     OTHER_FILES = "it has files that daskhpc did not write; to remove them too: rm -r"
 
 

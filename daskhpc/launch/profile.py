@@ -63,7 +63,7 @@ def load(name: str | None = None, env: Mapping[str, str] | None = None) -> Profi
     ------
     SettingsError
         If there is no profile of that name, a key that does not exist, or a value that its key does not take. If there
-        are several profiles and nobody says which.
+        are several profiles and none of them is chosen.
     """
     given = os.environ if env is None else env
     return choose(read(given), name, given.get(VARIABLE))
@@ -84,7 +84,7 @@ def choose(files: Sequence[ConfigFile], name: str | None = None, variable: str |
     else:
         first = next(iter(profiles))
         raise SettingsError(
-            "There are several profiles, and nobody says which.",
+            "There are several profiles, and none of them is chosen.",
             ", ".join(profiles),
             f"--profile {first}, or in daskhpc.yaml, under 'daskhpc:', the line 'profile: {first}'",
         )

@@ -105,7 +105,7 @@ class Incremental(ParallelPostFit, dask_ml.wrappers.Incremental):  # type: ignor
         X, y : array, frame, bag or Dask collection
             What is not Dask's is one block.
         **fit_kwargs
-            Parameters of the estimator's ``partial_fit``. A classifier's ``classes``, where they are not given, are
+            Parameters of the estimator's ``partial_fit``. A classifier's ``classes``, if they are not given, are
             found in y first.
 
         Returns
@@ -116,12 +116,12 @@ class Incremental(ParallelPostFit, dask_ml.wrappers.Incremental):  # type: ignor
         Raises
         ------
         Exception
-            The estimator's own, from the block where it failed; ``estimator_`` stays as it was.
+            The estimator's own, from the block on which it failed; ``estimator_`` stays as it was.
         """
         return self._train(clone(self.estimator), X, y, fit_kwargs)
 
     def partial_fit(self, X: Any, y: Any = None, **fit_kwargs: Any) -> Any:
-        """Go on training the model as it is; as `fit` where there is none yet."""
+        """Go on training the model as it is; as `fit` if there is none yet."""
         model = vars(self).get("estimator_")
         return self._train(clone(self.estimator) if model is None else model, X, y, fit_kwargs)
 
@@ -206,7 +206,7 @@ def _blocks(X: Any, y: Any, assume_equal: bool) -> tuple[list[Any], list[Any]]:
         raise SettingsError(
             "Incremental takes the blocks of X and y in pairs.",
             f"{len(parts)} blocks of X, {len(targets)} of y",
-            "X and y from the same collection; or y.rechunk(X.chunks[0]) where the sizes are known",
+            "X and y from the same collection; or y.rechunk(X.chunks[0]) if the sizes are known",
         )
     return parts, targets
 
