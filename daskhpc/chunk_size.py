@@ -12,7 +12,7 @@ SMALLEST = 2**20
 """Bytes of a piece for which NumPy takes about as long as the scheduler takes for a task (a millisecond)."""
 
 LARGEST = 128 * 2**20
-"""Bytes of a piece where memory sets no limit; Dask's own default of ``array.chunk-size``."""
+"""Bytes of a piece if memory sets no limit; Dask's own default of ``array.chunk-size``."""
 
 PIECES_PER_THREAD = 4
 """With so many pieces for each thread, no thread waits long for the last one to finish."""

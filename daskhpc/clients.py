@@ -79,7 +79,7 @@ def without_client() -> Iterator[None]:
 async def ask_workers(
     client: Any, function: Callable[..., Any], *args: Any, workers: Iterable[str], on_error: str = "raise"
 ) -> Any:
-    """As ``Client.run``, for tasks that may be cancelled: the answer then comes, and nobody waits for it.
+    """As ``Client.run``, for tasks that may be cancelled: the answer then comes, and no code waits for it.
 
     A connection that Dask is about to make when its task is cancelled would stay open until the process ends.
     """

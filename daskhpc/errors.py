@@ -13,7 +13,7 @@ class DaskhpcError(Exception):
     happened : str
         What happened, in one sentence.
     found : str
-        What was found, where that helps.
+        What was found, if that helps.
     todo : str
         What to type next.
     """
@@ -84,7 +84,7 @@ class JournalError(DaskhpcError, RuntimeError):
 
 
 class InputFileError(DaskhpcError, ValueError):
-    """An input file that is not there, cannot be read, or does not hold what is needed; names it, and where in it."""
+    """An input file that is missing, cannot be read, or does not hold what is needed; names it and the place in it."""
 
 
 EXIT_USAGE = 2

@@ -1,7 +1,7 @@
 """Files and folders that are this user's alone, looked at before anything in them is believed.
 
 What daskhpc reads back may be unpickled, run, or taken for the address of rank 0. So a file counts only if its owner is
-this user and nobody else may write to it. The question is put to the open file and not to its name, which others could
+this user alone may write to it. The question is put to the open file and not to its name, which others could
 exchange in between. A symbolic link counts only if this user or root made it.
 """
 
@@ -58,7 +58,7 @@ def check_link(path: str | os.PathLike[str]) -> None:
 
 
 def own_folder(path: str | os.PathLike[str]) -> None:
-    """See that a folder is this user's and that nobody else could have written to it, and close it to all others.
+    """See that a folder is this user's and that no other user could have written to it, and close it to all others.
 
     Raises
     ------
@@ -101,7 +101,7 @@ def make_own_folder(path: str | os.PathLike[str]) -> None:
 
 
 def open_own(path: str | os.PathLike[str], flags: int = os.O_RDONLY, *, closed: bool = False) -> int:
-    """Open a regular file of this user, to which nobody else can write; its descriptor.
+    """Open a regular file of this user, to which no other user can write; its descriptor.
 
     Parameters
     ----------
@@ -158,7 +158,7 @@ def own_scratch(base: str) -> str:
     folder = os.path.join(base, name)
     try:
         make_own_folder(folder)
-    except ForeignFileError:  # somebody was there first
+    except ForeignFileError:  # another user's file or folder has the name
         return tempfile.mkdtemp(prefix=f"{name}-", dir=base)
     except OSError:
         return base  # Dask says what is wrong

@@ -60,7 +60,7 @@ def sweep_table(calls: Sequence[SweepCall], names: Iterable[str] = ()) -> pd.Dat
 
     parameters = parameter_columns([*names, *(name for call in calls for name in call.parameters)])
     outcomes = [_entries(call) for call in calls]
-    # Calls that all failed have a column "value" too, so that the columns of a sweep do not hang on who succeeded.
+    # Calls that all failed have a column "value" too, so that a sweep's columns do not depend on which calls succeeded.
     found = [name for outcome in outcomes for name in outcome] or ["value"]
     results = _columns(found, "result_", {*parameters.values(), *parameters, *LAST_COLUMNS})
     rows = [

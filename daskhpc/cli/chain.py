@@ -35,5 +35,5 @@ def _before(home: JobFolder, job: str) -> SubmittedJob | None:
             return before_in_chain(job, home.submitted())
         except LookupError:
             if time.monotonic() > deadline:
-                return None  # such as a script that somebody submitted by hand
+                return None  # such as a script that was submitted by hand
             time.sleep(_POLL_SECONDS)

@@ -1,4 +1,4 @@
-"""``daskhpc config``: every setting, every key of the profile, and where each value comes from."""
+"""``daskhpc config``: every setting, every key of the profile, and the source of each value."""
 
 from __future__ import annotations
 

@@ -319,7 +319,7 @@ def _stand_in(node: Any) -> tuple[Any, list[Any]]:
 
 
 class _StandInDivisions(list[Any]):
-    """Divisions that nobody has computed, of the column's type: ``resample`` and ``loc`` reckon with them."""
+    """Divisions that are not computed, of the column's type: ``resample`` and ``loc`` reckon with them."""
 
     def __init__(self, pieces: int, dtype: Any) -> None:
         import pandas

@@ -33,7 +33,7 @@ def jobqueue_class(name: str) -> Any:
 def _without_effects() -> Iterator[None]:
     """Keep this process's answer to Ctrl-C, and the user's folder of Dask's configuration, as they are.
 
-    The import sets a handler of SIGINT that ends the process (of its runners, which nobody uses here), and writes a
+    The import sets a handler of SIGINT that ends the process (of its runners, which are not used here), and writes a
     file with comments alone, ``jobqueue.yaml``.
     """
     before = signal.getsignal(signal.SIGINT)
@@ -65,7 +65,7 @@ def worker_job_class(base: Any, submit: Callable[[str], str], cancel: Callable[[
     Notes
     -----
     Why it is so: dask-jobqueue's own takes the first digits of what sbatch prints for the id, runs it with all
-    variables of the outer job, and an error of it goes to the log of the event loop, and to nobody.
+    variables of the outer job, and its errors go to the log of the event loop, not to the user.
     """
     from distributed.deploy.spec import ProcessInterface
 

@@ -32,7 +32,7 @@ def let_calls_find(distributed: Any, address: str, before: Callable[[], object])
     address : str
         The scheduler's.
     before : callable
-        Called before each client is given out: whoever has one may wait for tasks.
+        Called before each client is given out: code that has a client may wait for tasks.
 
     Notes
     -----

@@ -22,7 +22,7 @@ _SHOWN = "a secret of this run, which is not shown\n"  # of two lines, as Dask t
 
 
 class HiddenText(str):
-    """A secret in Dask's configuration: whoever prints or writes it gets another text; `revealed` gives the secret.
+    """A secret in Dask's configuration: printed or written, it is another text; `revealed` gives the secret.
 
     Why it is so: Dask prints its configuration, writes it to ``client.dump_cluster_state`` from every worker, and puts
     it into command lines of SSHCluster. All of these take the characters of a text, which here are not the secret's.
@@ -102,7 +102,7 @@ async def _prepare_stream(self: Any, stream: Any, address: str) -> Any:
 
 
 def harden_connections() -> None:
-    """In this process: keys do not touch the disk, and who does not finish TLS's handshake is hung up on.
+    """In this process: keys do not touch the disk, and a connection that does not finish TLS's handshake is closed.
 
     Dask writes keys for a moment to a folder of its own in TMPDIR to hand them to Python's ssl. It waits for ever for a
     visitor that connects and says nothing, so that enough of them would take all file descriptors.

@@ -113,7 +113,7 @@ class _ExitInOrder:
         _os_exit(status)
 
     def __reduce__(self) -> Any:
-        # A task may be os._exit itself: where it arrives, it is that process's own.
+        # A task may be os._exit itself: in the process that gets it, it is that process's own.
         return _exit_of_this_process, ()
 
 

@@ -35,7 +35,7 @@ def compute(
         A file for the figures: ``run.json``, or ``run.html`` for Dask's performance report with the figures above it.
         True prints them on standard error.
     client : distributed.Client, optional
-        Where to compute; by default where ``dask.compute`` would: with the current client, else on this machine.
+        The cluster to compute on; by default as ``dask.compute``: the current client's, else this machine.
     progress : bool or {"auto", "bar", "lines", "html"}
         How it shows how far it is.
 
@@ -109,7 +109,7 @@ def last() -> Figures | None:
 
 
 def _persist(*collections: Any, scheduler: RunScheduler) -> Any:
-    """dask.persist, which leaves all on the cluster only where it knows that it is one; before 2026 it asks nobody."""
+    """dask.persist, which leaves results on the cluster only if it knows the scheduler as one: before 2026, never."""
     if isinstance(scheduler, ClusterScheduler):
         return scheduler.persist(collections)
     return dask.persist(*collections, scheduler=scheduler)

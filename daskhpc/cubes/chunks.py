@@ -19,7 +19,7 @@ def dataset_chunks(
     most: int,
     given: Mapping[Hashable, Any],
 ) -> dict[Hashable, tuple[int, ...]]:
-    """Chunk sizes of a dataset in files: maps stay whole if they fit, and chunks end where files do.
+    """Chunk sizes of a dataset in files: maps stay whole if they fit, and chunks end at ends of files.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ def dataset_chunks(
 
 
 def pack(lengths: Sequence[int], unit: int, most: int) -> tuple[int, ...]:
-    """Chunks of some whole files each; where one file is larger than `most`, of parts of it."""
+    """Chunks of some whole files each; if one file is larger than `most`, of parts of it."""
     chunks: list[int] = []
     room = 0
     for length in lengths:

@@ -111,7 +111,7 @@ def _gives_back(variable: xr.Variable) -> bool:
     plain = variable.to_base_variable()
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error")  # xarray warns if it takes other units than it was told to
+            warnings.simplefilter("error")  # xarray warns if it takes other units than those given
             again = xr.conventions.decode_cf_variable("", xr.conventions.encode_cf_variable(plain))
             return bool(again.dtype.kind == plain.dtype.kind and again.load().equals(plain))
     except Exception:  # whatever it is that does not fit

@@ -32,7 +32,7 @@ def engine_for(path: Path) -> str:
     Raises
     ------
     InputFileError
-        For a file of another kind, or where no package that reads it is installed.
+        For a file of another kind, or if no package that reads it is installed.
     """
     if path.is_dir():
         return _installed(("zarr",), path)

@@ -12,7 +12,7 @@ from .model import Advice, Collection, Work
 from .sizes import ArrayChunks
 
 MANY_PIECES = 100
-"""Pieces up to which their number costs nobody anything."""
+"""Pieces up to which their number costs nothing."""
 
 LARGE_IN_GRAPH = 10 * 10**6
 """Bytes of data within the tasks above which Dask itself warns."""

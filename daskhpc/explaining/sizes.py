@@ -200,7 +200,7 @@ class TaskSizes:
 
 
 def _is_seed(value: Any) -> bool:
-    """Whether an object is what a chunk of random numbers starts from; nobody reads that from a file instead."""
+    """Whether an object is what a chunk of random numbers starts from; no user would read that from a file instead."""
     if type(value).__module__.startswith("numpy.random"):
         return True
     return getattr(value, "shape", None) == MERSENNE_STATE and str(value.dtype) == "uint32"

@@ -29,7 +29,7 @@ class Location:
     path : str
         The file.
     line : int or None
-        The line on which its record begins, from 1; None if that cannot be told.
+        The line on which its record begins, from 1; None if that is not known.
     value : str
         The text there, empty for a gap.
     """

@@ -76,14 +76,14 @@ def read_csv(
 ) -> Any:
     """Read CSV files, their column types settled over all files before anything else is done with them.
 
-    The types are those that pandas.read_csv finds when the files are one; `column_types` says where they come from.
+    The types are those that pandas.read_csv finds when the files are one; `column_types` shows their sources.
 
     Parameters
     ----------
     paths : str, path, or list of them
         Files or patterns such as ``data/*.csv``, on a file system that all nodes see; compressed ones by their names.
     blocksize : int, str or None
-        Bytes of text per partition; larger files are cut where a record ends, smaller ones put together. ``"auto"``:
+        Bytes of text per partition; larger files are cut at ends of records, smaller ones put together. ``"auto"``:
         for this cluster; None: a partition per file.
     sample : int, optional
         Look for types only at this many rows at the beginning and at the end of each file, within 8 MiB each. By
@@ -260,7 +260,7 @@ def _read(block: TextBlock, plan: ReadingPlan, wanted: Sequence[Any]) -> pandas.
     texts = [name for name in wanted if dtypes[name] in (str, TEXT) and name not in gapped]
     some = {} if set(wanted) == set(csv.names) else {"usecols": list(wanted)}
     try:
-        # of two columns called x, pandas gives the second, x.1, the dtype of the first unless it is told another one
+        # of two columns called x, pandas gives the second, x.1, the dtype of the first unless another one is given
         told = {c: str if c in texts else dtypes[c] for c in wanted if c not in texts or str(c)[-1:].isdigit()}
         frame = csv.parsed_with_texts(texts, dtype=told, **some)[list(wanted)]
         frame = frame.astype({name: TEXT for name in texts if dtypes[name] == TEXT})

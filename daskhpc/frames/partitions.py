@@ -100,7 +100,7 @@ def new_divisions(
 
 
 def _by_rows(frame: Any, sizes: Sequence[int], pieces: Sequence[int], target: int) -> Any:
-    """The same where nothing is known of the index: large partitions are cut by rows, small neighbours joined."""
+    """The same if nothing is known of the index: large partitions are cut by rows, small neighbours joined."""
     import dask.dataframe
 
     cut = delayed(_slice, pure=True)

@@ -56,8 +56,8 @@ def resample(frame: Any, rule: str, how: How = "mean", time: str | None = None) 
 
     Notes
     -----
-    Each partition is summarized where it is, and the summaries are put together as a tree. For some rules the times
-    depend on the first and the last row (``"7h"``, ``"2D"``, times with a zone); these are then computed before.
+    Each partition is summarized on the worker that has it, and the summaries are put together as a tree. For some rules
+    the times depend on the first and the last row (``"7h"``, ``"2D"``, times with a zone); these are computed before.
     Variances are put together as in Chan, Golub, LeVeque, *Algorithms for computing the sample variance* (1983).
 
     Examples

@@ -1,4 +1,4 @@
-"""Text files in blocks that are read independently of each other: cut where a record ends, never within quotes."""
+"""Text files in blocks that are read independently of each other: cut at ends of records, never within quotes."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def blocks_of_records(
     Returns
     -------
     list of TextBlock
-        One block if quotes stand within values, so that nobody can say where a record ends.
+        One block if quotes stand within values, so that the ends of records cannot be found.
     """
     size = os.path.getsize(path)
     cuts = [] if size <= blocksize else _record_starts(path, max(blocksize, head), blocksize, _Quotes(quote, separator))
@@ -177,7 +177,7 @@ class _Quotes:
 
 
 def _record_starts(path: str, at: int, blocksize: int, quotes: _Quotes) -> list[int]:
-    """The first record starts from `at` on that are a block size or more apart; none if quotes cannot be told."""
+    """The first record starts from `at` on that are a block size or more apart; none if quotes are not clear."""
     cuts: list[int] = []
     start, before = 0, b"\n"
     with open(path, "rb") as file:

@@ -27,7 +27,7 @@ class PlotData:
     ----------
     parameters : pandas.DataFrame
         A row per candidate, and by full name (``svc__C``) a column per parameter that varies: of floats, or of
-        categories of texts. NaN where a candidate does not have the parameter.
+        categories of texts. NaN if a candidate does not have the parameter.
     outcome : pandas.DataFrame
         The same rows: ``score``, NaN if it failed; ``order``, the greater the better; and if they are known ``spread``,
         the standard deviation of the score, and ``train``, the score on the training data.
@@ -240,7 +240,7 @@ def _mapping(results: Any) -> dict[str, Any]:
 
 
 def _values(column: Any) -> list[Any]:
-    """The values of a column; NaN where scikit-learn masked them, because the candidate does not have the parameter."""
+    """The values of a column; NaN if scikit-learn masked one, because the candidate does not have the parameter."""
     masked: Any = column
     return list(masked.astype(object).filled(math.nan)) if isinstance(column, np.ma.MaskedArray) else list(column)
 

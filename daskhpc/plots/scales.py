@@ -1,4 +1,4 @@
-"""Which scale values belong on, where the cells of a heat map end, which scores the colours span."""
+"""Which scale values belong on, the borders of the cells of a heat map, which scores the colours span."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def is_log(values: Any) -> bool:
 
 
 class Cells(NamedTuple):
-    """One axis of a heat map: "log", "linear" or "category"; where the values lie; where the cells end, one more."""
+    """One axis of a heat map: "log", "linear" or "category"; its values' places; its cells' borders, one more."""
 
     kind: str
     centres: Any

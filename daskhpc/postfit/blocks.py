@@ -122,7 +122,7 @@ def _arrays(X: Any, model: PickledModel | Delayed, call: MethodCall, like: Any) 
 
 
 def _outputs(like: Any) -> tuple[tuple[str, ...], dict[str, Any]]:
-    """Names and sizes of the axes of an output beside that of the samples; 0 stands for a size nobody knows."""
+    """Names and sizes of the axes of an output beside that of the samples; 0 stands for an unknown size."""
     widths = {f"outputs{axis}": size or np.nan for axis, size in enumerate(like.shape) if axis}
     return tuple(widths), widths
 
@@ -151,7 +151,7 @@ def _partitions(X: Any, model: PickledModel | Delayed, call: MethodCall, meta: A
 
 
 def _array_of_frame(X: Any, model: PickledModel | Delayed, call: MethodCall, like: Any) -> Any:
-    """An array of the outputs for a frame's partitions, whose numbers of rows nobody knows yet.
+    """An array of the outputs for a frame's partitions, whose numbers of rows are not known yet.
 
     Notes
     -----
@@ -168,7 +168,7 @@ def _array_of_frame(X: Any, model: PickledModel | Delayed, call: MethodCall, lik
 
 
 def _frame(X: Any, model: PickledModel | Delayed, call: MethodCall) -> Any:
-    """A dataframe of the pandas outputs for an array's blocks; its index counts all rows where that is known."""
+    """A dataframe of the pandas outputs for an array's blocks; its index counts all rows if their number is known."""
     sizes = X.chunks[0]
     known = not any(np.isnan(size) for size in sizes)
     ends = [int(end) for end in np.cumsum(sizes)] if known else []

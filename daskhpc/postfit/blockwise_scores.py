@@ -93,7 +93,7 @@ def blockwise_score(scoring: Any, y: Any, predicted: Any) -> Any:
 
 
 def _like(y: Any, predicted: Any) -> Any:
-    """The truth as an array in blocks like the predictions, None where that cannot be had without computing."""
+    """The truth as an array in blocks like the predictions, None if that cannot be had without computing."""
     if hasattr(y, "to_dask_array"):
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Dask currently has limited support for converting pandas extension")

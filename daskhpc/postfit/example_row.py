@@ -18,7 +18,7 @@ from sklearn.exceptions import NotFittedError
 
 
 def row_of(X: Any) -> Any:
-    """A row of the data that a model is fitted to, None where there is none to be had without computing."""
+    """A row of the data that a model is fitted to, None if there is none to be had without computing."""
     if X is None or is_dask_collection(X):
         return None
     with contextlib.suppress(Exception):
@@ -56,7 +56,7 @@ def output_for_one_row(estimator: Any, method: str, X: Any, known: Any) -> Any:
     Raises
     ------
     Exception
-        Scikit-learn's own, where the columns are not those of the fit.
+        Scikit-learn's own, if the columns are not those of the fit.
     """
     row = _row_like_array(X, estimator, method, known) if hasattr(X, "chunks") else _row_like_frame(X, known)
     try:
@@ -101,7 +101,7 @@ def _row_like_array(X: Any, estimator: Any, method: str, known: Any) -> Any:
 
 
 def _cast(known: Any, shape: tuple[int, ...], dtype: Any) -> Any:
-    """A known row as an array, None where it is of another shape or cannot be of that dtype."""
+    """A known row as an array, None if it is of another shape or cannot be of that dtype."""
     values = known.toarray() if sparse.issparse(known) else np.asarray(known)
     if values.shape != shape:
         return None
@@ -136,7 +136,7 @@ def _with_values(row: Any) -> Any:
 
 
 def _known_column(known: Any, made: Any) -> Any:
-    """A known value as a column like the one made, which is given back where that cannot be."""
+    """A known value as a column like the one made, which is given back if that cannot be."""
     value = known.set_axis(made.index).rename(made.name)
     if isinstance(made.dtype, pd.CategoricalDtype) and value[0:1].isin(made.cat.categories).sum() == 0:
         return value.astype("category")

@@ -20,7 +20,7 @@ OBJECT, FLOAT = np.dtype(object), np.dtype(float)
 def as_fitted(X: Any, known: Any, guess: bool) -> Any:
     """A Dask frame whose columns have the types that the model was fitted with.
 
-    Dask's frames have text with NA, nullable numbers and categories of each partition, where pandas has text with NaN,
+    Dask's frames have text with NA, nullable numbers and categories of each partition. Pandas has text with NaN,
     NumPy's numbers and one set of categories. Scikit-learn fails on NA among text, and some models take the codes of
     categories for what they are.
 
@@ -29,9 +29,9 @@ def as_fitted(X: Any, known: Any, guess: bool) -> Any:
     X : dask.array.Array, dask.dataframe.DataFrame or dask.dataframe.Series
         Arrays stay as they are.
     known : object
-        A row of the data that the model was fitted to; None if nobody knows.
+        A row of the data that the model was fitted to; None if none is known.
     guess : bool
-        Whether columns become what pandas would have if nobody knows, as scikit-learn wants it.
+        Whether columns become what pandas would have if no row is known, as scikit-learn wants it.
 
     Returns
     -------
@@ -61,7 +61,7 @@ def as_fitted(X: Any, known: Any, guess: bool) -> Any:
 
 
 def row_of_booleans(X: Any) -> pd.DataFrame | None:
-    """True for each column of true, false and gaps: as objects they could not be told from text any more."""
+    """True for each column of true, false and gaps: as objects they would look like text."""
     if not isinstance(X, dd.DataFrame) or not X.columns.is_unique:
         return None
     return pd.DataFrame({name: [True] for name in X.columns if isinstance(X.dtypes[name], pd.BooleanDtype)})

@@ -20,7 +20,7 @@ IN_GRAPH_BYTES = 4 << 20
 """A model of up to so many bytes, pickled, is in the graph; a larger one is sent ahead to the workers."""
 
 CARRIED_BYTES = 256 << 20
-"""A model is carried by the tasks where those of a graph carry no more than this; one second or less of the
+"""A model is carried by the tasks if those of a graph carry no more than this; one second or less of the
 scheduler's time."""
 
 MODELS_IN_A_PROCESS = 4
@@ -63,7 +63,7 @@ def model_for_tasks(model: Any, blocks: int, client: Any, before: Any = None) ->
     client : distributed.Client or None
         The current client.
     before : object, optional
-        What this function returned before; given back where it is lazy, of the same content and still there.
+        What this function returned before; given back if it is lazy, of the same content and still there.
 
     Notes
     -----

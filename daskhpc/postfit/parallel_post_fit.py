@@ -33,7 +33,7 @@ _FIT_TODO = (
 
 
 class Delegated:
-    """A method that is there where the wrapped estimator has one of its name."""
+    """A method that exists if the wrapped estimator has one of its name."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
@@ -175,7 +175,7 @@ class ParallelPostFit(dask_ml.wrappers.ParallelPostFit):  # type: ignore[misc]
 
     @Delegated
     def transform(self, X: Any) -> Any:
-        """Each row transformed: an array, a sparse one, or a dataframe where the estimator is set to give pandas."""
+        """Each row transformed: an array, a sparse one, or a dataframe if the estimator is set to give pandas."""
         return self._over(X, "transform", self.transform_meta)
 
     def score(self, X: Any, y: Any = None, compute: bool = True, sample_weight: Any = None) -> Any:
@@ -210,7 +210,7 @@ class ParallelPostFit(dask_ml.wrappers.ParallelPostFit):  # type: ignore[misc]
         return as_fitted(whole_rows(X), vars(self).get("_example"), _all_of_scikit_learn(self._model()))
 
     def _over(self, X: Any, method: str, meta: Any) -> Any:
-        """A method of the model over X, block by block where it is lazy."""
+        """A method of the model over X, block by block if X is lazy."""
         model = self._model()
         if is_cube(X):
             classes = None if method in ("predict", "transform") else getattr(model, "classes_", None)

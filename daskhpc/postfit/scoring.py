@@ -44,7 +44,7 @@ def checked(estimator: Any, scoring: Any) -> Any:
 
 
 def default_scoring(estimator: Any) -> str | None:
-    """The name of the score that a fitted model's own ``score`` is, None where it has one of its own kind."""
+    """The name of the score that a fitted model's own ``score`` is, None if it has one of its own kind."""
     while isinstance(estimator, Pipeline):
         estimator = estimator.steps[-1][1]
     score = getattr(type(estimator), "score", None)

@@ -30,7 +30,7 @@ def labelled(X: Any, method: Callable[[Any], Any], classes: Any) -> Any:
     method : callable
         Takes the data and gives an array with one row per sample, a list of arrays, or a frame.
     classes : array or None
-        Names of the output's columns, where these are classes.
+        Names of the output's columns, if these are classes.
 
     Returns
     -------

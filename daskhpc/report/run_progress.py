@@ -24,7 +24,7 @@ _FEW = 20
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One failed call: where in the program, its parameters as texts, its split, and why it failed."""
+    """One failed call: its place in the program, its parameters as texts, its split, and why it failed."""
 
     place: str
     params: dict[str, str]

@@ -48,7 +48,7 @@ def summary(folder: str, run: RunProgress, now: float) -> list[str]:
 
 
 def headline(folder: str, run: RunProgress, now: float) -> str:
-    """What it is, since when, and whether somebody works on it."""
+    """What it is, since when, and whether a process works on it."""
     made = datetime.fromisoformat(run.created).astimezone().strftime("%Y-%m-%d %H:%M")
     kind = "calls of a program" if run.kind == "calls" else run.kind
     return f"{folder}: {kind}, made {made}, {_state(run, now)}"

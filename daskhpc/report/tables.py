@@ -160,7 +160,7 @@ def _fit(searches: Searches, record: Record) -> Any:
 
 
 def _scores(scores: Any) -> dict[str, float]:
-    """By name, ``score`` where there is but one."""
+    """By name; ``score`` if there is only one."""
     if scores is None:
         return {}
     if isinstance(scores, dict):
@@ -174,7 +174,7 @@ def identity(data: Any, decode: Callable[[Any], Any]) -> str:
     Notes
     -----
     The journal's form is exact in value and type. Only pickles of the same object may differ, from process to process:
-    an object goes by its type and its repr, where that says enough.
+    an object goes by its type and its repr, if that is enough.
     """
     return json.dumps(_without_pickles(data, decode), sort_keys=True)
 
@@ -224,7 +224,7 @@ def _sweep_table(rows: list[tuple[int, SweepCall]], parameters: Iterable[str]) -
 
 
 def flat(frame: pd.DataFrame) -> pd.DataFrame:
-    """A table whose columns hold numbers, or texts where there is anything else, as files can have it."""
+    """A table whose columns hold numbers, or texts if there is anything else, as files can have it."""
     columns = {}
     for name in frame.columns:
         column = frame[name]

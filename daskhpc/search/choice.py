@@ -12,7 +12,7 @@ ENDED = ("closing", "closed")
 
 
 def chosen_client(scheduler: Any = None) -> Any:
-    """The client that a search uses; None where scikit-learn runs it as ever.
+    """The client that a search uses; None if scikit-learn runs the search by itself.
 
     Parameters
     ----------
@@ -22,7 +22,7 @@ def chosen_client(scheduler: Any = None) -> Any:
     Returns
     -------
     distributed.Client or None
-        None inside a Dask task, whose worker the search may not leave, and where no client is open.
+        None inside a Dask task, whose worker the search may not leave, and if no client is open.
 
     Raises
     ------
@@ -43,7 +43,7 @@ def _check(scheduler: Any) -> None:
 
 
 def _refusal(scheduler: Any) -> tuple[str, str]:
-    """What is wrong with a scheduler and what to type instead; empty where it is fine."""
+    """What is wrong with a scheduler and what to type instead; empty if it is fine."""
     if isinstance(scheduler, str) and ":" in scheduler:
         return f"{scheduler!r}, an address", f"scheduler=distributed.Client({scheduler!r})"
     if isinstance(scheduler, str):

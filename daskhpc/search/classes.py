@@ -36,13 +36,13 @@ Parameters
 n_jobs : int, optional
     None: all workers of the cluster. An int is joblib's: 1 is serially on the client, -1 all workers.
 scheduler : distributed.Client, optional
-    The cluster; the current client where it is left out. Without any, the fits run on this machine as scikit-learn
+    The cluster; by default the current client. Without any, the fits run on this machine as scikit-learn
     runs them. A clone keeps it, a pickle does not.
 progress : bool or {{"auto", "bar", "lines", "html"}}, default="auto"
     How a fit on a cluster shows how far it is. "auto" suits the place where the program runs, False shows nothing.
 checkpoint : path, optional
     The folder in which the result of every fit is kept. Fitted again, in another process too, the search makes only
-    the fits that are not there, and draws the same candidates and splits where nobody gave it a seed.
+    the fits that are not there, and draws the same candidates and splits, even without a seed.
 retry_failed : bool, default=False
     Whether fits that failed are made again.
 

@@ -159,7 +159,7 @@ def given_settings(jobs: WorkerJobs, settings: Settings) -> dict[str, Any]:
 
 
 def _arguments(jobs: WorkerJobs, settings: Settings, protocol: Sourced[str], security: Any) -> dict[str, Any]:
-    """What dask-jobqueue is told: every line of the job's script is the one that ``daskhpc submit`` writes."""
+    """The options for dask-jobqueue: every line of the job's script is the one that ``daskhpc submit`` writes."""
     processes = workers_per_job(jobs, settings)
     elsewhere = ("nthreads", "memory_limit", "interface", "local_directory")  # dask-jobqueue writes these itself
     extra = [f"--program-folder={shlex.quote(_program_folder())}"]
@@ -190,7 +190,7 @@ def _arguments(jobs: WorkerJobs, settings: Settings, protocol: Sourced[str], sec
 
 
 def _scheduler_options(jobs: WorkerJobs, settings: Settings) -> dict[str, Any]:
-    """Where the scheduler listens: where the batch system's nodes are."""
+    """The scheduler's options: it listens on the network of the batch system's nodes."""
     here: dict[str, Any] = {
         "dashboard": False,  # the door adds it
         "dashboard_address": settings.dashboard_address if settings.dashboard else "127.0.0.1:0",

@@ -112,7 +112,7 @@ def start(
     StartError
         When workers are missing after `worker_deadline`, naming their ranks and hosts. Over MPI ranks it is printed and
         the program ends with code 70, unless a person types at it; see `initialize` for what ends before that. If jobs
-        are asked for within a job, or where there is no batch system or no dask-jobqueue, or if a job ended early.
+        are asked for within a job, if there is no batch system or no dask-jobqueue, or if a job ended early.
     LaunchError
         If an option of the jobs is not valid, or the scheduler refuses them; its own words come first.
 
