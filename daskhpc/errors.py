@@ -42,7 +42,7 @@ class SettingsError(DaskhpcError, ValueError):
 
 
 class StartError(DaskhpcError, RuntimeError):
-    """The cluster could not start: every rank ends, one of them says why."""
+    """The cluster could not start: every rank ends, one of them prints why."""
 
 
 class LaunchError(DaskhpcError, RuntimeError):
@@ -97,7 +97,7 @@ EXIT_UNFINISHED = 75
 """Exit code of a program that daskhpc ends near the time limit, and that goes on when it is run again."""
 
 WORKER_EXIT_TOPIC = "daskhpc-worker-exit"
-"""Dask topic under which a Nanny says how its worker process ended: a mapping with ``worker``, ``host``, ``cause``."""
+"""Dask topic for a Nanny's report on how its worker process ended: a mapping with ``worker``, ``host``, ``cause``."""
 
 
 def one_line(error: object) -> str:

@@ -75,7 +75,7 @@ def groups_of(items: Sequence[Any], number: int = FILES_PER_TASK) -> list[Sequen
 
 
 def examined(function: Callable[..., Any], groups: Sequence[Sequence[Any]], *arguments: Any) -> list[Any]:
-    """What a function says of each item, computed by Dask in a task for each group.
+    """What a function returns for each item, computed by Dask in a task for each group.
 
     Parameters
     ----------

@@ -61,7 +61,7 @@ def submit(
     ------
     LaunchError
         If an option is not valid, or the scheduler refuses the job: there is no job then. Also if the scheduler's
-        answer was lost and does not come back; the message says how to look for the job.
+        answer was lost and does not come back; the message has the command to look for the job.
     SettingsError
         If the profile is not valid.
 
@@ -173,7 +173,7 @@ class Job:
             job = self._listed()
             if job.report.state.ended:
                 return job.report.state
-            # A scheduler that does not answer says nothing of the job; only one that answers without it counts.
+            # No answer of the scheduler means nothing; only an answer without the job counts.
             unknown = unknown + 1 if job.report.state is JobState.UNKNOWN and not job.silence else 0
             if unknown > _UNKNOWN_AT_MOST:
                 raise LaunchError(

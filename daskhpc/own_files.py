@@ -111,7 +111,7 @@ def open_own(path: str | os.PathLike[str], flags: int = os.O_RDONLY, *, closed: 
         With ``os.O_CREAT`` the file is made with mode 0600.
     closed : bool
         The file's folder has been closed to others since it was made, so that only the owner of the file matters: a
-        job's script makes files that a group may write to, if the user's umask says so.
+        job's script makes files that a group may write to, if the user's umask allows it.
 
     Raises
     ------
@@ -143,8 +143,8 @@ def read_own(path: str | os.PathLike[str], *, closed: bool = False) -> bytes:
 def own_scratch(base: str) -> str:
     """A folder for Dask's own files below a directory that all users share, such as ``/tmp``.
 
-    Dask would take ``dask-scratch-space`` there, whoever made it; the owner of that folder can put another in place of
-    a worker's, whose modules the worker imports and whose spilled data it unpickles. The name here is the one that Dask
+    Dask would take ``dask-scratch-space`` there, whichever user made it; its owner can put another folder in place of a
+    worker's, whose modules the worker imports and whose spilled data it unpickles. The name here is the one that Dask
     takes if it cannot write to the first.
 
     Examples
@@ -161,7 +161,7 @@ def own_scratch(base: str) -> str:
     except ForeignFileError:  # another user's file or folder has the name
         return tempfile.mkdtemp(prefix=f"{name}-", dir=base)
     except OSError:
-        return base  # Dask says what is wrong
+        return base  # Dask reports what is wrong
     return folder
 
 

@@ -115,7 +115,7 @@ class Declaration:
     Attributes
     ----------
     parse : Callable[[Any], Any]
-        Makes the value of what was given; its ValueError says in words what the setting takes.
+        Makes the value of what was given; its ValueError describes in words what the setting takes.
     meaning : str
         What it sets, with its unit: one sentence.
     otherwise : str

@@ -14,7 +14,7 @@ Window = tuple[slice, ...]
 
 
 class WindowedArray:
-    """What Dask needs of an array (a shape, a dtype, indexing); a subclass says how to read a window of it.
+    """What Dask needs of an array (a shape, a dtype, indexing); a subclass reads a window of it.
 
     Parameters
     ----------

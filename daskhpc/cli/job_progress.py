@@ -44,7 +44,7 @@ def progress_words(request: dict[str, Any], folder: Path, report: JobReport) -> 
         try:
             run = run_progress(JournalReader(journal), time.time())
         except (DaskhpcError, OSError, ValueError):
-            continue  # `daskhpc status` says what is wrong with it
+            continue  # `daskhpc status` shows what is wrong with it
         done, known = sum(place.done for place in run.places), [place.known for place in run.places]
         total = None if None in known or not known else sum(filter(None, known))
         failed = sum(place.failed for place in run.places)

@@ -37,7 +37,7 @@ _PROGRESS_SECONDS = 2.0
 def jobs(names: tuple[str, ...], show_all: bool, as_json: bool) -> None:
     """List your jobs, or only each JOB: an id, also of an array's element, a job's folder or its title.
 
-    The state is what the scheduler and the job's own folder say. A job that nobody knows any more is unknown, not done.
+    The state comes from the scheduler and the job's own folder. A job that neither knows any more is unknown, not done.
     """
     with exit_on_error():
         every = list(JobFolder.all())

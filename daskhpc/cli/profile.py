@@ -68,7 +68,7 @@ def _path(name: str) -> Path:
 
 
 def _detected() -> DetectedSite:
-    """What the scheduler of this login node says."""
+    """The answers of the scheduler of this login node."""
     system = batch_system(installed_batch_system())
     user = pwd.getpwuid(os.geteuid()).pw_name
     questions = system.questions.items()

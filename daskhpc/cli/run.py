@@ -98,7 +98,7 @@ def _name_login() -> None:
         return
     from ..launch.profile import load
 
-    with contextlib.suppress(SettingsError):  # several profiles, and none is chosen: this says it to no one
+    with contextlib.suppress(SettingsError):  # several profiles, and none is chosen: no message for that here
         if login := load().site.login:
             os.environ[LOGIN] = login
 

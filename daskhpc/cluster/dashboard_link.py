@@ -67,7 +67,7 @@ class DashboardLink:
 def tunnel(dashboard: DashboardLink) -> str:
     """The ssh line that brings a dashboard to the user's own machine; empty on that machine.
 
-    It ends before it shows the link if somebody else has the port at its near end: a browser would send the secret to
+    It ends before it shows the link if another process has the port at its near end: a browser would send the secret to
     that one. The near end is named by its address, since ``localhost`` has two, and ssh is content with one.
     """
     url = urlsplit(dashboard.link)

@@ -5,7 +5,7 @@ passes the request on, so that Dask's pages, their data and their websockets are
 are relative. A request without it gets one sentence, whatever it asks for.
 
 Why not a cookie: a browser sends the cookies of ``127.0.0.1`` to every port of that address, and so the one of a
-tunnel's end to whoever else is behind another tunnel. A page of another site can make a browser send a cookie, but
+tunnel's end to the server behind another tunnel. A page of another site can make a browser send a cookie, but
 cannot know a path.
 """
 
@@ -40,7 +40,7 @@ def scheduler_configuration(secret: str, dashboard: bool) -> dict[str, Any]:
     """The configuration under which a scheduler has to be made that loads `PRELOAD`.
 
     Its server listens before any preload is called. So it begins without routes, and gets them together with the door.
-    ``distributed.http.proxy`` is not among them: with jupyter-server-proxy installed it connects whoever reaches it
+    ``distributed.http.proxy`` is not among them: with jupyter-server-proxy installed it passes every request on
     to any port of any host.
 
     Parameters

@@ -69,7 +69,7 @@ def finish(orders: dict[str, str], parent: int, message: str) -> None:
 
 
 def died(orders: dict[str, str]) -> None:
-    """The rank ended inside MPI_Init: what the library said is in the file that stood in for standard error."""
+    """The rank ended inside MPI_Init: what the library wrote is in the file that stood in for standard error."""
     said = os.pread(int(orders["stderr"]), 65536, 0).decode(errors="replace").strip()
     if said and orders["rank"] == "0":
         last = next((line.strip() for line in reversed(said.splitlines()) if line.strip(" -*")), "nothing")
@@ -168,7 +168,7 @@ def kill(pid: int, number: int) -> None:
 
 
 def write(message: str) -> None:
-    """Write to the rank's standard error, unless its launcher has ended and nobody reads it."""
+    """Write to the rank's standard error, unless its launcher has ended and no process reads it."""
     try:  # noqa: SIM105
         os.write(2, message.encode())
     except OSError:

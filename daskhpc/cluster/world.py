@@ -31,7 +31,7 @@ _HIDDEN_MANAGER = frozenset({"Cray MPICH"})
 class World:
     """A communicator that all ranks of the cluster have joined: mpi4py's, or one that needs no MPI.
 
-    `survives` says whether the others go on when a worker's rank is lost, which no MPI library allows. `channel` is the
+    `survives` is whether the others go on when a worker's rank is lost, which no MPI library allows. `channel` is the
     control channel over which the ranks met without MPI.
     """
 

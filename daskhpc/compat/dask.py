@@ -105,7 +105,7 @@ class OptimizedGraph(NamedTuple):
 
 @contextlib.contextmanager
 def known_release() -> Iterator[None]:
-    """Turn a private name that Dask has no longer into an error that says so: a guessed graph would be a wrong one."""
+    """Turn a private name that Dask has no longer into an error that names it: a guessed graph would be a wrong one."""
     try:
         yield
     except ImportError as error:

@@ -105,7 +105,7 @@ def harden_connections() -> None:
     """In this process: keys do not touch the disk, and a connection that does not finish TLS's handshake is closed.
 
     Dask writes keys for a moment to a folder of its own in TMPDIR to hand them to Python's ssl. It waits for ever for a
-    visitor that connects and says nothing, so that enough of them would take all file descriptors.
+    visitor that connects and sends nothing, so that enough of them would take all file descriptors.
     """
     Security._get_tls_context = _context
     TLSListener._prepare_stream = _prepare_stream

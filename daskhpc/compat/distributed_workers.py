@@ -57,9 +57,9 @@ _environment = _EnvironmentGuard()
 
 
 class SupervisingNanny(Nanny):  # type: ignore[misc]
-    """A Nanny whose worker process is started again whenever it dies, and that says how it died.
+    """A Nanny whose worker process is started again whenever it dies, and that reports how it died.
 
-    A subclass says what counts as memory (`memory_of`) and hears how a process ended (`worker_ended`).
+    A subclass defines what counts as memory (`memory_of`) and is called when a process ended (`worker_ended`).
 
     Notes
     -----

@@ -67,7 +67,7 @@ def has_ended(parallel: Any) -> bool:
 def keep_threads_of_processes(own_variables: Callable[[], Mapping[str, str]]) -> None:
     """Let joblib's own processes have as many threads of BLAS as without daskhpc: CPUs over ``n_jobs``.
 
-    joblib keeps to what the environment says of threads. For the program's own process that is what daskhpc has set
+    joblib keeps to the environment's variables for threads. For the program's own process that is what daskhpc has set
     there, all CPUs of its rank: each of ``n_jobs`` processes would take all of them. With a release that prepares the
     environment of its processes elsewhere, they do.
 

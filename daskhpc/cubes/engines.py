@@ -91,7 +91,7 @@ def _open(path: str, engine: str, options: Mapping[str, Any]) -> xr.Dataset:
 
 
 def _reason(path: str) -> OSError | None:
-    """What HDF5 itself says of a file; netCDF-C only says that HDF5 failed."""
+    """HDF5's own message about a file; that of netCDF-C is only that HDF5 failed."""
     try:
         import h5py
 

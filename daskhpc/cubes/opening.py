@@ -44,7 +44,7 @@ def open_dataset(
     paths : str, path or list of them
         NetCDF or HDF5 files, or Zarr stores; in a text, ``*`` and ``**`` stand for more. All workers have to see them.
     chunks : "auto" or mapping
-        By default chunks that suit the cluster and do not cut the files' own. A mapping says it for some dimensions:
+        By default chunks that suit the cluster and do not cut the files' own. A mapping gives them for some dimensions:
         ``{"lat": 50, "time": -1}``.
     engine : str, optional
         xarray's engine; by default after the first bytes of the first file.

@@ -2,8 +2,8 @@
 
 Why it is so: the first of two ranks that fail at almost the same time has to be found. The kernel closes a process's
 connections only after it has freed its memory, which for one that has imported torch takes 25 to 60 ms; SIGCHLD comes
-later still. But before that it releases the locks that the process holds: whoever waits for a robust mutex in shared
-memory wakes at once. Python has no such lock, the C library has.
+later still. But before that it releases the locks that the process holds: a thread that waits for a robust mutex in
+shared memory wakes at once. Python has no such lock, the C library has.
 """
 
 from __future__ import annotations

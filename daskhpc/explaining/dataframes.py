@@ -10,16 +10,16 @@ from ..compat import dask_expr
 from .sizes import PARTS_OF_FILES, file_size
 
 TEXT_BYTES = 24.0
-"""Bytes of a text in a column if nothing says more."""
+"""Bytes of a text in a column if nothing more is known."""
 
 OBJECT_BYTES = 57.0
 """What a Python text takes above its letters, pointer included."""
 
 GROUPS = 0.1
-"""Groups of a group-by, or distinct rows, for each row of a partition, if nothing says more."""
+"""Groups of a group-by, or distinct rows, for each row of a partition, if nothing more is known."""
 
 MOST_GROUPS = 100_000
-"""Groups of a partition at most, if nothing says more."""
+"""Groups of a partition at most, if nothing more is known."""
 
 UNPACKED = 3.0
 """Bytes of text in a compressed file, for each byte of the file."""

@@ -1,4 +1,4 @@
-"""`explain`: everything that can be said of a lazy object before it is computed."""
+"""`explain`: everything that can be known of a lazy object before it is computed."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def as_text(rows: Iterable[Row]) -> str:
 
 
 def rows(parts: tuple[Collection, ...], work: Work, resources: Resources, advice: tuple[Advice, ...]) -> list[Row]:
-    """What an explanation says, row by row."""
+    """The text of an explanation, row by row."""
     said: list[Row] = []
     for part in parts[:_MOST_PARTS]:
         said += [(title(part), ""), *part_rows(part)]

@@ -26,7 +26,7 @@ def content(path: str, start: int = 0, stop: int = -1, compression: str | None =
     except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
         broken: Exception = error
     except OSError as error:
-        if compression is None or error.errno is not None:  # what bz2 says of its data has no number
+        if compression is None or error.errno is not None:  # errors of bz2 about its data have no number
             raise
         broken = error
     raise InputFileError(

@@ -47,7 +47,7 @@ class DateFormat:
         Raises
         ------
         InputFileError
-            For a text that is no date of this format, or that says its offset in a column of dates without, and the
+            For a text that is no date of this format, or that has an offset in a column of dates without, and the
             reverse: which moment is meant is not known then.
         """
         iso = self.format == "ISO8601"

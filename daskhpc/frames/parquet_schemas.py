@@ -41,7 +41,7 @@ class ParquetFile:
     index : tuple of str
         Which of them pandas had as the index.
     dtypes : dict
-        The dtypes that pandas says they had.
+        The dtypes that pandas noted for them.
     gaps : frozenset of str
         The columns of whole numbers, or of true and false, in which a value is missing; and those without any value,
         which may be whole numbers in another file, or are categories.
@@ -97,7 +97,7 @@ def part_of(file: ParquetFile) -> ParquetPart:
 
 
 def examined_file(path: str) -> ParquetFile:
-    """What the footer of a file tells; a column is read if it says nothing of gaps. Raises InputFileError."""
+    """The facts in a file's footer; a column is read if the footer does not count its gaps. Raises InputFileError."""
     import pyarrow
     from pyarrow import parquet, types
 
@@ -180,7 +180,7 @@ def _has_no_value(file: Any, name: str) -> bool:
 
 
 def _statistics(file: Any, name: str) -> list[Any] | None:
-    """What the footer says of a column in each group of rows; None if it does not say how many values are missing."""
+    """The footer's facts on a column in each group of rows; None if the number of missing values is not among them."""
     places = [i for i in range(file.metadata.num_columns) if file.metadata.schema.column(i).path == name]
     groups = range(file.metadata.num_row_groups)
     found = [file.metadata.row_group(group).column(place).statistics for group in groups for place in places]

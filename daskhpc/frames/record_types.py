@@ -74,7 +74,7 @@ def _is_missing(value: Any) -> bool:
 
 
 def checked_demands(dtype: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The dtypes that a call demands: text or object, as a record says itself what its values are.
+    """The dtypes that a call demands: text or object, as the types of other values are in the record itself.
 
     Raises
     ------

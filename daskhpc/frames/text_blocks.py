@@ -151,7 +151,7 @@ class _Quotes:
     """Tells the newlines that end a record from those within quotes, in pieces of a file given one after another.
 
     A place is within quotes after an odd number of quote characters, provided that each of them opens or closes a value
-    or is one of two. One that stands elsewhere makes that count useless: `stray` says so. NumPy counts, as a loop over
+    or is one of two. A quote elsewhere makes that count useless: `stray` shows it. NumPy counts, as a loop over
     lines would take longer than parsing them.
     """
 

@@ -27,7 +27,7 @@ def describe(obj: Any) -> str:
     """
     try:
         return _short(_describe(obj))
-    except Exception:  # somebody's __repr__
+    except Exception:  # from a __repr__ of the user's
         return f"{type(obj).__qualname__} object"
 
 

@@ -75,7 +75,7 @@ def sorted_out(
     folders : Iterable[JobFolder]
     jobs : Sequence[ListedJob]
         What was submitted last from them. A folder without a submission is in neither list: it may be of a job whose
-        submission nobody confirmed.
+        submission that was not confirmed.
     rule : CleanRule
     now : float
         Unix time.

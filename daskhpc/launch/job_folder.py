@@ -230,7 +230,7 @@ class JobFolder:
         return dict(self.request["spec"])
 
     def submitted(self) -> tuple[SubmittedJob, ...]:
-        """All submissions from this folder, the first one first; a damaged line is passed over, and said once."""
+        """All submissions from this folder, the first one first; a damaged line is passed over, with one message."""
         try:
             lines = self._read(SUBMITTED).split("\n")
         except FileNotFoundError:

@@ -37,7 +37,7 @@ _USAGE_MODULE = "daskhpc run [OPTIONS] -m package.module [ARGS], in the folder t
 def check_program(script: str, args: Sequence[str], copy: str | None = None, command: str = _RUN) -> None:
     """Refuse what is no Python program, before anything is started.
 
-    Python itself runs a file of any name, so a file is refused only if its name or its beginning says that it is
+    Python itself runs a file of any name, so a file is refused only if its name or its beginning shows that it is
     something else. (A notebook is an expression of Python: it would be evaluated, and nothing would happen.)
 
     Parameters

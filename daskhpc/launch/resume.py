@@ -37,7 +37,7 @@ def check_resumable(folder: JobFolder, found: Sequence[ListedJob]) -> None:
         if job.report.state is JobState.UNKNOWN:
             if job.silence:
                 raise LaunchError(
-                    "Nobody says whether the job still runs.", f"{number} {words}; {job.silence}", "this again later"
+                    "Whether the job still runs is not known.", f"{number} {words}; {job.silence}", "this again later"
                 )
         elif not job.report.state.ended:
             raise LaunchError(

@@ -19,7 +19,7 @@ class WaitReason:
     action : str
         What to type or to do; ``wait`` if the job starts by itself.
     starts_alone : bool
-        Whether the job starts without anybody doing anything.
+        Whether the job starts by itself.
     """
 
     sentence: str

@@ -40,7 +40,7 @@ def search(
         ``accuracy`` for ``mean_test_accuracy``. By default the score that the search refits on, otherwise the first.
     params : sequence of str, optional
         The parameters to show, ``svc__C`` or ``C``; by default all that vary. Over the others, each place of the
-        picture shows the best candidate, and the text below the title says so.
+        picture shows the best candidate, which the text below the title notes.
     ax : matplotlib.axes.Axes, optional
         Where to draw; by default a new figure.
 
@@ -141,7 +141,7 @@ def sweep(table: Any, value: str | None = None, params: Sequence[str] | None = N
         The result to show; by default the last column but those three.
     params : sequence of str, optional
         The parameters to show; by default all columns on the left of `value`. Over the others the picture shows the
-        mean, and the text below the title says so.
+        mean, which the text below the title notes.
 
     Returns
     -------

@@ -29,7 +29,7 @@ def row_of(X: Any) -> Any:
 
 
 def _first_values(frame: pd.DataFrame) -> pd.DataFrame:
-    """The first row; a gap among objects says nothing of what they are, so there the first of them."""
+    """The first row; among objects the first that is no gap, since a gap does not show their type."""
     row = frame.iloc[:1].copy()
     for name in row.columns[(row.dtypes.astype(str) == "object") & row.isna().all()]:
         values = frame[name].dropna()

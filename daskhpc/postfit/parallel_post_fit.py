@@ -44,7 +44,7 @@ class Delegated:
             return self.function
         estimator = vars(instance).get("estimator_", instance.estimator)
         if not hasattr(estimator, self.function.__name__):
-            raise AttributeError  # Python then asks the instance's __getattr__, which says more
+            raise AttributeError  # Python then calls the instance's __getattr__, whose error has more
         return MethodType(self.function, instance)
 
 

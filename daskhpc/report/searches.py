@@ -1,7 +1,7 @@
 """Which search a record of a journal belongs to, and which records still count.
 
 A fit is kept with a digest of all that it depends on but the candidate: the estimator, the data, the split, the scorer,
-``error_score``. Each use of Parallel notes the digests of its splits. So the last run of a search says which records
+``error_score``. Each use of Parallel notes the digests of its splits. So the last run of a search shows which records
 are its own, whichever process computed them, and scores that cannot be compared are never ranked together.
 """
 
@@ -74,7 +74,7 @@ class Searches:
 
     @property
     def began(self) -> float:
-        """When the last fit of a search began, in Unix time; 0 if no note says so."""
+        """When the last fit of a search began, in Unix time; 0 if no note has it."""
         return max((began for _, began in self._last.values()), default=0.0)
 
     def title(self, use: str) -> str:
@@ -92,7 +92,7 @@ class Searches:
         Parameters
         ----------
         about : mapping
-            What was said about the record.
+            What was noted about the record.
 
         Returns
         -------

@@ -1,4 +1,4 @@
-"""What a scaling study says to do, in sentences."""
+"""The advice of a scaling study, in sentences."""
 
 from __future__ import annotations
 

@@ -130,7 +130,7 @@ class Bench:
         self._tell(resume_on, {worker.address for worker in self.taking_part} & paused)
         self._tell(pause_on, resting - paused)
         self.client.sync(WorkerSet.of(self.client).let_rest, resting)
-        end = time.monotonic() + _SETTLE_SECONDS  # what a worker says of itself comes to the scheduler a little later
+        end = time.monotonic() + _SETTLE_SECONDS  # a worker's own report comes to the scheduler a little later
         while set(self.client.run_on_scheduler(paused_workers)) != resting and time.monotonic() < end:
             time.sleep(_POLL_SECONDS)
 

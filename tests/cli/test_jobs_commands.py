@@ -378,7 +378,7 @@ def test_resume_without_an_answer_of_the_scheduler(desk: Desk) -> None:
     desk.job("12")
     refused = desk.daskhpc("resume")
     assert refused.code == EXIT_FAILED
-    assert "Nobody says whether the job still runs" in refused.err
+    assert "Whether the job still runs is not known" in refused.err
 
 
 def test_clean(desk: Desk) -> None:
