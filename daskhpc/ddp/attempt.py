@@ -61,7 +61,6 @@ class Attempt:
     training: str
     options: TrainingOptions
     payload: bytes
-    source: str
     told: Callable[[dict[str, Any]], None]
     restarts: int = 0
     resume: Path | None = None
@@ -196,7 +195,6 @@ class Attempt:
                 "restarts": (self.restarts, options.max_restarts),
                 "world": world,
                 "argv": sys.argv[:1] or [""],
-                "source": self.source,
                 "settings": settings,
             }
             for rank in self.ranks

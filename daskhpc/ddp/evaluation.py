@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..clients import current_client, current_worker, inside_task
 from ..cluster.children import Child, children_of
+from ..compat.cloudpickle import dumps
 from ..errors import SettingsError
 from ..journal.describe import describe
 from ..parallel import program_world
@@ -146,12 +147,10 @@ def predictions(model: Any, dataset: Any, batch_size: int, method: str | None, s
 
 
 def _on_workers(client: Any, work: tuple[Any, Any, int, str | None], starts: list[int]) -> list[Any]:
-    import cloudpickle
-
     workers = len(client.ncores())
     if not workers or not starts:
         return predictions(*work, starts) if starts else []
-    payload = bytes(cloudpickle.dumps((_plain_on_cpu(work[0]), *work[1:])))
+    payload = dumps((_plain_on_cpu(work[0]), *work[1:]))
     name, world = uuid.uuid4().hex[:12], program_world.capture()
     # On all workers, because data that only a lost worker had could not be made anew.
     (held,) = client.scatter([payload], broadcast=True, hash=False)

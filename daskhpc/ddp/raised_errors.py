@@ -7,7 +7,6 @@ import contextlib
 import os
 import pickle
 import traceback
-from collections.abc import Callable
 from dataclasses import dataclass
 from types import CodeType, TracebackType
 from typing import Any, NamedTuple
@@ -57,21 +56,14 @@ class RaisedError:
     todo: str = ""
 
     @classmethod
-    def of(cls, error: BaseException, file_of: Callable[[str], str], depth: int = 0) -> RaisedError:
-        """What can travel of an exception.
-
-        Parameters
-        ----------
-        error : BaseException
-        file_of : callable
-            The name of the file on the client, of a name in a traceback.
-        """
+    def of(cls, error: BaseException, depth: int = 0) -> RaisedError:
+        """What can travel of an exception."""
 
         def other(linked: BaseException | None) -> RaisedError | None:
-            return None if linked is None or depth >= _MOST_CAUSES else cls.of(linked, file_of, depth + 1)
+            return None if linked is None or depth >= _MOST_CAUSES else cls.of(linked, depth + 1)
 
         members = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
-        found = [_frame(each, file_of) for each in traceback.extract_tb(error.__traceback__)]
+        found = [_frame(each) for each in traceback.extract_tb(error.__traceback__)]
         try:
             text = str(error)
         except Exception:
@@ -126,8 +118,8 @@ def of_the_user(frames: list[Frame], told: bool) -> list[Frame]:
     return [frame for n, frame in enumerate(frames[first:], first) if keep or not own[n]]
 
 
-def _frame(found: traceback.FrameSummary, file_of: Callable[[str], str]) -> Frame:
-    file, line = file_of(found.filename), max(found.lineno or 1, 1)
+def _frame(found: traceback.FrameSummary) -> Frame:
+    file, line = found.filename, max(found.lineno or 1, 1)
     if found.end_lineno is None or found.colno is None or found.end_colno is None:  # PYTHONNODEBUGRANGES
         return Frame(file, found.name, (line, line))
     return Frame(file, found.name, (line, found.end_lineno), (found.colno, found.end_colno))

@@ -29,7 +29,6 @@ from .worker_link import StopTraining, WorkerLink
 STACK_SIGNAL = int(signal.SIGRTMAX) - 3
 """The signal by which a worker asks for a rank's stack; faulthandler answers, also if the rank is inside C."""
 
-DYNAMIC_CODE = "<dynamic-code>"
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of mallopt
 _KEPT_FREE_BYTES = 64 << 20  # what glibc comes to keep by itself, at most
 _SAID = 300  # characters of an exception's text in one line; the exception itself has all
@@ -194,9 +193,8 @@ def _context_of(link: WorkerLink, order: dict[str, Any], device: Any) -> None:
 
 def _failure(order: dict[str, Any], error: BaseException, time_ns: int) -> RankFailure:
     """An exception as a failure of this rank."""
-    rank, host, source = order["place"].rank, socket.gethostname(), order["source"]
-    # cloudpickle gives code of the main module this name.
-    raised = RaisedError.of(error, lambda file: source if source and file == DYNAMIC_CODE else file)
+    rank, host = order["place"].rank, socket.gethostname()
+    raised = RaisedError.of(error)
     line = line_of_error(raised)
     if isinstance(error, SystemExit):
         code = error.code if isinstance(error.code, int) else int(error.code is not None)

@@ -28,7 +28,7 @@ from ..compat.distributed import call_on_scheduler
 from .death_watch import DeathWatch
 from .failures import RankFailure, RankStack, exit_failure
 from .places import WorkerPlace
-from .rank_process import DYNAMIC_CODE, STACK_SIGNAL
+from .rank_process import STACK_SIGNAL
 
 _POLL_SECONDS = 5.0
 _SILENT_SECONDS = 10.0
@@ -58,7 +58,7 @@ class HeldRank:
         self.rank, self.host, self.step, self.ended = -1, socket.gethostname(), 0, False
         self.trace, self.trace_time = "", 0
         self.tail: list[str] = []
-        self.timeout, self.source = math.inf, DYNAMIC_CODE
+        self.timeout = math.inf
         self.progressed: float | None = None
         self.held: tuple[int, int] | None = None
         self._outbox: list[dict[str, Any]] = []
@@ -258,7 +258,7 @@ def hold(training: str, rank: int, payload: bytes) -> bytes:
 
 def _run(held: HeldRank, order: dict[str, Any], payload: bytes) -> bytes:
     """Start the rank's process and relay its messages until it has ended."""
-    held.timeout, held.source = order["timeout"], order["source"] or DYNAMIC_CODE
+    held.timeout = order["timeout"]
     pipes = {name: os.pipe() for name in ("output", "errors", "trace")}
     life = DeathWatch()
     order["life"] = life.path
@@ -322,7 +322,7 @@ def _read_output(held: HeldRank, pipes: dict[str, int], over: threading.Event) -
                 del open_pipes[descriptor]
             elif name == "trace":
                 held.trace_time = held.trace_time if held.trace else time.time_ns()
-                held.trace += data.decode(errors="replace").replace(DYNAMIC_CODE, held.source)
+                held.trace += data.decode(errors="replace")
             else:
                 *lines, rests[name] = (rests[name] + data).split(b"\n")
                 _pass_on(held, name, [line.decode(errors="replace") for line in lines])

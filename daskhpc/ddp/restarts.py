@@ -34,10 +34,8 @@ class TrainingWithRestarts:
     restarts : int
     """
 
-    def __init__(
-        self, client: Any, name: str, options: TrainingOptions, payload: bytes, source: str, shown: bool
-    ) -> None:
-        self.client, self.name, self.options, self.payload, self.source = client, name, options, payload, source
+    def __init__(self, client: Any, name: str, options: TrainingOptions, payload: bytes, shown: bool) -> None:
+        self.client, self.name, self.options, self.payload = client, name, options, payload
         self.restarts = 0
         self.journal: Journal | None = None
         self._attempt: Attempt | None = None
@@ -83,9 +81,7 @@ class TrainingWithRestarts:
         while True:
             resume = self.last_checkpoint()
             name = self.name if not self.restarts else f"{self.name}-{self.restarts}"
-            attempt = Attempt(
-                self.client, name, self.options, self.payload, self.source, self._told, self.restarts, resume
-            )
+            attempt = Attempt(self.client, name, self.options, self.payload, self._told, self.restarts, resume)
             before, self._attempt = self._attempt, attempt
             try:
                 values = await attempt.run()

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..clients import current_client, is_open
+from ..compat.cloudpickle import dumps
 from ..errors import DaskhpcError, SettingsError, one_line
 from ..journal.describe import describe
 from .attempt import TrainingOptions
@@ -133,8 +134,7 @@ def train(
     )
     used = _client(client)
     payload = _payload(function, args, kwargs)
-    source = getattr(getattr(function, "__code__", None), "co_filename", "")
-    training = TrainingWithRestarts(used, f"{uuid.uuid4().hex[:12]}", options, payload, source, _shown(progress))
+    training = TrainingWithRestarts(used, f"{uuid.uuid4().hex[:12]}", options, payload, _shown(progress))
     with training.kept():
         try:
             values = _run(used, training)
@@ -227,8 +227,6 @@ def _client(client: Any) -> Any:
 
 
 def _payload(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
-    import cloudpickle
-
     if isinstance(function, str | os.PathLike):
         if kwargs:
             raise SettingsError(
@@ -242,7 +240,7 @@ def _payload(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> by
         raise SettingsError("train() is given a function or a script.", describe(function), "train(fit, 0.1)")
     _fits(function, args, kwargs)
     try:
-        return bytes(cloudpickle.dumps((function, args, kwargs)))
+        return dumps((function, args, kwargs))
     except Exception as error:
         raise SettingsError(
             "The training function and its arguments cannot be sent to the ranks.",
@@ -269,8 +267,6 @@ def _fits(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
 
 def _culprit(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
     """The first thing that cannot be sent: an argument, or what the function uses."""
-    import cloudpickle
-
     values = [(f"argument {number}", value) for number, value in enumerate(args, 1)]
     values += [(f"{name}=", value) for name, value in kwargs.items()]
     with contextlib.suppress(TypeError, ValueError):
@@ -278,7 +274,7 @@ def _culprit(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> st
         values += [(f"the function uses {name}", value) for name, value in {**used.globals, **used.nonlocals}.items()]
     for name, value in values:
         try:
-            cloudpickle.dumps(value)
+            dumps(value)
         except Exception:
             return f"{name} ({describe(value)}): "
     return ""

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
 
-import cloudpickle
 import joblib
 import threadpoolctl
 
 from ..clients import enter_call_process
+from ..compat.cloudpickle import dumps
 from ..compat.distributed import let_calls_find
 from ..compat.sklearn import POSITIONAL, READ_ONLY, CallbackMessages, has_callbacks
 from . import fitting, program_world
@@ -101,7 +101,7 @@ def main(connection: Connection[Any, Any]) -> None:
         try:
             messages = _make_calls(runs[order.run], order, records)
             # By value: they may hold the user's own objects, and are unpickled by the client alone.
-            reply = pickle.dumps(("messages", cloudpickle.dumps(messages) if messages else b""))
+            reply = pickle.dumps(("messages", dumps(messages) if messages else b""))
         except BaseException as error:
             reply = pickle.dumps(("error", error_record(error)))
         connection.send_bytes(reply)
@@ -195,7 +195,7 @@ def _call(
             value = function(*args, **kwargs)
         record = CallRecord(True, value, "", time.perf_counter() - began, saved)
         # By value if the client may not be able to import it, as joblib's own processes send everything.
-        return True, pickle.dumps(record, protocol=5) if plain(value) else cloudpickle.dumps(record, protocol=5)
+        return True, pickle.dumps(record, protocol=5) if plain(value) else dumps(record)
     except BaseException as error:
         if note:
             error.add_note(note)
@@ -212,7 +212,7 @@ def error_record(error: BaseException) -> bytes:
     for plainly in (False, True):
         with contextlib.suppress(Exception):
             given = RuntimeError(f"{type(error).__name__}: {error}") if plainly else error
-            stream = cloudpickle.dumps(CallRecord(False, given, text), protocol=5)
+            stream = dumps(CallRecord(False, given, text))
             if isinstance(pickle.loads(stream).value, BaseException):
-                return bytes(stream)
+                return stream
     return pickle.dumps(CallRecord(False, RuntimeError(type(error).__name__), text))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 import socket
 import time
 import traceback
@@ -10,11 +11,11 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any
 
-import cloudpickle
 import joblib
 from joblib.executor import get_memmapping_executor
 from joblib.parallel import SequentialBackend
 
+from ..compat.cloudpickle import dumps
 from .call_queue import Call
 from .checkpoints import ParallelUse
 from .outcome import RemoteTracebackError
@@ -53,7 +54,7 @@ class LocalEngine:
             work = [(call.function, call.args, call.kwargs) for call in calls]
             if self.n_jobs > 1:
                 # By value if the workers cannot import them, as for functions of the script itself.
-                future = self._executor.submit(_unpack_and_make, cloudpickle.dumps(work))
+                future = self._executor.submit(_unpack_and_make, dumps(work))
             else:
                 future = self._executor.submit(_make, work)
             future.add_done_callback(lambda done: self._done(calls, done))
@@ -94,7 +95,7 @@ class LocalEngine:
 
 
 def _unpack_and_make(work: bytes) -> list[tuple[bool, Any, str, float]]:
-    return _make(cloudpickle.loads(work))
+    return _make(pickle.loads(work))
 
 
 def _make(work: Sequence[tuple[Any, Any, Any]]) -> list[tuple[bool, Any, str, float]]:

@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import cloudpickle
 import numpy as np
 
+from ..compat.cloudpickle import dumps
 from ..compat.sklearn import is_wrapper, same_wrapped
 from .memory_segment import Layout, layout_of
 
@@ -214,7 +214,7 @@ class Parcel:
             buffers.append(raw)
             return False
 
-        stream = cloudpickle.dumps(self.value, protocol=5, buffer_callback=aside)
+        stream = dumps(self.value, aside)
         if len(stream) + sum(b.nbytes for b in buffers) < NODE_MEMORY_BYTES and not buffers:
             self.blob = stream
         else:
