@@ -55,6 +55,9 @@ def results(folder: str, csv: str | None, parquet: str | None, plot: str | None,
         if parquet is not None:
             _need_pyarrow()
             _save(parquet, lambda path: flat(found.frame).to_parquet(path, index=False))
+        if csv is not None or parquet is not None:
+            for line in _others(found):
+                click.echo(f"not in the table: {line}")
         if plot is not None:
             _draw(found, plot, score)
         if csv is parquet is plot is None:
@@ -138,12 +141,7 @@ def _lines(folder: str, found: Results, score: str | None, top: int) -> list[str
         lines = [line for place in places[:_MOST_OTHERS] for line in place]
         lines += [f"and {len(places) - _MOST_OTHERS:,} more places in the program"] if places[_MOST_OTHERS:] else []
         return [*lines, f"all of it: {command} --csv {name}.csv"]
-    others = [f"{place or 'elsewhere'}: {len(calls):,} calls, no search" for place, calls in found.calls.items()]
-    if len(others) > _MOST_OTHERS:
-        others[_MOST_OTHERS:] = [f"and {len(others) - _MOST_OTHERS:,} more places of calls that are no search"]
-    if found.left_out:
-        others.append(f"{counted(found.left_out, 'fit')} of earlier runs with other settings left out")
-    lines = []
+    others, lines = _others(found), []
     if found.kind == "sweep":
         for frame in found.tables.values():
             lines += sweep_lines(folder, frame, score and score_column(frame, score), top, width)
@@ -153,3 +151,14 @@ def _lines(folder: str, found: Results, score: str | None, top: int) -> list[str
             lines += search_lines(place or folder, frame, column, top, width)
         others = [*(f"{place}: no score {score}" for place in found.tables if place not in scored), *others]
     return [*lines, *others, f"all of it: {command} --csv {name}.csv   a picture: {command} --plot {name}.png"]
+
+
+def _others(found: Results) -> list[str]:
+    """What the folder has beside the table."""
+    calls = found.calls.items() if found.tables else ()
+    others = [f"{place or 'elsewhere'}: {counted(len(frame), 'call')}, no search" for place, frame in calls]
+    if len(others) > _MOST_OTHERS:
+        others[_MOST_OTHERS:] = [f"and {len(others) - _MOST_OTHERS:,} more places of calls that are no search"]
+    if found.left_out:
+        others.append(f"{counted(found.left_out, 'fit')} of earlier runs with other settings left out")
+    return others

@@ -44,7 +44,10 @@ def summary(folder: str, run: RunProgress, now: float) -> list[str]:
         lines.append(
             "  a call that is kept is not run again: files that it wrote are not written again if they are gone"
         )
-    return [*lines, f"next: {next_step(folder, run)}"]
+    todo, failures = next_step(folder, run), command("status --failures", folder)
+    if run.failures and failures not in todo:
+        lines.append(f"  what failed, with its parameters: {failures}")
+    return [*lines, f"next: {todo}"]
 
 
 def headline(folder: str, run: RunProgress, now: float) -> str:

@@ -64,12 +64,14 @@ def test_status_of_a_search_that_was_killed_says_what_to_do(here: Path) -> None:
     unclosed(here / "my ckpt")
     before = files(here)
     text = printed("status", "my ckpt")
-    first, counts, best, failed, last = text.splitlines()
+    first, counts, best, failed, listed, last = text.splitlines()
     assert first.startswith("my ckpt: search, made 2")
     assert "stopped before its end (last result saved" in first
     assert counts == "  search.py:31 GridSearchCV.fit  7 of 21 done, 14 left"
     assert best.startswith("    best so far 0.9")
     assert failed.startswith("    failed 2: 2 x InvalidParameterError: The 'C'")
+    _, *args = shlex.split(listed.partition(": ")[2])
+    assert printed(*args).count("C=-1.0") == 2
     assert last == "next: start the same program again, or submit the same job again: it goes on from here"
     assert "\x1b" not in text
     assert files(here) == before
@@ -210,6 +212,18 @@ def test_results_are_saved_as_files_and_as_a_picture(here: Path) -> None:
     assert list(saved["mean_test_score"]) == list(search.cv_results_["mean_test_score"])
     assert "<svg" in Path("a.svg").read_text()
     assert sorted(os.listdir()) == ["a.csv", "a.svg", "ckpt"]
+
+
+@pytest.mark.parametrize("option", ["--csv", "--parquet"])
+def test_what_a_saved_table_does_not_have_is_said(here: Path, option: str) -> None:
+    called(here / "c")
+    assert printed("results", "c", option, "calls") == "saved calls\n"
+    with Journal.open(here / "c", "calls") as journal:
+        begin(journal, "a-1", place="program.py:9 GridSearchCV.fit", known=15, replayed=0)
+        append(journal, "a-1", fits())
+        end(journal, "a-1", known=15)
+    said = printed("results", "c", option, "searches").splitlines()
+    assert said == ["saved searches", "not in the table: program.py:5 Parallel: 3 calls, no search"]
 
 
 def test_results_as_parquet_keep_what_they_hold(here: Path) -> None:

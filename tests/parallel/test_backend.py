@@ -284,6 +284,16 @@ def test_the_original_error_with_its_remote_traceback() -> None:
     assert Parallel()(delayed(fail_at)(i, 7) for i in range(3)) == [0, 1, 2]
 
 
+def test_the_traceback_has_the_file_and_line_of_a_function_that_no_module_has() -> None:
+    def fail(i: int) -> None:
+        raise KeyError(i)
+
+    with pytest.raises(KeyError) as caught:
+        Parallel()(delayed(fail)(i) for i in range(2))
+    line = fail.__code__.co_firstlineno + 1
+    assert f'File "{__file__}", line {line}, in fail\n    raise KeyError(i)' in str(caught.value.__cause__)
+
+
 def test_an_error_of_the_caller() -> None:
     def calls() -> Iterator[Any]:
         yield delayed(where)(1)
