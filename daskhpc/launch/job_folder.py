@@ -143,7 +143,8 @@ class JobFolder:
         path.mkdir(mode=0o700)
         try:
             with replacing(path / SPEC) as draft:
-                draft.write_text(json.dumps(request, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+                # In ASCII, because a file's name may be no UTF-8.
+                draft.write_text(json.dumps(request, indent=2) + "\n", encoding="ascii")
             folder = cls(path)
             folder._add_link()
         except (OSError, LaunchError):
@@ -251,7 +252,7 @@ class JobFolder:
             size = file.seek(0, os.SEEK_END)
             if size and os.pread(descriptor, 1, size - 1) != b"\n":
                 file.write(b"\n")
-            file.write(json.dumps(asdict(job), ensure_ascii=False).encode() + b"\n")
+            file.write(json.dumps(asdict(job)).encode("ascii") + b"\n")
             file.flush()
             os.fsync(descriptor)
 

@@ -74,7 +74,11 @@ def job_script(
     """
     for path in (folder, program.working_directory):
         if not path.isprintable():
-            raise LaunchError("A job cannot run in a folder of this name.", repr(path), "a name on one line")
+            raise LaunchError(
+                "A job cannot run in a folder of this name.",
+                repr(path),
+                "a folder with a name in UTF-8 and on one line",
+            )
     return _render(
         site,
         f"{system.script_name}.j2",

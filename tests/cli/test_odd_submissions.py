@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from place import Place
 
 from daskhpc.errors import EXIT_FAILED, EXIT_USAGE
+from daskhpc.launch.job_folder import JobFolder
 
 
 class LoginNode(Place):
@@ -77,6 +79,14 @@ def test_odd_programs_are_copied_byte_by_byte(login: LoginNode) -> None:
         done = login.daskhpc("submit", "--name", "n" * 300, name)
         assert (done.code, done.out) == (0, "41\n"), done.err
     assert {path.name: path.read_bytes() for home in login.copies for path in home.iterdir()} == ODD
+    latin = os.fsdecode(b"\xfc.py")
+    (login.work / latin).write_bytes(b"print(1)")
+    done = login.daskhpc("submit", "--", latin, latin)
+    assert (done.code, done.out) == (0, "41\n"), done.err
+    (copy,) = login.work.glob(f"daskhpc-jobs/*/code/{latin}")
+    folder = JobFolder(copy.parents[1])
+    assert folder.request["program"]["args"] == [latin]
+    assert folder.submitted()[0].script == str(login.work / latin)
     (login.work / "link.py").symlink_to("dos.py")
     assert login.daskhpc("submit", "link.py").code == 0
     assert [path.read_bytes() for home in login.copies for path in home.glob("link.py")] == [ODD["dos.py"]]
