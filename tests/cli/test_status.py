@@ -149,7 +149,8 @@ def test_a_folder_of_journals_names_them(here: Path) -> None:
 
 @pytest.mark.parametrize("command", [("status",), ("results",), ("journal", "check")])
 def test_a_folder_that_is_no_journal_is_an_error(here: Path, command: tuple[str, ...]) -> None:
-    for name, found in ((".", "found: no journal.json"), ("nowhere", "found: no such folder")):
+    missing = "found: no such folder" if command[0] == "journal" else "There is no checkpoint folder 'nowhere'"
+    for name, found in ((".", "found: no journal.json"), ("nowhere", missing)):
         result = typed(*command, name)
         assert result.exit_code == EXIT_FAILED
         assert result.stderr.startswith("daskhpc: ")
