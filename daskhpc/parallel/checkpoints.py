@@ -60,6 +60,8 @@ class ParallelUse:
         How often the content of each of its calls was met before it began.
     again : dict of str to int
         The same by the key of the call, if it is not 0.
+    shared : list of str
+        The keys of fits that were found, if another checkpoint of this process had a search of these settings before.
     """
 
     id: str
@@ -72,6 +74,7 @@ class ParallelUse:
     search: dict[str, str] = field(default_factory=dict)
     met: dict[str, int] = field(default_factory=dict)
     again: dict[str, int] = field(default_factory=dict)
+    shared: list[str] = field(default_factory=list)
 
 
 # Why it is so: the key of a call is made of the content of its function and arguments, not of the call's place in the
@@ -138,23 +141,32 @@ class Checkpoint:
         part.known += 1
         if before:
             part.again[call.key] = before
-        self._settings(call, part)
+        others = self._is_of_another(self._settings(call, part))
         found = self.journal.get(call.key)
         if found is None or (self.retry_failed and not found.ok):
             return None
         part.replayed += 1
+        if others:
+            part.shared.append(call.key)
         return (Outcome(found.value, found.error, found.seconds, found.host) if swept else found.value,)
 
-    def _settings(self, call: Call, part: ParallelUse) -> None:
+    def _settings(self, call: Call, part: ParallelUse) -> str | None:
         """Of the fits of a search, learn the settings from those of the first candidate, and note them."""
         split = split_of(call)
         if split is None:
-            return
+            return None
         if split not in part.settings:
             part.settings[split] = settings_digest(call, self.tokens)
             part.search = part.search or about_search(call, self.tokens)
         else:
             self._tell_settings(part)
+        return part.settings[split]
+
+    def _is_of_another(self, settings: str | None) -> bool:
+        """Whether another checkpoint of this process had a search of these settings; a folder of one search has one."""
+        if settings is None or self.journal.manifest.kind != "calls":
+            return False
+        return _first_with.setdefault((self.journal.folder, settings), self._id) != self._id
 
     def _tell_settings(self, part: ParallelUse) -> None:
         if part.settings and not part.settings_told:
@@ -186,12 +198,14 @@ class Checkpoint:
         if not part.told:
             part.told = True
             self._tell_settings(part)
-            self._note(part, known=part.known, replayed=part.replayed)
+            shared = {"shared": part.shared} if part.shared else {}
+            self._note(part, known=part.known, replayed=part.replayed, **shared)
 
     def end(self, part: ParallelUse, aborted: bool) -> None:
         """A Parallel call has ended: what it has found is saved."""
         self._tell_settings(part)
-        self._note(part, known=part.known, replayed=part.replayed, ended=time.time(), aborted=aborted)
+        shared = {"shared": part.shared} if part.shared and not part.told else {}
+        self._note(part, known=part.known, replayed=part.replayed, ended=time.time(), aborted=aborted, **shared)
         self.journal.sync(SYNC_SECONDS)
 
     def _note(self, part: ParallelUse, **data: Any) -> None:
@@ -203,6 +217,7 @@ class SearchCheckpoint(Checkpoint):
 
 
 _journals: dict[str, Journal] = {}  # the last used last
+_first_with: dict[tuple[Any, str], str] = {}  # the first checkpoint of this process with such settings, by folder
 _keepers: weakref.WeakSet[Checkpoint] = weakref.WeakSet()
 _lock = threading.Lock()
 

@@ -171,9 +171,9 @@ class _Records:
         name = str(about.get("call", ""))
         calls = self._calls_of.setdefault(key, set())
         # Of the records of a key the one that counts comes first.
-        title = self.searches.of(about) if not calls else None
-        if title is not None and not record.ok:
-            self.failures.append((self.work(title), record))
+        titles = self.searches.of(key, about) if not calls else ()
+        if not record.ok:
+            self.failures += [(self.work(title), record) for title in titles]
         if name in calls:
             return
         calls.add(name)
@@ -182,7 +182,7 @@ class _Records:
         if about.get("within"):
             return  # a checkpoint in the middle of an epoch of a training
         self.calls.setdefault(name, _ParallelCall()).times.append(time)
-        if title is not None:
+        for title in titles:
             self.scores.setdefault(self.work(title), SearchScores()).add(about)
 
     def work(self, title: str) -> str:

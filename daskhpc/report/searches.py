@@ -2,7 +2,9 @@
 
 A fit is kept with a digest of all that it depends on but the candidate: the estimator, the data, the split, the scorer,
 ``error_score``. Each use of Parallel notes the digests of its splits. So the last run of a search shows which records
-are its own, whichever process computed them, and scores that cannot be compared are never ranked together.
+are its own, whichever process computed them, and scores that cannot be compared are never ranked together. If a process
+fits a search with the settings of an earlier one in another ``parallel_config`` block (a coarse grid, then a finer
+one), it notes the keys of the fits that it finds: these belong to both.
 """
 
 from __future__ import annotations
@@ -21,6 +23,8 @@ class _SearchRun:
     uses: list[str]
     note: Mapping[str, Any]
     settings: set[str] = field(default_factory=set)
+    shared: set[str] = field(default_factory=set)
+    known: int = 0
     title: str = ""
 
     @property
@@ -30,7 +34,18 @@ class _SearchRun:
     @property
     def program(self) -> str:
         """The process that made it, not only that Parallel."""
-        return str(self.note.get("program", self.note["id"].rpartition("-")[0]))
+        return str(self.note.get("program", self.checkpoint))
+
+    @property
+    def checkpoint(self) -> str:
+        """The checkpoint of that process, which counts the calls that are made again."""
+        return str(self.note["id"]).rpartition("-")[0]
+
+    def repeats(self, other: _SearchRun) -> bool:
+        """Whether it is the same search once more, such as a cell of a notebook that was run again."""
+        if self.checkpoint == other.checkpoint or self.settings != other.settings:
+            return False
+        return self.note.get("place") == other.note.get("place") and 0 < self.known == other.known == len(self.shared)
 
 
 class Searches:
@@ -65,12 +80,22 @@ class Searches:
             counting = counting[-1:]
         self._by_use: dict[str, _SearchRun] = {}
         self._by_settings: dict[str, list[_SearchRun]] = {}
+        self._by_key: dict[str, list[_SearchRun]] = {}
+        different: list[_SearchRun] = []
         for run in counting:
-            self._by_use.update(dict.fromkeys(run.uses, run))
+            before = next((earlier for earlier in different if run.repeats(earlier)), None)
+            self._by_use.update(dict.fromkeys(run.uses, before or run))
+            if before is not None:
+                continue
+            different.append(run)
+            for key in run.shared:
+                self._by_key.setdefault(key, []).append(run)
             for settings in run.settings:
-                self._by_settings.setdefault(settings, []).append(run)
-        _give_titles(counting)
-        self._order = [run.title for run in counting]
+                runs = self._by_settings.setdefault(settings, [])
+                if not runs or runs[0].checkpoint == run.checkpoint:
+                    runs.append(run)
+        _give_titles(different)
+        self._order = [run.title for run in different]
 
     @property
     def began(self) -> float:
@@ -86,19 +111,26 @@ class Searches:
         """The place of a search in the order of the program; what has none comes first."""
         return self._order.index(title) if title in self._order else -1
 
-    def of(self, about: Mapping[str, Any]) -> str | None:
-        """The title of the search that a record belongs to; None if it was made with settings that count no more.
+    def of(self, key: str, about: Mapping[str, Any]) -> tuple[str, ...]:
+        """The titles of the searches that a record belongs to; none if it was made with settings that count no more.
 
         Parameters
         ----------
+        key : str
+            Of the record.
         about : mapping
             What was noted about the record.
 
         Returns
         -------
-        str or None
+        tuple of str
             Of a call that is no fit of a search the place in the program.
         """
+        first = self._first(about)
+        also = (run.title for run in self._by_key.get(key, ()))
+        return tuple(dict.fromkeys(title for title in (first, *also) if title is not None))
+
+    def _first(self, about: Mapping[str, Any]) -> str | None:
         use, settings = str(about.get("call", "")), str(about.get("settings", ""))
         unknown = not settings or not self.notes.get(use, {}).get("settings")
         if unknown or use in self._by_use:
@@ -119,6 +151,8 @@ def _runs(notes: Mapping[str, Mapping[str, Any]]) -> list[_SearchRun]:
             run = runs.setdefault(note.get("first", use), _SearchRun([], note))
             run.uses.append(use)
             run.settings.update(note["settings"])
+            run.shared.update(note.get("shared", ()))
+            run.known += int(note.get("known", 0))
     return list(runs.values())
 
 

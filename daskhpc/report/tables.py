@@ -75,7 +75,7 @@ def read(folder: str | os.PathLike[str]) -> Results:
     reader = JournalReader(folder)
     kind = reader.manifest.kind
     searches = Searches(kind, reader.notes("call"))
-    timed = list(reader.each(_timed(_row if kind == "sweep" else functools.partial(_fit, searches))))
+    timed = list(reader.each(_timed(_row if kind == "sweep" else functools.partial(_rows, searches))))
     if reader.unreadable:
         todo = "daskhpc journal check says which"
         warnings.warn(f"{reader.unreadable} results in {folder} cannot be read back; {todo}", stacklevel=3)
@@ -85,8 +85,8 @@ def read(folder: str | os.PathLike[str]) -> Results:
         parameters = tuple(plans[-1].data.get("parameters", ())) if plans else ()
         columns = tuple(parameter_columns(parameters).values())
         return Results(kind, {"": _sweep_table(rows, parameters)}, parameters=columns)
-    counting = [row for row in rows if row is not _LEFT_OUT]
-    left_out = len(rows) - len(counting)
+    counting = [row for some in rows for row in some]
+    left_out = sum(not some for some in rows)
     if kind == "calls":
         return _of_program(counting, searches, left_out)
     saved = max(reader.notes("results"), key=lambda note: note.time, default=None)
@@ -131,14 +131,12 @@ def _call(record: Record, place: str) -> _PlainCall:
     return _PlainCall(place, time, shown, seconds, host)
 
 
-_LEFT_OUT = object()
+def _rows(searches: Searches, record: Record) -> list[Any]:
+    """A record as a row of each search that it belongs to; none if it counts no more."""
+    return [_fit(title, record) for title in searches.of(record.key, record.about)]
 
 
-def _fit(searches: Searches, record: Record) -> Any:
-    """A fit of a search, another call, or `_LEFT_OUT`."""
-    title = searches.of(record.about)
-    if title is None:
-        return _LEFT_OUT
+def _fit(title: str, record: Record) -> CandidateFit | _PlainCall:
     about = record.decoded("about")
     value = record.decoded("value") if "params" in about and "split" in about else None
     if value is None or not (isinstance(value, dict) or not record.ok):

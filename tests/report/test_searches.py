@@ -167,6 +167,19 @@ def test_searches_of_one_program_are_told_apart(folder: Path, tmp_path: Path, mo
     assert "fit [2] DecisionTree" in said, said
 
 
+def test_a_search_has_what_an_earlier_one_of_the_same_program_computed(folder: Path) -> None:
+    """A coarse grid, then finer ones, as in a notebook; a cell that is run again is no other search."""
+    searches = [grid(grid={"C": values}) for values in ([0.01, 1.0], [0.01, 1.0, -1.0], [0.01, 1.0, -1.0], [1.0])]
+    for each in searches:
+        search(folder, each)
+    found = read(folder)
+    assert [table["param_C"].tolist() for table in found.tables.values()] == [[0.01, 1.0], [0.01, 1.0, -1.0], [1.0]]
+    same_as(found, searches[0], searches[1], searches[3])
+    assert found.left_out == 0
+    places = progress(folder).places
+    assert [(place.done, place.times, place.failed) for place in places] == [(6, 1, 0), (18, 2, 3), (3, 1, 0)]
+
+
 def test_a_score_that_some_searches_have(folder: Path, tmp_path: Path) -> None:
     """Those are shown by it and drawn, and the others are named; a score that none has is refused."""
     small = {"max_depth": [1, 2]}
