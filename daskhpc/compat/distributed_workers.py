@@ -8,11 +8,13 @@ import logging
 import os
 import threading
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 from distributed import LocalCluster, Nanny
 from distributed.core import Status
 from distributed.deploy import Cluster
+from distributed.diskutils import DIR_LOCK_EXT
 from tornado.ioloop import PeriodicCallback
 
 logger = logging.getLogger("distributed.nanny")
@@ -160,7 +162,10 @@ class SupervisingNanny(Nanny):  # type: ignore[misc]
         """Stop the worker process without waiting for its running tasks."""
         if self.process is not None:
             self._asked_to_end = self.process.is_alive()
+            directory = self.worker_dir
             await self.process.kill(timeout=timeout, executor_wait=False, reason=reason)
+            if directory:  # Dask removes it, but not its lock, if the process did not end in time by itself
+                Path(f"{directory}{DIR_LOCK_EXT}").unlink(missing_ok=True)
 
 
 class ResilientLocalCluster(LocalCluster):  # type: ignore[misc]

@@ -198,15 +198,18 @@ class Checkpoint:
         if not part.told:
             part.told = True
             self._tell_settings(part)
-            shared = {"shared": part.shared} if part.shared else {}
-            self._note(part, known=part.known, replayed=part.replayed, **shared)
+            self._note_calls(part)
 
     def end(self, part: ParallelUse, aborted: bool) -> None:
         """A Parallel call has ended: what it has found is saved."""
         self._tell_settings(part)
-        shared = {"shared": part.shared} if part.shared and not part.told else {}
-        self._note(part, known=part.known, replayed=part.replayed, ended=time.time(), aborted=aborted, **shared)
+        self._note_calls(part, ended=time.time(), aborted=aborted)
         self.journal.sync(SYNC_SECONDS)
+
+    def _note_calls(self, part: ParallelUse, **more: Any) -> None:
+        """Note how many calls there are; the keys of shared ones once, because all are known when joblib has ended."""
+        shared, part.shared = part.shared, []
+        self._note(part, known=part.known, replayed=part.replayed, **({"shared": shared} if shared else {}), **more)
 
     def _note(self, part: ParallelUse, **data: Any) -> None:
         self.journal.note("call", {"id": part.id, **data})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -38,6 +39,16 @@ def test_a_worker_process_and_its_nanny() -> None:
         os.kill(pid, signal.SIGKILL)
         until(lambda: nanny.pid not in (None, pid) and psutil.pid_exists(nanny.pid))
         assert client.submit(sum, [1, 2], pure=False).result(timeout=30) == 3
+
+
+def test_a_worker_that_has_to_be_killed_leaves_no_lock() -> None:
+    with start_cluster(1) as cluster:
+        (nanny,) = cluster.workers.values()
+        lock = Path(nanny.worker_dir + ".dirlock")
+        assert lock.exists()
+        os.kill(nanny.pid, signal.SIGSTOP)
+        cluster.sync(nanny.kill, timeout=0.5)
+        assert not lock.exists()
 
 
 def process_name() -> Any:
