@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 from distributed import LocalCluster, Nanny
 from distributed.core import Status
 from distributed.deploy import Cluster
@@ -116,8 +117,13 @@ class SupervisingNanny(Nanny):  # type: ignore[misc]
         """
         self._given_up = self._asked_to_end = True
         process = self.process.process if self.process is not None else None
-        if process is not None and process.pid is not None and process.is_alive():
-            process.kill()
+        if process is None or process.pid is None or not process.is_alive():
+            return
+        directory = _worker_directory(process.pid)
+        process.kill()
+        if directory:  # Dask learns its name from a worker that has come up, and removes it when that has ended
+            self.process.worker_dir = directory
+            Path(f"{directory}{DIR_LOCK_EXT}").unlink(missing_ok=True)
 
     def _replace_memory_monitor(self) -> None:
         """Run Dask's check of the memory limit only when `memory_of` the process exceeds it; Dask counts all of RSS."""
@@ -166,6 +172,15 @@ class SupervisingNanny(Nanny):  # type: ignore[misc]
             await self.process.kill(timeout=timeout, executor_wait=False, reason=reason)
             if directory:  # Dask removes it, but not its lock, if the process did not end in time by itself
                 Path(f"{directory}{DIR_LOCK_EXT}").unlink(missing_ok=True)
+
+
+def _worker_directory(pid: int) -> str | None:
+    """The scratch folder of a worker process, known by the lock beside it that the process has open; None before."""
+    with contextlib.suppress(psutil.Error):
+        for file in psutil.Process(pid).open_files():
+            if file.path.endswith(DIR_LOCK_EXT):
+                return str(file.path.removesuffix(DIR_LOCK_EXT))
+    return None
 
 
 class ResilientLocalCluster(LocalCluster):  # type: ignore[misc]

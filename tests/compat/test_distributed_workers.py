@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from pathlib import Path
@@ -49,6 +50,34 @@ def test_a_worker_that_has_to_be_killed_leaves_no_lock() -> None:
         os.kill(nanny.pid, signal.SIGSTOP)
         cluster.sync(nanny.kill, timeout=0.5)
         assert not lock.exists()
+
+
+def test_a_worker_that_is_killed_in_its_start_leaves_no_folder_and_no_lock(tmp_path: Path) -> None:
+    slow = "import threading\n\ndef dask_setup(worker):\n    threading.Event().wait(60)\n"
+
+    async def begin(address: str) -> tuple[Supervised, asyncio.Task[Any]]:
+        nanny = Supervised(address, nthreads=1, preload=[slow], local_directory=str(tmp_path))
+        return nanny, asyncio.ensure_future(nanny.start())
+
+    async def give_up(nanny: Supervised, start: asyncio.Task[Any]) -> None:
+        while not start.done():
+            nanny.give_up_start()
+            await asyncio.wait([start], timeout=0.05)
+        await nanny.close()
+
+    with start_cluster(0) as cluster:
+        nanny, start = cluster.sync(begin, cluster.scheduler_address)
+        until(lambda: list(tmp_path.rglob("worker-*.dirlock")))
+        cluster.sync(give_up, nanny, start)
+        assert isinstance(start.exception(), RuntimeError)
+    assert list(tmp_path.rglob("worker-*")) == []
+
+
+class Supervised(SupervisingNanny):
+    """With the machine's own figures."""
+
+    def memory_of(self, pid: int) -> int:
+        return int(psutil.Process(pid).memory_info().rss)
 
 
 def process_name() -> Any:

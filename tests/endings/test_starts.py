@@ -28,7 +28,6 @@ if code == 1:
 sys.exit(code)
 """
 CODES = (0, 3, 1)
-WORKERS = 2
 DASKS_LOCKS = ("global.lock", "purge.lock")  # of its scratch folder: two empty files for all runs
 
 
@@ -57,9 +56,7 @@ def test_starts_and_ends_under_mpiexec(tmp_path: Path) -> None:
         for file in work.glob("*.std*"):
             file.unlink()
         left = [p for p in (*work.rglob("*"), *temporary.rglob("*")) if not p.is_dir()]
-        # On a slow machine mpiexec may kill a worker that still ends: its lock stays until the next start of Dask.
-        assert [p for p in left if p.name not in DASKS_LOCKS and p.suffix != ".dirlock"] == []
-        assert len([p for p in left if p.suffix == ".dirlock"]) <= WORKERS
+        assert [p for p in left if p.name not in DASKS_LOCKS] == []
     assert shared.read_text() == ""
 
 
