@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import signal
 from typing import Any
 
 import click
@@ -37,6 +38,9 @@ class _Commands(click.Group):
                 raise
             with exit_on_error():
                 raise known from None
+        except KeyboardInterrupt:  # click's own code for it is 1
+            click.echo("KeyboardInterrupt", err=True)
+            raise SystemExit(128 + signal.SIGINT) from None
 
 
 @click.group(name="hpc", cls=_Commands)

@@ -108,7 +108,29 @@ def plan_rank(runtime: Runtime, settings: Settings, rank: int, ranks_on_node: Se
         blas_threads=blas,
         interface=interface_of(runtime, settings),
         local_directory=directory_of(runtime, settings),
-        warnings=(*runtime.warnings, *more_than_granted(runtime.grant, settings, count, nthreads.value, blas.value)),
+        warnings=(
+            *runtime.warnings,
+            *more_than_granted(runtime.grant, settings, count, nthreads.value, blas.value),
+            *unused(runtime.grant, ranks_on_node),
+        ),
+    )
+
+
+def unused(grant: Grant, ranks_on_node: Sequence[int]) -> tuple[str, ...]:
+    """What to say of a node without a worker, as a launcher makes one that fills a node before it takes the next.
+
+    Examples
+    --------
+    >>> unused(Grant(Sourced(None, ""), Sourced(8, "affinity"), Sourced(0, ""), Sourced(None, "")), [0, 1])
+    ('no worker runs there, so its 8 CPUs (affinity) are not used: ...',)
+    """
+    if any(role_of(rank) == WORKER for rank in ranks_on_node):
+        return ()
+    cpus = grant.node_cpus
+    return (
+        f"no worker runs there, so its {counted(cpus.value, 'CPU')} ({cpus.source}) are not used: start two ranks more"
+        " than nodes, and one on each node in turn, as daskhpc run, srun --overcommit --distribution=cyclic and"
+        " mpiexec -ppn 1 do",
     )
 
 

@@ -7,6 +7,8 @@ import signal
 import threading
 from typing import Any
 
+from ..compat.python import take_interrupts
+
 _PROGRAM_SIGNALS = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 _SIGACTION_BYTES = 256  # more than C's struct sigaction has on any system
 _handlers: dict[int, Any] = {}
@@ -69,3 +71,4 @@ def let_children_answer_interrupts() -> None:
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, lambda *_: None)
         signal.siginterrupt(signal.SIGINT, False)
+        take_interrupts()

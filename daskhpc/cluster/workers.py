@@ -14,7 +14,7 @@ from distributed import Security
 
 from ..compat.distributed_security import SecurityInMemory
 from ..compat.distributed_workers import WORKER_PROCESS, SupervisingNanny
-from ..compat.python import ignore_warnings_of_children, spawn_without_main
+from ..compat.python import ignore_warnings_of_children, spawn_apart
 from ..errors import WORKER_EXIT_TOPIC
 from ..runtime.blas_threads import blas_variables, lowered_by_user
 from . import http_door
@@ -56,7 +56,7 @@ class CappedNanny(SupervisingNanny):
         security = SecurityInMemory.of_worker(options.pop("security", None) or Security())
         preload = [http_door.PRELOAD, *preload, "daskhpc.cluster.worker_preload"]
         super().__init__(*args, preload=preload, security=security, **options)
-        spawn_without_main(WORKER_PROCESS, lambda: session.program_folder)
+        spawn_apart(WORKER_PROCESS, lambda: session.program_folder)
         # multiprocessing's tracker of semaphores would warn when it cleans up after a worker process that was killed.
         ignore_warnings_of_children(_TRACKER_WARNING)
         if self.pre_spawn_env.get("MALLOC_TRIM_THRESHOLD_") == _DASKS_TRIM_THRESHOLD:

@@ -25,6 +25,7 @@ WORKER_PROCESS = "Dask Worker process"
 _ATTEMPTS = 3
 _ALIVE_MS = 1000
 _MISSED = 2
+_GIVE_UP_SECONDS = 0.05
 
 
 class _EnvironmentGuard:
@@ -116,7 +117,9 @@ class SupervisingNanny(Nanny):  # type: ignore[misc]
         Dask's Nanny waits for a process to come up before it closes, which takes a minute if a file system is slow.
         """
         self._given_up = self._asked_to_end = True
-        process = self.process.process if self.process is not None else None
+        if self.process is None or self.process.status != Status.starting:  # come up, and Dask closes it
+            return
+        process = self.process.process
         if process is None or process.pid is None or not process.is_alive():
             return
         directory = _worker_directory(process.pid)
@@ -184,14 +187,32 @@ def _worker_directory(pid: int) -> str | None:
 
 
 class ResilientLocalCluster(LocalCluster):  # type: ignore[misc]
-    """A LocalCluster whose worker processes may die any number of times.
+    """A LocalCluster whose worker processes may die any number of times, and whose start may be interrupted.
 
     Notes
     -----
-    Why it is so: 15 s after a worker process died Dask's own looks whether the worker is back, and if it
-    has died again at that moment, closes its Nanny for good. It also trips over the death of a worker that its list
-    lacks. Both are in ``_update_worker_status`` of LocalCluster's parent, which is passed over here.
+    Why it is so: Dask forgets the workers that still come up when Ctrl-C interrupts its start, and raises an
+    AssertionError at the program's end. 15 s after a worker process died Dask's own looks whether the worker is back,
+    and if it has died again at that moment, closes its Nanny for good. It also trips over the death of a worker that
+    its list lacks. Both are in ``_update_worker_status`` of LocalCluster's parent, which is passed over here.
     """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        try:
+            super().__init__(*args, **options)
+        except (KeyboardInterrupt, SystemExit):
+            if getattr(self, "_created", None):
+                self.sync(self._give_up_start)
+                self.close()
+            raise
+
+    async def _give_up_start(self) -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda *_: None)  # nobody waits for these starts any more
+        while any(nanny.status in (Status.init, Status.starting) for nanny in self._created):
+            for nanny in self._created:
+                nanny.give_up_start()
+            await asyncio.sleep(_GIVE_UP_SECONDS)
+        await asyncio.gather(*(nanny.close() for nanny in self._created), return_exceptions=True)
 
     def _update_worker_status(self, op: str, message: Any) -> None:
         if op != "remove" or message in self.scheduler_info["workers"]:

@@ -63,8 +63,8 @@ def set_warning_filters(filters: Sequence[Any]) -> None:
     vars(warnings)["filters"] = list(filters)
 
 
-def spawn_without_main(process_name: str, without_path: Callable[[], str] = str) -> None:
-    """Keep spawned processes whose name begins with `process_name` from importing this program's ``__main__``.
+def spawn_apart(process_name: str, without_path: Callable[[], str] = str) -> None:
+    """Keep spawned processes whose name begins with `process_name` apart from this program and from its Ctrl-C.
 
     Parameters
     ----------
@@ -76,27 +76,38 @@ def spawn_without_main(process_name: str, without_path: Callable[[], str] = str)
     right for the user's own processes. For a Dask worker it is wrong: functions of ``__main__`` travel there by
     value, and the import would run the user's script once more in every worker unless it has a guard. The preparation
     data is the one place that decides it; if a release has no ``get_preparation_data``, scripts need the guard.
+
+    Ctrl-C in a terminal goes to these processes, too. In its start each would print a traceback of its imports. So
+    SIGINT is blocked in the thread that starts such a process, which Dask has for this alone. The process inherits
+    that, until `take_interrupts`.
     """
     import multiprocessing.spawn as spawn
 
     original = getattr(spawn, "get_preparation_data", None)
-    names = getattr(original, "without_main", None)
+    names = getattr(original, "apart", None)
     if names is not None:
         names[process_name] = without_path
     if original is None or names is not None:
         return
-    without_main = {process_name: without_path}
+    apart = {process_name: without_path}
 
     def get_preparation_data(name: str) -> dict[str, Any]:
         data: dict[str, Any] = original(name)
-        for left_out in [folder() for start, folder in without_main.items() if name.startswith(start)]:
+        for left_out in [folder() for start, folder in apart.items() if name.startswith(start)]:
+            if threading.current_thread() is not threading.main_thread():
+                signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
             data.pop("init_main_from_path", None)
             data.pop("init_main_from_name", None)
             data["sys_path"] = [folder for folder in data.get("sys_path", ()) if not left_out or folder != left_out]
         return data
 
-    get_preparation_data.without_main = without_main  # type: ignore[attr-defined]
+    get_preparation_data.apart = apart  # type: ignore[attr-defined]
     spawn.get_preparation_data = get_preparation_data
+
+
+def take_interrupts() -> None:
+    """In a process of `spawn_apart` that has its handler of SIGINT: take it from now on."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 class _ExitInOrder:

@@ -156,6 +156,20 @@ def test_what_was_set_is_used() -> None:
     assert (plan.interface.value, plan.local_directory.value) == (None, "/local/12")
 
 
+@pytest.mark.parametrize(
+    ("hosts", "without"),
+    [
+        (["n1", "n2", "n1", "n2"], set()),  # in turn
+        (["n1", "n1", "n1"], set()),
+        (["n1", "n1", "n2", "n2"], {"n1"}),  # in blocks
+        (["n1", "n2", "n3", "n4"], {"n1", "n2"}),  # as many ranks as nodes
+    ],
+)
+def test_a_node_without_a_worker_is_named(hosts: list[str], without: set[str]) -> None:
+    found = {plan.host for plan in plans(hosts) if "no worker runs there, so its 4 CPUs" in "".join(plan.warnings)}
+    assert found == without
+
+
 def test_what_is_unwise_on_a_node_travels_with_its_plans() -> None:
     unwise = runtime(warnings=("slow disk",))
     assert plan_rank(unwise, settings(), 2, (2,)).warnings == ("slow disk",)

@@ -44,12 +44,12 @@ def test_filters_of_warnings_are_taken_over_in_order() -> None:
 
 
 def test_spawned_processes_of_a_name_do_not_import_main(monkeypatch: pytest.MonkeyPatch) -> None:
-    """``spawn_without_main``, with a main script as ``python script.py`` has it."""
+    """``spawn_apart``, with a main script as ``python script.py`` has it."""
     monkeypatch.setattr(multiprocessing.spawn, "get_preparation_data", multiprocessing.spawn.get_preparation_data)
     monkeypatch.setattr(sys.modules["__main__"], "__file__", "/somewhere/script.py", raising=False)
     monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
     for name in ("Dask Worker", "Dask Worker", "another"):
-        compat.spawn_without_main(name, lambda: "/beside")
+        compat.spawn_apart(name, lambda: "/beside")
     monkeypatch.setattr(sys, "path", ["/beside", "/lib"])
     paths = [multiprocessing.spawn.get_preparation_data(name)["sys_path"] for name in ("Dask Worker-1", "Process-1")]
     assert paths == [["/lib"], ["/beside", "/lib"]]

@@ -6,6 +6,7 @@ import os
 import sys
 import textwrap
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from ranks import Ranks
@@ -89,6 +90,27 @@ def test_the_last_line_is_the_programs_own(ranks: Ranks, way: str, mode: str) ->
         assert done.err.splitlines()[-1] == last
         printed[own_lines(done.err)] += 1
     assert len(printed) == 1, printed
+
+
+SLOW_WORKER = """
+import threading
+
+def dask_setup(worker):
+    print("a worker starts", flush=True)
+    threading.Event().wait(60)
+"""
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_ctrl_c_while_workers_start(ranks: Ranks, mode: str, tmp_path: Path) -> None:
+    """Nothing is said of the workers, and nothing of them stays."""
+    argv = [sys.executable, "-m", "daskhpc", "run", "-n", "2", str(ranks.script("import daskhpc\ndaskhpc.start()"))]
+    env = {"DASK_DISTRIBUTED__WORKER__PRELOAD": repr([SLOW_WORKER]), "TMPDIR": str(tmp_path)}
+    done = ranks.run(argv, env={**env, **MODES[mode]}, interrupt_at="a worker starts")
+    assert done.code == 130, done.err
+    assert "distributed" not in done.err
+    assert done.err.splitlines()[-1] == "KeyboardInterrupt"
+    assert list(tmp_path.rglob("worker-*")) == []
 
 
 def own_lines(err: str) -> str:
