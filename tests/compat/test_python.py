@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -58,6 +59,31 @@ def test_spawned_processes_of_a_name_do_not_import_main(monkeypatch: pytest.Monk
         return "init_main_from_path" in multiprocessing.spawn.get_preparation_data(process)
 
     assert [imported(name) for name in ("Dask Worker process-1", "another", "Process-1")] == [False, False, True]
+
+
+def test_a_process_that_is_spawned_apart_takes_no_interrupt_at_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It inherits what the thread that starts it blocks, which is none of this program's others."""
+    monkeypatch.setattr(multiprocessing.spawn, "get_preparation_data", multiprocessing.spawn.get_preparation_data)
+    compat.spawn_apart("Dask Worker")
+
+    def blocked_in_child(name: str) -> list[bool]:
+        queue: multiprocessing.Queue[bool] = context.Queue()
+        process = context.Process(target=tell_blocked, args=(queue,), name=name)
+        process.start()
+        found = [queue.get(timeout=30) for _ in range(2)]
+        process.join(30)
+        return found
+
+    context = multiprocessing.get_context("spawn")
+    with ThreadPoolExecutor(1) as thread:
+        assert thread.submit(blocked_in_child, "Dask Worker process-1").result() == [True, False]
+    assert blocked_in_child("Process-1") == [False, False]
+
+
+def tell_blocked(queue: multiprocessing.Queue[bool]) -> None:
+    for _ in range(2):
+        queue.put(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+        compat.take_interrupts()
 
 
 EXIT = """
