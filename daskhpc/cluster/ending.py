@@ -23,8 +23,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence, Set
-from functools import partial
+from collections.abc import Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +35,7 @@ from .control_channel import Loss
 from .crash_report import cause_of_end, exceeded_memory_limit
 from .logs import save_logs
 from .plan import CLIENT, SCHEDULER, WORKER, RankPlan, role_of
-from .program_signals import answer_signals_again
+from .program_signals import answer_signals_again, leave_signals_to_program
 from .quiet_end import silence_threads
 from .session import ClusterMember, session
 from .unanswered_signals import UnansweredSignals
@@ -58,7 +57,8 @@ def end_with_program(member: ClusterMember, own_world: bool) -> None:
     import distributed  # noqa: F401  its exit handlers are to run after this one
 
     ending = _Ending(member, own_world)
-    atexit.register(ending.run)
+    for _ in range(2):  # Ctrl-C that comes as the first begins is raised there, before it can be ignored
+        atexit.register(ending.run)
     call_before_os_exit(ending.run)
     if threading.current_thread() is threading.main_thread():
         UnansweredSignals(ending.begun)
@@ -93,9 +93,10 @@ class _Ending:
             _exit(EXIT_FAILED)
 
     def run(self) -> None:
-        """Close the cluster and wait until it has closed, once."""
+        """Close the cluster and wait until it has closed, once. It ends in time, and so takes no interrupt."""
         if self.begun.is_set():
             return
+        leave_signals_to_program()
         self.begun.set()
         silence_threads()
         assert self.member.connection is not None
@@ -106,6 +107,7 @@ class _Ending:
             self.member.connection.wait_for_end(CLOSE_SECONDS)
             faulthandler.cancel_dump_traceback_later()
         self.done.set()
+        answer_signals_again()
 
 
 def close(member: ClusterMember | None) -> None:
@@ -128,20 +130,24 @@ def close_clients() -> None:
 
 def close_with_program() -> None:
     """Without ranks: close the clients when the program ends, and by ``os._exit`` the cluster too."""
-    atexit.register(_close_at_end, close_clients)
-    call_before_os_exit(partial(_close_at_end, close_local))
+    for _ in range(2):  # as in end_with_program
+        atexit.register(_close_at_end)
+    call_before_os_exit(_close_at_end)
 
 
-def _close_at_end(close: Callable[[], None]) -> None:
+def _close_at_end() -> None:
+    leave_signals_to_program()
     silence_threads()
-    close()
+    close_local()
+    answer_signals_again()
 
 
 def close_local() -> None:
-    """Without ranks: close this machine's cluster, as Python's end does by itself."""
+    """Without ranks: close this machine's cluster."""
     close_clients()
     if session.local is not None:
-        session.local.close(timeout=CLOSE_SECONDS / 3)
+        with contextlib.suppress(TimeoutError):
+            session.local.close(timeout=CLOSE_SECONDS / 3)
 
 
 def close_scheduler() -> None:

@@ -113,6 +113,34 @@ def test_ctrl_c_while_workers_start(ranks: Ranks, mode: str, tmp_path: Path) -> 
     assert list(tmp_path.rglob("worker-*")) == []
 
 
+IMPATIENT = """
+    import atexit, os, signal, threading, time
+    import daskhpc
+
+    daskhpc.start()
+    over = threading.Event()
+    atexit.register(over.set)
+
+    def press():
+        over.wait()
+        while True:
+            time.sleep(0.005)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=press, daemon=True).start()
+"""
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_ctrl_c_while_the_cluster_closes_changes_nothing(ranks: Ranks, mode: str) -> None:
+    """An end that is interrupted would leave the other ranks to wait for this one."""
+    argv = [sys.executable, "-m", "daskhpc", "run", "-n", "2", str(ranks.script(IMPATIENT))]
+    done = ranks.run(argv, env=MODES[mode])
+    assert done.code == 0, done.err
+    assert "_Ending.run" not in done.err
+    assert "close_clusters" not in done.err
+
+
 def own_lines(err: str) -> str:
     """Without the table and the addresses, which differ from run to run."""
     return "\n".join(line for line in err.splitlines() if not line.startswith(("daskhpc: ", "  ")))
