@@ -192,10 +192,10 @@ class Run:
                 return False
             slot = min(free)
         else:
-            # One task more than slots, so that none idles while results are on their way. What then waits behind a call
-            # that takes long is recalled.
-            ahead = 1 if self.queue.remaining() is None or self.queue.waiting > 2 * self.slots else 0
-            if len(sent) >= slots + ahead:
+            # One task more than threads, so that none idles while results are on their way, as long as others come.
+            # What then waits behind a call that takes long is recalled.
+            more = self.queue.waiting > 2 * self.slots or not self.delivery.exhausted
+            if len(sent) >= slots + (slots == member.threads and (more or self.queue.remaining() is None)):
                 return False
         calls, seconds = self.queue.take(member.address if slot is None else (member.address, slot), self.slots)
         if calls:

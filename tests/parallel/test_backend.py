@@ -78,6 +78,22 @@ def test_n_jobs_counts_the_threads_of_all_workers(client: Any, n_jobs: int, proc
     assert used <= (pids(client) if processes else {os.getpid()})
 
 
+def times(_: int) -> list[tuple[float, int]]:
+    began = time.monotonic()
+    time.sleep(0.02)
+    return [(began, 1), (time.monotonic(), -1)]
+
+
+@pytest.mark.parametrize("ahead", ["2*n_jobs", "all"])
+def test_a_worker_with_more_threads_runs_no_more_calls_than_n_jobs(ahead: str) -> None:
+    with start_cluster(1, 4) as cluster, Client(cluster):
+        found = Parallel(n_jobs=2, pre_dispatch=ahead)(delayed(times)(i) for i in range(60))
+    running = [0]
+    for _, change in sorted(moment for both in found for moment in both):
+        running.append(running[-1] + change)
+    assert max(running) == 2
+
+
 def test_n_jobs_zero() -> None:
     with pytest.raises(ValueError, match="n_jobs == 0"):
         Parallel(n_jobs=0)(delayed(where)(i) for i in range(2))
