@@ -283,7 +283,8 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
             mode=choices.get("mmap_mode"),
             inner_threads=self.inner_max_num_threads,
         )
-        local = LocalThreads(_threads_here()) if choices["prefer"] == "threads" else None
+        here = slots_of(choices["n_jobs"], _threads_here())
+        local = LocalThreads(here) if choices["prefer"] == "threads" else None
         return Run(client, options, ResultDelivery(self._progress(), exhausted, self._keeper), local)
 
     def _progress(self) -> Any:

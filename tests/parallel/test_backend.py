@@ -29,7 +29,7 @@ from waiting import until
 
 import daskhpc  # noqa: F401
 from daskhpc.cluster.children import children_of
-from daskhpc.parallel import worker_parcels
+from daskhpc.parallel import backend, worker_parcels
 from daskhpc.parallel.outcome import WorkerDiedError
 from daskhpc.parallel.sent_task import fetch
 from daskhpc.parallel.worker_events import WORKERS_TOPIC, WorkerEvents
@@ -88,10 +88,19 @@ def times(_: int) -> list[tuple[float, int]]:
 def test_a_worker_with_more_threads_runs_no_more_calls_than_n_jobs(ahead: str) -> None:
     with start_cluster(1, 4) as cluster, Client(cluster):
         found = Parallel(n_jobs=2, pre_dispatch=ahead)(delayed(times)(i) for i in range(60))
+    assert most_at_once(found) == 2
+
+
+def test_the_clients_threads_run_no_more_calls_than_n_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backend, "_threads_here", lambda: 4)
+    assert most_at_once(Parallel(n_jobs=2, prefer="threads")(delayed(times)(i) for i in range(20))) == 2
+
+
+def most_at_once(found: list[list[tuple[float, int]]]) -> int:
     running = [0]
     for _, change in sorted(moment for both in found for moment in both):
         running.append(running[-1] + change)
-    assert max(running) == 2
+    return max(running)
 
 
 def test_n_jobs_zero() -> None:
