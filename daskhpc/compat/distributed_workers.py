@@ -25,7 +25,8 @@ WORKER_PROCESS = "Dask Worker process"
 _ATTEMPTS = 3
 _ALIVE_MS = 1000
 _MISSED = 2
-_GIVE_UP_SECONDS = 0.05
+_POLL_SECONDS = 0.05
+_GIVE_UP_SECONDS = 5.0
 
 
 class _EnvironmentGuard:
@@ -201,9 +202,10 @@ class ResilientLocalCluster(LocalCluster):  # type: ignore[misc]
         try:
             super().__init__(*args, **options)
         except (KeyboardInterrupt, SystemExit):
-            if getattr(self, "_created", None):
-                self.sync(self._give_up_start)
-                self.close()
+            with contextlib.suppress(TimeoutError):
+                if getattr(self, "_created", None):
+                    self.sync(self._give_up_start, callback_timeout=_GIVE_UP_SECONDS)
+                    self.close(timeout=_GIVE_UP_SECONDS)
             raise
 
     async def _give_up_start(self) -> None:
@@ -211,7 +213,7 @@ class ResilientLocalCluster(LocalCluster):  # type: ignore[misc]
         while any(nanny.status in (Status.init, Status.starting) for nanny in self._created):
             for nanny in self._created:
                 nanny.give_up_start()
-            await asyncio.sleep(_GIVE_UP_SECONDS)
+            await asyncio.sleep(_POLL_SECONDS)
         await asyncio.gather(*(nanny.close() for nanny in self._created), return_exceptions=True)
 
     def _update_worker_status(self, op: str, message: Any) -> None:
