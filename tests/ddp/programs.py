@@ -295,7 +295,7 @@ def lasting(seconds: float, middle: str) -> np.ndarray[Any, Any]:
             (model(x) - y).square().mean().backward()
             optimizer.step()
             time.sleep(seconds)
-            if run.steps == 130:
+            if run.steps == 110:
                 Path(middle).touch()
     return flat(model)
 

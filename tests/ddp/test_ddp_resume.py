@@ -125,7 +125,7 @@ if __name__ == "__main__":
     with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster):
         if "limit" in sys.argv:
             TimeLimitWatcher(InTheMiddle())
-        result = daskhpc.ddp.train(programs.lasting, 0.01, str(Path("middle").absolute()), checkpoint="kept")
+        result = daskhpc.ddp.train(programs.lasting, 0.03, str(Path("middle").absolute()), checkpoint="kept")
         print("weights", result[0].tobytes().hex())
 """
 

@@ -460,22 +460,8 @@ def test_nested_calls_stay_in_their_process() -> None:
         assert processes == {own}
 
 
-def at_once(folder: str, i: int) -> int:
-    """The most threads of this call that were inside at the same time."""
-
-    def inside(j: int) -> int:
-        with _lock:
-            _count[0] += 1
-            now = _count[0]
-        time.sleep(0.01)
-        with _lock:
-            _count[0] -= 1
-        return now
-
-    return max(Parallel(n_jobs=-1)(delayed(inside)(j) for j in range(8)))
-
-
-_lock, _count = threading.Lock(), [0]
+def inner_times(_: int) -> list[list[tuple[float, int]]]:
+    return list(Parallel(n_jobs=-1)(delayed(times)(j) for j in range(8)))
 
 
 @pytest.mark.parametrize("calls", [1, 2, 12])
@@ -485,8 +471,10 @@ def test_nested_calls_use_the_threads_of_their_worker_and_no_more(calls: int, tm
         Client(cluster, set_as_default=False) as own,
         own.as_current(),
     ):
-        most = max(Parallel()(delayed(at_once)("", i) for i in range(calls)))
-    assert most == {1: 4, 2: 2, 12: 1}[calls]
+        found = Parallel()(delayed(inner_times)(i) for i in range(calls))
+    assert most_at_once([moments for call in found for moments in call]) <= 4
+    if calls <= 2:  # of many, the last ones may have more than one, too
+        assert {most_at_once(call) for call in found} == {4 // calls}
 
 
 def test_no_client_is_joblibs_own(client: Any) -> None:
