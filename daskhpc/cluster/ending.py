@@ -129,7 +129,7 @@ def close_clients() -> None:
 
 
 def close_with_program() -> None:
-    """Without ranks: close the clients when the program ends, and by ``os._exit`` the cluster too."""
+    """Without ranks: close the clients and the cluster when the program ends, also by ``os._exit``."""
     for _ in range(2):  # as in end_with_program
         atexit.register(_close_at_end)
     call_before_os_exit(_close_at_end)

@@ -127,7 +127,7 @@ class SupervisingNanny(Nanny):  # type: ignore[misc]
         process.kill()
         if directory:  # Dask learns its name from a worker that has come up, and removes it when that has ended
             self.process.worker_dir = directory
-            Path(f"{directory}{DIR_LOCK_EXT}").unlink(missing_ok=True)
+            _remove_lock(directory)
 
     def _replace_memory_monitor(self) -> None:
         """Run Dask's check of the memory limit only when `memory_of` the process exceeds it; Dask counts all of RSS."""
@@ -175,7 +175,7 @@ class SupervisingNanny(Nanny):  # type: ignore[misc]
             directory = self.worker_dir
             await self.process.kill(timeout=timeout, executor_wait=False, reason=reason)
             if directory:  # Dask removes it, but not its lock, if the process did not end in time by itself
-                Path(f"{directory}{DIR_LOCK_EXT}").unlink(missing_ok=True)
+                _remove_lock(directory)
 
 
 def _worker_directory(pid: int) -> str | None:
@@ -185,6 +185,10 @@ def _worker_directory(pid: int) -> str | None:
             if file.path.endswith(DIR_LOCK_EXT):
                 return str(file.path.removesuffix(DIR_LOCK_EXT))
     return None
+
+
+def _remove_lock(directory: str) -> None:
+    Path(f"{directory}{DIR_LOCK_EXT}").unlink(missing_ok=True)
 
 
 class ResilientLocalCluster(LocalCluster):  # type: ignore[misc]
