@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .clients import current_client
+from .compat.distributed import worker_infos
 from .runtime import discover, spare_memory
 
 SMALLEST = 2**20
@@ -81,7 +82,7 @@ def resources(client: Any = None) -> Resources:
     Resources
     """
     client = client or current_client()
-    workers = list(client.scheduler_info(n_workers=-1)["workers"].values()) if client is not None else []
+    workers = list(worker_infos(client).values()) if client is not None else []
     spare = spare_memory()
     if not workers:
         runtime = discover()

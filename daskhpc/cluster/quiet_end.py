@@ -6,13 +6,14 @@ import logging
 import threading
 
 from .session import session
-from .worker_preload import DroppedAtEnd, is_closing
+from .worker_preload import LOOP_STOPPED, DroppedAtEnd, is_closing
 
 _NOISE = (
     ("distributed.scheduler", "broadcast to"),  # a message was under way to a worker that has closed
     ("distributed.scheduler", "cannot schedule new futures after"),  # a graph was under way from a thread
     ("distributed.comm.tcp", "Listener on"),  # a worker that ends was about to greet ("TLS handshake failed")
     ("distributed.nanny", "Worker process still alive after"),  # it is slow to close, and is killed
+    ("asyncio", LOOP_STOPPED),
     # A thread of the program, or a task, waits there: a CancelledError, whose text is empty
     *((f"distributed.{name}", "") for name in ("event", "lock", "queues", "semaphore", "variable")),
 )

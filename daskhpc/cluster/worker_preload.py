@@ -21,6 +21,9 @@ from .session import session
 PROGRAM_FOLDER = "DASKHPC_PROGRAM_FOLDER"
 """The variable that names the folder with the program's modules; put first once all that Dask needs was imported."""
 
+LOOP_STOPPED = "Future exception was never retrieved\nfuture: <Future finished exception=TimeoutError('Timeout')>"
+"""What asyncio logs if an event loop stops at the moment when Dask's BatchedSend may send its next message."""
+
 
 def dask_setup(worker: Any) -> None:
     """Set up a worker process; Dask calls this when a worker starts."""
@@ -34,7 +37,8 @@ def dask_setup(worker: Any) -> None:
     # It warns of each task that still ran when the worker began to close.
     logging.getLogger("distributed.worker.state_machine").setLevel(logging.ERROR)
     missed = "Failed to communicate with scheduler during heartbeat"
-    logging.getLogger("distributed.worker").addFilter(DroppedAtEnd(missed, partial(is_closing, worker)))
+    for name, beginning in (("distributed.worker", missed), ("asyncio", LOOP_STOPPED)):
+        logging.getLogger(name).addFilter(DroppedAtEnd(beginning, partial(is_closing, worker)))
     harden_connections()
     log_few_refusals()
     start_worker_log()

@@ -22,6 +22,16 @@ def runs_in_this_process(client: Any) -> bool:
     return thread is None or thread in {t.ident for t in threading.enumerate()}
 
 
+def worker_infos(client: Any) -> dict[str, dict[str, Any]]:
+    """What the scheduler tells of each worker, by address.
+
+    ``Client.scheduler_info`` returns what the client keeps of its last answer. The client asks by itself every 2 s,
+    without workers, and if that answer comes second, the cluster seems to have none.
+    """
+    infos: dict[str, dict[str, Any]] = client.sync(client.scheduler.identity, n_workers=-1)["workers"]
+    return infos
+
+
 def let_calls_find(distributed: Any, address: str, before: Callable[[], object]) -> None:
     """In a process that makes calls for a worker: let ``get_client()`` find the worker's cluster.
 

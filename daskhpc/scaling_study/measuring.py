@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 
 from ..clients import without_client
-from ..compat.distributed import pause_worker, resume_worker
+from ..compat.distributed import pause_worker, resume_worker, worker_infos
 from ..errors import SettingsError
 from ..parallel.worker_set import WorkerSet
 from ..text import counted
@@ -73,8 +73,10 @@ def in_order(workers: Sequence[StudyWorker], placement: str) -> list[StudyWorker
 
 def workers_of(client: Any) -> list[StudyWorker]:
     """All workers of a cluster."""
-    infos = client.scheduler_info(n_workers=-1)["workers"]
-    return [StudyWorker(address, str(info["name"]), info["host"], info["nthreads"]) for address, info in infos.items()]
+    return [
+        StudyWorker(address, str(info["name"]), info["host"], info["nthreads"])
+        for address, info in worker_infos(client).items()
+    ]
 
 
 class Bench:

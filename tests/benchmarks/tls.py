@@ -24,6 +24,8 @@ sys.path[:0] = [str(Path(__file__).parents[1])]
 from clusters import start_cluster  # noqa: E402
 from crowd import crowd  # noqa: E402
 
+from daskhpc.compat.distributed import worker_infos  # noqa: E402
+
 FITS, CALLS, GIGABYTE, STRANGERS = 600, 100, 10**9, 500
 SIEGE = (1000, 12.0)
 """Fits, and milliseconds of each, of the search during which strangers come."""
@@ -113,7 +115,7 @@ def clients(*protocols: str) -> Iterator[list[Any]]:
 
 def places(client: Any) -> list[str]:
     """Where the scheduler, the workers and the Nannies listen."""
-    workers = client.scheduler_info(n_workers=-1)["workers"]
+    workers = worker_infos(client)
     addresses = [client.scheduler.address, *workers, *(each["nanny"] for each in workers.values())]
     return [str(address).split("://")[1] for address in addresses]
 

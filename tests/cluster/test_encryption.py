@@ -26,6 +26,7 @@ from daskhpc.cluster.certificates import Authority, Identity
 from daskhpc.cluster.control_channel import ControlConnection, ControlServer
 from daskhpc.cluster.encryption import choose_protocol, local_security, new_identities, use_in_dask
 from daskhpc.cluster.refused_connections import FewOfMany
+from daskhpc.compat.distributed import worker_infos
 from daskhpc.compat.distributed_security import revealed
 from daskhpc.errors import StartError
 
@@ -262,19 +263,19 @@ def test_strangers_neither_come_in_nor_disturb(encrypted: Any, caplog: pytest.Lo
     with contextlib.ExitStack() as stack:
         client = stack.enter_context(Client(cluster, set_as_default=False))
         ports = [each.split(":")[-1] for each in addresses_of(client)]
-        before = client.scheduler_info()["workers"].keys()
+        before = worker_infos(client).keys()
         for said in (b"", b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00", b"\0" * 100) * 5:
             for port in ports:
                 visitor = stack.enter_context(socket.create_connection(("127.0.0.1", int(port)), timeout=20))
                 visitor.sendall(said)
         assert client.gather(client.map(lambda x: x + 1, range(50), pure=False)) == list(range(1, 51))
-        assert client.scheduler_info()["workers"].keys() == before
+        assert worker_infos(client).keys() == before
     assert len([each for each in caplog.records if "TLS" in each.getMessage()]) <= 5
 
 
 def addresses_of(client: Client) -> list[str]:
     """The scheduler's, the workers' and the Nannies'."""
-    info = client.scheduler_info()["workers"]
+    info = worker_infos(client)
     return [client.scheduler.address, *info, *(worker["nanny"] for worker in info.values())]
 
 

@@ -23,6 +23,7 @@ from waiting import until
 
 from daskhpc.cluster.http_door import path_inside, with_secret
 from daskhpc.cluster.local_cluster import plan_local, start_local
+from daskhpc.compat.distributed import worker_infos
 from daskhpc.runtime import discover
 from daskhpc.settings import Settings
 
@@ -131,7 +132,7 @@ def test_with_the_secret_everything_but_the_proxy_answers(cluster: Any) -> None:
 def test_a_worker_has_the_same_door(cluster: Any) -> None:
     with Client(cluster, set_as_default=False) as client:
         client.wait_for_workers(1, timeout=60)
-        (worker,) = client.scheduler_info(n_workers=-1)["workers"].values()
+        (worker,) = worker_infos(client).values()
     here = f"http://127.0.0.1:{worker['services']['dashboard']}"
     assert [ask(f"{here}/{page}")[0] for page in ("", "metrics", "health", "sitemap.json", "info")] == [403] * 5
     assert ask(f"{here}/{SECRET}/health") == (200, "ok")

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
+import time
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from distributed.batched import BatchedSend
+from tornado.ioloop import IOLoop
+from waiting import until
 
 from daskhpc.cluster.quiet_end import drop_records_of_the_end
 from daskhpc.cluster.session import session
+from daskhpc.cluster.worker_preload import LOOP_STOPPED
 
 
 def closing(name: str) -> Any:
@@ -22,6 +28,7 @@ def closing(name: str) -> Any:
     [
         ("distributed.scheduler", "broadcast to tcp://127.0.0.1:1 failed: CommClosedError: in <TCP>"),
         ("distributed.nanny", "Worker process still alive after 4.0 seconds, killing"),
+        ("asyncio", LOOP_STOPPED),
     ],
 )
 @pytest.mark.parametrize(
@@ -64,3 +71,35 @@ def test_who_waits_at_the_end_is_not_told(
         monkeypatch.setattr(session, "local", closing(state))
         logging.getLogger(f"distributed.{name}").error(asyncio.CancelledError())
     assert len(caplog.records) == 1
+
+
+async def write(*args: Any, **options: Any) -> int:
+    return 0
+
+
+def stop_when_the_next_message_is_due() -> None:
+    async def send_and_stop() -> None:
+        sender.start(SimpleNamespace(write=write, closed=lambda: False))
+        sender.send("a message")
+        while not sender.waker._waiters or sender.next_deadline is None:
+            await asyncio.sleep(0)
+        until(lambda: time.time() > sender.next_deadline, 10)
+        loop.add_callback(loop.stop)
+
+    loop = IOLoop(make_current=False)
+    sender = BatchedSend(interval="10ms", loop=loop)
+    loop.add_callback(send_and_stop)
+    loop.start()
+    loop.close()
+
+
+def test_a_loop_that_stops_when_the_next_message_is_due(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """If this fails, see what asyncio logs of distributed's BatchedSend, which waits between two messages."""
+    drop_records_of_the_end()
+    for state in ("running", "closing"):
+        monkeypatch.setattr(session, "local", closing(state))
+        stop_when_the_next_message_is_due()
+        gc.collect()
+    assert [record.name for record in caplog.records] == ["asyncio"]

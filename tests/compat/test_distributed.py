@@ -7,7 +7,9 @@ import subprocess
 import sys
 from typing import Any
 
+import dask
 import pytest
+from distributed import Client
 from waiting import until
 
 from daskhpc.compat import distributed as compat
@@ -65,10 +67,18 @@ async def ask_peer(other: str, a: int, b: int, dask_worker: Any) -> Any:
 
 
 def test_a_worker_asks_another_one(client: Any) -> None:
-    one, other = sorted(client.scheduler_info(-1)["workers"])
+    one, other = sorted(compat.worker_infos(client))
     assert client.run(ask_peer, other, 1, 2, workers=[one]) == {one: 0.5}
     with pytest.raises(OSError, match=r"divide failed on .*division by zero"):
         client.run(ask_peer, other, 1, 0, workers=[one])
+
+
+def test_what_the_client_asks_by_itself_takes_no_worker_away(client: Any) -> None:
+    with (
+        dask.config.set({"distributed.client.scheduler-info-interval": "1ms"}),
+        Client(client.scheduler.address) as busy,
+    ):
+        assert {len(compat.worker_infos(busy)) for _ in range(500)} == {2}
 
 
 def test_every_open_client_is_listed(client: Any) -> None:
@@ -78,7 +88,7 @@ def test_every_open_client_is_listed(client: Any) -> None:
 
 def test_a_paused_worker_takes_no_task_and_the_memory_is_what_is_said() -> None:
     """``pause_worker``, ``resume_worker`` and ``measure_memory_by``, on a worker of their own."""
-    from distributed import Client, Worker
+    from distributed import Worker
 
     def on_worker(dask_worker: Worker) -> tuple[str, int]:
         compat.measure_memory_by(dask_worker, lambda: 123)
@@ -125,7 +135,6 @@ def make_workers_silent(dask_scheduler: Any) -> None:
 
 def test_workers_are_heard_before_they_count_as_silent() -> None:
     """If this fails, see how distributed looks for workers that were silent for ``worker-ttl``."""
-    from distributed import Client
 
     async def hear_and_look(dask_scheduler: Any) -> None:
         compat.hear_workers_before_counting_them_silent(dask_scheduler)

@@ -95,6 +95,7 @@ def test_several_processes_per_rank_share_its_cpus_and_caps(ranks: Ranks) -> Non
         import numpy as np
         import daskhpc
         from daskhpc.cluster.session import session
+        from daskhpc.compat.distributed import worker_infos
         from distributed import Client
 
         def blas():
@@ -107,7 +108,7 @@ def test_several_processes_per_rank_share_its_cpus_and_caps(ranks: Ranks) -> Non
         client.wait_for_workers(4, timeout=30)
         print(sorted(client.nthreads().values()))
         print(*client.run(blas).values())
-        workers = client.scheduler_info(n_workers=-1)["workers"].values()
+        workers = worker_infos(client).values()
         print(sorted(w["name"] for w in workers), [w["memory_limit"] for w in workers])
         print({plan.nthreads.value for plan in session.member.plans if plan.role == "worker"})
         """,

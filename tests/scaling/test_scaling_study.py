@@ -18,6 +18,7 @@ import dask
 import joblib
 import pandas as pd
 import pytest
+from waiting import until
 
 import daskhpc
 from daskhpc.errors import DaskhpcError, SettingsError
@@ -77,6 +78,7 @@ def by_parallel() -> set[int]:
 
 @pytest.mark.parametrize("work", [by_map, by_collection, nested, by_parallel])
 def test_only_those_that_take_part_compute(client: Any, work: Callable[[], set[Any]]) -> None:
+    until(lambda: len(work()) == 2, 60)  # both workers have a process for calls, which starts for about a second
     bench = Bench(client, "compact")
     with bench.open():
         found = {count: bench.time(count, work)[1] for count in (1, 2, 1)}

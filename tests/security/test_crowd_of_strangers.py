@@ -15,6 +15,7 @@ pytestmark = pytest.mark.mpi
 SEARCH = """
     import json, os
     import daskhpc
+    from daskhpc.compat.distributed import worker_infos
     from sklearn.datasets import load_digits
     from sklearn.linear_model import RidgeClassifier
     from sklearn.model_selection import GridSearchCV
@@ -23,7 +24,7 @@ SEARCH = """
     X, y = load_digits(return_X_y=True)
     candidates = {"alpha": [0.1, 1.0, 10.0, 100.0]}
     expected = GridSearchCV(RidgeClassifier(), candidates).fit(X, y).cv_results_["mean_test_score"].tolist()
-    workers = client.scheduler_info(n_workers=-1)["workers"]
+    workers = worker_infos(client)
     addresses = [client.scheduler.address, client.dashboard_link, *workers]
     for worker in workers.values():
         addresses += [worker["nanny"], f"http://{worker['host']}:{worker['services']['dashboard']}"]

@@ -257,8 +257,9 @@ def test_the_tutorial_form(submit: Submit, flavor: Flavor) -> None:
 
 LIMITS = """
     import daskhpc
+    from daskhpc.compat.distributed import worker_infos
     client = daskhpc.start({arguments})
-    workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    workers = worker_infos(client).values()
     print(sorted(w["nthreads"] for w in workers), sum(w["memory_limit"] for w in workers) < 2 * 2 * 2**30)
     print(all(w["memory_limit"] < 2 * 2**30 for w in workers))
 """
