@@ -56,10 +56,24 @@ class Call:
     moved: bool = False
 
 
+def work_of(call: Call) -> Hashable:
+    """What a call does, as far as names tell: two uses of Parallel with the same are likely to cost the same."""
+    function = getattr(call.function, "function", call.function)  # scikit-learn wraps it
+    name = getattr(function, "__qualname__", type(function).__qualname__)
+    return getattr(function, "__module__", None), name, *(type(value).__qualname__ for value in call.args)
+
+
 class Costs:
-    """Seconds per call, learnt as results come: of each kind, and over all."""
+    """Seconds per call, learnt as results come: of each kind, and over all.
+
+    Attributes
+    ----------
+    expected : float or None
+        What holds before any call has ended.
+    """
 
     def __init__(self) -> None:
+        self.expected: float | None = None
         self._kinds: dict[Hashable, tuple[float, int]] = {}
         self._all = (0.0, 0)
 
@@ -70,9 +84,9 @@ class Costs:
         self._all = (self._all[0] + seconds, self._all[1] + 1)
 
     def of(self, kind: Hashable) -> float | None:
-        """Expected seconds of a call; None before any has ended."""
+        """Expected seconds of a call; None if nothing is known."""
         total, count = self._kinds.get(kind) or self._all
-        return total / count if count else None
+        return total / count if count else self.expected
 
     def known(self, kind: Hashable) -> bool:
         """Whether a call of the kind has ended."""

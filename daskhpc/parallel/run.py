@@ -4,34 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
-import itertools
 import pickle
 import uuid
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
-
-from dask.utils import funcname
 
 from ..clients import ask_workers
 from ..compat.sklearn import deliver_callback_messages
-from .call_queue import Call, CallQueue
+from .call_queue import Call, CallQueue, work_of
 from .checkpoints import ParallelUse
 from .local import LocalThreads
 from .node_memory import NodeMemory
 from .outcome import deserted, failed_alone, read, unpicklable
 from .result_delivery import ResultDelivery
-from .sent_task import Departure, SentTask, fetch, to_give_back, wait_or_lost
-from .slots import drop, free, recall, run_task
+from .sent_task import SentTask, to_give_back
+from .slots import drop, free, recall
 from .task import Stream, TaskResult
 from .task_builder import Options, TaskBuilder
+from .transport import Transport
 from .worker_set import FRESH_SECONDS, WorkerProcess, WorkerSet, slots_of, slots_per_worker
 
 _CHECK_SECONDS = 1.0
 _LEAVE_SECONDS = 5.0
 _DISPATCH_SECONDS = 0.005
-_tasks = itertools.count()
 
 
 class Run:
@@ -59,8 +55,9 @@ class Run:
         self.name = f"{client.id}-{uuid.uuid4().hex[:12]}"
         self.members = WorkerSet.of(client)
         self.node_memory = NodeMemory(self.members, self.name)
-        self.builder, self.departure = TaskBuilder(self.name, options), Departure()
+        self.builder, self.transport = TaskBuilder(self.name, options), Transport(client, self.members)
         self.queue = CallQueue()
+        self._work: Hashable = None
         self.suspects: deque[Call] = deque()
         self.sent: dict[WorkerProcess, list[SentTask]] = {}
         self.used: set[str] = set()
@@ -80,11 +77,14 @@ class Run:
         return slots_of(self.options.n_jobs, sum(member.threads for member in self.members.alive.values()))
 
     def seconds_per_call(self) -> float | None:
-        """What a call takes on average; None before one has ended."""
+        """What a call takes on average; None if that is not known."""
         return self.queue.costs.of(None)
 
     def add(self, calls: list[Call], call_number: int, part: ParallelUse | None) -> None:
         """Take the calls of a batch, which gets their results as they end."""
+        if calls and self._work is None:
+            self._work = work_of(calls[0])
+            self.queue.costs.expected = self.members.expected_cost(self._work)
         for call in calls if part is None else self.delivery.replay(calls, part):
             self.builder.make(call, call_number)
             self.delivery.expect(call)
@@ -104,6 +104,7 @@ class Run:
         if self.closed:
             return
         self.closed = True
+        self.members.note_cost(self._work, self.seconds_per_call())
         self.delivery.close(len(self.members.alive))
         with contextlib.suppress(Exception):  # its client may be closed by now, and all is freed with it
             if self.node_memory.segments or any(self.sent.values()):
@@ -320,31 +321,18 @@ class Run:
 
     async def _reply(self, member: WorkerProcess, task: SentTask) -> TaskResult | None:
         """Send a task and wait; None if the worker was lost, which `_lost` has dealt with."""
-        with self.departure.prepare():
+        with self.transport.prepare():
             await self._pack(task)
             order = task.calls and await self.builder.task(task, self._threads_for(member), member, self.node_memory)
         if not order or task.gone.is_set():
             return None
-        name = funcname(getattr(task.calls[0].function, "function", task.calls[0].function))
-        submit = functools.partial(
-            self.client.submit,
-            run_task,
-            pickle.dumps(order, protocol=5),
-            workers=[member.address],
-            key=f"{name}-{uuid.uuid4().hex}",
-            pure=False,
-            # Dask breaks ties by name, and what was sent first is to run first.
-            priority=-1e-9 * next(_tasks),
-        )
-        future = await self.departure.submit(submit)
-        try:
-            reply: TaskResult | None = await wait_or_lost(fetch(self.client, future), task.gone)
-        finally:
-            self.members.release_later(future)
+        reply = await self.transport.reply(member, task, order)
         if reply is not None:
             self.node_memory.opened(member, reply.opened, order.tickets)
         elif not task.gone.is_set():
             await self.members.refresh()
+            if not task.gone.is_set():  # the worker is there: it was the connection
+                self._again(task)
         return reply
 
     def _threads_for(self, member: WorkerProcess) -> int:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from .call_queue import SHORTEST_TASK, Call
 from .task import Stream
 
 _GRACE_SECONDS = 0.5
 _WORTH_SECONDS = 2 * SHORTEST_TASK  # of less, another worker would get all
-_CLIENT_SECONDS = 0.01
+_SHORT_SECONDS = 0.02
 
 Member = TypeVar("Member")
 
@@ -69,6 +68,11 @@ class SentTask:
         self.ends = begins + self.seconds
         self.due = now + 3 * (self.ends - now) + _GRACE_SECONDS
         self.moved = any(call.moved for call in self.calls)
+
+    @property
+    def short(self) -> bool:
+        """Whether it takes about as long as Dask's messages about a task of its own; False if that is not known."""
+        return 0 < self.seconds < _SHORT_SECONDS and not self.alone
 
     def take_results(self, records: Sequence[Stream]) -> Iterator[tuple[Call, Stream]]:
         """The calls whose records are new, each of which then leaves it; `records` begin with the task's first."""
@@ -127,70 +131,3 @@ def to_give_back(sent: Mapping[Member, Sequence[SentTask]], idle: bool) -> list[
     if last is not None:
         found[last] = [task for task in sent[last] if task.may_be_shared()]
     return list(found.items())
-
-
-class Departure:
-    """Lets tasks that are made ready at the same time leave together.
-
-    Dask's client sends nothing for 10 ms after a message: a task that is ready a moment after another would wait so
-    long.
-    """
-
-    def __init__(self) -> None:
-        self._preparing = 0
-        self._ready: list[tuple[Callable[[], Any], asyncio.Future[Any]]] = []
-
-    @contextlib.contextmanager
-    def prepare(self) -> Iterator[None]:
-        """Within the block a task is made ready."""
-        self._preparing += 1
-        try:
-            yield
-        finally:
-            self._preparing -= 1
-            asyncio.get_running_loop().call_soon(self._leave, False)
-
-    async def submit(self, send: Callable[[], Any]) -> Any:
-        """What `send` returns, which is called together with that of all tasks that are made ready now."""
-        loop = asyncio.get_running_loop()
-        sent = loop.create_future()
-        self._ready.append((send, sent))
-        loop.call_later(_CLIENT_SECONDS, self._leave, True)
-        return await sent
-
-    def _leave(self, in_any_case: bool) -> None:
-        if self._preparing and not in_any_case:
-            return
-        ready, self._ready = self._ready, []
-        for send, sent in ready:
-            if not sent.done():  # or its task was cancelled
-                try:
-                    sent.set_result(send())
-                except Exception as error:
-                    sent.set_exception(error)
-
-
-async def wait_or_lost(work: Awaitable[Any], gone: asyncio.Event) -> Any:
-    """What `work` gives, None if `gone` is set first."""
-    first, second = asyncio.ensure_future(work), asyncio.ensure_future(gone.wait())
-    try:
-        await asyncio.wait({first, second}, return_when=asyncio.FIRST_COMPLETED)
-        return await first if first.done() else None
-    finally:
-        first.cancel()
-        second.cancel()
-
-
-async def fetch(client: Any, future: Any) -> Any:
-    """The result of a task; None if Dask has given it up, because it lost several workers with it."""
-    from distributed import KilledWorker, wait
-
-    await wait([future])
-    try:
-        # Never cancelled: the client hands a gather that was cancelled before it began to all that come after it.
-        gather = asyncio.ensure_future(client.gather([future]))
-        gather.add_done_callback(lambda done: done.cancelled() or done.exception())
-        (result,) = await asyncio.shield(gather)
-    except KilledWorker:
-        return None
-    return result

@@ -81,10 +81,10 @@ class Slot:
 
 
 class _DaskThread:
-    """The thread of the worker's pool in which a task waits for its calls."""
+    """The thread of the worker's pool in which a task waits for its calls, or another one that waits for them."""
 
     def __init__(self) -> None:
-        self._released = False
+        self._released = current_worker() is None
 
     def release(self) -> None:
         """Let another thread of the pool take the place of this one, if that has not been done."""
@@ -355,6 +355,11 @@ def slots_of_worker(worker: Any) -> Slots:
 def run_task(payload: bytes) -> TaskResult:
     """Make the calls of a task."""
     return slots_of_worker(current_worker()).run(pickle.loads(payload))
+
+
+async def run_without_dask_task(payload: bytes, dask_worker: Any) -> TaskResult:
+    """Make the calls of a task, of which Dask's scheduler knows nothing."""
+    return await asyncio.to_thread(slots_of_worker(dask_worker).run, pickle.loads(payload))
 
 
 def recall(run: str, tasks: list[str]) -> dict[str, list[Stream] | None]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import math
 import time
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +26,7 @@ _DESERTED_SECONDS = 60.0
 _FREE_SECONDS = 0.2
 _CAUSE_SECONDS = 1.5
 _COMING_UP_SECONDS = 0.5
+_QUICK_SECONDS = 0.005
 
 
 @dataclass(slots=True, eq=False)
@@ -89,6 +91,7 @@ class WorkerSet:
     alive: dict[str, WorkerProcess] = field(default_factory=dict)
     causes: dict[str, str] = field(default_factory=dict)
     resting: frozenset[str] = frozenset()
+    _quick: dict[Hashable, tuple[float, float]] = field(default_factory=dict)
     _over: list[str] = field(default_factory=list)
     _futures: list[Any] = field(default_factory=list)
     _listens: bool = False
@@ -174,6 +177,20 @@ class WorkerSet:
         if self._checked and time.monotonic() - self._checked < FRESH_SECONDS:
             return sum(member.threads for member in list(self.alive.values()))
         return sum(threads for address, threads in self.client.ncores().items() if address not in self.resting)
+
+    # Some programs use Parallel hundreds of times for the same small work, such as selectors of features.
+
+    def note_cost(self, work: Hashable, seconds: float | None) -> None:
+        """Note what a call took in a use of Parallel that ends; from any thread."""
+        if seconds is None or seconds > _QUICK_SECONDS:
+            self._quick.pop(work, None)
+        else:
+            self._quick[work] = (seconds, self._quick.get(work, (math.inf,))[0])
+
+    def expected_cost(self, work: Hashable) -> float | None:
+        """What a call will take, if such calls were quick in the last two uses of Parallel; from any thread."""
+        seconds = max(self._quick.get(work, (math.inf,)))
+        return None if seconds == math.inf else seconds
 
     async def let_rest(self, addresses: Iterable[str]) -> None:
         """Give no calls to these workers from now on, and to all others."""

@@ -31,7 +31,7 @@ import daskhpc  # noqa: F401
 from daskhpc.cluster.children import children_of
 from daskhpc.parallel import backend, worker_parcels
 from daskhpc.parallel.outcome import WorkerDiedError
-from daskhpc.parallel.sent_task import fetch
+from daskhpc.parallel.transport import fetch
 from daskhpc.parallel.worker_events import WORKERS_TOPIC, WorkerEvents
 from daskhpc.parallel.worker_set import WorkerSet
 
@@ -139,12 +139,12 @@ def test_the_scheduler_is_told_once_to_tell_of_workers(client: Any) -> None:
 
 def test_a_use_sends_the_scheduler_nothing_before_its_tasks(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Dask's client sends nothing for 10 ms after a message, so that tasks would wait behind it."""
-    Parallel()(delayed(abs)(i) for i in range(2))
+    Parallel()(delayed(where)(i) for i in range(2))
     members = WorkerSet.of(client)
     until(lambda: not members._futures)
     sent, send = list[str](), client._send_to_scheduler
     monkeypatch.setattr(client, "_send_to_scheduler", lambda message: (sent.append(message["op"]), send(message)))
-    Parallel()(delayed(abs)(i) for i in range(2))
+    Parallel()(delayed(where)(i) for i in range(2))
     assert sent[0] == "update-graph"
     assert set(sent) <= {"update-graph", "client-releases-keys"}
 
@@ -539,7 +539,7 @@ def test_a_fetch_that_is_given_up_spoils_no_later_one(client: Any) -> None:
     """It is given up if its worker is lost, perhaps while the client still waits for its turn to fetch.
 
     Only the client's own semaphore makes sure that it waits. If a release has none, a fetch does not wait for its turn:
-    then this test can go, and the shield in ``sent_task.fetch`` with it.
+    then this test can go, and the shield in ``transport.fetch`` with it.
     """
 
     async def given_up() -> Any:

@@ -13,8 +13,9 @@ import pytest
 
 from daskhpc.parallel.call_queue import Call, CallQueue
 from daskhpc.parallel.run import Run
-from daskhpc.parallel.sent_task import Departure, SentTask, to_give_back
+from daskhpc.parallel.sent_task import SentTask, to_give_back
 from daskhpc.parallel.task import CallRecord
+from daskhpc.parallel.transport import Departure
 from daskhpc.parallel.worker_set import WorkerProcess
 
 
