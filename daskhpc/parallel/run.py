@@ -331,8 +331,6 @@ class Run:
             self.node_memory.opened(member, reply.opened, order.tickets)
         elif not task.gone.is_set():
             await self.members.refresh()
-            if not task.gone.is_set():  # the worker is there: it was the connection
-                self._again(task)
         return reply
 
     def _threads_for(self, member: WorkerProcess) -> int:

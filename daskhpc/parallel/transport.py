@@ -49,14 +49,11 @@ class Transport:
         return reply
 
     async def _request(self, member: WorkerProcess, task: SentTask, payload: bytes) -> TaskResult | None:
-        told = await ask_workers(
-            self._client, run_without_dask_task, payload, workers=[member.address], on_error="return"
-        )
-        result: TaskResult | Exception | None = told.get(member.address)
-        if isinstance(result, Exception):
-            if not isinstance(result, OSError):
-                raise result
-            return None  # the connection broke
+        try:
+            told = await ask_workers(self._client, run_without_dask_task, payload, workers=[member.address])
+        except OSError:  # the connection broke; if the worker is lost, Dask tells it
+            return await self._dask_task(member, task, payload)
+        result: TaskResult = told[member.address]
         return result
 
     async def _dask_task(self, member: WorkerProcess, task: SentTask, payload: bytes) -> TaskResult | None:
