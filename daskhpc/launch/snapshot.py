@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import filecmp
 import importlib.machinery
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -34,7 +35,13 @@ def local_modules(script: Path) -> list[Path]:
     waiting = [script.resolve()]
     while waiting:
         path = waiting.pop()
-        for name in sorted(_imported(path)):
+        try:
+            names = sorted(_imported(path))
+        except LaunchError:
+            if path in found or path == script.resolve():
+                raise
+            continue  # a file of a package that nothing may import, such as a template or one of Python 2
+        for name in names:
             home = _home(folder, name)
             if home is not None and home not in found and home != script.resolve():
                 found[home] = None
@@ -67,10 +74,22 @@ def _home(folder: Path, name: str) -> Path | None:
     if not name:
         return None
     package = folder / name
-    if package.is_dir():
+    if package.is_dir() and ((package / "__init__.py").is_file() or not _is_elsewhere(name)):
         return package
     files = (folder / f"{name}{suffix}" for suffix in importlib.machinery.all_suffixes())
     return next((path for path in files if path.is_file()), None)
+
+
+def _is_elsewhere(name: str) -> bool:
+    """Whether Python finds a module of its own or an installed one, which a folder without ``__init__.py`` is not.
+
+    So a folder of results such as ``wandb`` beside a program that imports that package is no code.
+    """
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        return False
+    return spec is not None and spec.origin is not None
 
 
 def take_snapshot(script: Path, target: Path) -> None:

@@ -47,6 +47,12 @@ def test_the_modules_that_count(project: Path) -> None:
     assert names == ["chained.py", "computed.py", "helpers", "late.py", "os.py", "tools.py"]
 
 
+def test_a_folder_of_data_with_the_name_of_a_module_is_no_code(project: Path) -> None:
+    """As ``wandb`` writes one; Python passes over a folder without ``__init__.py`` if it finds the module elsewhere."""
+    write(project, main_py="import json, yaml, plain", json__run="1", yaml__old_py="1 +", plain__module_py="")
+    assert [path.name for path in local_modules(project / "main.py")] == ["plain"]
+
+
 def test_what_is_copied(project: Path, tmp_path: Path) -> None:
     (project / "helpers" / "__pycache__").mkdir()
     take_snapshot(project / "main.py", tmp_path / "code")
@@ -77,6 +83,16 @@ def test_a_program_with_an_error_of_syntax(tmp_path: Path) -> None:
     (tmp_path / "main.py").write_text("x = 1\ny = (\n")
     with pytest.raises(LaunchError, match=r"main.py is not valid Python[^$]*line 2"):
         take_snapshot(tmp_path / "main.py", tmp_path / "code")
+
+
+def test_a_file_of_a_package_that_is_no_python(tmp_path: Path) -> None:
+    """Nothing has to import it; a module beside the program is imported."""
+    write(tmp_path, main_py="import lib", lib__init_py="", lib__old_py="print 1")
+    take_snapshot(tmp_path / "main.py", tmp_path / "code")
+    assert (tmp_path / "code" / "lib" / "old.py").is_file()
+    write(tmp_path, main_py="import beside", beside_py="print 1")
+    with pytest.raises(LaunchError, match=r"beside.py is not valid Python"):
+        local_modules(tmp_path / "main.py")
 
 
 def test_the_state_of_a_repository(project: Path, tmp_path: Path) -> None:
