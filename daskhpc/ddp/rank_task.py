@@ -20,6 +20,7 @@ import socket
 import sys
 import threading
 import time
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -157,7 +158,8 @@ def _interface(host: str) -> str:
 def _gpus() -> tuple[str, ...]:
     shown = os.environ.get("CUDA_VISIBLE_DEVICES")
     if shown is not None:
-        return tuple(part.strip() for part in shown.split(",") if part.strip() and part.strip() != "-1")
+        # CUDA stops at the first word that names no device: -1, or NoDevFiles, which Slurm writes for a job without.
+        return tuple(takewhile(re.compile(r"\d+|(?:GPU|MIG)-.+").fullmatch, map(str.strip, shown.split(","))))
     numbers = [match[1] for path in Path("/dev").glob("nvidia*") if (match := re.fullmatch(r"nvidia(\d+)", path.name))]
     return tuple(sorted(numbers, key=int))
 

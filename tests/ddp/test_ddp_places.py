@@ -7,12 +7,30 @@ from dataclasses import replace
 import pytest
 
 from daskhpc.ddp.places import WorkerPlace, choose, environment, torch_backend
+from daskhpc.ddp.rank_task import _gpus
 from daskhpc.errors import SettingsError
 
 
 def worker(name: str, node: str, **about: object) -> WorkerPlace:
     place = WorkerPlace(f"tcp://{node}:{name}", name, f"{node} boot", "10.0.0.1", "ib0", 4, 1)
     return replace(place, **about)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("shown", "gpus"),
+    [
+        ("0,3", ("0", "3")),
+        ("GPU-8932f937-d72c, MIG-GPU-1/3/0", ("GPU-8932f937-d72c", "MIG-GPU-1/3/0")),
+        ("NoDevFiles", ()),
+        ("-1", ()),
+        ("", ()),
+        ("2,-1,0", ("2",)),
+    ],
+)
+def test_the_gpus_that_cuda_shows(shown: str, gpus: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Up to the first word that names none; Slurm writes NoDevFiles for a job without GPUs."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", shown)
+    assert _gpus() == gpus
 
 
 def test_ranks_are_ordered_by_node_then_name() -> None:
