@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -22,13 +23,15 @@ def _output(argv: Sequence[str]) -> str | None:
     """Standard output and error of a command, None if it fails or is missing."""
     if shutil.which(argv[0]) is None:
         return None
+    # A user may have set another form of times for all of Slurm's commands. A name in Latin-1 is no UTF-8.
+    env = {**os.environ, "SLURM_TIME_FORMAT": "standard"}
     try:
         done = subprocess.run(
-            argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_SECONDS, check=True
+            argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=_SECONDS, check=True, env=env
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout + done.stderr
+    return (done.stdout + done.stderr).decode(errors="replace")
 
 
 def installed_library() -> MPILibrary | None:
