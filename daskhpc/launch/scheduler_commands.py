@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -50,22 +52,35 @@ def ask(
         If there is no such command, or it cannot be started.
     """
     try:
-        done = subprocess.run(
+        process = subprocess.Popen(
             argv,
             cwd=cwd,
             env=for_scheduler(os.environ if env is None else env),
             stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=timeout,
-            check=False,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
         )
-    except subprocess.TimeoutExpired as late:
-        return CommandAnswer(None, _text(late.stdout), _text(late.stderr))
     except OSError as error:
         raise LaunchError(
             f"Cannot run {argv[0]}.", str(error), "this on a login node of the cluster; daskhpc run works anywhere"
         ) from None
-    return CommandAnswer(done.returncode, _text(done.stdout), _text(done.stderr))
+    with process:
+        try:
+            out, err = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired as late:
+            _kill(process)
+            return CommandAnswer(None, _text(late.stdout), _text(late.stderr))
+        except BaseException:  # the user's Ctrl-C
+            _kill(process)
+            raise
+    return CommandAnswer(process.returncode, _text(out), _text(err))
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """End a command with what it started: a site's sbatch may be a script, whose child would submit later."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def meanwhile(argv: Sequence[str], *, cwd: str | None = None, timeout: float = SECONDS) -> Callable[[], CommandAnswer]:

@@ -19,7 +19,7 @@ def limits_command(spec: JobSpec) -> tuple[str, ...]:
 
 def test_command(spec: JobSpec, script: str) -> tuple[str, ...]:
     """The command that checks whether a job would be taken, and submits nothing."""
-    return ("sbatch", "--test-only", script)
+    return ("sbatch", "--test-only", *_of_cluster(spec.clusters), script)
 
 
 def job_command(job: str, cluster: str) -> tuple[str, ...]:

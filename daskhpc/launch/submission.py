@@ -98,7 +98,10 @@ def _submit(
     system: BatchSystem, spec: JobSpec, folder: JobFolder, token: str, line: list[str], wait: Callable[[float], None]
 ) -> tuple[str, str]:
     for attempt in range(TRIES):
-        answer = ask(line, cwd=str(folder.path), timeout=SUBMIT_SECONDS)
+        try:
+            answer = ask(line, cwd=str(folder.path), timeout=SUBMIT_SECONDS)
+        except LaunchError as error:  # there is no such command
+            raise RefusedError(error.happened, error.found, error.todo) from None
         result = outcome(system, answer)
         if result is SubmitOutcome.SUBMITTED:
             return system.job_id(answer.out)

@@ -6,8 +6,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from waiting import gone, until
 
 from daskhpc.errors import LaunchError
+from daskhpc.launch import submission
 from daskhpc.launch.batch_systems import batch_system
 from daskhpc.launch.job_folder import JobFolder
 from daskhpc.launch.job_spec import JobSpec
@@ -140,6 +142,41 @@ def test_the_command_does_not_see_an_outer_job(fake: FakeSlurm, monkeypatch: pyt
     assert "of the outer job" not in seen
     assert "SLURM_CONF=/etc/slurm/slurm.conf\n" in seen
     assert "OMPI_MCA_btl=self,tcp\n" in seen
+
+
+def test_there_is_no_sbatch(fake: FakeSlurm, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a laptop with the profile of a cluster; nothing of the job's folder stays then."""
+    monkeypatch.setenv("PATH", str(fake.folder / "bin"))
+    with pytest.raises(RefusedError, match="Cannot run sbatch"):
+        fake.submit()
+
+
+def test_a_cluster_comes_before_the_one_of_the_environment(fake: FakeSlurm) -> None:
+    fake.put("sbatch", 'echo "$*" >"$FAKE/line"; echo "44;beta"')
+    submit_once(SLURM, JobSpec.make(name="a", clusters="beta"), fake.job, TOKEN)
+    assert "--clusters=beta" in (fake.folder / "line").read_text().split()
+
+
+def test_a_job_whose_comment_the_site_replaced(fake: FakeSlurm) -> None:
+    """It is known by its folder, whose name ends in the token."""
+    fake.put("sbatch", "echo 'Socket timed out' >&2\nexit 1")
+    fake.put(
+        "squeue",
+        f"echo '40 a: note of mine /home/ada/jobs/b-9{TOKEN}'; echo '41 by the site /home/ada/it is/a-{TOKEN}'",
+    )
+    assert fake.submit() == ("41", "")
+    assert fake.calls("sbatch") == 1
+
+
+def test_an_sbatch_that_is_a_script_submits_nothing_after_it_was_given_up(
+    fake: FakeSlurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(submission, "SUBMIT_SECONDS", 2.0)
+    child = "sh -c 'echo $$ >\"$FAKE/child\"; exec sleep 60'"
+    fake.put("sbatch", f"[ $CALL -ge 2 ] && echo 42 && exit 0\n{child}; echo 41")
+    fake.put("squeue", "exit 0")
+    assert fake.submit() == ("42", "")
+    until(lambda: gone(int((fake.folder / "child").read_text())), 10, "the end of the script's child")
 
 
 def test_an_interrupted_submission_says_how_to_look_for_the_job(fake: FakeSlurm) -> None:

@@ -136,7 +136,9 @@ class SlurmBatch(BatchSystem):
     def submit_line(self, script: str, spec: JobSpec, token: str, after: str = "") -> list[str]:
         comment = f"{spec.comment} daskhpc:{token}".strip()
         then = [f"--dependency=afterany:{after}"] if after else []
-        return ["sbatch", "--parsable", f"--comment={comment}", *then, script]
+        # SLURM_CLUSTERS of the environment comes before a line of the script.
+        where = [f"--clusters={spec.clusters}"] if spec.clusters else []
+        return ["sbatch", "--parsable", f"--comment={comment}", *where, *then, script]
 
     def job_id(self, out: str) -> tuple[str, str]:
         for line in reversed(out.splitlines()):
@@ -146,11 +148,13 @@ class SlurmBatch(BatchSystem):
 
     def search_line(self, spec: JobSpec) -> list[str]:
         where = [f"--clusters={spec.clusters}"] if spec.clusters else []
-        return ["squeue", "--me", "--noheader", "--states=all", "--format=%F %k", *where]
+        return ["squeue", "--me", "--noheader", "--states=all", "--format=%F %k %Z", *where]
 
     def found(self, out: str, token: str) -> str | None:
-        lines = [line.split(None, 1) for line in out.splitlines()]
-        return next((parts[0] for parts in lines if len(parts) == 2 and parts[1].endswith(f"daskhpc:{token}")), None)
+        # The comment, which a site's own rules may replace, or the working directory: the job's folder, whose name
+        # ends in the token of its first job.
+        found = re.search(rf"^\s*(\d+) (?:.*[\s:-])?{re.escape(token)}(?:\s|$)", out, re.MULTILINE)
+        return found[1] if found else None
 
     def controller_line(self) -> list[str]:
         return ["scontrol", "show", "config"]
