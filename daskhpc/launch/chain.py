@@ -85,7 +85,8 @@ def _log_path(system: BatchSystem, spec: JobSpec, number: str) -> str:
     if spec.output:
         return spec.output
     form = system.array_log_name if spec.array else system.log_name
-    return form.format(id=number)
+    # PBS names an array 123[].server, and an element of it 123[4].server.
+    return form.format(id=number.replace("[]", "[%a]"))
 
 
 class ChainStep(Enum):

@@ -19,6 +19,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
@@ -200,14 +201,19 @@ class JobFolder:
 
     def other_files(self) -> list[str]:
         """The names of what lies in the folder and was not written by daskhpc, such as results of the program."""
-        logs = {Path(job.log).name.partition("%")[0] for job in self.submitted() if not os.path.isabs(job.log)}
+        jobs = self.submitted()
+        logs = {Path(job.log).name.partition("%")[0] for job in jobs if not os.path.isabs(job.log)}
+        # What PBS keeps of the output beside the log, such as search.o123.
+        numbers = {job.id.partition(".")[0].partition("[")[0] for job in jobs if job.scheduler != "slurm"}
         return sorted(
             entry.name
             for entry in os.scandir(self.path)
             if not (
                 entry.name in _OWN_FOLDERS
                 if entry.is_dir(follow_symlinks=False)
-                else entry.name in _OWN_FILES or any(entry.name.startswith(log) for log in logs)
+                else entry.name in _OWN_FILES
+                or any(entry.name.startswith(log) for log in logs)
+                or any(re.search(rf"\.o{re.escape(number)}(?!\d)", entry.name) for number in numbers)
             )
         )
 
@@ -257,13 +263,20 @@ class JobFolder:
             os.fsync(descriptor)
 
     def marks(self) -> tuple[Mark, ...]:
-        """What the scripts of this folder's jobs wrote; a torn last line is passed over."""
+        """What the scripts of this folder's jobs wrote; a torn line is passed over."""
         try:
             lines = self._read(MARKS).splitlines()
         except FileNotFoundError:
             return ()
         parts = [line.split() for line in lines]
-        return tuple(Mark(p[0], int(p[1]), p[2], int(p[3]), p[4]) for p in parts if len(p) == 5)
+        # Two nodes that write at one time to a file system such as NFS may spoil each other's lines.
+        return tuple(Mark(p[0], int(p[1]), p[2], int(p[3]), p[4]) for p in parts if _is_mark(p))
+
+
+def _is_mark(words: list[str]) -> bool:
+    return (
+        len(words) == 5 and words[1].isdecimal() and words[2] in ("began", "ended", "passed") and words[3].isdecimal()
+    )
 
 
 @cache  # once for each line

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 TEMPLATES = Path(__file__).parent / "templates"
+_NUMBER = '"${JOB%%[.[]*}"'
+_LOG_PATTERNS = {"%j": _NUMBER, "%A": _NUMBER, "%a": '"${PBS_ARRAY_INDEX:-${PBS_ARRAYID}}"'}
+"""What Slurm fills into the name of a log, and ``daskhpc logs`` too, for the shell of a PBS job."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +161,9 @@ def in_words(spec: JobSpec) -> str:
 def _log(spec: JobSpec, system: BatchSystem) -> str:
     """Where the script of a system that keeps the output until the end writes its log, for its shell."""
     if spec.output:
-        return shlex.quote(spec.output)
+        filled = {**_LOG_PATTERNS, "%x": shlex.quote(spec.name)}
+        parts = re.split("(%[jAax])", spec.output)
+        return "".join(filled.get(part) or shlex.quote(part) for part in parts if part)
     return '"${JOB_FOLDER}/' + system.log_name.format(id="${JOB}") + '"'
 
 

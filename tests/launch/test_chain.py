@@ -10,7 +10,7 @@ import pytest
 from daskhpc.errors import LaunchError
 from daskhpc.launch.batch_systems import batch_system
 from daskhpc.launch.chain import ChainStep, JournalsSaved, before_in_chain, next_step, submit_jobs
-from daskhpc.launch.find_jobs import current_job, find_job, last_chain
+from daskhpc.launch.find_jobs import current_job, find_job, last_chain, log_file
 from daskhpc.launch.job_folder import JobFolder, Mark, SubmittedJob
 from daskhpc.launch.job_script import Program, job_script
 from daskhpc.launch.job_spec import JobSpec
@@ -129,6 +129,28 @@ def test_each_job_of_a_chain_depends_on_the_one_before(
     with pytest.raises(LaunchError, match="took 1 of 3 jobs of the chain") as caught:
         submit_jobs(batch_system(name), spec, PROGRAM, folder, "1f")
     assert "44; then: no more jobs" in caught.value.found
+
+
+@pytest.mark.parametrize(
+    ("name", "printed", "element"),
+    [
+        ("slurm", "41", "log-41_2.txt"),
+        ("pbspro", "41[].server", "log-41[2].server.txt"),
+        ("torque", "41[].server", "log-41[2].server.txt"),
+    ],
+)
+def test_the_log_of_an_element_of_an_array(
+    name: str, printed: str, element: str, folder: JobFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = tmp_path / "bin" / FAKES[name][0]
+    fake.parent.mkdir()
+    fake.write_text(f"#!/bin/sh\necho '{printed}'\n")
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{fake.parent}:/usr/bin:/bin")
+    (job,) = submit_jobs(batch_system(name), JobSpec.make(name="a", array="0-3"), PROGRAM, folder, "0f")
+    assert log_file(folder.path, job, "2") == folder.path / element
+    (folder.path / element).write_text("")
+    assert folder.other_files() == []
 
 
 def script(site: Site, **options: Any) -> str:

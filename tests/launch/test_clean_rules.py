@@ -76,6 +76,15 @@ def test_files_of_others_keep_a_folder(folder: JobFolder, tmp_path: Path) -> Non
     assert list(JobFolder.all()) == []
 
 
+def test_what_pbs_keeps_of_the_output_is_no_file_of_others(folder: JobFolder) -> None:
+    folder.add(SubmittedJob("12.server", "", "pbspro", "/a.py", "a", "log-12.server.txt", 9000.0, "t"))
+    for name in ("a.o12", "a.o12.3", "log-12.server.txt"):
+        (folder.path / name).write_text("1")
+    assert folder.other_files() == []
+    (folder.path / "a.o123").write_text("1")
+    assert folder.other_files() == ["a.o123"]
+
+
 def test_folders_of_the_same_name(folder: JobFolder, tmp_path: Path) -> None:
     """Also one in the place of a folder that was removed by hand."""
     (tmp_path / "other").mkdir()

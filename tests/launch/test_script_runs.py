@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from daskhpc.launch.batch_systems import batch_system
+from daskhpc.launch.find_jobs import log_file
 from daskhpc.launch.job_draft import interpreter_needs
+from daskhpc.launch.job_folder import SubmittedJob
 from daskhpc.launch.job_script import Program, job_script
 from daskhpc.launch.job_spec import JobSpec
 from daskhpc.launch.site import Site
@@ -98,6 +100,17 @@ def test_the_module_command_is_found(node: Node, variable: str, below: str) -> N
     assert (code, "argv:" in text) == (70, False)
     assert "unknown module gcc/99" in text
     assert node.marks()[-1] == ["ended", "70"]
+
+
+@pytest.mark.parametrize("job", ["7.server", "7[3].server", "7"])
+def test_the_name_of_a_log_on_pbs_is_filled_in_as_on_slurm(node: Node, job: str) -> None:
+    spec = JobSpec.make(name="a b", cpus_per_task=1, output=str(node.folder / "it's %x-%j.txt"))
+    program = Program(str(node.folder / "search.py"), (), str(node.folder), str(node.python))
+    text = job_script(spec, Site(scheduler="pbspro"), batch_system("pbspro"), program, str(node.job), {})
+    env = {"PATH": "/usr/bin:/bin", "PBS_JOBID": job}
+    subprocess.run(["bash", "-s"], input=text, env=env, text=True, check=True)
+    submitted = SubmittedJob(job, "", "pbspro", program.script, spec.name, spec.output, 0.0, "t")
+    assert "argv: " in log_file(node.job, submitted).read_text()
 
 
 def test_foreign_lines_are_not_under_strict_rules(node: Node) -> None:
