@@ -15,7 +15,7 @@ from .launch.acceptance import read_back
 from .launch.find_jobs import current_job, last_chain, log_file
 from .launch.job_draft import draft_job, send_draft
 from .launch.job_folder import JobFolder
-from .launch.job_query import FRESH_SECONDS, ListedJob, cancel_jobs, forget_answers, listed
+from .launch.job_query import FRESH_SECONDS, ListedJob, cancel_jobs, forget_answers, listed, unfinished
 from .launch.job_state import JobReport, JobState
 from .launch.scheduler_commands import ask
 from .own_files import state_folder
@@ -135,11 +135,15 @@ class Job:
 
     def _listed(self) -> ListedJob:
         """Of a chain the job that has not ended, or else the last one."""
+        found = self._links()
+        return (unfinished(found) or found[-1:])[0]
+
+    def _links(self) -> list[ListedJob]:
         own = {job.id for job in self._submitted}
         found = [job for job in listed([self._home], ask, state_folder()) if job.submitted.id in own]
         if not found:
             raise LaunchError(f"Job {self.id} was resumed.", str(self.folder), f"daskhpc.Job({str(self.folder)!r})")
-        return next((job for job in found if not job.report.state.ended), found[-1])
+        return found
 
     @property
     def state(self) -> JobState:
@@ -171,7 +175,8 @@ class Job:
         while True:
             forget_answers(state_folder())
             job = self._listed()
-            if job.report.state.ended:
+            # As long as the scheduler is silent, a job that failed may be about to run again.
+            if job.report.state.ended and not (job.silence and job.report.state is JobState.FAILED):
                 return job.report.state
             # No answer of the scheduler means nothing; only an answer without the job counts.
             unknown = unknown + 1 if job.report.state is JobState.UNKNOWN and not job.silence else 0
@@ -194,7 +199,9 @@ class Job:
         LaunchError
             If the scheduler does not take it; its words are in the message.
         """
-        refused = cancel_jobs(self._submitted[::-1], ask, state_folder())
+        # The scheduler refuses what has ended. Of a chain the next job would begin at the end of the one before.
+        left = [job.submitted for job in unfinished(self._links())]
+        refused = cancel_jobs(left[::-1], ask, state_folder())
         if refused:
             raise LaunchError(f"Job {self.id} was not cancelled.", "; ".join(refused), "daskhpc jobs")
 

@@ -9,7 +9,7 @@ import click
 from ..errors import LaunchError
 from ..launch.find_jobs import element_of, find_job
 from ..launch.job_folder import JobFolder, SubmittedJob
-from ..launch.job_query import cancel_jobs, listed
+from ..launch.job_query import cancel_jobs, listed, unfinished
 from ..launch.scheduler_commands import ask
 from ..own_files import state_folder
 from .errors import exit_on_error
@@ -33,7 +33,7 @@ def cancel(names: tuple[str, ...]) -> None:
             if all(link.submitted.id != job.id for link in links):
                 click.echo(f"{job.id} {job.name}: ended already, and was resumed as {links[0].submitted.id}")
                 continue
-            left = [link.submitted for link in links if not link.report.state.ended]
+            left = [link.submitted for link in unfinished(links)]
             if not left and not element:
                 click.echo(f"{job.id} {job.name}: {links[-1].report.state.value} already")
                 continue

@@ -41,7 +41,7 @@ class Answer:
     out : str or None
         None if there is no answer: the command failed and printed nothing, or took too long.
     error : str
-        Its own words if it failed.
+        Its own words if it failed; a job that `out` does not list may then be there for all that.
     """
 
     time: float
@@ -119,8 +119,8 @@ def listed(
         ListedJob(
             job,
             folder.path,
-            _kept(folder, job, report, lasts[folder.path, job.id], now()),
-            silence.get(job.scheduler, ""),
+            _kept(folder, job, report, lasts[folder.path, job.id], now(), bool(silence.get(_asked_with(job)))),
+            silence.get(_asked_with(job), ""),
             _known_elements(folder, job, queue, accounting) if folder.spec.get("array") else (),
         )
         for folder, job, report in found
@@ -168,7 +168,7 @@ def _known_elements(
 
 
 def _is_of(job: SubmittedJob, report: JobReport) -> bool:
-    return same_job(job.id, report.job) and (not job.cluster or not report.cluster or job.cluster == report.cluster)
+    return same_job(job.id, report.job) and job.cluster == report.cluster
 
 
 def elements(array: str) -> int:
@@ -188,33 +188,39 @@ def elements(array: str) -> int:
     return count
 
 
+def _asked_with(job: SubmittedJob) -> tuple[str, str]:
+    """The scheduler and the cluster: an id is of one cluster, and ``--clusters`` leaves out the one of this machine."""
+    return job.scheduler, job.cluster
+
+
 def _queue(
     jobs: Sequence[SubmittedJob], since: float, ask: Ask, cache: Path, now: Callable[[], float]
-) -> tuple[list[JobReport], dict[str, str]]:
-    """The queue's answer about all jobs, and by scheduler why there is none."""
+) -> tuple[list[JobReport], dict[tuple[str, str], str]]:
+    """The queue's answer about all jobs, and by scheduler and cluster why there is none, or not all of one."""
     reports: list[JobReport] = []
-    silence: dict[str, str] = {}
-    for scheduler in sorted({job.scheduler for job in jobs}):
-        asked = [job for job in jobs if job.scheduler == scheduler]
+    silence: dict[tuple[str, str], str] = {}
+    for scheduler, cluster in sorted({_asked_with(job) for job in jobs}):
+        asked = [job for job in jobs if _asked_with(job) == (scheduler, cluster)]
         queue = QUEUES[scheduler]
         command = queue.queue_command(asked, _user())
         answer = _asked(command, ask, cache, now, FRESH_SECONDS, since)
-        if answer.out is None:
-            silence[scheduler] = answer.error
-            continue
-        reports += [replace(report, seen=answer.time) for report in queue.parse_queue(answer.out)]
+        if answer.error:
+            silence[scheduler, cluster] = answer.error
+        listed_jobs = queue.parse_queue(answer.out) if answer.out is not None else ()
+        reports += [replace(report, cluster=cluster, seen=answer.time) for report in listed_jobs]
     return reports, silence
 
 
-def _accounting(jobs: Sequence[SubmittedJob], ask: Ask, cache: Path, now: Callable[[], float]) -> tuple[JobReport, ...]:
-    reports: tuple[JobReport, ...] = ()
-    for scheduler in sorted({job.scheduler for job in jobs}):
-        queue, asked = QUEUES[scheduler], [job for job in jobs if job.scheduler == scheduler]
+def _accounting(jobs: Sequence[SubmittedJob], ask: Ask, cache: Path, now: Callable[[], float]) -> list[JobReport]:
+    reports: list[JobReport] = []
+    for scheduler, cluster in sorted({_asked_with(job) for job in jobs}):
+        queue, asked = QUEUES[scheduler], [job for job in jobs if _asked_with(job) == (scheduler, cluster)]
         if queue.accounting_command is None or queue.parse_accounting is None:
             continue
         since = max(job.time for job in asked)
         answer = _asked(queue.accounting_command(asked), ask, cache, now, FRESH_SECONDS, since)
-        reports += queue.parse_accounting(answer.out) if answer.out is not None else ()
+        told = queue.parse_accounting(answer.out) if answer.out is not None else ()
+        reports += [replace(report, cluster=cluster) for report in told]
     return reports
 
 
@@ -226,7 +232,7 @@ def _asked(
     kept = _read(path)
     if kept is not None and kept.get("command") == list(command):
         age = now() - kept["time"]
-        limit = _SILENT_SECONDS if kept["out"] is None and command[0] == "sacct" else fresh
+        limit = _SILENT_SECONDS if kept["error"] and command[0] == "sacct" else fresh
         if 0 <= age < limit and kept["time"] > since:
             return Answer(kept["time"], kept["out"], kept["error"])
     began = now()
@@ -234,10 +240,12 @@ def _asked(
         said = ask(command)
     except LaunchError as error:
         said = CommandAnswer(1, "", error.found)
-    # qstat exits with an error if it has forgotten one of the jobs, and answers for the others.
-    silent = said.code != 0 and not said.out.strip() and not (command[0] == "qstat" and _only_unknown(said.err))
+    # qstat exits with an error if it has forgotten one of the jobs, and answers for the others. After any other error
+    # a job may run that is not listed: what was printed may be a site's greeting.
+    failed = said.code != 0 and not (command[0] == "qstat" and _only_unknown(said.err))
     words = said.err.strip() or f"{command[0]} gave no answer"
-    answer = Answer(began, None if silent else said.out, words if silent else "")
+    nothing = failed and (said.code is None or not said.out.strip())  # what was cut off may be read wrongly
+    answer = Answer(began, None if nothing else said.out, words if failed else "")
     with contextlib.suppress(OSError):  # a quota that is used up hides no state
         make_own_folder(cache)
         with replacing(path) as draft:
@@ -258,10 +266,17 @@ def cancel_jobs(jobs: Sequence[SubmittedJob], ask: Ask, cache: Path) -> list[str
     return refused
 
 
+def unfinished(links: Sequence[ListedJob]) -> list[ListedJob]:
+    """What has not ended of a job, or of a chain: one of which nobody knows has, if a later one is known."""
+    left = [link for link in links if not link.report.state.ended]
+    return [link for link in left if link.report.state is not JobState.UNKNOWN] or left
+
+
 def forget_answers(cache: Path) -> None:
     """Ask anew from now on: what was answered before does not hold any more."""
     for name in ("squeue", "qstat", "sacct"):
-        (cache / f"{name}.json").unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # there is none, or the home directory is read-only, as on some nodes
+            (cache / f"{name}.json").unlink()
 
 
 def _only_unknown(error: str) -> bool:
@@ -290,20 +305,30 @@ def _user() -> str:
 def _last_seen(folder: JobFolder, job: str) -> JobReport | None:
     data = (_read(folder.path / STATES) or {}).get(job)
     try:
-        return JobReport(**{**data, "state": JobState[data["state"]]}) if data else None
+        last = JobReport(**{**data, "state": JobState[data["state"]]}) if data else None
     except (KeyError, TypeError):
         return None  # of another version
+    # After its end it may have been requeued by hand (scontrol requeue), and runs again under its id.
+    if last is not None and last.state.ended:
+        again = any(mark.job == job and mark.restart > last.restarts for mark in folder.marks())
+        return None if again else last
+    return last
 
 
 def _kept(
-    folder: JobFolder, job: SubmittedJob, report: JobReport | None, last: JobReport | None, now: float
+    folder: JobFolder, job: SubmittedJob, report: JobReport | None, last: JobReport | None, now: float, silent: bool
 ) -> JobReport:
-    """The report, kept in the folder; if there is none, that the job is unknown, and since when."""
+    """The report, kept in the folder; if there is none, that the job is unknown, and since when.
+
+    An end that is kept is not asked for again, so it is not kept if the queue is silent: the job may be run again.
+    """
     if report is None:
         since = last.seen if last is not None and last.seen is not None else job.time
         return JobReport(job.id, JobState.UNKNOWN, "nobody", name=job.name, seen=since)
     report = replace(report, job=job.id, seen=report.seen or now)
     new = last is None or (last.state, last.restarts) != (report.state, report.restarts)
+    if silent and report.state.ended:
+        return report
     if new or (not report.state.ended and (report.seen or 0) - (last.seen or 0 if last else 0) > _SEEN_EVERY):
         kept = {**(_read(folder.path / STATES) or {}), job.id: {**asdict(report), "state": report.state.name}}
         with contextlib.suppress(OSError), replacing(folder.path / STATES) as draft:  # a full disk hides no state

@@ -258,6 +258,7 @@ def settled(
     Notes
     -----
     A job that wrote its own end has ended, unless the queue has a later run of it: a job that is requeued keeps its id.
+    As long as the queue has not let go of a job that ended with another exit code than 0, it may be requeued.
     A job that began and wrote no end may still run, or its batch shell was killed: only the scheduler knows. Why a job
     ended only the scheduler knows too: its script sees SIGTERM at the time limit, and an exit code after that.
     """
@@ -265,7 +266,11 @@ def settled(
     own = folder if folder is not None and folder.state.ended else None
     if queue is not None and not queue.state.ended and queue.state is not JobState.UNKNOWN:
         if own is not None and not _runs_again(own, queue):
-            return told or own  # the scheduler still cleans up, or its answer is some seconds old
+            if own.state is JobState.COMPLETED:
+                return told or own  # the scheduler still cleans up, or its answer is some seconds old
+            # The scheduler may be about to run it again: after code 75, a preemption or a lost node.
+            restarts = max(own.restarts, queue.restarts)
+            return replace(queue, state=JobState.COMPLETING, exit_code=own.exit_code, restarts=restarts)
         again = queue.state is JobState.PENDING and folder is not None and folder.start is not None
         restarts = folder.restarts if folder is not None else 0
         start = folder.start if queue.start is None and folder is not None and not queue.state.waiting else queue.start

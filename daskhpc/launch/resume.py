@@ -34,12 +34,11 @@ def check_resumable(folder: JobFolder, found: Sequence[ListedJob]) -> None:
     """
     for job in found:
         number, words = job.submitted.id, state_words(job.report)
-        if job.report.state is JobState.UNKNOWN:
-            if job.silence:
-                raise LaunchError(
-                    "Whether the job still runs is not known.", f"{number} {words}; {job.silence}", "this again later"
-                )
-        elif not job.report.state.ended:
+        if job.silence:
+            raise LaunchError(
+                "Whether the job still runs is not known.", f"{number} {words}; {job.silence}", "this again later"
+            )
+        if not job.report.state.ended and job.report.state is not JobState.UNKNOWN:
             raise LaunchError(
                 "The job has not ended.",
                 f"{number} {words}",

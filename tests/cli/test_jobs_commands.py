@@ -374,6 +374,17 @@ def test_cancel_of_a_chain_and_of_a_job_that_was_resumed(desk: Desk) -> None:
     assert (desk.folder / "cancelled").read_text() == "15 14\n", "the jobs after it would begin at its end"
 
 
+def test_cancel_of_a_chain_of_which_one_job_is_forgotten(desk: Desk) -> None:
+    """It was killed with its node, and squeue does not list it any more; scancel would refuse it."""
+    folder = desk.job("13")
+    folder.add(SubmittedJob("14", "", "slurm", "/a.py", "a search", "log.txt", time.time() - 60, "t", "13"))
+    (folder.path / "marks").write_text("13 0 began 1000 n1\n")
+    desk.squeue("14|RUNNING")
+    desk.fake("scancel", '[ "$*" = 14 ] || { echo "scancel: error: Invalid job id specified" >&2; exit 1; }')
+    done = desk.daskhpc("cancel", "13")
+    assert (done.code, done.out) == (0, "14 a search: cancelled\n"), done.err
+
+
 def test_resume_without_an_answer_of_the_scheduler(desk: Desk) -> None:
     desk.job("12")
     refused = desk.daskhpc("resume")

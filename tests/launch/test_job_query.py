@@ -8,13 +8,16 @@ from pathlib import Path
 
 import pytest
 
+from daskhpc import jobs
 from daskhpc.errors import LaunchError
+from daskhpc.jobs import Job
 from daskhpc.launch.find_jobs import find_job, log_file
 from daskhpc.launch.job_folder import JobFolder, SubmittedJob
 from daskhpc.launch.job_query import FRESH_SECONDS, ListedJob, forget_answers, listed
 from daskhpc.launch.job_state import JobReport, JobState, moment
 from daskhpc.launch.jobs_text import job_lines
 from daskhpc.launch.maintenance import Maintenance
+from daskhpc.launch.resume import check_resumable
 from daskhpc.launch.scheduler_commands import CommandAnswer
 
 ROW = "{id}|{state}|{reason}|2026-11-26T09:00:00|2026-11-26T09:01:00|2026-11-26T10:01:00|1:00:00|n1|x"
@@ -172,6 +175,114 @@ def test_a_silent_scheduler_ends_no_job(site: Site, tmp_path: Path, answer: Comm
     found = listed([running, ended], site.ask, tmp_path / "cache", site.now)
     assert [item.report.state.name for item in found] == ["UNKNOWN", "FAILED"]
     assert found[0].silence in (answer.err, "squeue gave no answer")
+
+
+def test_a_job_that_is_about_to_be_requeued_has_not_ended(site: Site, tmp_path: Path) -> None:
+    """Its script writes the mark before it calls scontrol; an end that was kept would hold for ever."""
+    folder = job(tmp_path, "1")
+    began = moment("2026-11-26T09:01:00") or 0.0
+    mark(folder, f"1 0 began {began:.0f} n1", f"1 0 ended {began + 600:.0f} 75")
+    site.clock = began + 602
+    site.rows = {"1": ("RUNNING", "None")}
+    assert states(site, tmp_path, folder) == ["COMPLETING"]
+    site.rows, site.clock = {"1": ("PENDING", "BeginTime")}, site.clock + 20
+    assert states(site, tmp_path, folder) == ["REQUEUED"]
+
+
+def test_an_end_is_asked_for_again_if_the_queue_was_silent(site: Site, tmp_path: Path) -> None:
+    folder = job(tmp_path, "1")
+    mark(folder, "1 0 began 9100 n1", "1 0 ended 9200 75")
+    site.answers["squeue"] = CommandAnswer(None, "", "")
+    (silent,) = listed([folder], site.ask, tmp_path / "cache", site.now)
+    with pytest.raises(LaunchError, match="Whether the job still runs is not known"):
+        check_resumable(folder, [silent])
+    del site.answers["squeue"]
+    site.rows, site.clock = {"1": ("PENDING", "BeginTime")}, site.clock + 20
+    assert states(site, tmp_path, folder) == ["REQUEUED"]
+
+
+def test_a_job_that_was_requeued_by_hand_after_its_end(site: Site, tmp_path: Path) -> None:
+    folder = job(tmp_path, "1")
+    mark(folder, "1 0 began 9100 n1", "1 0 ended 9200 3")
+    site.rows = {"1": ("FAILED", "NonZeroExitCode")}
+    assert states(site, tmp_path, folder) == ["FAILED"]
+    mark(folder, "1 1 began 9300 n1")
+    site.rows, site.clock = {"1": ("RUNNING", "None")}, site.clock + 20
+    assert states(site, tmp_path, folder) == ["RUNNING"]
+
+
+@pytest.mark.parametrize("greeting", ["", "Welcome to the cluster\n"])
+def test_an_answer_that_failed_is_not_all(site: Site, tmp_path: Path, greeting: str) -> None:
+    """A wrapper of a site's squeue, or one cluster of several, may print something all the same."""
+    running, other = job(tmp_path, "1"), job(tmp_path, "2")
+    mark(running, "1 0 began 9100 n1")
+    row = ROW.format(id="2", state="RUNNING", reason="None") + "\n"
+    site.answers["squeue"] = CommandAnswer(1, greeting + row, "slurm_load_jobs error: Unable to contact controller")
+    found = listed([running, other], site.ask, tmp_path / "cache", site.now)
+    assert [item.report.state.name for item in found] == ["UNKNOWN", "RUNNING"]
+    with pytest.raises(LaunchError, match="Whether the job still runs is not known"):
+        check_resumable(running, found[:1])
+
+
+def test_jobs_here_and_on_another_cluster(site: Site, tmp_path: Path) -> None:
+    """With ``--clusters`` squeue leaves out the cluster of this machine; an id is of one cluster alone."""
+    here, there = job(tmp_path, "7", name="here"), job(tmp_path, "7", name="there", cluster="alpha")
+
+    def ask(argv: Sequence[str]) -> CommandAnswer:
+        if argv[0] != "squeue":
+            return NO_ACCOUNTING
+        state = "PENDING" if "--clusters=alpha" in argv else "RUNNING"
+        return CommandAnswer(0, ROW.format(id="7", state=state, reason="None") + "\n", "")
+
+    found = listed([here, there], ask, tmp_path / "cache", site.now)
+    assert [item.report.state.name for item in found] == ["RUNNING", "PENDING"]
+
+
+def test_a_chain_of_which_one_job_is_forgotten(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "ask", site.ask)
+    folder = job(tmp_path, "1")
+    folder.add(SubmittedJob("2", "", "slurm", "/a/search.py", "search", "log-2.txt", 9_000.0, "token", "1"))
+    mark(folder, "1 0 began 9100 n1")
+    site.rows = {"2": ("RUNNING", "None")}
+    assert Job(folder.path).state is JobState.RUNNING
+
+
+def test_of_a_chain_only_what_has_not_ended_is_cancelled(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """scancel and qdel fail if one of the jobs has ended."""
+    monkeypatch.setattr(jobs, "ask", site.ask)
+    folder = job(tmp_path, "1")
+    folder.add(SubmittedJob("2", "", "slurm", "/a/search.py", "search", "log-2.txt", 9_000.0, "token", "1"))
+    mark(folder, "1 0 began 9100 n1", "1 0 ended 9200 0")
+    site.rows = {"2": ("PENDING", "Priority")}
+    Job(folder.path).cancel()
+    assert site.asked[-1] == ("scancel", "2")
+
+
+def test_the_end_of_a_job_that_failed_is_waited_for_until_the_queue_answers(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "ask", site.ask)
+    folder = job(tmp_path, "1")
+    mark(folder, "1 0 began 9100 n1", "1 0 ended 9200 75")
+    site.answers["squeue"] = CommandAnswer(None, "", "")
+    with pytest.raises(TimeoutError):
+        Job(folder.path).wait(timeout=0.1)
+    del site.answers["squeue"]
+    assert Job(folder.path).wait(timeout=0.1) is JobState.FAILED
+
+
+def test_marks_that_two_nodes_spoiled(tmp_path: Path) -> None:
+    folder = job(tmp_path, "5", array="0-2")
+    mark(folder, "5_0 0 began 9100 n1", "5_1 0 be5_2 0 began", "9200 n1 n2 n3 n4", "5_0 0 ended 9200 0")
+    assert [mark.event for mark in folder.marks()] == ["began", "ended"]
+
+
+def test_answers_are_forgotten_if_the_folder_cannot_be_written(tmp_path: Path) -> None:
+    """As on compute nodes with a read-only home directory."""
+    (tmp_path / "file").write_text("")
+    forget_answers(tmp_path / "file" / "daskhpc")
 
 
 def test_no_command_at_all(site: Site, tmp_path: Path) -> None:

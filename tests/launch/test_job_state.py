@@ -195,7 +195,7 @@ def queue(state: JobState, start: float | None = None, end: float | None = None)
     return JobReport("7", state, "squeue", start=start, end=end)
 
 
-FAILED_3 = Mark("7", 0, "ended", 1100, "3")
+FAILED_3, ENDED_75 = Mark("7", 0, "ended", 1100, "3"), Mark("7", 0, "ended", 1100, "75")
 LAST = JobReport("7", JobState.RUNNING, "squeue", seen=1050)
 LAST_TIMEOUT = JobReport("7", JobState.TIMEOUT, "squeue", end=1100, seen=1200)
 
@@ -209,6 +209,10 @@ LAST_TIMEOUT = JobReport("7", JobState.TIMEOUT, "squeue", end=1100, seen=1200)
         (marks(BEGAN, FAILED_3), queue(JobState.PENDING), None, None, "REQUEUED"),
         (marks(BEGAN, FAILED_3), queue(JobState.RUNNING, start=1200), None, None, "RUNNING"),
         (marks(BEGAN, ENDED), queue(JobState.COMPLETING, start=1000), None, None, "COMPLETED"),
+        # its script may be about to call scontrol requeue, or the scheduler to requeue a job that was preempted
+        (marks(BEGAN, ENDED_75), queue(JobState.RUNNING, start=1000), None, None, "COMPLETING"),
+        (marks(BEGAN, ENDED_75), queue(JobState.COMPLETING, start=1000), None, None, "COMPLETING"),
+        (marks(BEGAN, ENDED_75), queue(JobState.FAILED, start=1000, end=1100), None, None, "FAILED"),
         (marks(BEGAN, ENDED), None, None, None, "COMPLETED"),
         (marks(BEGAN, FAILED_3), None, None, None, "FAILED"),
         (marks(BEGAN, FAILED_3), queue(JobState.TIMEOUT, end=1100), None, None, "TIMEOUT"),
