@@ -11,6 +11,7 @@ from .job_state import ENDED, JobReport, JobState, clock_seconds, moment, whole_
 _SLURM = {
     "PENDING": JobState.PENDING,
     "CONFIGURING": JobState.PENDING,  # the nodes are being booted
+    "RESV_DEL_HOLD": JobState.PENDING,  # its reservation was deleted
     "REVOKED": JobState.PENDING,  # another cluster of the federation has the job
     "REQUEUED": JobState.REQUEUED,
     "REQUEUE_HOLD": JobState.REQUEUED,
@@ -23,6 +24,7 @@ _SLURM = {
     "STOPPED": JobState.SUSPENDED,
     "COMPLETING": JobState.COMPLETING,
     "STAGE_OUT": JobState.COMPLETING,
+    "EXPEDITING": JobState.COMPLETING,  # Slurm 25.11 looks whether it is to be requeued
     **{state.name: state for state in ENDED},
 }
 

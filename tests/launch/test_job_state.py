@@ -36,6 +36,8 @@ Welcome to the cluster | maintenance on Monday
 108|REQUEUE_HOLD|job_requeued_in_held_state|2026-11-26T09:00:00|N/A|N/A|UNLIMITED||x
 109_[3-9%2]|PENDING|JobArrayTaskLimit|2026-11-26T09:00:00|N/A|N/A|5:00||x
 109_2|RUNNING|None|2026-11-26T09:00:00|2026-11-26T09:01:00|2026-11-26T09:06:00|5:00|node3|x
+110|RESV_DEL_HOLD|ReservationDeleted|2026-11-26T09:00:00|N/A|N/A|5:00||x
+111|EXPEDITING|None|2026-11-26T09:00:00|2026-11-26T09:01:00|2026-11-26T09:02:00|5:00|node1|x
 slurm_load_jobs error: something
 """
 
@@ -53,6 +55,8 @@ def test_squeue() -> None:
         "108": "REQUEUED",
         "109_[3-9%2]": "PENDING",
         "109_2": "RUNNING",
+        "110": "PENDING",
+        "111": "COMPLETING",
     }
     waits, runs = reports["101"], reports["102"]
     assert (waits.reason, waits.start, runs.reason) == ("Priority", datetime(2026, 11, 26, 12).timestamp(), "")
