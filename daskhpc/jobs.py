@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import EXIT_UNFINISHED, LaunchError
+from .errors import LaunchError
 from .launch.acceptance import read_back
 from .launch.find_jobs import current_job, last_chain, log_file
 from .launch.job_draft import draft_job, send_draft
 from .launch.job_folder import JobFolder
 from .launch.job_query import FRESH_SECONDS, ListedJob, cancel_jobs, forget_answers, listed, unfinished
-from .launch.job_state import JobReport, JobState
+from .launch.job_state import JobReport, JobState, may_run_again
 from .launch.scheduler_commands import ask
 from .own_files import state_folder
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _UNKNOWN_AT_MOST = 3
-_SIGNALLED = 128  # a shell gives the exit code 128 + N for a process that signal N ended
 
 
 def submit(
@@ -176,7 +175,7 @@ class Job:
         while True:
             forget_answers(state_folder())
             job = self._listed()
-            if job.report.state.ended and not (job.silence and _may_run_again(job.report)):
+            if job.report.state.ended and not (job.silence and may_run_again(job.report)):
                 return job.report.state
             # No answer of the scheduler means nothing; only an answer without the job counts.
             unknown = unknown + 1 if job.report.state is JobState.UNKNOWN and not job.silence else 0
@@ -243,9 +242,3 @@ class Job:
             "daskhpc keeps results of a program if its run has a checkpoint folder",
             "daskhpc.submit(..., run={'checkpoint': 'kept'}); daskhpc.report.results(FOLDER) for the program's own",
         )
-
-
-def _may_run_again(report: JobReport) -> bool:
-    """Whether a job that ended so may be requeued: by its script, or because it was preempted or lost a node."""
-    code = report.exit_code or 0
-    return report.state is JobState.FAILED and (code == EXIT_UNFINISHED or code >= _SIGNALLED)

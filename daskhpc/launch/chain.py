@@ -14,12 +14,9 @@ from .batch_systems.base import BatchSystem
 from .job_folder import JobFolder, Mark, SubmittedJob
 from .job_script import Program
 from .job_spec import JobSpec
-from .job_state import same_job
+from .job_state import SIGNALLED, same_job
 from .queues import QUEUES
 from .submission import RefusedError, submit_once
-
-_SIGNALLED = 128
-"""A shell gives the exit code 128 + N for a process that signal N ended."""
 
 
 def submit_jobs(
@@ -143,7 +140,7 @@ def next_step(before: SubmittedJob | None, marks: Sequence[Mark], saved: Journal
         return ChainStep.DONE, f"job {before.id} ended with exit code 0: the work is done"
     if any(mark.event == "passed" for mark in own):
         return ChainStep.STOP, f"job {before.id} stopped the chain"
-    if code is not None and code < _SIGNALLED and code not in (EXIT_FAILED, EXIT_UNFINISHED):
+    if code is not None and code < SIGNALLED and code not in (EXIT_FAILED, EXIT_UNFINISHED):
         return ChainStep.STOP, f"job {before.id} ended with exit code {code}, as it would again"
     if saved.count:
         if saved.last is not None and saved.last >= began[0].time:

@@ -8,7 +8,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum
 
+from ..errors import EXIT_UNFINISHED
 from .job_folder import Mark
+
+SIGNALLED = 128
+"""A shell gives the exit code 128 + N for a process that signal N ended."""
 
 
 class JobState(Enum):
@@ -258,7 +262,7 @@ def settled(
     Notes
     -----
     A job that wrote its own end has ended, unless the queue has a later run of it: a job that is requeued keeps its id.
-    As long as the queue has not let go of a job that ended with another exit code than 0, it may be requeued.
+    One that may be requeued has not ended as long as the queue has it.
     A job that began and wrote no end may still run, or its batch shell was killed: only the scheduler knows. Why a job
     ended only the scheduler knows too: its script sees SIGTERM at the time limit, and an exit code after that.
     """
@@ -266,9 +270,8 @@ def settled(
     own = folder if folder is not None and folder.state.ended else None
     if queue is not None and not queue.state.ended and queue.state is not JobState.UNKNOWN:
         if own is not None and not _runs_again(own, queue):
-            if own.state is JobState.COMPLETED:
+            if not may_run_again(own):
                 return told or own  # the scheduler still cleans up, or its answer is some seconds old
-            # The scheduler may be about to run it again: after code 75, a preemption or a lost node.
             restarts = max(own.restarts, queue.restarts)
             return replace(queue, state=JobState.COMPLETING, exit_code=own.exit_code, restarts=restarts)
         again = queue.state is JobState.PENDING and folder is not None and folder.start is not None
@@ -280,6 +283,12 @@ def settled(
         code = told.exit_code if told.exit_code is not None else own.exit_code if own is not None else None
         return replace(told, exit_code=code, restarts=max(told.restarts, folder.restarts if folder else 0))
     return own
+
+
+def may_run_again(report: JobReport) -> bool:
+    """Whether a job that ended so may be requeued: by its script, or because it was preempted or lost a node."""
+    code = report.exit_code or 0
+    return report.state is JobState.FAILED and (code == EXIT_UNFINISHED or code >= SIGNALLED)
 
 
 def _runs_again(own: JobReport, queue: JobReport) -> bool:

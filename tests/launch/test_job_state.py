@@ -216,6 +216,7 @@ LAST_TIMEOUT = JobReport("7", JobState.TIMEOUT, "squeue", end=1100, seen=1200)
         # its script may be about to call scontrol requeue, or the scheduler to requeue a job that was preempted
         (marks(BEGAN, ENDED_75), queue(JobState.RUNNING, start=1000), None, None, "COMPLETING"),
         (marks(BEGAN, ENDED_75), queue(JobState.COMPLETING, start=1000), None, None, "COMPLETING"),
+        (marks(BEGAN, FAILED_3), queue(JobState.COMPLETING, start=1000), None, None, "FAILED"),
         (marks(BEGAN, ENDED_75), queue(JobState.FAILED, start=1000, end=1100), None, None, "FAILED"),
         (marks(BEGAN, ENDED), None, None, None, "COMPLETED"),
         (marks(BEGAN, FAILED_3), None, None, None, "FAILED"),
