@@ -104,7 +104,7 @@ def test_a_study(client: Any, tmp_path: Path) -> None:
     first, second = study.rows
     assert (first.workers, second.workers) == (1, 2)
     assert first.lowest > 0.8
-    assert second.highest < first.lowest
+    assert second.lowest > 0.4  # eight calls of 0.1 s: never more than two at once
     assert study.equal_results
     assert study.fit is not None
     files = study.save(tmp_path / "made")
