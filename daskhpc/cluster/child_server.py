@@ -154,6 +154,7 @@ class _Server:
                 os.close(own)
             self.worker.close()
             multiprocessing.current_process().authkey = key
+            _draw_anew()
             for name, value in changes.items():
                 if value is None:
                     os.environ.pop(name, None)
@@ -174,6 +175,13 @@ class _Server:
                 with contextlib.suppress(Exception):
                     stream.flush()
             os._exit(status)
+
+
+def _draw_anew() -> None:
+    """Let NumPy's global generator begin anew, as Python's own does: all children would draw the same numbers."""
+    numbers = sys.modules.get("numpy.random")
+    if numbers is not None:
+        numbers.seed()
 
 
 def _die_with_parent(parent: int) -> None:

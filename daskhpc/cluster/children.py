@@ -71,12 +71,14 @@ class Child:
         self.pid = pid
         self.connection = connection
         self._server = server
+        self._sending = threading.Lock()
         self._ended = threading.Event()
         self._status: int | None = None
 
     def send(self, message: bytes) -> None:
-        """Send bytes; OSError if the child has ended."""
-        self.connection.send_bytes(message)
+        """Send bytes, from any thread; OSError if the child has ended."""
+        with self._sending:
+            self.connection.send_bytes(message)
 
     def receive(self) -> bytes:
         """Wait for the bytes that the child sends next; EOFError if it ends before."""

@@ -8,6 +8,7 @@ import pickle
 import threading
 import time
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -34,6 +35,7 @@ _IDLE_SECONDS = 60.0
 _STATUS_SECONDS = 5.0
 _ENDED = ("closing", "closed", "failed")
 _LARGE_BYTES = 1 << 20
+_MOST_REQUESTS = 1000
 
 
 @dataclass(eq=False)
@@ -101,6 +103,8 @@ class Slots:
         self._changed = threading.Condition()
         self._slots = [Slot(number) for number in range(worker.state.nthreads)]
         self._watching = False
+        # Python's own few threads would all wait for calls, and the event loop needs one for each new connection.
+        self.requests = ThreadPoolExecutor(_MOST_REQUESTS, "daskhpc-requests")
 
     def run(self, task: TaskSpec) -> TaskResult:
         """Make the calls of a task in a child; waits for a free slot."""
@@ -119,8 +123,7 @@ class Slots:
                 slot.task, slot.used = None, time.monotonic()
                 if slot.records is not None:
                     slot.records.clear()
-                if state.freed and slot.child is not None:
-                    self._tell(slot, task.run, None)
+                self._catch_up(slot)
                 self._changed.notify_all()
         return result
 
@@ -217,11 +220,19 @@ class Slots:
                     self._tell(slot, run, None)
 
     def drop(self, run: str, numbers: list[int]) -> None:
-        """Let all idle children forget some parcels; busy ones forget them when the run is freed."""
+        """Let all idle children forget some parcels; busy ones do when their task is over."""
         with self._changed:
             for slot in self._slots:
                 if slot.task is None and not slot.has.get(run, set()).isdisjoint(numbers):
                     self._tell(slot, run, numbers)
+
+    def _catch_up(self, slot: Slot) -> None:
+        """Let a child that was busy forget what was dropped meanwhile."""
+        for run, has in list(slot.has.items()):
+            state = run_state(run)
+            gone = has - state.blobs.keys() - state.segments.keys()
+            if gone:
+                self._tell(slot, run, None if state.freed else sorted(gone))
 
     def _tell(self, slot: Slot, run: str, numbers: list[int] | None) -> None:
         """Let an idle child forget some parcels of a run, or all of them."""
@@ -359,7 +370,8 @@ def run_task(payload: bytes) -> TaskResult:
 
 async def run_without_dask_task(payload: bytes, dask_worker: Any) -> TaskResult:
     """Make the calls of a task, of which Dask's scheduler knows nothing."""
-    return await asyncio.to_thread(slots_of_worker(dask_worker).run, pickle.loads(payload))
+    slots = slots_of_worker(dask_worker)
+    return await asyncio.get_running_loop().run_in_executor(slots.requests, slots.run, pickle.loads(payload))
 
 
 def recall(run: str, tasks: list[str]) -> dict[str, list[Stream] | None]:

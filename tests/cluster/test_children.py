@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 
@@ -96,6 +98,30 @@ def test_what_a_child_started_ends_with_it(target) -> None:
     with pytest.raises(EOFError):  # although the grandchild held the child's end of the connection
         child.receive()
     until(lambda: gone(grandchild), DEADLINE)
+    server.close()
+
+
+def test_each_child_draws_random_numbers_of_its_own(target) -> None:
+    server = ChildServer(["numpy.random"])
+    drawn = [ask(server.start(target), "__import__('numpy').random.random()") for _ in range(3)]
+    assert len(set(drawn)) == 3
+    server.close()
+
+
+def test_messages_that_two_threads_send_at_once_stay_whole(target, tmp_path) -> None:
+    os.mkfifo(gate := tmp_path / "gate")
+    server = ChildServer()
+    child = server.start(target)
+    child.send(f"open({str(gate)!r}).read()".encode())  # it reads nothing meanwhile
+    large = threading.Thread(target=child.send, args=(b"len('%s')" % (b"x" * (4 << 20)),))
+    large.start()
+    until(lambda: not select.select([], [child.connection], [], 0)[1], DEADLINE, "the connection is full")
+    small = threading.Thread(target=child.send, args=(b"1 + 1",))
+    small.start()
+    gate.write_text("open")
+    assert [child.receive() for _ in range(3)] == [b"open", b"%d" % (4 << 20), b"2"]
+    for thread in (large, small):
+        thread.join(DEADLINE)
     server.close()
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ctypes
 import multiprocessing
 import os
+import pickle
 import re
 import signal
 import sys
@@ -36,6 +38,7 @@ import daskhpc  # noqa: F401
 from daskhpc.cluster.children import children_of
 from daskhpc.parallel import worker_parcels
 from daskhpc.parallel.outcome import WorkerDiedError
+from daskhpc.parallel.slots import Slots, run_without_dask_task
 
 SECONDS = 60
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # children need not import this module
@@ -579,3 +582,40 @@ def test_children_forget_what_is_dropped_and_what_is_freed(wire: Wire) -> None:
     wire.slots.free(wire.run)
     assert wire.run not in slot.has
     assert not gone(pid)
+
+
+def test_a_busy_child_forgets_what_is_dropped_when_its_task_is_over(
+    wire: Wire, tmp_path: Path, background: Any
+) -> None:
+    x = np.ones(300_000)
+    assert wire((np.sum, (x,)), (np.sum, (x,))) == [x.size, x.size]
+    (slot,) = wire.slots._running()
+    assert slot.child is not None
+    pid = slot.child.pid
+    busy = background(wire.result, wire.task(wire.make((wait_for, (tmp_path, 1)))))
+    until((tmp_path / "at-1").exists, SECONDS)
+    numbers = [*worker_parcels.run_state(wire.run).segments]
+    worker_parcels.run_state(wire.run).drop(numbers)
+    wire.slots.drop(wire.run, numbers)
+    assert len(segments_of(pid)) == 1
+    (tmp_path / "go").touch()
+    assert values_of(busy()) == [1]
+    until(lambda: segments_of(pid) == set(), SECONDS)
+    assert slot.has[wire.run], "it still has the small ones"
+
+
+def test_requests_leave_the_threads_of_the_event_loop_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It needs one of them for each new connection."""
+    release, worker = threading.Event(), Worker()
+    monkeypatch.setattr(Slots, "run", lambda slots, task: release.wait(SECONDS))
+
+    async def look() -> int:
+        requests = [asyncio.create_task(run_without_dask_task(pickle.dumps(None), worker)) for _ in range(40)]
+        await asyncio.sleep(0)
+        try:
+            return await asyncio.wait_for(asyncio.get_running_loop().run_in_executor(None, int), 20)
+        finally:
+            release.set()
+            await asyncio.gather(*requests)
+
+    assert asyncio.run(look()) == 0
