@@ -146,26 +146,26 @@ class NodeMemory:
     async def _source(self, parcel: Parcel, member: WorkerProcess) -> str | None:
         """The worker to fetch a parcel from, None if the client has to send it."""
         sources = self._sources[parcel.number]
-        async with self._locks[(parcel.number, "")]:
-            if not sources:
-                near = next((m for m in self.members.alive.values() if m.node == self.node), None)
-                if near is None:
-                    sources.append("")  # the first node is being served; the others wait for it
-                    return None
-                segment = await self._own(parcel)
-                ticket = Ticket(segment.layout, ((os.getpid(), segment.descriptor),))
-                if not await self._ask(near, attach, self.run, parcel.number, ticket):
-                    sources.append("")
-                    return None
-                sources.append(near.address)
         while True:
+            if not any(sources) and self.members.alive.get(member.address) is not member:
+                raise ConnectionError(f"worker {member.address} is gone")
+            async with self._locks[(parcel.number, "")]:
+                if not sources:  # also if what served the first node was lost
+                    near = next((m for m in self.members.alive.values() if m.node == self.node), None)
+                    if near is None:
+                        sources.append("")  # the first node is being served; the others wait for it
+                        return None
+                    segment = await self._own(parcel)
+                    ticket = Ticket(segment.layout, ((os.getpid(), segment.descriptor),))
+                    if not await self._ask(near, attach, self.run, parcel.number, ticket):
+                        sources.append("")
+                        return None
+                    sources.append(near.address)
             ready = [address for address in sources if address and self._pulls[address] < _PULLS_PER_SOURCE]
             if ready:
                 source = min(ready, key=lambda address: self._pulls[address])
                 self._pulls[source] += 1
                 return source
-            if not any(sources) and self.members.alive.get(member.address) is not member:
-                raise ConnectionError(f"worker {member.address} is gone")
             self._freed.clear()
             await self._freed.wait()
 
