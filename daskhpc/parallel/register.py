@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from importlib.machinery import ModuleSpec, PathFinder
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 _NAME = "daskhpc"
+_SERIAL = "daskhpc, serial unless n_jobs says otherwise"
 
 
 def install(default: bool = False) -> None:
@@ -41,8 +43,10 @@ def _own_variables() -> Mapping[str, str]:
 
 def _register(joblib: Any, default: bool) -> None:
     keep_threads_of_processes(_own_variables)
-    joblib.register_parallel_backend(_NAME, _make, make_default=default)
+    joblib.register_parallel_backend(_NAME, _make)
     if default:
+        # What is made the default alone is for other threads than this one: a `parallel_config` is its thread's own.
+        joblib.register_parallel_backend(_SERIAL, partial(_make, first_n_jobs=1), make_default=True)
         # A backend that was only made the default would never see calls that prefer threads.
         joblib.parallel_config(backend=_NAME, first_n_jobs=1)
 

@@ -167,3 +167,21 @@ def test_no_client_is_joblibs_own() -> None:
         else:
             raise AssertionError
     """)
+
+
+def test_other_threads_have_the_same_default() -> None:
+    python("""
+        import daskhpc, os, threading
+        daskhpc._install(default=True)
+        import joblib
+        found = []
+        def use():
+            parallel = joblib.Parallel()
+            found.append((parallel.n_jobs, parallel(joblib.delayed(os.getpid)() for _ in range(2))))
+            found.append(type(joblib.Parallel(n_jobs=2)._backend).__name__)
+        use()
+        thread = threading.Thread(target=use)
+        thread.start()
+        thread.join(30)
+        assert found == [(1, [os.getpid()] * 2), "DaskhpcBackend"] * 2, found
+    """)
