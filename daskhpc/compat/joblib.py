@@ -33,6 +33,11 @@ def dispatch(parallel: Any, most: float = math.inf) -> None:
         most -= 1
 
 
+def call_of(parallel: Any) -> Any:
+    """What tells a Parallel's calls apart, new before it begins one; None with a release that has no such thing."""
+    return getattr(parallel, "_call_id", None)
+
+
 def is_exhausted(parallel: Any) -> bool:
     """Whether a Parallel has made all its calls."""
     return getattr(parallel, "_original_iterator", None) is None

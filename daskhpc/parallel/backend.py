@@ -9,6 +9,7 @@ import os
 import time
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import joblib.parallel
@@ -21,7 +22,15 @@ from joblib.parallel import (
 )
 
 from ..clients import current_client, inside_task, is_open
-from ..compat.joblib import dispatch, has_ended, is_aborting, is_exhausted, keep_one_ahead, raise_early_error
+from ..compat.joblib import (
+    call_of,
+    dispatch,
+    has_ended,
+    is_aborting,
+    is_exhausted,
+    keep_one_ahead,
+    raise_early_error,
+)
 from ..compat.sklearn import is_wrapped
 from ..errors import SettingsError
 from . import checkpoints
@@ -42,6 +51,25 @@ _AHEAD = "2*n_jobs"  # joblib's own ``pre_dispatch``
 _AHEAD_SECONDS = 0.4
 _MORE_CALLS = 3
 _MOST_CALLS = 1000
+
+
+@dataclass(slots=True)
+class _Use:
+    """One Parallel that uses a backend: what it was configured with, and its engine and its part of the journal."""
+
+    parallel: Any
+    keeper: Checkpoint | None
+    choices: dict[str, Any]
+    call: Any = None
+    number: int = 0
+    whole: bool = False
+    part: ParallelUse | None = None
+    run: Run | LocalEngine | None = None
+
+    def end_part(self, aborted: bool) -> None:
+        part, self.part = self.part, None
+        if part is not None and self.keeper is not None:
+            self.keeper.end(part, aborted)
 
 
 class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
@@ -96,9 +124,9 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
     """
 
     # Why it is so: joblib makes one backend for a ``parallel_config`` block, and every Parallel within uses it, one in
-    # another if calls of the caller's thread make Parallel calls themselves. joblib tells the backend neither which
-    # Parallel submits nor which ends. So each Parallel has an engine of its own here, found by the Parallel's identity,
-    # and ``terminate`` and ``abort_everything`` end the engines of each Parallel that has ended.
+    # another if calls of the caller's thread, or a loop over results, make Parallel calls themselves. joblib tells the
+    # backend neither which Parallel begins nor which ends. So each Parallel has all of its own here, found by the
+    # Parallel's identity, and ``terminate`` and ``abort_everything`` end what each Parallel has that has ended.
 
     supports_retrieve_callback = True
     supports_inner_max_num_threads = True
@@ -139,15 +167,10 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
             self.default_n_jobs, self._later_n_jobs = first_n_jobs, 1
         self._given_keeper = _keeper(checkpoint, retry_failed)
         self._keeper: Checkpoint | None = None
-        self._part: ParallelUse | None = None
-        self._part_of: Any = None
-        self.parallel: Any = None
-        self._whole = False
+        self.parallel: Any = None  # the last that began
         self._asked = self._making = 0.0
-        self._runs: dict[int, tuple[Any, Run | LocalEngine]] = {}
-        self._choices: dict[str, Any] = {}
+        self._uses: dict[int, _Use] = {}
         self._calls = itertools.count()
-        self._call = 0
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (SequentialBackend, (self.nesting_level,))
@@ -182,7 +205,7 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
         if prefer == "threads" and not self._elsewhere():
             raise FallbackToBackend(_GrantedThreads(nesting_level=self.nesting_level))
         self.parallel = parallel
-        self._choices = {"n_jobs": n_jobs, "prefer": prefer, **options}
+        self._uses[id(parallel)] = _Use(parallel, self._keeper, {"n_jobs": n_jobs, "prefer": prefer, **options})
         return slots
 
     def _keeper_of(self, prefer: str | None) -> Checkpoint | None:
@@ -218,18 +241,18 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
 
     def start_call(self) -> None:
         """One call of a Parallel begins."""
-        self._call = next(self._calls)
-        if self._keeper is not None:
+        uses = [*self._uses.values()]
+        use = next((each for each in uses if each.call != call_of(each.parallel)), uses[-1])
+        self.parallel, use.call, use.number = use.parallel, call_of(use.parallel), next(self._calls)
+        if use.keeper is not None:
             # A halving search makes several calls of one Parallel, within one `with`: each ends before the next begins.
-            if self._part is not None and self._part_of is self.parallel:
-                self._end_part(aborted=False)
-            self._part, self._part_of = self._keeper.begin(self.label or "Parallel"), self.parallel
-        if self.parallel is not None:
-            keep_one_ahead(self.parallel)
+            use.end_part(aborted=False)
+            use.part = use.keeper.begin(self.label or "Parallel")
+        keep_one_ahead(use.parallel)
 
     def compute_batch_size(self) -> int:
         """Calls that joblib books together: as many as take a fraction of a second, one while that is not known."""
-        run = self._runs.get(id(self.parallel), (None, None))[1]
+        run = self._run_of(self.parallel)
         seconds = run.seconds_per_call() if run is not None else None
         self._asked = time.perf_counter()
         # A result that is wanted as soon as it is there does not wait for those of its batch, nor a call for the making
@@ -241,14 +264,16 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
 
     def submit(self, func: Any, callback: Any = None) -> Any:
         """Take a batch of calls from joblib."""
-        parallel = callback.parallel
-        found = self._runs.get(id(parallel))
-        if found is None or found[1].closed:
-            found = self._runs[id(parallel)] = (parallel, self._new_run(parallel))
+        use = self._uses[id(callback.parallel)]
+        if use.run is None or use.run.closed:
+            use.run = self._new_run(use)
         self._making = (time.perf_counter() - self._asked) / len(func.items)
         batch = Batch(len(func.items), functools.partial(self._deliver, callback))
-        self._whole = is_wrapped(func.items[0][0])
-        found[1].add([Call((batch, at), *item) for at, item in enumerate(func.items)], self._call, self._part)
+        use.whole = is_wrapped(func.items[0][0])
+        try:
+            use.run.add([Call((batch, at), *item) for at, item in enumerate(func.items)], use.number, use.part)
+        except Exception as error:
+            use.run.delivery.refuse(batch, error)
         return batch
 
     apply_async = submit  # its name before joblib 1.5
@@ -257,7 +282,7 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
         """Tell joblib of a batch, for which it makes one call more; make others if slots would idle otherwise."""
         callback(batch)
         parallel = callback.parallel
-        run = self._runs.get(id(parallel), (None, None))[1]
+        run = self._run_of(parallel)
         seconds = run.seconds_per_call() if run is not None else None
         if (
             run is None
@@ -270,22 +295,28 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
         if run.delivery.known - run.delivery.done < most:
             dispatch(parallel, _MORE_CALLS)
 
-    def _new_run(self, parallel: Any) -> Run | LocalEngine:
-        choices, client = self._choices, self._client()
-        exhausted = functools.partial(is_exhausted, parallel)
+    def _run_of(self, parallel: Any) -> Run | LocalEngine | None:
+        use = self._uses.get(id(parallel))
+        return use.run if use is not None else None
+
+    def _new_run(self, use: _Use) -> Run | LocalEngine:
+        choices, client = use.choices, self._client()
+        delivery = ResultDelivery(self._progress(), functools.partial(is_exhausted, use.parallel), use.keeper)
         serial = choices["n_jobs"] in (None, 1)
-        if self._keeper is not None and (client is None or serial):
+        initializer = (choices["initializer"], choices.get("initargs", ())) if choices.get("initializer") else ()
+        if use.keeper is not None and (client is None or serial):
             here = 1 if serial else int(self._without_client().effective_n_jobs(choices["n_jobs"]))
-            return LocalEngine(here, ResultDelivery(self._progress(), exhausted, self._keeper))
+            return LocalEngine(here, delivery, *initializer)
         options = Options(
             n_jobs=choices["n_jobs"],
             threshold=choices.get("max_nbytes"),
             mode=choices.get("mmap_mode"),
             inner_threads=self.inner_max_num_threads,
+            initializer=initializer,
         )
         here = slots_of(choices["n_jobs"], _threads_here())
         local = LocalThreads(here) if choices["prefer"] == "threads" else None
-        return Run(client, options, ResultDelivery(self._progress(), exhausted, self._keeper), local)
+        return Run(client, options, delivery, local)
 
     def _progress(self) -> Any:
         if self.label is not None:
@@ -299,41 +330,40 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
     @contextlib.contextmanager
     def retrieval_context(self) -> Iterator[None]:
         """joblib has made the calls that it makes at once, and waits for results."""
-        if self.parallel is not None:
-            raise_early_error(self.parallel)
-            if self._whole:
-                # scikit-learn's calls are few and known: all of them are needed to put the long ones first.
-                dispatch(self.parallel)
-        for _, run in list(self._runs.values()):
+        raise_early_error(self.parallel)
+        if (last := self._uses.get(id(self.parallel))) is not None and last.whole:
+            # scikit-learn's calls are few and known: all of them are needed to put the long ones first.
+            dispatch(self.parallel)
+        uses = list(self._uses.values())
+        runs = [use.run for use in uses if use.run is not None]
+        for run in runs:
             run.dispatched()
             run.delivery.begin()
-        if self._keeper is not None and self._part is not None and is_exhausted(self.parallel):
-            self._keeper.known(self._part)
-        if self.parallel is not None and self.parallel.timeout is None:
-            for _, run in list(self._runs.values()):
+        for use in uses:
+            if use.keeper is not None and use.part is not None and is_exhausted(use.parallel):
+                use.keeper.known(use.part)
+        if self.parallel.timeout is None:
+            for run in runs:
                 run.delivery.wait_shortly()
         yield
 
     def abort_everything(self, ensure_ready: bool = True) -> None:
         """Stop at once."""
-        for key, (parallel, run) in list(self._runs.items()):
-            if is_aborting(parallel):
-                run.close(aborted=True)
-                del self._runs[key]
-                self._end_part(aborted=True)
+        for use in list(self._uses.values()):
+            if is_aborting(use.parallel):
+                run, use.run = use.run, None
+                if run is not None:
+                    run.close(aborted=True)
+                use.end_part(aborted=True)
 
     def terminate(self) -> None:
         """A Parallel has ended: nothing of it stays on the workers."""
-        for key, (parallel, run) in list(self._runs.items()):
-            if has_ended(parallel):
-                run.close()
-                del self._runs[key]
-                self._end_part(aborted=False)
-
-    def _end_part(self, aborted: bool) -> None:
-        part, self._part = self._part, None
-        if part is not None and self._keeper is not None:
-            self._keeper.end(part, aborted)
+        for key, use in list(self._uses.items()):
+            if has_ended(use.parallel):
+                del self._uses[key]
+                if use.run is not None:
+                    use.run.close()
+                use.end_part(aborted=False)
 
     def get_nested_backend(self) -> tuple[Any, int | None]:
         """What joblib writes into its batches; tasks set their own."""

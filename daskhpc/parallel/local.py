@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import pickle
+import queue
 import socket
+import threading
 import time
 import traceback
+import weakref
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future
 from typing import Any
 
 import joblib
@@ -33,15 +37,21 @@ class LocalEngine:
     n_jobs : int
         Processes; 1 is this one.
     delivery : ResultDelivery
+    initializer, initargs
+        joblib's, for processes.
     """
 
-    def __init__(self, n_jobs: int, delivery: ResultDelivery) -> None:
+    def __init__(
+        self, n_jobs: int, delivery: ResultDelivery, initializer: Any = None, initargs: tuple[Any, ...] = ()
+    ) -> None:
         self.n_jobs = n_jobs
         self.delivery = delivery
         self.closed = False
         self._host = socket.gethostname()
         self._executor: Executor = (
-            get_memmapping_executor(n_jobs) if n_jobs > 1 else ThreadPoolExecutor(1, thread_name_prefix="daskhpc here")
+            get_memmapping_executor(n_jobs, initializer=initializer, initargs=initargs)
+            if n_jobs > 1
+            else DaemonThreads(1)
         )
 
     def add(self, calls: list[Call], call_number: int, part: ParallelUse | None) -> None:
@@ -78,7 +88,7 @@ class LocalEngine:
         self.closed = True
         self.delivery.close(self.n_jobs)
         if self.n_jobs == 1:
-            self._executor.shutdown(wait=False, cancel_futures=True)
+            self._executor.shutdown(wait=False)
         elif aborted:
             self._executor.terminate(kill_workers=True)  # type: ignore[attr-defined]
 
@@ -128,6 +138,52 @@ def pays(remaining: float, threads: int, slots: int, nbytes: int) -> bool:
     return remaining / threads - remaining / slots > _OVERHEAD_SECONDS + nbytes / _BYTES_PER_SECOND
 
 
+class DaemonThreads(Executor):
+    """Threads that no program waits for when it ends or is interrupted, as with joblib's own.
+
+    Python joins those of a ThreadPoolExecutor: after Ctrl-C a program would run on until the calls in them have ended.
+
+    Parameters
+    ----------
+    threads : int
+    """
+
+    def __init__(self, threads: int) -> None:
+        self._work: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
+        for _ in range(threads):
+            threading.Thread(target=_serve, args=(self._work,), name="daskhpc calls", daemon=True).start()
+        self._end = weakref.finalize(self, _end, self._work, threads)
+
+    def submit(self, function: Callable[..., Any], /, *args: Any) -> Future[Any]:  # type: ignore[override]
+        """Call a function, which raises nothing, as soon as a thread is free."""
+        future: Future[Any] = Future()
+        self._work.put((future, function, args))
+        return future
+
+    def shutdown(self, wait: bool = False, *, cancel_futures: bool = True) -> None:
+        """Begin no further call."""
+        self._end()
+
+
+_Work = tuple[Future[Any], Callable[..., Any], tuple[Any, ...]]
+
+
+def _serve(work: queue.SimpleQueue[_Work | None]) -> None:
+    while (item := work.get()) is not None:
+        future, function, args = item
+        if future.set_running_or_notify_cancel():
+            future.set_result(function(*args))
+        del item, future, function, args  # or the last call's data would stay until the next
+
+
+def _end(work: queue.SimpleQueue[_Work | None], threads: int) -> None:
+    with contextlib.suppress(queue.Empty):
+        while True:
+            work.get_nowait()
+    for _ in range(threads):
+        work.put(None)
+
+
 class LocalThreads:
     """A pool of threads in this process.
 
@@ -139,7 +195,7 @@ class LocalThreads:
     def __init__(self, threads: int) -> None:
         self.threads = threads
         self.free = threads
-        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="daskhpc")
+        self._executor = DaemonThreads(threads)
 
     def left_for(self, remaining: float | None, run: ResultDelivery, slots: int, nbytes: Callable[[], int]) -> bool:
         """Whether what remains, as far as it is known, is better done on the cluster."""

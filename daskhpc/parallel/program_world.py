@@ -44,6 +44,10 @@ class ProgramWorld:
         Filters of ``warnings``.
     config : dict[str, Any]
         What the program has changed of Dask's configuration, by dotted name.
+    arguments : tuple[str, ...]
+        ``sys.argv``: modules may parse it when a call imports them.
+    initializer : bytes
+        Pickled: a function and its arguments, which a child calls when it enters this world; empty for none.
     """
 
     folder: str
@@ -52,9 +56,11 @@ class ProgramWorld:
     prefix: str
     filters: list[Any]
     config: dict[str, Any]
+    arguments: tuple[str, ...] = ()
+    initializer: bytes = b""
 
 
-def capture() -> bytes:
+def capture(initializer: bytes = b"") -> bytes:
     """The world of this program, as it is now, pickled."""
     folder = os.getcwd()
     world = ProgramWorld(
@@ -64,6 +70,8 @@ def capture() -> bytes:
         sys.prefix,
         warning_filters(),
         {name: value for name, value in _flat(dask.config.config).items() if _initial.config.get(name) != value},
+        tuple(sys.argv),
+        initializer,
     )
     try:
         stream: bytes = cloudpickle.dumps(world, protocol=5)
@@ -159,6 +167,7 @@ def _enter(own: _Entered, world: ProgramWorld) -> None:
     same_python = world.prefix == sys.prefix
     missing = [entry for entry in world.path if entry not in own.path]
     sys.path[:] = [*world.path] if same_python else [*missing, *own.path]
+    sys.argv[:] = world.arguments or sys.argv
     own.note = ""
     try:
         os.chdir(world.folder)
@@ -172,6 +181,9 @@ def _enter(own: _Entered, world: ProgramWorld) -> None:
     if own.config is not None:
         own.config.__exit__(None, None, None)
     own.config = dask.config.set(world.config)
+    if world.initializer:
+        function, arguments = pickle.loads(world.initializer)
+        function(*arguments)
 
 
 @contextlib.contextmanager

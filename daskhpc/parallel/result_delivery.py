@@ -117,6 +117,12 @@ class ResultDelivery:
             self.begin()
             self._results.put(batch.deliver)
 
+    def refuse(self, batch: Batch, error: Exception) -> None:
+        """Deliver the error of a batch that cannot be made: the thread that hands back results must not raise it."""
+        if batch.put(0, False, error):
+            self.begin()
+            self._results.put(batch.deliver)
+
     def show(self, workers: int) -> None:
         """Show how far the run is."""
         self.progress.update(self._standing(workers))

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from ..compat.cloudpickle import dumps
 from ..compat.sklearn import candidate_number, fit_arguments, has_callbacks, is_fit, without_callbacks
 from . import fitting, program_world
 from .call_queue import SHORTEST_TASK, Call
@@ -38,12 +39,15 @@ class Options:
         joblib's ``mmap_mode``.
     inner_threads : int or None
         joblib's ``inner_max_num_threads``.
+    initializer : tuple
+        joblib's ``initializer`` and ``initargs``; empty for none.
     """
 
     n_jobs: int
     threshold: int | None = 1 << 20
     mode: str | None = "r"
     inner_threads: int | None = None
+    initializer: tuple[Any, ...] = ()
 
 
 class _WorldParcel(NamedTuple):
@@ -83,6 +87,7 @@ class TaskBuilder:
         self._prefixes: dict[int, tuple[str, ...] | None] = {}
         self._splits: dict[int, int] = {}
         self._world = _WorldParcel(-1, b"")
+        self._initializer = dumps(options.initializer) if options.initializer else b""
         self._modules: tuple[str, ...] = ()
 
     # Called by the thread that makes the calls.
@@ -107,7 +112,7 @@ class TaskBuilder:
 
     def _look_around(self) -> None:
         """The program's world as it is now, and what it has imported, for its calls."""
-        stream = program_world.capture()
+        stream = program_world.capture(self._initializer)
         if stream != self._world.stream:
             self._world = _WorldParcel(self._world.number - 1, stream)
         self._modules = tuple(name for name in list(sys.modules) if _is_preloaded(name))

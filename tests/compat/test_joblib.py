@@ -12,6 +12,7 @@ from joblib import Parallel, cpu_count, delayed
 from joblib.parallel import LokyBackend, ParallelBackendBase, ThreadingBackend, parallel_config
 
 from daskhpc.compat.joblib import (
+    call_of,
     dispatch,
     has_ended,
     is_aborting,
@@ -110,6 +111,21 @@ def test_a_parallel_that_aborts_is_known() -> None:
     parallel = Parallel(n_jobs=2)
     parallel(backend.calls(1))
     assert not is_aborting(parallel)
+
+
+class Telling(Watching):
+    def start_call(self) -> None:
+        self.seen.append(call_of(self.watched))
+
+
+def test_the_calls_of_a_parallel_are_told_apart() -> None:
+    backend = Telling()
+    with parallel_config(backend=backend, n_jobs=2), Parallel() as parallel:
+        for _ in range(2):
+            parallel(backend.calls(3))
+            backend.seen.append(call_of(parallel))
+    first, still, second, again = (seen for seen in backend.seen if not isinstance(seen, tuple))
+    assert None is not first == still != second == again
 
 
 def test_a_parallel_that_has_ended_is_known() -> None:

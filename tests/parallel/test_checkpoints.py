@@ -18,6 +18,7 @@ from sklearn.datasets import load_iris
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_score
+from waiting import until
 
 from daskhpc.errors import JournalError, SettingsError
 from daskhpc.journal.reader import JournalReader
@@ -144,6 +145,56 @@ def test_a_journal_that_takes_nothing_ends_the_calls(
 def test_what_has_no_key_is_named(client: Any, calls: Path, kept: Any) -> None:
     with pytest.raises(JournalError, match=r"args\[1\]\['a'\](?s:.*)lock(?s:.*)without checkpoint"):
         kept([delayed(made)(str(calls), {"a": threading.Lock()})] * 2)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("cluster", [True, False])
+def test_what_has_no_key_ends_the_calls_whichever_thread_makes_it(
+    cluster: bool, request: pytest.FixtureRequest, calls: Path, kept: Any
+) -> None:
+    if cluster:
+        request.getfixturevalue("client")
+    values = [*range(20), threading.Lock()]
+    with pytest.raises(JournalError, match="lock"):
+        kept((delayed(made)(str(calls), value) for value in values), n_jobs=2)
+
+
+def made_when(folder: str, value: int, go: Path) -> int:
+    until(lambda: value == 0 or go.exists())
+    return int(made(folder, value))
+
+
+def test_a_loop_over_results_with_calls_of_its_own_keeps_both(tmp_path: Path, calls: Path, count: Any) -> None:
+    def run() -> list[int]:
+        with parallel_config(backend="daskhpc", checkpoint=tmp_path / "kept", n_jobs=2):
+            items = (delayed(made_when)(str(calls), i, tmp_path / "go") for i in range(6))
+            found = Parallel(return_as="generator", pre_dispatch=1)(items)
+            first = next(found)
+            assert Parallel()(delayed(made)(str(calls), -i) for i in range(2, 4)) == [-2, -3]
+            (tmp_path / "go").touch()
+            return [first, *found]
+
+    assert run() == [0, 1, 2, 3, 4, 5]
+    assert count() == 8
+    checkpoints.opened(tmp_path / "kept", "calls").sync()
+    assert run() == [0, 1, 2, 3, 4, 5]
+    assert count() == 0
+    ended = [note.data for note in JournalReader(tmp_path / "kept").notes("call") if "ended" in note.data]
+    assert [(data["known"], data["replayed"]) for data in ended] == [(2, 0), (6, 0), (2, 2), (6, 6)]
+
+
+def test_a_parallel_that_is_used_again_after_another(tmp_path: Path, calls: Path) -> None:
+    def items(start: int, stop: int) -> Any:
+        return (delayed(made)(str(calls), i) for i in range(start, stop))
+
+    with parallel_config(backend="daskhpc", checkpoint=tmp_path / "kept", n_jobs=2), Parallel() as parallel:
+        assert parallel(items(0, 3)) == [0, 1, 2]
+        assert Parallel()(items(3, 5)) == [3, 4]
+        assert Parallel(n_jobs=1)(items(5, 6)) == [5]
+        assert parallel(items(6, 10)) == [6, 7, 8, 9]
+    checkpoints.opened(tmp_path / "kept", "calls").sync()
+    ended = [note.data["known"] for note in JournalReader(tmp_path / "kept").notes("call") if "ended" in note.data]
+    assert ended == [2, 3, 4]
 
 
 def test_serial_calls_and_those_that_share_memory_are_joblibs(client: Any, tmp_path: Path, kept: Any) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
 from typing import Any
 
@@ -10,7 +12,7 @@ import joblib
 import pytest
 
 from daskhpc.parallel.call_queue import Call
-from daskhpc.parallel.local import LocalThreads, pays
+from daskhpc.parallel.local import DaemonThreads, LocalThreads, pays
 
 MB = 10**6
 
@@ -81,3 +83,31 @@ def test_calls_inside_run_in_sequence() -> None:
     assert ok
     assert value[0] == 1
     assert len(value[1]) == 1
+
+
+@pytest.mark.parametrize("threads", ["LocalEngine(1, None)._executor", "LocalThreads(2)._executor"])
+def test_no_program_waits_for_its_calls_when_it_ends(threads: str) -> None:
+    code = f"""
+import threading
+from daskhpc.parallel.local import LocalEngine, LocalThreads
+begun = threading.Event()
+threads = {threads}
+threads.submit(lambda: (begun.set(), threading.Event().wait()))
+assert begun.wait(30)
+print("end")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "end\n", "")
+
+
+def test_what_has_not_begun_when_threads_are_shut_down_never_does() -> None:
+    begun, go, ends = threading.Event(), threading.Event(), threading.Event()
+    threads = DaemonThreads(1)
+    first = threads.submit(lambda: begun.set() or go.wait(30))
+    second = threads.submit(ends.set)
+    assert begun.wait(30)
+    threads.shutdown()
+    go.set()
+    assert first.result(30)
+    assert not second.done()
+    assert not ends.is_set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import pickle
 import subprocess
@@ -124,6 +125,7 @@ def look() -> dict[str, Any]:
         "folder": os.getcwd(),
         "environment": os.environ.get(NAME),
         "path": list(sys.path),
+        "arguments": sys.argv,
         "config": dask.config.get("array.chunk-size"),
         "new": dask.config.get("a_new.one", None),
         "error": ("error", None, UserWarning, None, 0) in warnings.filters,
@@ -149,7 +151,7 @@ def seen(wire: Wire) -> dict[str, Any]:
 
 def test_every_part_comes_and_goes_with_the_program(wire: Wire, tmp_path: Path) -> None:
     plain = seen(wire)
-    assert plain["folder"] == os.getcwd()
+    assert (plain["folder"], plain["arguments"]) == (os.getcwd(), sys.argv)
     here = os.getcwd()
     os.chdir(tmp_path)
     os.environ[NAME] = "one"
@@ -264,6 +266,39 @@ def test_filters_of_calls_end_with_them() -> None:
 # The whole way, beside loky's.
 
 
+takes_initializer = pytest.mark.skipif(
+    "backend_kwargs" not in inspect.signature(Parallel).parameters, reason="joblib before 1.5"
+)
+
+
+@takes_initializer
+@pytest.mark.parametrize("kept", [False, True])
+@pytest.mark.parametrize("cluster", [False, True])
+def test_an_initializer_runs_in_each_process_before_its_calls(
+    cluster: bool, kept: bool, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    if cluster:
+        request.getfixturevalue("client")
+    name = f"{NAME}_{cluster}_{kept}"
+
+    def prepare(value: str) -> None:
+        os.environ[name] = os.environ.get(name, "") + value
+
+    with parallel_config(backend="daskhpc", n_jobs=2, checkpoint=tmp_path / "kept" if kept else False):
+        for i in range(2):
+            calls = [delayed(lambda _: os.environ[name])(j) for j in (i, 2)]
+            assert Parallel(initializer=prepare, initargs=("x",))(calls) == ["x", "x"]
+
+
+@takes_initializer
+def test_an_initializer_that_fails_ends_the_calls(client: Any) -> None:
+    def fail() -> None:
+        raise ZeroDivisionError("of the initializer")
+
+    with parallel_config(backend="daskhpc", n_jobs=2), pytest.raises(ZeroDivisionError, match="initializer"):
+        Parallel(initializer=fail)(delayed(abs)(i) for i in range(3))
+
+
 def test_a_programs_world_is_what_loky_gives(client: Any, tmp_path: Path) -> None:
     from joblib.externals.loky import get_reusable_executor
 
@@ -273,7 +308,7 @@ def test_a_programs_world_is_what_loky_gives(client: Any, tmp_path: Path) -> Non
     def call() -> tuple[Any, ...]:
         import module_of_the_program  # type: ignore[import-not-found]
 
-        return module_of_the_program.VALUE, Path("data.txt").read_text(), os.environ.get(NAME)
+        return module_of_the_program.VALUE, Path("data.txt").read_text(), os.environ.get(NAME), sys.argv
 
     os.chdir(tmp_path)
     os.environ[NAME] = "set"
@@ -284,4 +319,4 @@ def test_a_programs_world_is_what_loky_gives(client: Any, tmp_path: Path) -> Non
         with parallel_config(backend=backend, n_jobs=2):
             results.append(Parallel()(delayed(call)() for _ in range(2)))
     get_reusable_executor().shutdown(wait=True)
-    assert results == [[(3, "here", "set")] * 2] * 2
+    assert results == [[(3, "here", "set", sys.argv)] * 2] * 2
