@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import faulthandler
 import functools
 import pickle
 import signal
+import sys
 import time
 import traceback
 from collections.abc import Mapping
@@ -29,6 +31,8 @@ from .prefix_cache import PrefixCache
 from .record_file import RecordFile
 from .register import after_import
 from .task import SECEDE, CallBatch, CallRecord, ChildOrder
+
+_C_LIBRARY = ctypes.CDLL(None)
 
 
 @dataclass(slots=True)
@@ -104,7 +108,16 @@ def main(connection: Connection[Any, Any]) -> None:
             reply = pickle.dumps(("messages", dumps(messages) if messages else b""))
         except BaseException as error:
             reply = pickle.dumps(("error", error_record(error)))
+        _flush()
         connection.send_bytes(reply)
+
+
+def _flush() -> None:
+    """Write what calls have printed, C code too: this process is killed in the end, and would take it along."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
+    _C_LIBRARY.fflush(None)
 
 
 def _make_calls(run: ChildRun, order: ChildOrder, records: RecordFile) -> list[Any]:

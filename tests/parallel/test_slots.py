@@ -619,3 +619,12 @@ def test_requests_leave_the_threads_of_the_event_loop_free(monkeypatch: pytest.M
             await asyncio.gather(*requests)
 
     assert asyncio.run(look()) == 0
+
+
+def test_what_calls_print_is_there_when_they_have_ended(wire: Wire, capfd: pytest.CaptureFixture[str]) -> None:
+    def say() -> None:
+        print("Python", end="")
+        ctypes.CDLL(None).printf(b", and C")
+
+    wire((say, ()))
+    assert sorted(capfd.readouterr().out.split(", ")) == ["Python", "and C"]
