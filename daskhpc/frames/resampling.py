@@ -155,8 +155,7 @@ def _ends(table: Any, rule: str, time: str | None, meta: Any) -> tuple[Any, Any]
     """The first and the last time; None for each if they make no difference."""
     if _aligned(rule, meta.index):
         return None, None
-    if time is None and table.known_divisions:
-        return table.divisions[0], table.divisions[-1]
+    # Divisions do not tell them: a selection of rows keeps those of the frame that it selects from.
     times = table.index.to_series() if time is None else table[time]
     return times.min(), times.max()
 
@@ -185,6 +184,9 @@ def _bins(times: pandas.DatetimeIndex, ends: tuple[Any, Any], rule: str) -> tupl
 def _summary(part: pandas.DataFrame, low: Any, high: Any, *, rule: str, how: str, time: str | None) -> pandas.DataFrame:
     """What is known of each time in a partition: a table with a group of columns for each of `SUMMARIES`."""
     frame = timed(part, time)
+    if "sum" in SUMMARIES[how] and how != "sum":  # as in pandas, such a sum has no end at 64 bits
+        whole = [name for name, dtype in frame.dtypes.items() if pandas.api.types.is_integer_dtype(dtype)]
+        frame[whole] = frame[whole] / 1
     times = labels = frame.index
     if len(frame):
         every, positions = _bins(times, (times[0], times[-1]) if low is None else (low, high), rule)
@@ -238,5 +240,11 @@ def _finished(summary: pandas.DataFrame, low: Any, high: Any, *, rule: str, how:
         result = summary["sum"] / summary["count"] if how == "mean" else summary[how]
     labels = pandas.DatetimeIndex(result.index, name=empty.index.name)
     every, _ = _bins(labels, (labels.min(), labels.max()) if low is None else (low, high), rule)
-    result = result.reindex(every, **({"fill_value": 0} if how in ("count", "size", "sum") else {}))
+    if how == "sum":  # that of nothing depends on the type: 0, no time
+        result = result.apply(lambda column: column.reindex(every, fill_value=column.iloc[:0].sum()))
+    else:
+        if how in ("min", "max", "first", "last") and len(every) > len(result):  # as pandas has gaps in them
+            flags = [name for name, dtype in result.dtypes.items() if dtype == "bool"]
+            result = result.astype(dict.fromkeys(flags, "float64"))
+        result = result.reindex(every, **({"fill_value": 0} if how in ("count", "size") else {}))
     return result.rename(empty.name) if how == "size" else result[list(empty.columns)]

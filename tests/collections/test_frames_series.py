@@ -71,6 +71,39 @@ def test_empty_partitions_and_missing_times() -> None:
     assert len(frames.resample(lazy[lazy["i"] > 99], "h", time="when").compute()) == 0
 
 
+@pytest.mark.parametrize("rule", ["MS", "7D", "W"])
+def test_a_selection_of_rows_has_its_own_ends(rule: str) -> None:
+    """It keeps the divisions of the frame that it selects from."""
+    frame = pandas.DataFrame({"x": range(300)}, index=pandas.date_range("2020-01-01", periods=300))
+    lazy = dask.dataframe.from_pandas(frame, npartitions=3)
+    chosen = lazy[(lazy["x"] > 70) & (lazy["x"] < 160)]
+    assert chosen.known_divisions
+    assert_frame_equal(frames.resample(chosen, rule).compute(), chosen.compute().resample(rule).mean())
+
+
+@pytest.mark.parametrize("dtype", ["int64", "Int64"])
+@pytest.mark.parametrize("how", ["mean", "std", "var"])
+def test_a_sum_of_whole_numbers_beyond_64_bits(how: str, dtype: str) -> None:
+    """Such as nanoseconds since 1970."""
+    hours = pandas.date_range("2020-01-01", periods=20, freq="h")
+    frame = pandas.DataFrame({"x": pandas.Series(hours.as_unit("ns").astype("int64")).astype(dtype).array}, index=hours)
+    lazy = dask.dataframe.from_pandas(frame, npartitions=3)
+    assert_frame_equal(frames.resample(lazy, "D", how).compute(), getattr(frame.resample("D"), how)(), rtol=1e-11)
+
+
+@pytest.mark.parametrize(
+    ("values", "how"),
+    [
+        (pandas.to_timedelta([1, 2, 3], unit="s"), "sum"),
+        *(([True, True, False], how) for how in ("min", "max", "first", "last", "sum")),
+    ],
+)
+def test_days_without_durations_and_flags(values: Any, how: str) -> None:
+    frame = pandas.DataFrame({"x": values}, index=pandas.to_datetime(["2020-01-01", "2020-01-01", "2020-01-04"]))
+    got = frames.resample(dask.dataframe.from_pandas(frame, npartitions=2), "D", how).compute()
+    assert_frame_equal(got, getattr(frame.resample("D"), how)(), check_freq=False)
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
