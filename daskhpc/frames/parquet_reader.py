@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,11 +11,14 @@ import dask.dataframe
 import numpy as np
 import pandas
 from dask.dataframe.utils import clear_known_categories
+from dask.utils import natural_sort_key
 
 from .. import files
 from ..errors import InputFileError, SettingsError
 from ..files import Paths
+from ..text import shortened
 from .column_types import TEXT, types_as_they_are
+from .csv_errors import SHOWN
 from .parquet_schemas import (
     ParquetFile,
     ParquetPart,
@@ -68,21 +72,44 @@ def read_parquet(paths: Paths, columns: Sequence[str] | None = None, **options: 
     paths = files.matching(paths, "data/*.parquet")
     found = files.examined(examined_file, files.groups_of(paths))
     index = index_of(found)
-    names = columns_of(found, columns, index)
+    numbered = all(file.numbered for file in found)
+    names = columns_of(found, [*map(str, columns)] if columns is not None and numbered else columns, index)
     stored = [*names, *([index] if index is not None and index not in names else [])]
     types = {name: unified_type(name, found) for name in stored}
     plan = ParquetPlan(types, {name: dtype_of(name, types[name], found) for name in stored}, names, index)
-    if _are_alike(found, stored):
+    # Dask reads files in the order of their names, and finds no column whose name is a number.
+    suits_dask = not numbered and paths == sorted(paths, key=natural_sort_key)
+    if suits_dask and _are_alike(found, stored):
         return dask.dataframe.read_parquet(paths, columns=columns, **options)
+    _refuse_what_only_dask_does(options, paths, names if columns is None else None)
+    differing = [file for file in found if any(file.schema.field(name).type != types[name] for name in stored)]
+    files.examined(_castable, files.groups_of(differing), plan)
+    labels = {name: int(name) for name in names if numbered and name.lstrip("-").isdigit()}
+    frame = _planned(found, plan)
+    return frame.rename(columns=labels) if labels else frame
+
+
+def _refuse_what_only_dask_does(
+    options: Mapping[str, Any], paths: Sequence[str], all_columns: Sequence[str] | None
+) -> None:
+    """Raises an error for options of Dask's reader, and for folders that it makes columns if all are asked for."""
+    differ = (
+        "the files differ in types, in gaps among whole numbers or in the index, are not in the order of their names"
+    )
+    differ += ", or have numbers as names of columns"
     if options:
         raise SettingsError(
             "Options of Dask's reader are for files of equal schemas.",
-            f"{', '.join(options)}; the files differ in types, in gaps among whole numbers, or in the index",
+            f"{', '.join(options)}; {differ}",
             "read_parquet(...) without them, then a selection of rows",
         )
-    differing = [file for file in found if any(file.schema.field(name).type != types[name] for name in stored)]
-    files.examined(_castable, files.groups_of(differing), plan)
-    return _planned(found, plan)
+    folder = next((name for path in paths for name in path.split(os.sep)[:-1] if "=" in name), None)
+    if folder is not None and all_columns is not None:
+        raise InputFileError(
+            f"The folder {folder} is a column for Dask's reader, which is for files of equal schemas.",
+            differ,
+            f"columns={shortened(repr(all_columns), SHOWN)} without it, or write the files again with one type",
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,9 @@ import pandas
 from ..errors import InputFileError
 from .column_types import EXACT, TEXT
 
+ARROW = "[pyarrow]"
+"""The end of the name of each dtype of Arrow's."""
+
 _ROW_NUMBERS = re.compile(r"__index_level_\d+__")
 
 
@@ -49,6 +52,8 @@ class ParquetFile:
         The columns of whole numbers beyond 2**53, which float64 may change.
     row_numbers : range or None
         The index, if pandas had a range; `schema` has it although it is no column of the file.
+    numbered : bool
+        Whether pandas had whole numbers as the names of the columns.
     """
 
     path: str
@@ -60,6 +65,7 @@ class ParquetFile:
     gaps: frozenset[str]
     beyond: frozenset[str]
     row_numbers: range | None = None
+    numbered: bool = False
 
     def loses(self, name: str) -> bool:
         """Whether Dask's reader takes another dtype for a column: because of gaps, or for categories of no text."""
@@ -67,7 +73,8 @@ class ParquetFile:
             return True
         if str(self.schema.field(name).type) == "null":
             return False
-        return name in self.gaps and not self.dtypes.get(name, "").startswith(("Int", "UInt", "boolean"))
+        dtype = self.dtypes.get(name, "")
+        return name in self.gaps and not (dtype.startswith(("Int", "UInt", "boolean")) or dtype.endswith(ARROW))
 
     @property
     def names(self) -> list[str]:
@@ -110,6 +117,10 @@ def examined_file(path: str) -> ParquetFile:
         if twice := {name for name in schema.names if schema.names.count(name) > 1}:
             raise InputFileError(f"{path} has more than one column {min(twice)!r}.", ", ".join(schema.names))
         metadata = schema.pandas_metadata or {}
+        labels = [level["pandas_type"] for level in metadata.get("column_indexes", [])]
+        if len(labels) > 1:
+            todo = "write it with columns of one level: frame.columns = ['_'.join(map(str, name)) for name in frame]"
+            raise InputFileError(f"{path} has columns of {len(labels)} levels.", ", ".join(schema.names[:3]), todo)
         index = tuple(name for name in metadata.get("index_columns", []) if isinstance(name, str))
         dtypes = {
             column["field_name"]: "category" if column["pandas_type"] == "categorical" else column["numpy_type"]
@@ -132,7 +143,8 @@ def examined_file(path: str) -> ParquetFile:
         index, schema = (label,), schema.append(pyarrow.field(label, pyarrow.int64()))
     else:
         numbers = None
-    return ParquetFile(path, size, rows, schema, index, dtypes, frozenset(gaps), frozenset(beyond), numbers)
+    about = {"row_numbers": numbers, "numbered": labels == ["int64"]}
+    return ParquetFile(path, size, rows, schema, index, dtypes, frozenset(gaps), frozenset(beyond), **about)
 
 
 def _range_of(index_columns: Sequence[Any]) -> tuple[str, range | None]:
@@ -285,6 +297,9 @@ def dtype_of(column: str, unified: Any, files: Sequence[ParquetFile]) -> Any:
         return unified.to_pandas_dtype()
     own = {str(file.dtypes.get(column, "")) for file in files}
     gaps = any(column in file.gaps for file in files)
+    texts = types.is_string(unified) or types.is_large_string(unified)
+    if all(dtype.endswith(ARROW) for dtype in own) and not texts:
+        return pandas.ArrowDtype(unified)
     if types.is_integer(unified):
         name = str(unified).replace("uint", "UInt").replace("int", "Int")
         if any(dtype[:1] in ("I", "U") for dtype in own) or (gaps and any(column in file.beyond for file in files)):
@@ -294,6 +309,6 @@ def dtype_of(column: str, unified: Any, files: Sequence[ParquetFile]) -> Any:
         return "boolean" if gaps or "boolean" in own else None
     if types.is_floating(unified) and any(dtype.startswith("Float") for dtype in own):
         return {"float": "Float32", "double": "Float64"}.get(str(unified))
-    if types.is_string(unified) or types.is_large_string(unified):
+    if texts:
         return TEXT
     return "category" if types.is_dictionary(unified) else None

@@ -161,6 +161,17 @@ def test_gaps_among_small_numbers_and_among_true_and_false() -> None:
         assert A in found["n"].tolist()
 
 
+def test_types_of_arrow_stay_what_they_are() -> None:
+    kinds = {"n": pyarrow.int64(), "b": pyarrow.bool_(), "d": pyarrow.date32(), "t": pyarrow.timestamp("us", "UTC")}
+    days: list[Any] = [datetime.datetime(2020, 1, 1), None]
+    values: dict[str, list[Any]] = {"n": [A, None], "b": [True, None], "d": days, "t": days}
+    one = pandas.DataFrame({name: pandas.array(values[name], pandas.ArrowDtype(kind)) for name, kind in kinds.items()})
+    for other in (one, one.assign(more=1)):
+        tables = [one.assign(more=0.5) if "more" in other else one, other]
+        pandas.testing.assert_frame_equal(read(*tables), pandas.concat(tables), check_dtype=False)
+        assert read(*tables).dtypes[: len(kinds)].tolist() == one.dtypes.tolist()
+
+
 def test_an_index_stays_one() -> None:
     days = [PLAIN.set_index(pandas.date_range(f"202{i}", periods=4)) for i in range(2)]
     found = read(days[0], days[1].astype({"x": float}))
@@ -203,6 +214,48 @@ def test_options_of_dask_are_not_dropped() -> None:
 def test_equal_files_are_read_by_dask() -> None:
     found = lazy(PLAIN, PLAIN)
     assert type(found.expr).__name__ == type(dask.dataframe.read_parquet(["0.parquet"]).expr).__name__
+
+
+@pytest.mark.parametrize("dtypes", [{}, {"x": "float64"}])
+def test_files_are_read_in_the_given_order(dtypes: dict[str, str]) -> None:
+    lazy(*(PLAIN.assign(x=number).astype(dtypes if number else {}) for number in range(3)))
+    order = [2, 0, 1, 0]
+    found = frames.read_parquet([f"{number}.parquet" for number in order]).compute(scheduler="synchronous")
+    assert found["x"].tolist() == [number for number in order for _ in range(4)]
+    if not dtypes:
+        with pytest.raises(SettingsError, match="in the order of their names"):
+            frames.read_parquet(["1.parquet", "0.parquet"], filters=[("x", ">", 3)])
+
+
+def test_folders_that_are_columns_are_not_dropped(folder: Path) -> None:
+    """As frame.to_parquet(..., partition_on=...) makes them."""
+    for year in (2020, 2021):
+        (folder / f"year={year}").mkdir()
+        PLAIN.to_parquet(folder / f"year={year}" / "a.parquet")
+    assert (
+        frames.read_parquet("*/a.parquet").compute(scheduler="synchronous")["year"].tolist() == [2020] * 4 + [2021] * 4
+    )
+    PLAIN.astype({"x": float}).to_parquet(folder / "year=2021" / "a.parquet")
+    with pytest.raises(InputFileError, match=r"folder year=2020 is a column"):
+        frames.read_parquet("*/a.parquet")
+    found = frames.read_parquet("*/a.parquet", columns=["x"]).compute(scheduler="synchronous")
+    assert found.columns.tolist() == ["x"]
+
+
+@pytest.mark.parametrize("kind", [int, float])
+def test_names_that_are_numbers_stay_numbers(kind: type) -> None:
+    one = pandas.DataFrame([[1, 2], [3, 4]])
+    other = one.astype(kind)
+    assert read(one, other).columns.tolist() == [0, 1]
+    assert read(one, other)[1].tolist() == [2, 4, 2, 4]
+    assert read(one, other, columns=[1]).columns.tolist() == [1]
+    assert lazy(one, other)[[1]].compute(scheduler="synchronous")[1].tolist() == [2, 4, 2, 4]
+
+
+def test_columns_of_several_levels_are_refused() -> None:
+    levels = pandas.MultiIndex.from_tuples([("a", "x"), ("a", "y")])
+    with pytest.raises(InputFileError, match=r"0.parquet has columns of 2 levels"):
+        lazy(pandas.DataFrame([[1, 2]], columns=levels))
 
 
 NAMED = PLAIN.rename_axis("row")
