@@ -102,6 +102,7 @@ def new_divisions(
 def _by_rows(frame: Any, sizes: Sequence[int], pieces: Sequence[int], target: int) -> Any:
     """The same if nothing is known of the index: large partitions are cut by rows, small neighbours joined."""
     import dask.dataframe
+    from dask.dataframe.dispatch import concat
 
     cut = delayed(_slice, pure=True)
     parts, held = [], target + 1
@@ -113,7 +114,7 @@ def _by_rows(frame: Any, sizes: Sequence[int], pieces: Sequence[int], target: in
         else:
             joined += [[part]] if count == 1 else [[cut(part, i, count)] for i in range(count)]
             held = size if count == 1 else target + 1
-    together = delayed(pandas.concat, pure=True)
+    together = delayed(concat, pure=True)  # pandas' own makes text of categories that differ
     parts = [group[0] if len(group) == 1 else together(group) for group in joined]
     return dask.dataframe.from_delayed(parts, meta=make_meta(frame), verify_meta=False)
 

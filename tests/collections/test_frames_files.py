@@ -72,6 +72,15 @@ def test_divisions_survive_equal_times() -> None:
     assert_frame_equal(frames.fit_partitions(frame).compute(), one)
 
 
+def test_categories_stay_categories_in_partitions_that_are_joined() -> None:
+    parts = [pandas.DataFrame({"t": pandas.Categorical([f"a{i}", f"b{i}"])}) for i in range(4)]
+    frame = dask.dataframe.from_map(lambda i: parts[i], range(4), meta=parts[0].iloc[:0])
+    fitted = frames.fit_partitions(frame)
+    assert fitted.npartitions < 4
+    assert [part.compute()["t"].dtype.name for part in fitted.partitions] == ["category"] * fitted.npartitions
+    assert fitted.compute()["t"].tolist() == [f"{letter}{i}" for i in range(4) for letter in "ab"]
+
+
 def parquet(folder: Path, **columns: dict[str, Any]) -> list[str]:
     for name, values in columns.items():
         pandas.DataFrame(values).to_parquet(folder / f"{name}.parquet")
