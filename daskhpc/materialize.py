@@ -149,9 +149,13 @@ def _bytes(piece: Any) -> int:
 
 def _pieces(value: Any) -> list[Any]:
     """The partitions of a collection, each delayed."""
-    if not hasattr(value, "to_delayed"):
+    from dask.delayed import Delayed
+
+    if isinstance(value, Delayed) or not hasattr(value, "to_delayed"):
         return [value]
     pieces = value.to_delayed()
+    if isinstance(pieces, Delayed):  # of a single value, such as a sum
+        return [pieces]
     return list(pieces.ravel()) if hasattr(pieces, "ravel") else list(pieces)
 
 

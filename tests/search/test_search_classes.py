@@ -326,6 +326,14 @@ class TestDaskData:
         frame = dd.from_pandas(pd.DataFrame({"a": [1, 2]}), npartitions=2)
         assert bring({"X": frame}, client)["X"].a.tolist() == [1, 2]
 
+    @pytest.mark.parametrize("with_client", [True, False])
+    def test_single_values(self, with_client: bool, request: pytest.FixtureRequest) -> None:
+        client = request.getfixturevalue("client") if with_client else None
+        frame = dd.from_pandas(pd.DataFrame({"a": [1, 2]}), npartitions=2)
+        out = bring({"X": dask.delayed(np.ones)(3), "weight": frame.a.sum()}, client)
+        assert out["X"].tolist() == [1, 1, 1]
+        assert out["weight"] == 3
+
     def test_unknown_chunks(self, client: Client) -> None:
         x = da.arange(10, chunks=5)
         assert bring({"X": x[x > 3]}, client)["X"].tolist() == [4, 5, 6, 7, 8, 9]
