@@ -292,7 +292,8 @@ def _text_lines(blocks: Iterable[TextBlock]) -> list[dict[str, Any]]:
 
 
 def _write(records: Iterable[Any], path: str) -> str:
-    with replacing(path) as draft, open(draft, "w", encoding="utf-8") as file:
+    # Half of a pair of surrogates, as texts that were cut off have it, becomes the escape that JSON has for it.
+    with replacing(path) as draft, open(draft, "w", encoding="utf-8", errors="backslashreplace") as file:
         for record in records:
             file.write(json.dumps(record, ensure_ascii=False) + "\n")
     return path

@@ -113,6 +113,14 @@ def test_what_is_written_is_what_is_read(folder: Path) -> None:
         bags.write_json_lines(bags.people(4, partitions=1), folder / "out")
 
 
+def test_half_a_character_is_written_and_read_again(folder: Path) -> None:
+    path = written(folder / "a.jsonl", {"text": "é\ud83d"})
+    records = bags.read_json_lines(path)
+    (saved,) = bags.write_json_lines(records, folder / "out")
+    assert "é\\ud83d" in Path(saved).read_text(encoding="utf-8")
+    assert bags.read_json_lines(saved).compute() == records.compute() == [{"text": "é\ud83d"}]
+
+
 def test_people_are_the_same_for_the_same_seed_in_any_partitions() -> None:
     people = bags.people(50, partitions=1).compute()
     assert bags.people(50, partitions=7).compute() == people
