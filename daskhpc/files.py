@@ -57,7 +57,15 @@ def _matching_one(path: str, example: str) -> list[str]:
         return [os.path.abspath(path)]
     if os.path.isdir(path):
         raise InputFileError(f"{path} is a folder.", "", f"a pattern: {os.path.join(path, '*')!r}")
-    names = sorted(filter(os.path.isfile, glob.glob(path, recursive=True)), key=natural_sort_key)
+    found = [path] if os.path.islink(path) else sorted(glob.glob(path, recursive=True), key=natural_sort_key)
+    names = list(filter(os.path.isfile, found))
+    lost = next((name for name in found if os.path.islink(name) and not os.path.exists(name)), None)
+    if lost is not None:  # not left out: what is read would lack its part without a word
+        raise InputFileError(
+            f"{lost} is a link to a file that is not there.",
+            os.readlink(lost),
+            "datalad get or git annex get if that brings it; or a pattern that leaves the link out",
+        )
     if not names:
         raise InputFileError(f"No file is called {path}.", f"in {Path.cwd()}", f"a path, or a pattern: {example!r}")
     return [os.path.abspath(name) for name in names]

@@ -38,7 +38,9 @@ def content(path: str, start: int = 0, stop: int = -1, compression: str | None =
 
 def compression_of(path: str, given: str | None = "infer") -> str | None:
     """How a file is compressed, by its name unless something is given; raises InputFileError if it cannot be read."""
-    suffix = Path(path).suffix
+    suffix = Path(path).suffix.lower()
+    if suffix in _SUFFIXES and Path(path).stem.lower().endswith(".tar"):
+        suffix = ".tar"  # whose text would have the archive's own lines in it
     kind = _SUFFIXES.get(suffix) if given == "infer" else given
     if (kind is not None and kind not in _OPENERS) or (given == "infer" and suffix in (".zip", ".zst", ".tar")):
         raise InputFileError(

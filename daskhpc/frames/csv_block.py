@@ -187,7 +187,7 @@ def column_names(path: str, data: bytes, options: CsvOptions) -> tuple[Any, ...]
     InputFileError
         If there is no line of names.
     """
-    if options.names is not None:
+    if options.names is not None and options.names_of_chosen is None:
         return options.names
     rows = 0 if options.header is not None else 1
     try:
@@ -200,7 +200,9 @@ def column_names(path: str, data: bytes, options: CsvOptions) -> tuple[Any, ...]
             f"{len(data)} bytes",
             "remove the file if nothing should be in it; write it again if something should",
         ) from None
-    return tuple(frame.columns)
+    if options.names_of_chosen is None:
+        return tuple(frame.columns)
+    return tuple(options.names_of_chosen.get(i, f"Unnamed: {i}") for i in range(len(frame.columns)))
 
 
 def header_bytes(begin: bytes, options: CsvOptions) -> int:

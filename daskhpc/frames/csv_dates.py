@@ -18,6 +18,9 @@ from .csv_errors import SHOWN, location
 UNITS = ("s", "ms", "us", "ns")
 """Resolutions of dates, the coarsest first."""
 
+NO_DATE = "NaT"
+"""What NumPy and pandas write for a missing date, and pandas reads as one."""
+
 _OFFSET = r".*[T ]\d.*(?:Z|[+-]\d\d(?::?\d\d)?)\s*"
 """A date and a time as in ISO 8601 that say their offset to UTC."""
 
@@ -52,7 +55,7 @@ class DateFormat:
         """
         iso = self.format == "ISO8601"
         values = pandas.to_datetime(texts, format=self.format, utc=self.utc or iso, errors="coerce")
-        wrong = (values.isna() & texts.notna()).to_numpy()
+        wrong = (values.isna() & texts.notna() & (texts != NO_DATE)).to_numpy()
         if wrong.any():
             at = location(csv, texts, int(wrong.argmax()) + 1)
             form = "a date as in ISO 8601" if iso else f"a date of the form {self.format}"
@@ -63,6 +66,7 @@ class DateFormat:
             )
         if not iso:
             return values
+        texts = texts.mask(values.isna())
         differ = (texts.astype(TEXT).str.fullmatch(_OFFSET, case=False) != self.utc).fillna(False).to_numpy(dtype=bool)
         if differ.any():
             at = location(csv, texts, int(differ.argmax()) + 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import pandas
@@ -75,6 +76,17 @@ class CsvOptions:
         return None if self.options.get("quoting", 0) == 3 else self.options.get("quotechar", '"')
 
     @property
+    def names_of_chosen(self) -> dict[int, Any] | None:
+        """The given names by the number of their column, if there are as many as chosen columns: as in pandas."""
+        if self.names is None or self.usecols is None or callable(self.usecols):
+            return None
+        chosen = list(self.usecols)
+        if len(chosen) != len(self.names):
+            return None
+        numbers = all(isinstance(name, Integral) for name in chosen)
+        return dict(zip(sorted(chosen) if numbers else range(len(chosen)), self.names, strict=True))
+
+    @property
     def can_cut(self) -> bool:
         """Whether a file can be read in blocks."""
         return (
@@ -117,13 +129,14 @@ def checked_options(options: Mapping[str, Any]) -> CsvOptions:
         header = 0 if names is None else None
     if header is not None and (isinstance(header, bool) or not isinstance(header, int)):
         raise SettingsError("A set of files has one line of column names, or none.", f"header={header!r}", "header=0")
+    compression = options.get("compression", "infer")
     rest = {n: v for n, v in options.items() if n not in INSTEAD and n not in _APART and v is not _default(n)}
     return CsvOptions(
         header=header,
         names=None if names is None else tuple(names),
         skiprows=0 if options.get("skiprows") is None else options["skiprows"],
         usecols=options.get("usecols"),
-        compression=options.get("compression", "infer"),
+        compression=compression.get("method") if isinstance(compression, Mapping) else compression,
         options=rest,
     )
 

@@ -25,6 +25,7 @@ from .csv_options import CsvOptions, checked_options
 from .csv_types import (
     BlockTypes,
     block_types,
+    categories_of,
     demands,
     examined_file,
     location_of_settling,
@@ -53,6 +54,8 @@ class ReadingPlan:
         The dtype of each column that is not of dates.
     dates : dict
         For each column of dates its format, and its resolution.
+    categories : dict
+        For columns of categories that the call does not list the category of each text; empty for a sample.
     sampled : bool
         Whether the types are those of a sample.
     """
@@ -62,6 +65,7 @@ class ReadingPlan:
     columns: tuple[Any, ...]
     dtypes: Mapping[Any, Any]
     dates: Mapping[Any, tuple[DateFormat, str]]
+    categories: Mapping[Any, pandas.Series]
     sampled: bool
 
 
@@ -201,9 +205,11 @@ def _settled(
     units = {column: settled_unit(column, blocks, types) for column in dates}
     free = [column for column in first.columns if column not in dates and column not in demanded]
     settled, causes = _settled_types(free, blocks, types, first.names, how)
+    categories = categories_of(demanded, types, how) if sample is None else {}
+    demanded |= {column: values.dtype for column, values in categories.items()}
     dtypes = demanded | {column: pandas_dtype(name) for column, name in settled.items()}
     resolved = {column: (form, units[column]) for column, form in dates.items()}
-    plan = ReadingPlan(how, first.names, first.columns, dtypes, resolved, sample is not None)
+    plan = ReadingPlan(how, first.names, first.columns, dtypes, resolved, categories, sample is not None)
     names = {column: str(getattr(value, "name", value)) for column, value in demanded.items()} | settled
     names |= {column: form.dtype(unit) for column, (form, unit) in resolved.items()}
     report = {
@@ -239,7 +245,7 @@ def _meta(plan: ReadingPlan) -> pandas.DataFrame:
 
 
 def _categories(plan: ReadingPlan, columns: Sequence[Any]) -> list[Any]:
-    """The columns whose categories are those that the files have."""
+    """The columns whose categories are those that each file has: of a sample, or of more than 10,000."""
     return [name for name in columns if open_categories(plan.dtypes.get(name))]
 
 
@@ -255,7 +261,7 @@ def _partition(pack: Sequence[TextBlock], plan: ReadingPlan, columns: Sequence[A
 def _read(block: TextBlock, plan: ReadingPlan, wanted: Sequence[Any]) -> pandas.DataFrame:
     csv = CsvBlock(block, block.content(), block.names or plan.names, plan.options)
     gapped = {name for name in wanted if name not in plan.dates and gapped_integers(plan.dtypes[name])}
-    as_text = {*_categories(plan, wanted), *plan.dates, *gapped}
+    as_text = {*_categories(plan, wanted), *plan.categories, *plan.dates, *gapped}
     dtypes = {name: str if name in as_text else plan.dtypes[name] for name in wanted}
     texts = [name for name in wanted if dtypes[name] in (str, TEXT) and name not in gapped]
     some = {} if set(wanted) == set(csv.names) else {"usecols": list(wanted)}
@@ -273,6 +279,8 @@ def _read(block: TextBlock, plan: ReadingPlan, wanted: Sequence[Any]) -> pandas.
     for name in set(plan.dates) & set(wanted):
         how, unit = plan.dates[name]
         frame[name] = how.dates(csv, name, frame[name]).dt.as_unit(unit)
+    for name in set(plan.categories) & set(wanted):
+        frame[name] = plan.categories[name].reindex(frame[name].astype(object)).set_axis(frame.index)
     return frame
 
 

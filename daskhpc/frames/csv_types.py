@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from csv import QUOTE_ALL
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import Any
 
 import pandas
 
 from ..errors import InputFileError, SettingsError
 from ..text import shortened
-from .column_types import TEXT, ColumnContent, Kind, joined, surely_holds
+from .column_types import TEXT, ColumnContent, Kind, joined, open_categories, surely_holds
 from .compression import compression_of, content
 from .csv_block import CsvBlock, column_names, header_bytes
-from .csv_dates import DateFormat, finest
+from .csv_dates import NO_DATE, DateFormat, finest
 from .csv_errors import SHOWN, Location, location_of_change, location_of_misfit, unreadable
 from .csv_options import CsvOptions
 from .text_blocks import PIECE, TextBlock, blocks_of_records, ends_of_file, whole_file
 
 ROWS_FOR_A_DATE = 1000
 """Rows of each file in which its first date is looked for."""
+
+MOST_CATEGORIES = 10_000
+"""Categories that every task of a frame is given."""
+
+OF_VALUES = ("decimal", "thousands", "true_values", "false_values", "float_precision")
+"""Options that say what a text means."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +61,15 @@ class CsvFile:
 
 @dataclass(frozen=True, slots=True)
 class BlockTypes:
-    """What a block holds in each column; the resolution, the first and the last date of its columns of dates."""
+    """What a block holds in each column.
+
+    Of its columns of dates the resolution, the first and the last date; of its columns of open categories the texts,
+    or None for too many.
+    """
 
     columns: Mapping[Any, ColumnContent]
     dates: Mapping[Any, tuple[str, Any, Any]]
+    categories: Mapping[Any, frozenset[str] | None]
 
 
 def examined_file(
@@ -80,7 +94,7 @@ def examined_file(
         blocks = blocks_of_records(path, blocksize or size, head=header_bytes(begin, options), **quotes)
         head = options.lines_to_skip + (options.header or 0) + 1
         type_blocks = blocks if sample is None else ends_of_file(whole, head + sample, sample, **quotes)
-    firsts = _first_dates(CsvBlock(whole, begin, names, options), dates)
+    firsts = _first_dates(CsvBlock(whole, begin, names, options), [_by_number(columns, name) for name in dates])
     return CsvFile(path, names, columns, tuple(blocks), tuple(type_blocks), firsts)
 
 
@@ -90,11 +104,16 @@ def _chosen(path: str, names: Sequence[Any], usecols: Any) -> tuple[Any, ...]:
         return tuple(names)
     if callable(usecols):
         return tuple(name for name in names if usecols(name))
-    chosen = [names[name] if isinstance(name, int) and 0 <= name < len(names) else name for name in usecols]
+    chosen = [_by_number(names, name) for name in usecols]
     for name in chosen:
         if name not in names:
             raise _lacks(path, name, names)
     return tuple(name for name in names if name in chosen)
+
+
+def _by_number(names: Sequence[Any], name: Any) -> Any:
+    """The name of a column that is given by its number among some; another name as it is."""
+    return names[name] if name not in names and isinstance(name, Integral) and 0 <= name < len(names) else name
 
 
 def _lacks(path: str, column: Any, names: Sequence[Any]) -> InputFileError:
@@ -113,7 +132,7 @@ def _first_dates(csv: CsvBlock, dates: Sequence[Any]) -> dict[Any, str | None]:
         frame = csv.parsed(usecols=columns, dtype=str, nrows=ROWS_FOR_A_DATE)
     except ValueError:  # the message comes when the types of the blocks are looked at
         return {}
-    firsts = {name: frame[name].dropna() for name in columns}
+    firsts = {name: frame[name][frame[name].notna() & (frame[name] != NO_DATE)] for name in columns}
     return {name: str(values.iloc[0]) if len(values) else None for name, values in firsts.items()}
 
 
@@ -155,14 +174,15 @@ def demands(first: CsvFile, dtype: Any, parse_dates: Sequence[Any] | None) -> tu
     SettingsError
         If the first file has no such column, or pandas no such dtype.
     """
-    dates = tuple(_named_column(first, name, "parse_dates") for name in parse_dates or ())
+    # As in pandas: a number counts the chosen columns for dates, and all for dtypes.
+    dates = tuple(_named_column(first, _by_number(first.columns, name), "parse_dates") for name in parse_dates or ())
     if dtype is not None and not isinstance(dtype, Mapping):
         dtype = {name: dtype for name in first.columns if name not in dates}
     if isinstance(dtype, defaultdict) and dtype.default_factory is not None:  # as in pandas: for all other columns
         dtype = {name: dtype.default_factory() for name in first.columns if name not in dates} | dtype
     dtypes = {}
     for name, value in (dtype or {}).items():
-        column = _named_column(first, name, "dtype")
+        column = _named_column(first, _by_number(first.names, name), "dtype")
         try:
             if column not in dates:
                 dtypes[column] = TEXT if value in (str, "str") else pandas.api.types.pandas_dtype(value)
@@ -178,11 +198,8 @@ def demands(first: CsvFile, dtype: Any, parse_dates: Sequence[Any] | None) -> tu
 
 
 def _named_column(first: CsvFile, name: Any, option: str) -> Any:
-    """A column by its name or its number."""
     if name in first.columns:
         return name
-    if isinstance(name, int) and 0 <= name < len(first.names) and first.names[name] in first.columns:
-        return first.names[name]
     columns = shortened(str(first.columns), SHOWN)
     raise SettingsError(f"{option} names a column that is not there.", repr(name), f"one of {columns}")
 
@@ -210,8 +227,9 @@ def block_types(
     """
     csv = CsvBlock(block, block.content(), block.names or first.names, options)
     some = {} if options.usecols is None else {"usecols": list(first.columns)}
+    open_columns = [column for column, dtype in dtypes.items() if open_categories(dtype)]
     try:
-        frame = csv.parsed_with_texts(dates, **some)
+        frame = csv.parsed_with_texts([*dates, *open_columns], **some)
     except ValueError as error:
         raise unreadable(csv, error) from None
     values = {column: how.dates(csv, column, frame[column]) for column, how in dates.items()}
@@ -222,7 +240,32 @@ def block_types(
             at = location_of_misfit(csv, column, dtype)
             if at is not None:
                 raise misfit(column, dtype, at)
-    return BlockTypes(columns, ends)
+    texts = {column: frozenset(frame[column].dropna()) for column in open_columns}
+    return BlockTypes(
+        columns, ends, {name: held if len(held) <= MOST_CATEGORIES else None for name, held in texts.items()}
+    )
+
+
+def categories_of(
+    dtypes: Mapping[Any, Any], types: Sequence[BlockTypes], options: CsvOptions
+) -> dict[Any, pandas.Series]:
+    """The category of each text in the columns of open categories: what pandas makes of all the texts together.
+
+    Every task gets them, so a column of more than `MOST_CATEGORIES` is left out.
+    """
+    of_values = {name: options.options[name] for name in OF_VALUES if name in options.options}
+    found = {}
+    for column, dtype in dtypes.items():
+        held = [block.categories[column] for block in types] if open_categories(dtype) else [None]
+        texts = sorted(frozenset().union(*(some or () for some in held)))
+        if None not in held and len(texts) <= MOST_CATEGORIES:
+            rows = pandas.Series(texts, dtype=object).to_csv(index=False, header=False, quoting=QUOTE_ALL)
+            values = pandas.Series([], dtype=dtype)
+            if texts:
+                how: dict[str, Any] = {"names": ["x"], "na_filter": False, "low_memory": False, **of_values}
+                values = pandas.read_csv(io.StringIO(rows), dtype=dtype, **how)["x"]
+            found[column] = values.set_axis(pandas.Index(texts, dtype=object))
+    return found
 
 
 def misfit(column: Any, dtype: Any, at: Location) -> InputFileError:

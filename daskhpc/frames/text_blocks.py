@@ -150,8 +150,8 @@ def _between(path: str, cuts: Sequence[int], compression: str | None) -> list[Te
 class _Quotes:
     """Tells the newlines that end a record from those within quotes, in pieces of a file given one after another.
 
-    A place is within quotes after an odd number of quote characters, provided that each of them opens or closes a value
-    or is one of two. A quote elsewhere makes that count useless: `stray` shows it. NumPy counts, as a loop over
+    A place is within quotes after an odd number of quote characters, provided that they open and close values in turn,
+    or are one of two. A quote elsewhere makes that count useless: `stray` shows it. NumPy counts, as a loop over
     lines would take longer than parsing them.
     """
 
@@ -170,7 +170,8 @@ class _Quotes:
         places = np.flatnonzero(array == ord(self.quote))
         around = np.frombuffer(before + piece + after, np.uint8)
         opens, closes = np.isin(around[places], self.beside), np.isin(around[places + 2], self.beside)
-        self.stray = self.stray or not bool(np.all(opens | closes))
+        opening = (self.count + np.arange(places.size)) % 2 == 0
+        self.stray = self.stray or not bool(np.all(np.where(opening, opens, closes)))
         within = (self.count + np.searchsorted(places, newlines)) % 2 == 1
         self.count += places.size
         return cast(np.ndarray, newlines[~within])

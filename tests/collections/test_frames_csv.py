@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import gzip
 import re
 import warnings
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import dask
+import numpy as np
 import pandas
 import pytest
 from distributed import Client
@@ -18,7 +20,7 @@ from hypothesis import strategies as st
 
 from daskhpc import frames
 from daskhpc.errors import InputFileError, SettingsError
-from daskhpc.frames import text_blocks
+from daskhpc.frames import csv_types, text_blocks
 
 
 @pytest.fixture(autouse=True)
@@ -103,6 +105,7 @@ def test_a_file_in_blocks_holds_what_pandas_reads(tmp_path: Path, columns: list[
         ("\ufeffx,y\n1,a\n2,é\n", {}),
         ('x,y\n1,5" pipe\n2,6" pipe\n3,"f,\ng"\n', {}),
         ('x,"y\nz"\n1,2\n3,4\n', {}),
+        ('x,y\n1,5"\n2,"a\nb"\n3,6"\n4,c\n', {}),
         ("x,x\n1,2\n3,a\n", {}),
         ("x,y,z\n1,2,3\n4\n5,6,7\n", {}),
         ("1,2\n3,a\n", {"header": None}),
@@ -121,6 +124,14 @@ def test_a_file_in_blocks_holds_what_pandas_reads(tmp_path: Path, columns: list[
         ("x,y\n1,NA\n3,4\n", {"keep_default_na": False}),
         ("x,y,z\n1,a,2\n3,4,5\n", {"usecols": ["z", "x"]}),
         ("x,y,z\n1,a,2\n3,4,5\n", {"usecols": [0, 2]}),
+        ("x,y,z\n1,a,2\n3,4,5\n", {"usecols": np.array([0, 2])}),
+        ("1,a,2\n3,4,5\n", {"header": None, "names": ["p", "q"], "usecols": [2, 0]}),
+        ("x,y,z\n1,a,2\n3,4,5\n", {"header": 0, "names": ["p", "q"], "usecols": [1, 2]}),
+        ("1,a,2\n3,4,5\n", {"names": ["p", "q"], "usecols": ["p", "q"]}),
+        ("x,y,z\n1,01/31/2020,2\n3,02/01/2020,5\n", {"parse_dates": [1]}),
+        ("x,y,z\n1,2,01/31/2020\n3,4,02/01/2020\n", {"parse_dates": [1], "usecols": ["y", "z"]}),
+        ("x,y,z\n1,2000-01-01,01/31/2020\n3,2000-01-01,02/01/2020\n", {"parse_dates": [1], "usecols": [1, 2]}),
+        ("x,y\n1,NaT\n3,02/01/2020\n", {"parse_dates": ["y"]}),
         ('x,y\n1,"1,000"\n3,4\n', {"thousands": ","}),
         ('x,y\n1,"a\n3,b"c\n', {"quoting": 3}),
         ("x,y\n1,2\n3,4,5\n6,7\n", {"on_bad_lines": "skip"}),
@@ -261,8 +272,12 @@ def test_compressed_files_and_files_without_rows(folder: Folder) -> None:
     paths = [folder.file("a.csv", "x,y\n1,2\n"), folder.file("b.csv.gz", gzip.compress(b"x,y\n3,4.5\n"))]
     frame = frames.read_csv([*paths, folder.file("c.csv", "x,y\n")], blocksize=1)
     assert_equal(frame.compute(), pandas.DataFrame({"x": [1, 3], "y": [2, 4.5]}))
-    with pytest.raises(InputFileError, match="compressed"):
-        frames.read_csv(folder.file("d.csv.zip", b"PK"))
+    for name in ("d.csv.zip", "d.csv.ZIP", "d.tar.gz"):
+        with pytest.raises(InputFileError, match="compressed"):
+            frames.read_csv(folder.file(name, gzip.compress(b"x\n")))
+    large = folder.file("E.CSV.GZ", gzip.compress(b"x\n1\n"))
+    for options in ({}, {"compression": {"method": "gzip"}}):
+        assert frames.read_csv(large, **options).compute()["x"].tolist() == [1]
 
 
 def test_columns_in_another_order_are_found_by_their_names(folder: Folder) -> None:
@@ -292,6 +307,36 @@ def test_categories_and_demanded_dtypes(folder: Folder) -> None:
     assert computed.dtypes.astype(str).to_dict() == {"t": "category", "n": "Int64", "o": "object", "s": "string"}
     assert computed["s"].tolist() == ["7", "07"]
     assert sorted(computed["t"].cat.categories) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "options"),
+    [
+        ("c,1\nb,2\n", "b,1\na,2\n", {}),
+        ("10,1\n,2\n", "2,1\n010,2\n", {}),
+        ("1,1\n2,2\n", "x,1\n01,2\n", {}),
+        ("yes,1\nno,2\n", ",1\nyes,2\n", {"true_values": ["yes"], "false_values": ["no"]}),
+        ('"a\nb",1\n', '"q""q",2\n', {"usecols": ["t"]}),
+        (",1\n", "", {}),
+    ],
+)
+def test_categories_are_those_of_pandas(folder: Folder, one: str, other: str, options: dict[str, Any]) -> None:
+    want = pandas.read_csv(folder.file("all.txt", "t,y\n" + one + other), dtype={"t": "category"}, **options)
+    paths = folder.files("t,y\n" + one, "t,y\n" + other)
+    for blocksize in (1, None):
+        lazy = frames.read_csv(paths, dtype={"t": "category"}, blocksize=blocksize, **options)
+        pandas.testing.assert_frame_equal(lazy.compute().reset_index(drop=True), want)
+        assert lazy.dtypes["t"] == want["t"].dtype
+
+
+@pytest.mark.parametrize("texts", [["ab", "bc"], ["abc", "a"]])
+def test_many_categories_do_not_go_to_every_task(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch, texts: list[str]
+) -> None:
+    monkeypatch.setattr(csv_types, "MOST_CATEGORIES", 2)
+    lazy = frames.read_csv(folder.files(*("t\n" + "\n".join(text) for text in texts)), dtype={"t": "category"})
+    assert not lazy["t"].cat.known
+    assert lazy.compute()["t"].tolist() == list("".join(texts))
 
 
 def test_only_the_columns_that_are_needed_are_parsed(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -334,6 +379,17 @@ def test_options_that_make_no_sense_are_refused(folder: Folder, options: dict[st
 def test_files_that_are_not_there(folder: Folder) -> None:
     for paths, words in ((folder.path / "none*.csv", "No file"), ([], "no file"), (folder.path, "folder")):
         with pytest.raises(InputFileError, match=words):
+            frames.read_csv(paths)
+
+
+def test_a_link_to_nothing_is_not_left_out(folder: Folder) -> None:
+    """Such as a file of git-annex that was not fetched."""
+    path = Path(folder.file("a1.csv", "x\n1\n"))
+    path.with_name("a2.csv").symlink_to("annex/objects/key")
+    for paths in (f"{glob.escape(str(folder.path))}/a*.csv", path.with_name("a2.csv")):
+        with pytest.raises(
+            InputFileError, match=r"a2.csv is a link to a file that is not there.*\n.*annex/objects/key"
+        ):
             frames.read_csv(paths)
 
 
