@@ -8,9 +8,9 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from csv import QUOTE_ALL
 from dataclasses import dataclass, replace
-from numbers import Integral
 from typing import Any
 
+import numpy as np
 import pandas
 
 from ..errors import InputFileError, SettingsError
@@ -113,7 +113,8 @@ def _chosen(path: str, names: Sequence[Any], usecols: Any) -> tuple[Any, ...]:
 
 def _by_number(names: Sequence[Any], name: Any) -> Any:
     """The name of a column that is given by its number among some; another name as it is."""
-    return names[name] if name not in names and isinstance(name, Integral) and 0 <= name < len(names) else name
+    by_number = name not in names and isinstance(name, int | np.integer) and 0 <= name < len(names)
+    return names[int(name)] if by_number else name
 
 
 def _lacks(path: str, column: Any, names: Sequence[Any]) -> InputFileError:

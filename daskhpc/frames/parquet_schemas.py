@@ -143,8 +143,8 @@ def examined_file(path: str) -> ParquetFile:
         index, schema = (label,), schema.append(pyarrow.field(label, pyarrow.int64()))
     else:
         numbers = None
-    about = {"row_numbers": numbers, "numbered": labels == ["int64"]}
-    return ParquetFile(path, size, rows, schema, index, dtypes, frozenset(gaps), frozenset(beyond), **about)
+    held = frozenset(gaps), frozenset(beyond)
+    return ParquetFile(path, size, rows, schema, index, dtypes, *held, numbers, labels == ["int64"])
 
 
 def _range_of(index_columns: Sequence[Any]) -> tuple[str, range | None]:
