@@ -84,7 +84,9 @@ def remarks(
     if fit is not None:
         said += _law(points, table, fit)
     if plain_seconds is not None:
-        said.append(f"One worker takes {table[0].seconds / plain_seconds:.2f} times as long as plain Python.")
+        first = table[0].workers
+        takes = "One worker takes" if first == 1 else f"{first} workers take"
+        said.append(f"{takes} {table[0].seconds / plain_seconds:.2f} times as long as plain Python.")
     fast = [row for row in table if row.efficiency > _SUPERLINEAR]
     if fast:
         said.append(
@@ -158,7 +160,8 @@ def _law(points: Sequence[Point], table: Sequence[ScalingRow], fit: AmdahlFit) -
         said.append(f"The serial fraction e falls from {first:.3g} to {last:.3g}: the first point is too slow.")
     elif fit.serial > 0.001:
         most = amdahl_speedup(fit.serial, float("inf"))
-        said.append(f"With this serial fraction no number of workers is more than {most:.0f} times as fast as one.")
+        base = "one" if table[0].workers == 1 else _workers(table[0].workers)
+        said.append(f"With this serial fraction no number of workers is more than {most:.0f} times as fast as {base}.")
     return said
 
 

@@ -16,7 +16,7 @@ from ..journal.describe import describe
 from ..journal.tokens import token
 from ..parallel.checkpoints import SYNC_SECONDS, opened
 from .laws import Timing
-from .plan import Turn
+from .plan import PLAIN, Turn
 
 _CALLS = "calls-per-time"
 
@@ -31,15 +31,17 @@ class KeptTimes:
         What the function returned, or a digest of it; None if it has none.
     """
 
-    def __init__(self, journal: Any = None) -> None:
+    def __init__(self, journal: Any = None, plain: str = "") -> None:
         self.times: dict[Turn, Timing] = {}
         self.results: dict[Turn, Any] = {}
-        self._journal = journal
+        self._journal, self._plain = journal, plain
         for record in journal.records() if journal is not None else ():
             found = journal.get(record.key)
             if found is None or not found.ok:
                 continue
             turn = Turn(**record.about["params"])
+            if turn.workers == PLAIN and record.about.get("plain", "") != plain:
+                continue  # the time of another function
             self.times[turn] = Timing(found.seconds, *(found.value[name] for name in Timing.__slots__[1:]))
             self.results[turn] = found.value["result"]
 
@@ -52,8 +54,11 @@ class KeptTimes:
         weak: bool,
         placement: str,
         machine: Mapping[str, Any],
+        plain: Callable[..., Any] | None = None,
     ) -> Iterator[KeptTimes]:
         """Those of a folder; without a folder none, and none are kept.
+
+        Times of plain Python are those of `plain`, or of `function` itself without it.
 
         Raises
         ------
@@ -68,17 +73,18 @@ class KeptTimes:
         what["study"] = (token(how), how)
         parts = {name: {"token": key.hex(), "text": text} for name, (key, text) in what.items()}
         journal = opened(folder, "sweep", parts)
-        yield cls(journal)
+        yield cls(journal, token(plain).hex() if plain is not None else "")
         journal.sync(SYNC_SECONDS)
 
     def calls_per_time(self, workers: int, wanted: int) -> int:
         """How often the function is called for each time with so many workers: as often as before, if there are any."""
         if self._journal is None:
             return wanted
-        for note in self._journal.notes(_CALLS):
+        name = f"{_CALLS}{self._of(workers)}"
+        for note in self._journal.notes(name):
             if note.data[0] == workers:
                 return int(note.data[1])
-        self._journal.note(_CALLS, [workers, wanted])
+        self._journal.note(name, [workers, wanted])
         return wanted
 
     def add(self, turn: Turn, timing: Timing, result: Any) -> None:
@@ -89,9 +95,14 @@ class KeptTimes:
             return
         value = {name: getattr(timing, name) for name in Timing.__slots__[1:]}
         about = {"params": turn._asdict(), "index": len(self.times) - 1}
-        key = xxhash.xxh3_128_hexdigest(f"{turn.workers} {turn.repeat}".encode())
+        about |= {"plain": self._plain} if self._of(turn.workers) else {}
+        key = xxhash.xxh3_128_hexdigest(f"{turn.workers} {turn.repeat}{self._of(turn.workers)}".encode())
         self._journal.append(key, True, {**value, "result": result}, timing.seconds, socket.gethostname(), about)
         self._journal.sync(SYNC_SECONDS)
+
+    def _of(self, workers: int) -> str:
+        """What a name has besides, so that times of plain Python are those of one function."""
+        return f"-{self._plain}" if workers == PLAIN and self._plain else ""
 
     def equal_results(self) -> bool:
         """Whether all results that are known are the same, numbers up to rounding."""

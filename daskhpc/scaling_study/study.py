@@ -108,8 +108,9 @@ def scaling(
     there = bench.workers()
     numbers = counts(workers, len(there))
     machine = describe_machine(there)
-    with KeptTimes.open(checkpoint, function, weak, placement, machine) as kept, bench.open():
-        work = _TimedCalls(function, plain if callable(plain) else function, weak)
+    apart = plain if callable(plain) else None
+    with KeptTimes.open(checkpoint, function, weak, placement, machine, apart) as kept, bench.open():
+        work = _TimedCalls(function, apart or function, weak)
         _measure(bench, work, [*([PLAIN] if plain else []), *numbers], repeats, kept, on_time)
         return ScalingStudy.of(kept, numbers, repeats, weak, there, machine)
 

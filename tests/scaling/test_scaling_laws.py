@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from daskhpc.errors import SettingsError
@@ -108,6 +110,13 @@ def test_how_the_serial_fraction_changes(times: dict[int, list[float]], change: 
     said = " ".join(remarks(points(times), rows(points(times)), fit_amdahl(points(times))))
     words = {"growing": "e grows from", "falling": "e falls from", "constant": "no number of workers is more than"}
     assert words[change] in said
+
+
+def test_what_is_said_of_a_base_of_several_workers() -> None:
+    four = points({4: [100.0] * 2, 8: [52.0, 56.0], 32: [16.0, 19.0]})
+    said = " ".join(remarks(four, rows(four), fit_amdahl(four), plain_seconds=400.0))
+    assert re.search(r"no number of workers is more than \d+ times as fast as 4 workers\.", said)
+    assert "4 workers take 0.25 times as long as plain Python." in said
 
 
 def test_what_makes_a_table_hard_to_believe() -> None:

@@ -23,7 +23,10 @@ from waiting import until
 import daskhpc
 from daskhpc.errors import DaskhpcError, SettingsError
 from daskhpc.scaling_study.__main__ import function_of, load, numbers
+from daskhpc.scaling_study.kept import KeptTimes
+from daskhpc.scaling_study.laws import Timing
 from daskhpc.scaling_study.measuring import Bench
+from daskhpc.scaling_study.plan import PLAIN, Turn
 
 
 def sleeping(count: int = 8) -> list[int]:
@@ -146,6 +149,21 @@ def test_a_time_is_never_measured_twice(client: Any, tmp_path: Path) -> None:
     assert again.points == study.points
     with pytest.raises(DaskhpcError, match="is of other work"):
         daskhpc.scaling(by_map, [1, 2], repeats=2, plain=False, checkpoint=where["folder"])
+
+
+def test_a_kept_time_of_plain_python_is_that_of_its_function(tmp_path: Path) -> None:
+    """``--plain NAME`` after a study without it, or with another name."""
+    for plain, seconds in ((None, 1.0), (sleep_once, 2.0), (by_map, 3.0)):
+        with KeptTimes.open(tmp_path, sleeping, False, "compact", {}, plain) as kept:
+            assert kept.times == ({} if plain is None else {Turn(1, 0): Timing(1.0)})
+            assert kept.calls_per_time(PLAIN, int(seconds)) == seconds
+            kept.add(Turn(PLAIN, 0), Timing(seconds), None)
+            kept.add(Turn(1, 0), Timing(1.0), None)
+    with KeptTimes.open(tmp_path, sleeping, False, "compact", {}, sleep_once) as kept:
+        assert kept.times[Turn(PLAIN, 0)].seconds == 2.0
+        assert kept.calls_per_time(PLAIN, 7) == 2
+    with KeptTimes.open(tmp_path, sleeping, False, "compact", {}) as kept:
+        assert kept.times[Turn(PLAIN, 0)].seconds == 1.0
 
 
 def sleep_once() -> int:
