@@ -34,7 +34,8 @@ class WorkerPlace:
     interface : str
         The name of the network interface with this address on that node; empty if there is none.
     threads : int
-    pid : int
+    process : int
+        A number that no other process has.
     gpus : tuple[str, ...]
         What ``CUDA_VISIBLE_DEVICES`` shows to this process, or else the numbers of the node's GPUs.
     busy : bool
@@ -47,7 +48,7 @@ class WorkerPlace:
     host: str
     interface: str
     threads: int
-    pid: int
+    process: int
     gpus: tuple[str, ...] = ()
     busy: bool = False
 
@@ -89,7 +90,7 @@ def choose(workers: Iterable[WorkerPlace], world_size: int | None, backend: str 
     ----------
     workers : iterable of WorkerPlace
     world_size : int, optional
-        By default one rank for each worker process, or for each GPU if all nodes have GPUs.
+        By default one rank for each worker process; if all nodes have GPUs, at most one for each GPU.
     backend : str
         With "gloo", GPUs are left aside.
 
@@ -154,6 +155,21 @@ def _gpus(on_node: Sequence[WorkerPlace]) -> tuple[str, ...]:
     """The GPUs of the workers of a node: each worker's own first, then what others see, too."""
     firsts = [worker.gpus[0] for worker in on_node if worker.gpus]
     return tuple(dict.fromkeys([*firsts, *(gpu for worker in on_node for gpu in worker.gpus)]))
+
+
+def unused_gpus(workers: Iterable[WorkerPlace], ranks: Sequence[RankPlace]) -> str:
+    """What to say if ranks with a GPU each are fewer than the GPUs of their nodes; else empty."""
+    nodes: dict[str, list[WorkerPlace]] = {rank.worker.node: [] for rank in ranks if rank.gpus}
+    for worker in workers:
+        if worker.node in nodes:
+            nodes[worker.node].append(worker)
+    gpus = [len(_gpus(on_node)) for on_node in nodes.values()]
+    if sum(gpus) <= len(ranks):
+        return ""
+    return (
+        f"{counted(len(ranks), 'rank')} for {counted(sum(gpus), 'GPU')}, because a rank is a worker process: "
+        f"--processes {max(gpus)}, with one task on each node, starts one for each GPU"
+    )
 
 
 def torch_backend(backend: str, ranks: Sequence[RankPlace]) -> str:

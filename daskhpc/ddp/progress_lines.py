@@ -43,6 +43,8 @@ class TrainingView:
                     f"global batch {each * ranks:,} = {each:,} on each of {counted(ranks, 'rank')}, "
                     f"of {counted(message['samples'], 'sample')}"
                 )
+            case "note":
+                self.say(message["text"])
             case "plan":
                 self._epochs = message["epochs"]
             case "progress" if message["rank"] == 0:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from daskhpc.ddp.places import WorkerPlace, choose, environment, torch_backend
+from daskhpc.ddp.places import WorkerPlace, choose, environment, torch_backend, unused_gpus
 from daskhpc.ddp.rank_task import _gpus
 from daskhpc.errors import SettingsError
 
@@ -112,3 +112,15 @@ def test_the_environment_is_torchruns_and_no_other_launchers() -> None:
     assert changes["NCCL_SOCKET_IFNAME"] == "ib0"
     assert (changes["OMP_NUM_THREADS"], changes["TORCHELASTIC_RESTART_COUNT"]) == ("4", "1")
     assert changes["BLIS_NUM_THREADS"] == "4"  # as every library that a worker caps
+
+
+def test_gpus_without_a_rank_are_told() -> None:
+    gpus = ("0", "1", "2", "3")
+    one_process = [worker(str(n), f"node{n}", gpus=gpus) for n in range(2)]
+    assert unused_gpus(one_process, choose(one_process, None)) == (
+        "2 ranks for 8 GPUs, because a rank is a worker process: "
+        "--processes 4, with one task on each node, starts one for each GPU"
+    )
+    for workers in ([worker(str(n), "node0", gpus=gpus) for n in range(5)], [worker("0", "node0")]):
+        assert unused_gpus(workers, choose(workers, None)) == ""
+    assert unused_gpus(one_process, choose(one_process, None, "gloo")) == ""
