@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import dis
 import faulthandler
@@ -235,3 +236,13 @@ def loggers_of(families: Sequence[str]) -> list[logging.Logger]:
         name: logging.getLogger(name) for name in families
     }
     return [e for name, e in known.items() if name.split(".")[0] in families and isinstance(e, logging.Logger)]
+
+
+def forget_exit_handlers() -> None:
+    """In a process that was forked: the functions of ``atexit`` are those of the other one, which runs them itself."""
+    getattr(atexit, "_clear", lambda: None)()
+
+
+def run_exit_handlers() -> None:
+    """Run the functions of ``atexit`` now, in a process that ends by ``os._exit``; what they raise is printed."""
+    getattr(atexit, "_run_exitfuncs", lambda: None)()

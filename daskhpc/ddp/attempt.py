@@ -18,7 +18,7 @@ from ..runtime.blas_threads import omp_threads
 from ..text import counted, duration
 from . import rank_task
 from .failures import RankFailure, RankStack, first_cause, primary
-from .places import RankPlace, WorkerPlace, choose, chosen_variables, torch_backend
+from .places import RankPlace, WorkerPlace, choose, chosen_variables, torch_backend, unused_gpus
 
 _CAUSE_SECONDS = 2.0
 _EARLIER_SECONDS = 0.25
@@ -91,12 +91,14 @@ class Attempt:
         SettingsError, TrainingError
             If the ranks could not begin.
         """
-        began = time.monotonic()
         workers = await self._workers()
         self.ranks = choose(workers, self.options.world_size, self.options.backend)
+        unused = unused_gpus(workers, self.ranks) if self.options.world_size is None else ""
+        if unused:
+            self.told({"kind": "note", "text": unused})
         try:
             await self._reserve()
-            await self._gang(began)
+            await self._gang()
             await self._go()
             return await self._watch()
         finally:
@@ -108,15 +110,16 @@ class Attempt:
         while True:
             asked = self.client.run(rank_task.describe, on_error="ignore")
             try:
-                found = await asyncio.wait_for(asked, self.options.start_timeout)
+                answers = (await asyncio.wait_for(asked, self.options.start_timeout)).values()
             except TimeoutError:
                 raise TrainingError(
                     "The workers do not answer.",
                     f"no answer within {duration(self.options.start_timeout)}",
                     "look at the workers' logs",
                 ) from None
+            found = list({place.process: place for place in answers}.values())  # several may be in one process
             if len(found) >= (self.options.world_size or 1) or time.monotonic() > deadline:
-                return list(found.values())
+                return found
             await asyncio.sleep(0.2)
 
     async def _reserve(self) -> None:
@@ -126,7 +129,7 @@ class Attempt:
                 pass
             self._reserved.append(address)
 
-    async def _gang(self, began: float) -> None:
+    async def _gang(self) -> None:
         """Begin a task on each worker, and wait until all hold a thread."""
         addresses = [rank.worker.address for rank in self.ranks]
         (payload,) = await self.client.scatter([self.payload], workers=addresses[:1], hash=False)
@@ -146,7 +149,7 @@ class Attempt:
                 )
             )
         self._listening = [asyncio.create_task(self._listen(rank)) for rank in self.ranks]
-        deadline = max(began + self.options.start_timeout, time.monotonic() + 1.0)
+        deadline = time.monotonic() + self.options.start_timeout  # another training may have had the workers until now
         while len(self._of("here")) < len(self.ranks):
             left = deadline - time.monotonic()
             if left <= 0 or self.failures:

@@ -37,8 +37,20 @@ def files(folder: str | os.PathLike[str]) -> list[Path]:
         names = os.listdir(folder)
     except FileNotFoundError:
         return []
-    found = [(int(match[1]), int(match[2] or -1), name) for name in names if (match := _NAME.fullmatch(name))]
-    return [Path(folder) / name for _, _, name in sorted(found)]
+    return [Path(folder) / name for name in sorted(filter(_NAME.fullmatch, names), key=made_after)]
+
+
+def made_after(name: str) -> tuple[int, int]:
+    """After how many epochs, and after how many batches if the next one had begun, else -1: the inverse of `file_name`.
+
+    Examples
+    --------
+    >>> made_after("epoch-0004.pt"), made_after("epoch-0004-step-00000117.pt")
+    ((4, -1), (4, 117))
+    """
+    match = _NAME.fullmatch(name)
+    assert match is not None
+    return int(match[1]), int(match[2] or -1)
 
 
 def remove_drafts(folder: str | os.PathLike[str]) -> None:

@@ -54,7 +54,7 @@ def evaluate(
     Raises
     ------
     SettingsError
-        If the dataset has no length.
+        If the dataset has no length, or the model gives several arrays for a batch.
     Exception
         What the model or the dataset raises.
 
@@ -131,7 +131,7 @@ def predictions(model: Any, dataset: Any, batch_size: int, method: str | None, s
     first = next(model.parameters(), None)
     device = first.device if first is not None else torch.device("cpu")
     predict = model if method is None else getattr(model, method)
-    training = model.training
+    modes = [(module, module.training) for module in model.modules()]  # a program may have frozen some of them
     model.eval()
     found = []
     try:
@@ -140,9 +140,17 @@ def predictions(model: Any, dataset: Any, batch_size: int, method: str | None, s
                 items = [dataset[index] for index in range(start, min(start + batch_size, len(dataset)))]
                 inputs = default_collate([item[0] if isinstance(item, tuple | list) else item for item in items])
                 output = predict(inputs.to(device) if hasattr(inputs, "to") else inputs)
+                if isinstance(output, tuple | dict):
+                    raise SettingsError(
+                        "evaluate() needs one array of predictions for a batch.",
+                        f"the model gives a {type(output).__name__}",
+                        "method= with the name of a method of the model that gives one of them",
+                    )
                 found.append(output.cpu().numpy() if hasattr(output, "cpu") else output)
     finally:
-        model.train(training)
+        model.train(modes[0][1])
+        for module, training in modes:
+            module.training = training
     return found
 
 

@@ -50,7 +50,7 @@ class RankLoader:
     batch_size : int
         Of one rank; the global batch is ``batch_size * world_size``.
     passes, samples_done : int
-        Where this epoch stands: whole passes over the data, and samples of all ranks in the present one.
+        Where this epoch stands: passes over the data that are over, and samples of all ranks in the present one.
 
     Notes
     -----
@@ -83,7 +83,7 @@ class RankLoader:
         self.shuffle, self.seed, self.drop_last, self.options = shuffle, seed, drop_last, options
         self.epoch = 0
         self.passes = self.samples_done = 0
-        self._skip = 0
+        self._skip, self._restored = 0, False
         self.before_batch: Callable[[RankLoader], None] = run.before_batch
         if run.device.type == "cuda":
             self.options.setdefault("pin_memory", True)
@@ -100,6 +100,9 @@ class RankLoader:
             return
         import torch
 
+        if self.samples_done and not self._restored:  # the program has left the pass before: this is a new one
+            self.passes, self.samples_done = self.passes + 1, 0
+        self._restored = False
         indices = shares(self._order(), self.samples_done, self.run.rank, self.run.world_size, self.drop_last)
         generator = torch.Generator().manual_seed(self._worker_seed())
         loader = torch.utils.data.DataLoader(
@@ -121,7 +124,7 @@ class RankLoader:
 
     def begin_epoch(self, epoch: int) -> None:
         """Stand at the beginning of an epoch."""
-        self.epoch, self.passes, self.samples_done, self._skip = epoch, 0, 0, 0
+        self.epoch, self.passes, self.samples_done, self._skip, self._restored = epoch, 0, 0, 0, False
 
     def state(self) -> dict[str, int]:
         """Where it stands."""
@@ -131,7 +134,7 @@ class RankLoader:
         """Go back to a saved position: passes that were done are skipped."""
         self.epoch = epoch
         self.passes = self._skip = state["passes"]
-        self.samples_done = state["samples_done"]
+        self.samples_done, self._restored = state["samples_done"], True
 
     def _order(self) -> list[int]:
         import torch

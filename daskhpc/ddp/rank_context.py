@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,11 @@ def context() -> RankContext:
     -------
     RankContext
         Outside a training, rank 0 of 1; in a program that torchrun started, that program's rank.
+
+    Raises
+    ------
+    SettingsError
+        If torchrun started several ranks, and their process group is not open yet.
 
     Examples
     --------
@@ -75,10 +81,16 @@ def _outside() -> RankContext:
     if dist is not None and dist.is_available() and dist.is_initialized():
         rank, world_size = dist.get_rank(), dist.get_world_size()
         local = int(os.environ.get("LOCAL_RANK", 0))
+    elif "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise SettingsError(  # each rank would train alone on all of the data
+            "The ranks that torchrun started have not joined yet.",
+            f"rank {os.environ.get('RANK')} of {os.environ['WORLD_SIZE']}, without a process group",
+            "torch.distributed.init_process_group() before daskhpc.ddp.context()",
+        )
     device = torch.device("cuda", local) if torch.cuda.is_available() else torch.device("cpu")
     on_node = int(os.environ.get("LOCAL_WORLD_SIZE", 1)) if world_size > 1 else 1
     node_rank = int(os.environ.get("GROUP_RANK", 0)) if world_size > 1 else 0
-    worker = WorkerPlace("", "", os.uname().nodename, "", "", 1, os.getpid())
+    worker = WorkerPlace("", "", os.uname().nodename, "", "", 1, 0)
     run = RankContext(RankPlace(rank, local, node_rank, on_node, world_size, 1, worker), device, None, {})
     install(run)
     return run
@@ -111,7 +123,7 @@ class RankContext:
         self._rows: list[dict[str, float]] = []
         self._moves = self._reported = 0
         self._shared: list[Any] = []
-        self._loaders: list[RankLoader] = []
+        self._loaders: list[Callable[[], RankLoader | None]] = []
         folder = settings.get("checkpoint")
         self._saving = Saving(self, Path(folder) if folder else None, settings)
         self._stopping = StopAgreement(self)
@@ -165,14 +177,15 @@ class RankContext:
         loader.begin_epoch(self.epoch)
         if not self._loaders and self.rank == 0 and self.link is not None:
             self.link.say("batch", batch_size=batch_size, world_size=self.world_size, samples=len(dataset))
-        self._loaders.append(loader)
+        # Outside a training this context outlives the function, whose data it must not keep.
+        self._loaders.append((lambda: loader) if self.link is not None else weakref.ref(loader))
         self._saving.restore_loader(len(self._loaders) - 1, loader)
         return loader
 
     @property
     def loaders(self) -> list[RankLoader]:
         """All loaders, in the order in which they were made."""
-        return list(self._loaders)
+        return [loader for kept in self._loaders if (loader := kept()) is not None]
 
     def epochs(self, n: int, save_every: int | None = None, **state: Any) -> Iterator[int]:
         """The numbers of the epochs that are left; saves a checkpoint after each.
@@ -194,6 +207,8 @@ class RankContext:
 
         Raises
         ------
+        SettingsError
+            If there was a loop before, in a training with a checkpoint.
         TrainingError
             At the first save, if a state could not be read back as data.
         """
@@ -234,7 +249,7 @@ class RankContext:
 
     def _begin_epoch(self, epoch: int) -> None:
         self.epoch, self.metric = epoch, None
-        for index, loader in enumerate(self._loaders):
+        for index, loader in enumerate(self.loaders):
             loader.begin_epoch(epoch)
             self._saving.restore_loader(index, loader)
 
@@ -257,7 +272,9 @@ class RankContext:
             Numbers or tensors of one element.
         """
         row = {"rank": self.rank, "epoch": self.epoch, "step": self.steps, "time": time.time()}
-        self._rows.append({**row, **{name: number(value) for name, value in numbers.items()}})
+        row |= {name: number(value) for name, value in numbers.items()}
+        if self.link is not None:
+            self._rows.append(row)
         self._moves += 1
 
     def take_progress(self) -> dict[str, Any] | None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import copyreg
 import ctypes
 import faulthandler
+import gc
 import os
 import pickle
 import runpy
@@ -14,8 +16,10 @@ import sys
 import time
 from datetime import timedelta
 from multiprocessing.connection import Connection
+from operator import itemgetter
 from typing import Any
 
+from ..compat.python import forget_exit_handlers, run_exit_handlers
 from ..errors import DaskhpcError, SettingsError, one_line
 from ..journal.describe import describe
 from ..parallel import program_world
@@ -39,6 +43,7 @@ def main(connection: Connection[Any, Any]) -> None:
     order = pickle.loads(connection.recv_bytes())
     payload = connection.recv_bytes()
     death_watch.hold(order["life"])
+    forget_exit_handlers()  # those of the process that this one was forked from
     _keep_freed_memory()
     _set_up(order)
     link = WorkerLink(connection, order)
@@ -46,6 +51,9 @@ def main(connection: Connection[Any, Any]) -> None:
     link.listen()
     try:
         value = _run(link, order, payload)
+        # What Python does at the end of a program: files that were left open are written.
+        run_exit_handlers()
+        gc.collect()
         link.report()
         _flush()
         link.say("done", value=value)
@@ -115,7 +123,8 @@ def _run(link: WorkerLink, order: dict[str, Any], payload: bytes) -> bytes:
     call = pickle.loads(payload)
     host, port = link.wait_for_store()
     os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = host, str(port)
-    store = rendezvous.serve(listening) if listening is not None else None
+    if listening is not None:
+        rendezvous.serve(listening)
     if isinstance(call, list):  # a script and its arguments
         sys.argv = call
         sys.path.insert(0, os.path.dirname(os.path.abspath(call[0])))
@@ -135,14 +144,18 @@ def _run(link: WorkerLink, order: dict[str, Any], payload: bytes) -> bytes:
     link.say("joined")
     with program_world.filters_of_warnings():
         result = function(*args, **kwargs)
-    del store
     return _value(result)
 
 
 def _value(result: Any) -> bytes:
-    """What the function returned, for the program."""
-    import cloudpickle
+    """What the function returned, for the program; of a model the one within DistributedDataParallel.
 
+    That one itself can be read in a process group alone.
+    """
+    import cloudpickle
+    from torch.nn.parallel import DistributedDataParallel
+
+    copyreg.pickle(DistributedDataParallel, lambda model: (itemgetter(0), ((model.module,),)))
     try:
         return bytes(cloudpickle.dumps(result))
     except Exception as error:

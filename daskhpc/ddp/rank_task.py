@@ -14,6 +14,7 @@ import os
 import pickle
 import queue
 import re
+import secrets
 import select
 import signal
 import socket
@@ -38,6 +39,7 @@ _STOPPED_SECONDS = 10.0  # this process did not look for so long: the job was su
 _STACK_SECONDS = 2.0
 _TAIL_LINES = 40
 _TARGET = "daskhpc.ddp.rank_process:main"
+_PROCESS = secrets.randbits(63)  # not the process id, which another container of the node may have, too
 
 
 class HeldRank:
@@ -142,7 +144,7 @@ async def describe(dask_worker: Any) -> WorkerPlace:
         host=host,
         interface=_interface(host),
         threads=dask_worker.state.nthreads,
-        pid=os.getpid(),
+        process=_PROCESS,
         gpus=_gpus(),
         busy=bool(dask_worker.state.executing_count) or bool(_reserved),
     )

@@ -7,6 +7,8 @@ from typing import Any
 
 _BACKLOG = 2048
 
+_serving: list[Any] = []  # a store serves for as long as its object lives
+
 
 def listen(host: str) -> socket.socket:
     """Take a port of the kernel's choice on the address that Dask uses; no other process can take it until the end."""
@@ -14,10 +16,10 @@ def listen(host: str) -> socket.socket:
     return socket.create_server((host, 0), family=family, backlog=_BACKLOG)
 
 
-def serve(listening: socket.socket) -> Any:
-    """Start torch's store on a port that `listen` took; it serves for as long as the returned object lives."""
+def serve(listening: socket.socket) -> None:
+    """Start torch's store on a port that `listen` took; it serves until this process ends, as others may need it."""
     import torch.distributed as dist
 
     host, port = listening.getsockname()[:2]
     # Of the world's size it need not know: each rank is a client of its own.
-    return dist.TCPStore(host, port, None, True, wait_for_workers=False, master_listen_fd=listening.detach())
+    _serving.append(dist.TCPStore(host, port, None, True, wait_for_workers=False, master_listen_fd=listening.detach()))

@@ -16,7 +16,7 @@ from ..cluster.timelimit import asked_to_stop
 from ..errors import SettingsError, TrainingError
 from ..journal.journal import Journal
 from .attempt import Attempt, TrainingOptions
-from .checkpoints import files, remove_drafts
+from .checkpoints import files, made_after, remove_drafts
 from .failures import error_of, may_restart, next_step
 from .progress_lines import TrainingView
 
@@ -40,7 +40,6 @@ class TrainingWithRestarts:
         self.journal: Journal | None = None
         self._attempt: Attempt | None = None
         self._rows: list[dict[str, float]] = []
-        self._steps: dict[str, int] = {}  # by checkpoint of this run; a restart's log goes on from it
         self._view = TrainingView(shown)
         self._began = time.time()
 
@@ -103,8 +102,7 @@ class TrainingWithRestarts:
                 f"{self._error(attempt).happened} Restart {self.restarts} of {self.options.max_restarts}, from "
                 f"{last.name if last else 'the beginning'}."
             )
-            reached = self._steps.get(last.name, 0) if last else 0
-            self._rows = [row for row in self._rows if row["step"] <= reached]
+            self._rows = rows_before(self._rows, last)
 
     def last_checkpoint(self) -> Path | None:
         """The newest one in the folder."""
@@ -161,7 +159,6 @@ class TrainingWithRestarts:
         if kind == "progress":
             self._rows += message["rows"]
         elif kind == "saved":
-            self._steps[message["file"]] = message["step"]
             self._record(message)
         elif kind == "plan" and self.journal is not None:
             replayed = {"replayed": message["done"]} if not self.restarts else {}
@@ -184,3 +181,20 @@ class TrainingWithRestarts:
         value = {"file": message["file"], "digest": message["digest"]}
         key = hashlib.blake2b(f"{message['file']}".encode(), digest_size=16).hexdigest()
         self.journal.append(key, True, value, time.time() - self._began, os.uname().nodename, about)
+
+
+def rows_before(rows: list[dict[str, float]], checkpoint: Path | None) -> list[dict[str, float]]:
+    """The rows that were logged before a checkpoint: what came after it is logged again by a restart.
+
+    Examples
+    --------
+    >>> rows = [{"epoch": 0, "step": 4}, {"epoch": 1, "step": 4}, {"epoch": 1, "step": 5}]
+    >>> rows_before(rows, Path("epoch-0001.pt"))
+    [{'epoch': 0, 'step': 4}]
+    >>> len(rows_before(rows, Path("epoch-0001-step-00000005.pt"))), rows_before(rows, None)
+    (3, [])
+    """
+    if checkpoint is None:
+        return []
+    epoch, step = made_after(checkpoint.name)
+    return [row for row in rows if row["epoch"] < epoch or row["step"] <= step]

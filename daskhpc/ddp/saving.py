@@ -31,7 +31,7 @@ class Saving:
         self.objects: Mapping[str, Any] = {}
         self._resume: str | None = settings.get("resume")
         self._every: int | None = None
-        self._active = self._checked = False
+        self._active = self._begun = self._checked = False
         self._complete = 0
         self._best: dict[str, Any] | None = None
         # What is restored later than the objects: loaders may not be made yet, and what the program draws until its
@@ -41,6 +41,12 @@ class Saving:
 
     def begin(self, objects: Mapping[str, Any], epochs: int | None, every: int | None) -> int:
         """Restore objects; returns the epoch that is first."""
+        if self._begun and self.folder is not None:
+            raise SettingsError(
+                "A training with a checkpoint has one loop of epochs: those of a second one would have the same names.",
+                "epochs() or resume() was called again",
+                "a training for each loop, with a checkpoint folder of its own",
+            )
         for name, value in objects.items():
             if not hasattr(value, "state_dict") or not hasattr(value, "load_state_dict"):
                 raise SettingsError(
@@ -48,7 +54,7 @@ class Saving:
                     f"{name}={describe(value)}",
                     "model=model, optimizer=optimizer, scheduler=scheduler",
                 )
-        self.objects, self._every, self._active = objects, every, True
+        self.objects, self._every, self._active, self._begun = objects, every, True, True
         first = self._restore(objects)
         if epochs is not None and self.run.rank == 0 and self.run.link is not None:
             self.run.link.say("plan", epochs=epochs, done=first)
@@ -123,8 +129,9 @@ class Saving:
             check_states(state)
             self._checked = True
         name = file_name(complete, self.run.steps if positions else None)
-        if metric is not None and (self._best is None or metric > self._best["metric"]):
-            self._best = {"file": name, "metric": float(metric)}
+        metric = None if metric is None else float(metric)  # a number of NumPy could not be read back as data
+        if metric is not None and metric == metric and (self._best is None or metric > self._best["metric"]):
+            self._best = {"file": name, "metric": metric}
         content = {
             "format": FORMAT,
             "state": state,
@@ -159,6 +166,7 @@ def plain(value: Any) -> Any:
     """A model without what DistributedDataParallel and torch.compile put around it."""
     import torch
 
+    value = uncompiled(value)  # torch.compile may be around DistributedDataParallel or inside it
     if isinstance(value, torch.nn.parallel.DistributedDataParallel):
         value = value.module
     return uncompiled(value)

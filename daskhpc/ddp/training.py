@@ -82,7 +82,7 @@ def train(
     *args, **kwargs
         Of the function. Large arrays are better loaded within it, by ``context().shared``.
     world_size : int, optional
-        How many ranks. By default one on every worker process, or for each GPU if the workers have GPUs.
+        How many ranks. By default one on every worker process; if the workers have GPUs, at most one for each GPU.
     backend : str
         "auto" is nccl if every rank has a GPU of its own, else gloo; or any name that torch knows.
     threads : int, optional
@@ -194,6 +194,12 @@ def _checked(
             )
     if not isinstance(backend, str):
         raise SettingsError("backend= of a training is a name.", repr(backend), "backend='gloo'")
+    wrong = {name: value for name, value in (env or {}).items() if not isinstance(value, str | None)}
+    if wrong:
+        name, value = next(iter(wrong.items()))
+        raise SettingsError(
+            "env= of a training has texts, or None.", f"{name!r}: {value!r}", f'env={{"{name}": "{value}"}}'
+        )
     folder = Path(checkpoint).absolute() if checkpoint is not None else None
     return TrainingOptions(
         world_size, backend, threads, folder, keep, max_restarts, timeout, start_timeout, dict(env or {})

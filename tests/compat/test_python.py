@@ -220,3 +220,13 @@ def test_fields_of_named_tuples() -> None:
     assert compat.is_namedtuple_field(vars(Point)["x"])
     assert not compat.is_namedtuple_field(Point._fields)
     assert not compat.is_namedtuple_field(property())
+
+
+def test_exit_handlers_are_forgotten_and_run_without_an_end_of_the_process() -> None:
+    program = (
+        "import atexit, os; from daskhpc.compat import python as compat; atexit.register(print, 'forgotten');"
+        "compat.forget_exit_handlers(); atexit.register(print, 'run', flush=True);"
+        "compat.run_exit_handlers(); os._exit(0)"
+    )
+    shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert shown.stdout == "run\n"

@@ -15,6 +15,7 @@ from waiting import until
 
 import daskhpc
 from daskhpc.ddp import evaluate, train
+from daskhpc.ddp.saving import plain
 from daskhpc.errors import SettingsError
 
 
@@ -107,3 +108,36 @@ def test_crosstab() -> None:
     assert (table.index.name, table.columns.name) == ("actual", "predicted")
     with pytest.raises(ValueError, match="2 actual and 1 predicted"):
         daskhpc.report.crosstab([1, 2], [1])
+
+
+def test_what_the_program_has_frozen_stays_frozen() -> None:
+    """A fine-tuning that keeps its BatchNorm in evaluation mode evaluates between two epochs."""
+    model = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.BatchNorm1d(3))
+    model[1].eval()
+    evaluate(model, programs.Points(4))
+    assert [module.training for module in model.modules()] == [True, True, False]
+
+
+def test_a_model_with_several_outputs_is_refused() -> None:
+    class Two(torch.nn.Module):
+        def forward(self, x: Any) -> Any:
+            return x, 2 * x
+
+        def second(self, x: Any) -> Any:
+            return self(x)[1]
+
+    with pytest.raises(SettingsError, match=r"one array of predictions[\s\S]*tuple"):
+        evaluate(Two(), programs.Points(4), batch_size=2)
+    assert evaluate(Two(), programs.Points(4), batch_size=2, method="second").shape == (4, 2)
+
+
+def test_a_model_is_found_within_compile_and_ddp_in_any_order() -> None:
+    dist = torch.distributed
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        model = torch.nn.Linear(2, 1)
+        ddp = torch.nn.parallel.DistributedDataParallel
+        assert plain(torch.compile(ddp(model))) is model
+        assert plain(ddp(torch.compile(model))) is model
+    finally:
+        dist.destroy_process_group()

@@ -18,7 +18,7 @@ import pytest
 import torch
 from waiting import until
 
-from daskhpc.ddp import load, train
+from daskhpc.ddp import RankContext, context, load, train
 from daskhpc.ddp.checkpoints import check_states, file_name, files, prune, read, save
 from daskhpc.errors import SettingsError, TrainingError
 
@@ -220,3 +220,48 @@ def test_the_last_and_the_best_are_kept(tmp_path: Path) -> None:
     prune(tmp_path, 1, names[0])
     assert sorted(path.name for path in tmp_path.iterdir()) == [names[0], names[3], "notes.txt"]
     assert files(tmp_path / "nowhere") == []
+
+
+def test_a_metric_of_numpy_or_torch_can_be_read_back_and_nan_is_not_the_best(tmp_path: Path) -> None:
+    metrics = [float("nan"), np.float64(0.25), torch.tensor(0.75), np.float32(0.5)]
+    run = alone(tmp_path)
+    for epoch in run.epochs(4, model=torch.nn.Linear(1, 1)):
+        run.metric = metrics[epoch]
+    last = read(files(tmp_path)[-1])
+    assert (last["metric"], last["best"]) == (0.5, {"file": "epoch-0003.pt", "metric": 0.75})
+    assert set(load(tmp_path, best=True)) == {"model"}
+
+
+def test_a_second_loop_over_epochs_would_lose_its_checkpoints(tmp_path: Path) -> None:
+    """Its files would have the names of the first one's, and be older than those."""
+    run = alone(tmp_path)
+    for _ in run.epochs(3, model=torch.nn.Linear(1, 1)):
+        pass
+    with pytest.raises(SettingsError, match="has one loop of epochs"):
+        next(run.epochs(2, model=torch.nn.Linear(1, 1)))
+
+
+def alone(folder: Path) -> RankContext:
+    """The context of a training's only rank, in this process."""
+    return RankContext(context().place, torch.device("cpu"), None, {"checkpoint": str(folder), "keep": 2})
+
+
+def starts_of_epochs(mark: str) -> None:
+    """A row before the first batch of each epoch; ends once in the second one."""
+    run = context()
+    model = torch.nn.Linear(1, 1)
+    batches = run.loader(programs.Points(8), 4)
+    for epoch in run.epochs(3, model=model):
+        run.log(lr=0.5**epoch)
+        for _ in batches:
+            if run.steps == 3 and not os.path.exists(mark):
+                Path(mark).touch()
+                run.link.report()
+                os._exit(3)
+
+
+def test_a_restart_logs_nothing_twice(client: Any, tmp_path: Path) -> None:
+    keep = {"checkpoint": tmp_path / "kept", "max_restarts": 1, "world_size": 1, "progress": False}
+    result = train(starts_of_epochs, str(tmp_path / "ended"), **keep)
+    assert result.restarts == 1
+    assert result.log.epoch.tolist() == [0, 1, 2]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import os
 import subprocess
 import sys
 import threading
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from waiting import until
 
 import daskhpc
 from daskhpc.ddp import train
+from daskhpc.ddp.attempt import Attempt
 from daskhpc.errors import SettingsError, TrainingError
 
 ENVIRONMENT = """
@@ -171,6 +174,7 @@ def test_a_busy_worker_is_named_and_nothing_is_left_queued(client: Any, tmp_path
         ({"start_timeout": 0}, "A timeout"),
         ({"progress": "never"}, "progress="),
         ({"backend": 1}, "backend="),
+        ({"env": {"NCCL_IB_DISABLE": 1}}, "env="),
     ],
 )
 def test_settings_that_cannot_be(client: Any, wrong: dict[str, Any], text: str) -> None:
@@ -258,3 +262,96 @@ def test_a_program_that_is_interrupted_leaves_no_rank(client: Any, tmp_path: Pat
     thread.join()
     until(lambda: not any(psutil.pid_exists(int(pid)) for pid in pids.read_text().split()), 10)
     assert not any(client.processing().values())
+
+
+LEAVES = """
+import atexit, sys
+file = open(sys.argv[1], "w")
+file.write("written\\n")
+def last():
+    file.write("at exit\\n")
+atexit.register(last)
+"""
+
+
+def test_a_script_ends_as_a_program_of_python_does(client: Any, tmp_path: Path) -> None:
+    """Its exit handlers run, and a file that it left open is complete."""
+    script = tmp_path / "script.py"
+    script.write_text(LEAVES)
+    train(script, tmp_path / "file", client=client, world_size=1, progress=False)
+    assert (tmp_path / "file").read_text() == "written\nat exit\n"
+
+
+class TouchedWhenSent:
+    """A value that notes that it is on its way."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        Path(self.path).touch()
+        return str, ("sent",)
+
+
+def later(path: str) -> Any:
+    """Rank 1 needs the store when rank 0 has returned."""
+    import torch.distributed as dist
+
+    if daskhpc.ddp.context().rank == 0:
+        return TouchedWhenSent(path)
+    until(Path(path).exists, 30)
+    time.sleep(0.2)  # without the store of rank 0 it is gone by now
+    store = dist.TCPStore(
+        os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), None, False, timeout=timedelta(seconds=5)
+    )
+    store.set("a", "value")
+    return store.get("a").decode()
+
+
+def test_the_store_serves_until_all_ranks_are_done(client: Any, tmp_path: Path) -> None:
+    assert list(train(later, str(tmp_path / "sent"), client=client, progress=False)) == ["sent", "value"]
+
+
+def prepared() -> Any:
+    return {"model": daskhpc.ddp.context().prepare(programs.network())}
+
+
+def test_a_model_that_is_returned_can_be_used_without_a_process_group(client: Any) -> None:
+    found = train(prepared, client=client, progress=False)
+    assert [type(each["model"]).__name__ for each in found] == ["Sequential"] * 2
+
+
+def test_the_start_timeout_begins_when_the_workers_are_reserved(
+    client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another training may have them until then."""
+    go, reserve = tmp_path / "go", Attempt._reserve
+
+    def hold() -> None:
+        until(go.exists, 60)
+
+    async def late(attempt: Attempt) -> None:
+        await asyncio.sleep(2)
+        await reserve(attempt)
+
+    monkeypatch.setattr(Attempt, "_reserve", late)
+    busy = client.submit(hold, workers=[min(client.ncores())], pure=False)
+    try:
+        until(lambda: any(client.processing().values()), 10)
+        began = time.monotonic()
+        with pytest.raises(TrainingError, match="Only 1 of 2 ranks could begin within 2"):
+            train(programs.place, client=client, start_timeout="2 s", progress=False)
+        assert time.monotonic() - began >= 4
+    finally:
+        go.touch()
+        busy.result(timeout=10)
+
+
+def test_workers_that_are_threads_of_one_process_are_one_rank() -> None:
+    from distributed import Client, LocalCluster
+
+    options = {"processes": False, "n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
+    with LocalCluster(**options) as cluster, Client(cluster, set_as_default=False) as threads:
+        assert len(train(programs.place, client=threads, progress=False)) == 1
+        with pytest.raises(SettingsError, match="needs as many worker processes"):
+            train(programs.place, client=threads, world_size=2)
