@@ -269,10 +269,10 @@ class RankContext:
         Parameters
         ----------
         **numbers
-            Numbers or tensors of one element.
+            Numbers or tensors of one element. One called rank, epoch, step or time gets ``log_`` before its name.
         """
         row = {"rank": self.rank, "epoch": self.epoch, "step": self.steps, "time": time.time()}
-        row |= {name: number(value) for name, value in numbers.items()}
+        row |= {f"log_{name}" if name in row else name: number(value) for name, value in numbers.items()}
         if self.link is not None:
             self._rows.append(row)
         self._moves += 1

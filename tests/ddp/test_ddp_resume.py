@@ -252,7 +252,7 @@ def starts_of_epochs(mark: str) -> None:
     model = torch.nn.Linear(1, 1)
     batches = run.loader(programs.Points(8), 4)
     for epoch in run.epochs(3, model=model):
-        run.log(lr=0.5**epoch)
+        run.log(lr=0.5**epoch, time=-epoch)  # a column that the log has itself
         for _ in batches:
             if run.steps == 3 and not os.path.exists(mark):
                 Path(mark).touch()
@@ -265,3 +265,4 @@ def test_a_restart_logs_nothing_twice(client: Any, tmp_path: Path) -> None:
     result = train(starts_of_epochs, str(tmp_path / "ended"), **keep)
     assert result.restarts == 1
     assert result.log.epoch.tolist() == [0, 1, 2]
+    assert result.log.log_time.tolist() == [0, -1, -2]
