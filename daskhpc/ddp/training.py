@@ -194,12 +194,11 @@ def _checked(
             )
     if not isinstance(backend, str):
         raise SettingsError("backend= of a training is a name.", repr(backend), "backend='gloo'")
-    wrong = {name: value for name, value in (env or {}).items() if not isinstance(value, str | None)}
-    if wrong:
-        name, value = next(iter(wrong.items()))
-        raise SettingsError(
-            "env= of a training has texts, or None.", f"{name!r}: {value!r}", f'env={{"{name}": "{value}"}}'
-        )
+    for variable, text in (env or {}).items():
+        if not isinstance(text, str | None):
+            raise SettingsError(
+                "env= of a training has texts, or None.", f"{variable!r}: {text!r}", f'env={{"{variable}": "{text}"}}'
+            )
     folder = Path(checkpoint).absolute() if checkpoint is not None else None
     return TrainingOptions(
         world_size, backend, threads, folder, keep, max_restarts, timeout, start_timeout, dict(env or {})
