@@ -7,6 +7,7 @@ import copyreg
 import ctypes
 import faulthandler
 import gc
+import io
 import os
 import pickle
 import runpy
@@ -51,9 +52,8 @@ def main(connection: Connection[Any, Any]) -> None:
     link.listen()
     try:
         value = _run(link, order, payload)
-        # What Python does at the end of a program: files that were left open are written.
         run_exit_handlers()
-        gc.collect()
+        _write_open_files()
         link.report()
         _flush()
         link.say("done", value=value)
@@ -71,6 +71,14 @@ def main(connection: Connection[Any, Any]) -> None:
         link.say("failed", failure=failure)
     # Not by returning: torch's own end can wait for a peer that is gone.
     os._exit(0)
+
+
+def _write_open_files() -> None:
+    """What Python does with open files at a program's end; a collection of garbage may close them unwritten."""
+    for found in gc.get_objects():
+        if type(found) in (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom):
+            with contextlib.suppress(Exception):
+                found.flush()
 
 
 def _keep_freed_memory() -> None:
