@@ -8,6 +8,8 @@ from typing import Any
 
 import dask.array as da
 import numpy as np
+from dask.array.utils import meta_from_array
+from dask.base import tokenize
 
 from ..atomic import replacing
 from ..clients import current_client
@@ -65,7 +67,9 @@ def open_array(
         if chunks == "auto":
             blocks = getattr(array, "shards", None) or array.chunks  # what is read or written as one
             chunks = auto_chunks(array.shape, array.dtype, previous=blocks, client=client)
-        return da.from_zarr(array, chunks=chunks)
+        # Dask's name is that of the path: what replaced a store would be taken for what was there before.
+        changed = os.stat(path / array.path).st_mtime_ns
+        return da.from_zarr(array, chunks=chunks, name=f"from-zarr-{tokenize(array, changed, chunks)}")
     if path.suffix in HDF5:
         source: HDF5Dataset | NpyStack = HDF5Dataset(path, name)
     elif path.is_dir():
@@ -104,8 +108,8 @@ def save_array(
     Raises
     ------
     InputFileError
-        If the path is taken or of no known kind, the array is of Python objects, or the sizes of its chunks are not
-        known.
+        If the path is taken or of no known kind, the array is of Python objects, is masked or sparse, or the sizes of
+        its chunks are not known. If a chunk is of another type than the array, and its values would change.
     Exception
         That of the task that failed; what was at `path` stays.
 
@@ -136,6 +140,15 @@ def save_array(
             f"an array of dtype {array.dtype}",
             "array.astype('U10') for texts, or of another type; frames for columns of several types",
         )
+    meta = meta_from_array(array)
+    if isinstance(meta, np.ma.MaskedArray) or not isinstance(meta, np.ndarray):
+        raise InputFileError(
+            "Only arrays of plain NumPy chunks can be saved: a mask would be lost.",
+            f"chunks of type {type(meta).__name__}",
+            "da.ma.filled(array, value) of a masked array, array.map_blocks(lambda x: x.todense()) of a sparse one",
+        )
+    # Dask's type may be a guess from an array of no elements: texts would be cut, and numbers rounded.
+    array = array.map_blocks(_of_type, array.dtype, dtype=array.dtype, meta=meta)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as draft:
         if path.suffix == ".zarr":
@@ -144,3 +157,21 @@ def save_array(
             save_hdf5(array, draft, name, client)
         else:
             save_npy_stack(array, draft, client)
+
+
+def _of_type(block: Any, dtype: Any) -> Any:
+    """A chunk in the array's type; digits beyond those of a shorter float are not kept, all else is."""
+    block = np.asanyarray(block)
+    if block.dtype == dtype:
+        return block
+    with np.errstate(all="ignore"):
+        stored = block.astype(dtype)
+    again = stored.astype(block.dtype)
+    shorter = block.dtype.kind in "fc" and np.can_cast(block.dtype, dtype, "same_kind")
+    if shorter or np.all((again == block) | ((again != again) & (block != block))):
+        return stored
+    raise InputFileError(
+        "The array is not of the type that it has for Dask: values would change.",
+        f"a chunk of dtype {block.dtype} in an array of dtype {stored.dtype}",
+        f'map_blocks(..., dtype="{block.dtype.str}"), or a longer type, where the array is made',
+    )

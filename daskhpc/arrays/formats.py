@@ -33,7 +33,8 @@ def zarr_array(path: Path, name: str | None) -> Any:
         if name is not None:
             raise InputFileError(f"{path} is one array and has no {name!r}.", "", f"open_array({str(path)!r})")
         return found
-    names = sorted(key for key, _ in found.arrays())
+    members = found.members(max_depth=None) if hasattr(found, "members") else found.arrays(recurse=True)
+    names = sorted(item.path for _, item in members if hasattr(item, "shape"))
     if name is None and len(names) == 1:
         return found[names[0]]
     if name is None or name not in found or not hasattr(found[name], "shape"):

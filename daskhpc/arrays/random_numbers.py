@@ -105,7 +105,7 @@ class Tiles(WindowedArray):
         self.seed = seed
         self.parameters = parameters
         self.tile = tuple(max(1, sizes[0]) for sizes in cut(shape, (1,) * len(shape), TILE))
-        _check(distribution, parameters)
+        _check(distribution, parameters, seed)
 
     def read(self, window: Window) -> Any:
         whole, steps = contiguous(window)
@@ -134,13 +134,14 @@ class Tiles(WindowedArray):
         return np.asarray(getattr(generator, self.distribution)(size=tuple(size), **self.parameters))
 
 
-def _check(distribution: str, parameters: dict[str, Any]) -> None:
-    """Draw once, so that a wrong name shows here and not in a task."""
+def _check(distribution: str, parameters: dict[str, Any], seed: int) -> None:
+    """Draw once, so that a wrong name or seed shows here and not in a task."""
     if distribution not in DISTRIBUTIONS:
         raise SettingsError(f"There is no distribution {distribution!r}.", "", f"one of {', '.join(DISTRIBUTIONS)}")
     try:
-        drawn = getattr(np.random.default_rng(0), distribution)(size=(1,), **parameters)
+        drawn = getattr(np.random.default_rng(seed), distribution)(size=(1,), **parameters)
     except (TypeError, ValueError) as error:
-        raise SettingsError(f"NumPy cannot draw from {distribution!r} with {parameters}.", str(error)) from None
+        found = f"{error}: seed={seed}, {parameters}"
+        raise SettingsError(f"NumPy cannot draw from {distribution!r} with these parameters.", found) from None
     if np.shape(drawn) != (1,):
         raise SettingsError("The parameters of a distribution have to be numbers.", str(parameters))

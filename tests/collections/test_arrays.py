@@ -115,6 +115,8 @@ def test_random_numbers_of_other_kinds() -> None:
     assert arrays.random((0, 5)).compute().shape == (0, 5)
     assert arrays.random((), chunks=()).compute().shape == ()
     assert arrays.random(5).name == arrays.random(5).name != arrays.random(5, seed=1).name
+    with pytest.raises(SettingsError, match="seed=-1"):
+        arrays.random(5, seed=-1)
 
 
 class Held(WindowedArray):
@@ -187,6 +189,14 @@ def test_a_path_that_is_taken_is_kept(path: Path) -> None:
     assert sorted(one.name for one in path.parent.iterdir()) == [path.name]
 
 
+def test_what_replaced_an_array_is_read_while_the_old_one_is_in_memory(path: Path, client: Client) -> None:
+    arrays.save_array(da.ones(10), path)
+    held = arrays.open_array(path, chunks=5).persist()
+    assert arrays.open_array(path, chunks=5).name == held.name
+    arrays.save_array(da.zeros(10), path, overwrite=True)
+    assert arrays.open_array(path, chunks=5).compute().tolist() == [0] * 10
+
+
 def test_a_save_that_fails_leaves_what_was_there(path: Path) -> None:
     def fail(block: Any) -> Any:
         if block.size and block.ravel()[0] > 0:
@@ -252,6 +262,8 @@ def test_names_within_a_file(tmp_path: Path) -> None:
             arrays.open_array(tmp_path / f"x{suffix}")
         with pytest.raises(InputFileError, match="'c'"):
             arrays.open_array(tmp_path / f"x{suffix}", "c")
+        arrays.save_array(da.arange(3), tmp_path / f"one{suffix}", "group/a")
+        assert arrays.open_array(tmp_path / f"one{suffix}").compute().tolist() == [0, 1, 2]
 
 
 def test_chunks_are_multiples_of_the_blocks_in_the_file(tmp_path: Path) -> None:
@@ -291,6 +303,30 @@ def test_python_objects_are_refused_before_anything_is_computed(tmp_path: Path, 
     with pytest.raises(InputFileError, match="Python objects"):
         arrays.save_array(objects, tmp_path / name)
     assert not (tmp_path / name).exists()
+
+
+@pytest.mark.parametrize("name", ["x.zarr", "x.h5", "x"])
+def test_masks_are_refused_before_anything_is_computed(tmp_path: Path, name: str) -> None:
+    def never(block: Any) -> Any:
+        raise AssertionError("a block was computed")
+
+    masked = da.ones(20, chunks=5).map_blocks(never, meta=np.ma.empty(0))
+    with pytest.raises(InputFileError, match=r"a mask would be lost.\n.*MaskedArray"):
+        arrays.save_array(masked, tmp_path / name)
+    assert not (tmp_path / name).exists()
+
+
+@pytest.mark.parametrize("name", ["x.zarr", "x.h5", "x"])
+def test_values_that_do_not_fit_the_type_that_dask_guessed_are_refused(tmp_path: Path, name: str) -> None:
+    numbers = da.from_array(np.array([1.0, np.nan, 300, 2.5]), chunks=2)
+    texts = numbers.map_blocks(lambda block: np.array([f"n{value}" for value in block], "S"))
+    ids = da.arange(4, chunks=2).map_blocks(lambda block: np.array([2**60 + n for n in block]), meta=np.empty(0))
+    for array in (texts, ids, numbers.map_blocks(np.asarray, meta=np.empty(0, "i8"))):
+        assert array.dtype != array.blocks[-1].compute().dtype
+        with pytest.raises(InputFileError, match="values would change"):
+            arrays.save_array(array, tmp_path / name)
+    arrays.save_array(numbers.map_blocks(np.asarray, meta=np.empty(0, "f4")), tmp_path / name)
+    np.testing.assert_array_equal(arrays.open_array(tmp_path / name), numbers.compute())
 
 
 def test_the_pickle_of_an_npy_stack_runs_no_code(tmp_path: Path) -> None:
