@@ -42,7 +42,7 @@ def climatology(data: Any, freq: str = "month", *, along: str = "time") -> Any:
     Raises
     ------
     SettingsError
-        If `freq` is none of these, or the data has no times.
+        If `freq` is none of these, the data has no times or misses some, or an array is not of numbers.
 
     Notes
     -----
@@ -73,7 +73,8 @@ def anomalies(data: Any, freq: str = "month", *, climatology: Any = None, along:
     freq : {"month", "dayofyear", "season"}
         Over what means were taken.
     climatology : xarray.Dataset or xarray.DataArray, optional
-        What to subtract; by default that of the data. Computed beforehand, it saves reading the data twice.
+        What to subtract, by labels as in xarray's arithmetic; by default that of the data. Computed beforehand, it
+        saves reading the data twice.
     along : str
         The dimension of time.
 
@@ -85,7 +86,7 @@ def anomalies(data: Any, freq: str = "month", *, climatology: Any = None, along:
     Raises
     ------
     SettingsError
-        If `freq` is none of these, the data has no times, or the climatology lacks a month.
+        As for `climatology`, or if the climatology lacks a month.
 
     Notes
     -----
@@ -105,7 +106,9 @@ def anomalies(data: Any, freq: str = "month", *, climatology: Any = None, along:
         if climatology is None:
             return _departure(array, _mean(array, freq, along), freq, along)
         mean = climatology if isinstance(climatology, xr.DataArray) else climatology[array.name]
-        return _departure(array, mean, freq, along)
+        # by the labels of the other dimensions, as xarray's arithmetic does
+        join = xr.get_options()["arithmetic_join"]
+        return _departure(*xr.align(array, mean, join=join, copy=False, exclude=(along, freq)), freq, along)
 
     return _each(data, departed, freq, along)
 
@@ -118,7 +121,18 @@ def _each(data: Any, make: Callable[[xr.DataArray], xr.DataArray], freq: str, al
         raise SettingsError(
             f"The data has no times along {along!r}.", f"dimensions {', '.join(map(str, data.dims))}", "along=..."
         )
+    missing = int(data[along].isnull().sum())
+    if missing or not data.sizes[along]:
+        raise SettingsError(
+            "A mean over years needs times, and none may be missing.",
+            f"{data.sizes[along]} times, {missing} of them missing",
+            f"data.isel({along}=data[{along!r}].notnull())" if missing else "",
+        )
     if isinstance(data, xr.DataArray):
+        if not _is_number_in(data, along):
+            raise SettingsError(
+                "A climatology is a mean of numbers.", f"an array of {data.dtype}", "data.astype(float)"
+            )
         return make(data)
     kept = {name: array for name, array in data.data_vars.items() if along not in array.dims}
     made = {name: make(array) for name, array in data.data_vars.items() if _is_number_in(array, along)}
@@ -143,11 +157,12 @@ def _codes(array: xr.DataArray, freq: str, along: str) -> tuple[Any, Any]:
 def _mean(array: xr.DataArray, freq: str, along: str) -> xr.DataArray:
     labels, codes = _codes(array, freq, along)
     axis = array.get_axis_num(along)
-    dtype = array.dtype if array.dtype.kind in "fc" else np.dtype(float)
+    dtype = array.dtype.newbyteorder("=") if array.dtype.kind in "fc" else np.dtype(float)
     means = _means(array.data, codes, len(labels), axis, dtype)
     dims = [freq if dim == along else dim for dim in array.dims]
     coords = {name: value for name, value in array.coords.items() if along not in value.dims}
-    return xr.DataArray(means, {**coords, freq: labels}, dims, array.name, array.attrs)
+    # renamed, since xarray gives an array without a name that of the Dask array
+    return xr.DataArray(means, {**coords, freq: labels}, dims, None, array.attrs).rename(array.name)
 
 
 def _means(data: Any, codes: Any, groups: int, axis: int, dtype: Any) -> Any:

@@ -23,6 +23,10 @@ HDF5 = b"\x89HDF\r\n\x1a\n"
 NO_INDEXES = (
     {"create_default_indexes": False} if "create_default_indexes" in signature(xr.open_dataset).parameters else {}
 )
+# xarray decodes times of each part that is read as NumPy's if these fit, even if the whole variable does not fit them.
+ALL_CFTIME: dict[str, Any] = (
+    {"decode_times": xr.coders.CFDatetimeCoder(use_cftime=True)} if hasattr(xr, "coders") else {"use_cftime": True}
+)
 PACKAGES = {"h5netcdf": "h5netcdf", "netcdf4": "netCDF4", "scipy": "scipy", "zarr": "zarr"}
 
 

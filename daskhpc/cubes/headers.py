@@ -134,10 +134,10 @@ def read_first(path: str, engine: str, along: str, options: Mapping[str, Any]) -
     with opened(path, engine, options) as dataset:
         stay = [name for name in dataset.variables if _is_lazy(dataset, name, along)]
         lazy = tuple(_lazy_variable(name, dataset.variables[name]) for name in stay)
-        fixed = dataset.drop_vars([*stay, along], errors="ignore").load()
         coordinate = dataset.variables.get(along)
-        if coordinate is not None:
-            coordinate = coordinate.to_base_variable().load()
+        if coordinate is not None:  # a single time, with no dimension, stays with the fixed ones
+            coordinate = coordinate.to_base_variable().load() if coordinate.ndim else None
+        fixed = dataset.drop_vars(stay if coordinate is None else [*stay, along]).load()
     for variable in (*fixed.variables.values(), *([] if coordinate is None else [coordinate])):
         variable.encoding = kept(variable.encoding)
     fixed.set_close(None)
@@ -161,7 +161,7 @@ def _read_header(path: str, first_file: FirstFile) -> FileHeader | FileFault:
             variables, first = dataset.variables, [(lazy.name, lazy) for lazy in first_file.lazy]
             dtypes = tuple(variables[name].dtype for name, _ in first)
             values = None
-            if first_file.along in variables:
+            if first_file.coordinate is not None:
                 values = variables[first_file.along].values
                 first.append((first_file.along, first_file.coordinate))
             others = tuple(differing(variables[name].encoding, expected.encoding) for name, expected in first)

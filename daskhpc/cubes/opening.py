@@ -20,7 +20,7 @@ from ..errors import InputFileError, SettingsError, one_line
 from ..windowed_array import StackedArray, Window
 from .chunks import dataset_chunks
 from .encodings import agreed_in_chunks, agreed_in_memory
-from .engines import NO_INDEXES, engine_for, opened
+from .engines import ALL_CFTIME, NO_INDEXES, engine_for, opened
 from .headers import FileHeader, FirstFile, LazyVariable, ordered, read_first, read_headers, without_faults
 
 BATCHES_PER_THREAD = 8
@@ -234,6 +234,8 @@ class FileStack(StackedArray):
         self.name = lazy.name
         self.engine = first.engine
         self.options = {**first.options, **NO_INDEXES, "drop_variables": _others(first, lazy)}
+        if lazy.dtype.kind == "O" and "since" in lazy.encoding.get("units", ""):
+            self.options = {**self.options, **dict.fromkeys(["use_cftime", "decode_times"]), **ALL_CFTIME}
         self.paths = [header.path for header in headers]
         self.versions = [header.version for header in headers]
 

@@ -112,6 +112,22 @@ def test_calendars_that_numpy_does_not_have(tmp_path: Path, client: Client) -> N
     same(found, tmp_path)
 
 
+def test_times_on_both_sides_of_what_numpy_has(tmp_path: Path) -> None:
+    times = xr.date_range("2250-01-01", periods=30, freq="YS", use_cftime=True)  # nanoseconds end in 2262
+    edges = np.stack([times, times + np.timedelta64(7, "h").astype(object)], axis=1)
+    dataset = xr.Dataset({"time_bnds": (("time", "edge"), edges)}, {"time": times})
+    dataset.time.attrs["bounds"] = "time_bnds"
+    dataset.to_netcdf(tmp_path / "part-0.nc", engine="h5netcdf")
+    found = cubes.open_dataset(tmp_path / "part-0.nc", chunks={"time": 5})
+    np.testing.assert_array_equal(found.time_bnds.values, edges)
+    assert found.time_bnds[3, 1].values == edges[3, 1]
+
+
+def test_a_single_time_that_is_no_dimension(tmp_path: Path) -> None:
+    path = write(tmp_path, {0: lambda dataset: dataset.isel(time=2)}, files=1)[0]
+    xr.testing.assert_identical(cubes.open_dataset(path).compute(), xr.load_dataset(path))
+
+
 def test_files_without_a_coordinate_along_which_they_grow_keep_their_order(tmp_path: Path) -> None:
     for i in range(3):
         xr.Dataset({"a": ("row", [i, i])}).to_netcdf(tmp_path / f"{i}.nc", engine="h5netcdf")

@@ -75,6 +75,26 @@ def test_anomalies_are_xarrays(weather: xr.Dataset, freq: str, chunks: dict[str,
         xr.testing.assert_equal(found.coords.to_dataset(), air.coords.to_dataset())
 
 
+def test_an_array_without_a_name_of_the_other_byte_order(weather: xr.Dataset) -> None:
+    air = weather.air.rename(None).astype(">f4")
+    found = cubes.climatology(air.chunk(time=31))
+    assert found.name is None
+    assert found.dtype == found.values.dtype == air.groupby("time.month").mean("time").dtype
+
+
+@pytest.mark.parametrize("chunks", CHUNKS)
+def test_a_climatology_of_another_grid_is_subtracted_by_its_labels(weather: xr.Dataset, chunks: dict[str, Any]) -> None:
+    air = weather.air.chunk(chunks) if chunks else weather.air
+    mean = cubes.climatology(weather.air)
+    for other in (mean.isel(lat=slice(None, None, -1)), mean.isel(lat=[2]), mean.isel(lat=slice(3)).chunk(lat=1)):
+        found = cubes.anomalies(air, climatology=other)
+        expected = (weather.air.groupby("time.month") - other).drop_vars("month")
+        np.testing.assert_allclose(found.values, expected.transpose(*found.dims).values, atol=1e-3)
+        xr.testing.assert_equal(found.coords.to_dataset(), expected.coords.to_dataset())
+    with xr.set_options(arithmetic_join="exact"), pytest.raises(ValueError, match="lat"):
+        cubes.anomalies(air, climatology=mean.isel(lat=[2]))
+
+
 def test_sums_that_would_be_large_are_cut_across_the_map(weather: xr.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(climate, "MOST_PARTIAL", 366 * 16 * 8)
     found = cubes.climatology(weather.air.chunk(time=400), "dayofyear")
@@ -105,6 +125,13 @@ def test_what_has_no_climatology_is_refused(weather: xr.Dataset) -> None:
         cubes.climatology(weather, "year")
     with pytest.raises(SettingsError, match="no times along 'lat'"):
         cubes.climatology(weather, along="lat")
+    for data in (weather.note, weather.rain.astype("timedelta64[s]")):
+        with pytest.raises(SettingsError, match=r"mean of numbers.\n.*(<U3|timedelta64)"):
+            cubes.climatology(data.chunk(time=100))
+    with pytest.raises(SettingsError, match="0 times"):
+        cubes.climatology(weather.isel(time=slice(0)).chunk())
+    with pytest.raises(SettingsError, match="800 times, 1 of them missing"):
+        cubes.anomalies(weather.assign_coords(time=weather.time.where(weather.time != weather.time[3])))
     half = cubes.climatology(weather.isel(time=slice(60)))
     with pytest.raises(SettingsError, match="no month 1"):
         cubes.anomalies(weather, climatology=half)
