@@ -17,7 +17,7 @@ from .graph import graph_of, shuffles_of
 from .html import as_html
 from .model import Advice, Collection, Size, Work, total
 from .peak import peak_memory
-from .sizes import TaskSizes, chunks_of
+from .sizes import TaskSizes, chunks_of, is_store
 from .text import Row, as_text, rows
 from .work import work_of
 
@@ -123,7 +123,8 @@ def explain(obj: Any, client: Any = None) -> Explanation:
         peak = peak_memory(graph, sizes.tasks, available.workers, available.threads_per_worker)
         work = work_of(graph, sizes, tables.reads(graph.expressions), peak, shuffles_of(collections, graph))
         whole = total([part.nbytes for part in parts])
-        work = replace(work, result=whole) if whole.exact else work
+        if whole.exact and not any(is_store(getattr(each, "name", "")) for each in collections):
+            work = replace(work, result=whole)
         return Explanation(parts, work, available, tuple(advice_for(parts, work, available, arrays)))
 
 

@@ -144,6 +144,8 @@ class TaskSizes:
 
         if step.kind == "alias":
             return replace(inputs[0], reads=0.0) if inputs else UNKNOWN_SIZE
+        if is_store(step.key):
+            return TaskSize(0.0, True)
         data = [size for value in step.data if (size := self._data(value)) is not None]
         if step.kind == "data":
             return data[0] if data else TaskSize(float(sum(map(sizeof, step.data))), True)
@@ -197,6 +199,11 @@ class TaskSizes:
             self._counted.add(id(value))
             self.embedded += nbytes
         return TaskSize(nbytes, True)
+
+
+def is_store(key: Any) -> bool:
+    """Whether a task writes a chunk of an array, as in ``x.to_zarr(path, compute=False)``, and gives nothing back."""
+    return isinstance(key, str | tuple) and key_name(key) == "store-map"
 
 
 def _is_seed(value: Any) -> bool:

@@ -101,9 +101,9 @@ def _like(y: Any, predicted: Any) -> Any:
     unknown = bool(np.isnan(predicted.size))
     if isinstance(y, np.ndarray) and y.ndim == 1 and not unknown and len(y) == len(predicted):
         return da.from_array(y, chunks=predicted.chunks)
-    if not isinstance(y, da.Array):
+    if not isinstance(y, da.Array) or bool(np.isnan(y.size)) != unknown:  # as many blocks may be of other sizes
         return None
-    if not unknown and not np.isnan(y.size):
+    if not unknown:
         return y.rechunk(predicted.chunks) if y.shape == predicted.shape else None
     return y if y.numblocks == predicted.numblocks else None
 

@@ -123,21 +123,26 @@ def score_of(wrapper: Any, estimator: Any, X: Any, y: Any, compute: bool, sample
     if compute:
         whole = _brought(_LABELS, **answers, y=y, **weight)
         answers, y = {name: whole.pop(name) for name in answers}, whole.pop("y")
-        return _apply(scorer, estimator, answers, y, whole)
-    return dask.delayed(_apply)(scorer, estimator, answers, y, weight)
+        return _apply(scorer, estimator, answers, y, **whole)
+    # The weights stand by themselves: Dask takes no series within a dict.
+    return dask.delayed(_apply)(scorer, estimator, answers, y, sample_weight)
 
 
-def _apply(scorer: Any, estimator: Any, answers: dict[str, Any], y: Any, weight: dict[str, Any]) -> Any:
+def _apply(scorer: Any, estimator: Any, answers: dict[str, Any], y: Any, sample_weight: Any = None) -> Any:
+    weight = {} if sample_weight is None else {"sample_weight": sample_weight}
     return scorer(PredictedModel(estimator, answers), None, y, **weight)
 
 
 def _whole(estimator: Any, X: Any, y: Any, compute: bool, sample_weight: Any) -> Any:
     """The model's own score, of all data at once."""
-    more = {} if sample_weight is None else {"sample_weight": sample_weight}
     if not compute:
-        return dask.delayed(estimator.score)(X, y, **more)
-    whole = _brought(_WHOLE, X=X, y=y, **more)
-    return estimator.score(whole.pop("X"), whole.pop("y"), **whole)
+        return dask.delayed(_own_score)(estimator, X, y, sample_weight)
+    return _own_score(estimator, **_brought(_WHOLE, X=X, y=y, sample_weight=sample_weight))
+
+
+def _own_score(estimator: Any, X: Any, y: Any, sample_weight: Any) -> Any:
+    weight = {} if sample_weight is None else {"sample_weight": sample_weight}
+    return estimator.score(X, y, **weight)
 
 
 def _brought(purpose: str, **data: Any) -> dict[str, Any]:

@@ -57,7 +57,8 @@ def _wrapped(X: Any, output: Any, classes: Any) -> Any:
     samples = X.isel({X.dims[1]: 0}, drop=True)
     if output.ndim == 1:
         return xarray.DataArray(output, coords=samples.coords, dims=samples.dims).rename(None)
-    by_class = classes is not None and len(classes) == output.shape[1]
+    # A chain of classifiers has a list of classes for each of its outputs.
+    by_class = classes is not None and not isinstance(classes, list) and len(classes) == output.shape[1]
     dims = (*samples.dims, "class" if by_class else "output")
     result = xarray.DataArray(output, coords=samples.coords, dims=dims).rename(None)
     return result.assign_coords({"class": classes}) if by_class else result

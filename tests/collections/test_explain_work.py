@@ -301,3 +301,14 @@ def test_blocks_of_a_file_within_fused_tasks() -> None:
     assert (found.work.result.value, found.work.result.exact) == (600 * 8, True)
     drawn = arrays.random((1000, 600), chunks=(300, 200))
     assert explain((drawn + 1).sum(axis=0)).work.reads.value == 0
+
+
+def test_what_is_written_does_not_come_to_this_process(tmp_path: Path, client: Client) -> None:
+    x = normal(3000, 600, chunks=(300, 200))
+    for written in (da.store(x, Stored(), compute=False), x.to_zarr(str(tmp_path / "x.zarr"), compute=False)):
+        found = explain(written)
+        assert (found.work.result.value, found.work.reads.value, found.work.embedded) == (0, 0, 0)
+        assert found.nbytes.value == x.nbytes
+        assert "large-result" not in codes(found)
+        mixed = explain([written, x.sum(axis=0)])
+        assert mixed.work.result.value == 600 * 8

@@ -17,6 +17,7 @@ import sklearn
 import xarray as xr
 from scipy import sparse
 from sklearn.base import BaseEstimator, clone, is_classifier, is_regressor
+from sklearn.cluster import KMeans
 from sklearn.compose import make_column_transformer
 from sklearn.datasets import make_classification
 from sklearn.ensemble import RandomForestClassifier
@@ -25,7 +26,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression, SGDClassifier
 from sklearn.metrics import accuracy_score, make_scorer
-from sklearn.multioutput import MultiOutputClassifier
+from sklearn.multioutput import ClassifierChain, MultiOutputClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 from sklearn.svm import LinearSVC
@@ -381,16 +382,20 @@ SCORES = ("accuracy", "r2", "neg_mean_squared_error", "neg_root_mean_squared_err
 
 
 @pytest.mark.parametrize("scoring", [*SCORES, "f1_macro", "roc_auc_ovr", "neg_log_loss", None])
-@pytest.mark.parametrize("kind", ["array", "other blocks", "frame", "numpy labels"])
+@pytest.mark.parametrize(
+    "kind", ["array", "other blocks", "frame", "numpy labels", "frame and array", "array and frame"]
+)
 def test_scores_of_a_classifier_are_scikit_learn_s(scoring: str | None, kind: str) -> None:
-    model = LogisticRegression().fit(TABLE if kind == "frame" else X, Y)
+    model = LogisticRegression().fit(TABLE if kind.startswith("frame") else X, Y)
     given, labels = {
         "array": lambda: (lazy(X), lazy(Y)),
         "other blocks": lambda: (lazy(X), lazy(Y, 33)),
         "frame": lambda: (frame(), frame(pd.DataFrame({"y": Y}, index=TABLE.index))["y"]),
         "numpy labels": lambda: (lazy(X), Y),
+        "frame and array": lambda: (frame(), lazy(Y)),
+        "array and frame": lambda: (lazy(X), frame(pd.DataFrame({"y": Y}, index=TABLE.index))["y"]),
     }[kind]()
-    data = TABLE if kind == "frame" else X
+    data = TABLE if kind.startswith("frame") else X
     expected = sklearn.metrics.get_scorer(scoring)(model, data, Y) if scoring else model.score(data, Y)
     wrapped = ParallelPostFit(model, scoring=scoring)
     assert wrapped.score(given, labels) == pytest.approx(expected, rel=1e-12)
@@ -456,6 +461,17 @@ def test_scores_with_weights() -> None:
     )
 
 
+@pytest.mark.parametrize("model", [LogisticRegression(), KMeans(3, random_state=0, n_init=1)])
+@pytest.mark.parametrize("scoring", [None, "f1_macro"])
+def test_a_lazy_score_with_weights_of_a_frame(model: Any, scoring: str | None) -> None:
+    table = TABLE.assign(y=Y, weight=np.linspace(0, 1, 120))
+    whole = ParallelPostFit(model, scoring=scoring).fit(table[NAMES], table["y"])
+    expected = whole.score(table[NAMES], table["y"], sample_weight=table["weight"])
+    lazy_table = frame(table)
+    late = whole.score(lazy_table[NAMES], lazy_table["y"], compute=False, sample_weight=lazy_table["weight"])
+    assert late.compute() == pytest.approx(expected)
+
+
 def test_a_pipeline_s_score_is_summed_over_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("daskhpc.postfit.scoring.materialize", None)
     model = make_pipeline(StandardScaler(), LogisticRegression()).fit(X, Y)
@@ -493,6 +509,13 @@ def test_an_xarray_array_keeps_what_belongs_to_its_samples() -> None:
     assert chance.name is None
     xr.testing.assert_equal(wrapped.predict(cube().compute()), found.compute())
     assert wrapped.score(cube(), xr.DataArray(lazy(Y), dims="time")) == wrapped.estimator_.score(X, Y)
+
+
+def test_the_columns_of_a_chain_are_outputs() -> None:
+    chain = ClassifierChain(LogisticRegression()).fit(X, np.c_[Y > 1, Y > 0])
+    found = ParallelPostFit(chain).predict_proba(cube())
+    assert found.dims == ("time", "output")
+    np.testing.assert_allclose(found, chain.predict_proba(X))
 
 
 def test_stacked_dimensions_can_be_unstacked() -> None:
