@@ -173,5 +173,5 @@ def _of_type(block: Any, dtype: Any) -> Any:
     raise InputFileError(
         "The array is not of the type that it has for Dask: values would change.",
         f"a chunk of dtype {block.dtype} in an array of dtype {stored.dtype}",
-        f'map_blocks(..., dtype="{block.dtype.str}"), or a longer type, where the array is made',
+        f'map_blocks(..., dtype="{block.dtype.str}"), or a longer type, when the array is made',
     )

@@ -108,7 +108,8 @@ def anomalies(data: Any, freq: str = "month", *, climatology: Any = None, along:
         mean = climatology if isinstance(climatology, xr.DataArray) else climatology[array.name]
         # by the labels of the other dimensions, as xarray's arithmetic does
         join = xr.get_options()["arithmetic_join"]
-        return _departure(*xr.align(array, mean, join=join, copy=False, exclude=(along, freq)), freq, along)
+        array, mean = xr.align(array, mean, join=join, copy=False, exclude=(along, freq))
+        return _departure(array, mean, freq, along)
 
     return _each(data, departed, freq, along)
 
