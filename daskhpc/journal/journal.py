@@ -134,7 +134,7 @@ class Journal(JournalReader):
         on_saved: Callable[[str], None] | None = None,
         error: str | None = None,
     ) -> None:
-        """Hand over a result to be saved; returns at once.
+        """Hand over a result, which is encoded at once, to be saved.
 
         Parameters
         ----------
@@ -143,7 +143,7 @@ class Journal(JournalReader):
         ok : bool
             Whether the call returned.
         value : object
-            What it returned, or the exception that it raised; not changed any more from now on.
+            What it returned, or the exception that it raised; it may be changed from now on.
         seconds : float
         host : str
         about : mapping

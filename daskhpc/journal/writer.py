@@ -26,15 +26,7 @@ _TOUCH_SECONDS = 600.0
 _log = logging.getLogger(__name__)
 
 
-class _Appended(NamedTuple):
-    key: str
-    sign: str
-    fields: Mapping[str, Any]
-    on_saved: Callable[[str], None] | None
-
-
-@dataclass(slots=True)
-class _Framed:
+class _Framed(NamedTuple):
     key: str
     sign: str
     frame: bytes
@@ -77,7 +69,7 @@ class _Queue:
     """What one process has appended; a forked child begins with another."""
 
     changed: threading.Condition = field(default_factory=threading.Condition)
-    new: list[_Appended] = field(default_factory=list)
+    new: list[_Framed] = field(default_factory=list)
     framed: list[_Framed] = field(default_factory=list)
     appended: int = 0
     settled: int = 0
@@ -114,7 +106,8 @@ class Writer:
 
     Notes
     -----
-    Callbacks run in the writer's thread, as do encoding and pickling: what is appended must not be changed any more.
+    Callbacks run in the writer's thread. A record is encoded and pickled when it is appended: whoever has the value may
+    change it from then on.
     The thread starts with the first record. A record alone is saved at once; while others follow, there is a commit
     every 50 ms. After an error, records wait in memory, and are tried again after 0.5 s, doubling up to 30 s, and at
     once by `sync` and `close`.
@@ -162,10 +155,13 @@ class Writer:
             When the writer was closed.
         """
         queue = self._queue
+        framed = self._frame(key, sign, fields, on_saved)
+        if framed is None:
+            return
         with queue.changed:
             if queue.closing:
                 raise JournalError("A record was appended to a journal that is closed", key, "close it later")
-            queue.new.append(_Appended(key, sign, fields, on_saved))
+            queue.new.append(framed)
             queue.appended += 1
             if queue.pending == 1:
                 queue.changed.notify_all()
@@ -226,10 +222,9 @@ class Writer:
     def _run(self, queue: _Queue) -> None:
         while self._wait(queue):
             with queue.changed:
-                new, queue.new = queue.new, []
-            settled = self._frame(queue, new)
-            if queue.framed:
-                settled += self._commit(queue)
+                queue.framed += queue.new
+                queue.new = []
+            settled = self._commit(queue)
             with queue.changed:
                 queue.settled += settled
                 queue.changed.notify_all()
@@ -252,22 +247,21 @@ class Writer:
                     queue.changed.wait(queue.not_before - now)
         return False
 
-    def _frame(self, queue: _Queue, new: list[_Appended]) -> int:
-        """Encode records; how many of them cannot be."""
-        lost = 0
-        for each in new:
-            pickles: dict[str, bytes] = {}
-            try:
-                text = to_text({name: encode(value, pickles.__setitem__) for name, value in each.fields.items()})
-            except Exception as error:
-                lost += 1
+    def _frame(
+        self, key: str, sign: str, fields: Mapping[str, Any], on_saved: Callable[[str], None] | None
+    ) -> _Framed | None:
+        """Encode a record; None if it cannot be."""
+        pickles: dict[str, bytes] = {}
+        try:
+            text = to_text({name: encode(value, pickles.__setitem__) for name, value in fields.items()})
+            return _Framed(key, sign, frame(key, sign, text), pickles, on_saved)
+        except Exception as error:
+            with self._queue.changed:
                 self.lost += 1
-                if self.lost == 1:
-                    self._tell(f"a result cannot be saved in the journal: {type(error).__name__}: {error}")
-                continue
-            framed = frame(each.key, each.sign, text)
-            queue.framed.append(_Framed(each.key, each.sign, framed, pickles, each.on_saved))
-        return lost
+                first = self.lost == 1
+            if first:
+                self._tell(f"a result cannot be saved in the journal: {type(error).__name__}: {error}")
+            return None
 
     def _commit(self, queue: _Queue) -> int:
         """Make all that is framed durable; how many records that were."""

@@ -90,6 +90,19 @@ def test_what_is_appended_during_a_commit_is_one_group(
     assert [len(group) for group in commits.groups] == [1, 399]
 
 
+def test_what_the_program_changes_later_is_saved_as_it_was(
+    tmp_path: Path, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_GROUP_SECONDS", 1000.0)
+    writer.append(key(0), OK, {})
+    total = [1]
+    writer.append(key(1), OK, {"value": total, "about": {"params": total}})
+    total += [2]
+    assert writer.sync(SECONDS)
+    saved = [line for path in segments(tmp_path) for _, line, _ in scan(path) if key(1).encode() in line]
+    assert [line.endswith(b'{"value":[1],"about":{"params":[1]}}') for line in saved] == [True]
+
+
 def test_a_record_alone_is_saved_at_once_and_those_that_follow_as_a_group(
     writer: Writer, commits: Commits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
