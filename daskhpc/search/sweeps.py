@@ -99,7 +99,8 @@ def sweep(
     keeper = None
     if checkpoint is not None:
         parts = {"function": {"token": token(function).hex(), "text": describe(function)}}
-        keeper = SearchCheckpoint(opened(checkpoint, "sweep", parts), retry_failed)
+        # What failed before has its error as a text only: it is made again, and raises.
+        keeper = SearchCheckpoint(opened(checkpoint, "sweep", parts), retry_failed or errors == "raise")
         seed = keeper.journal.seed if seed is None else seed
     calls = calls_of(space, n, seed)
     if keeper is not None:

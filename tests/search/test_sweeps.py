@@ -110,6 +110,14 @@ def test_what_raises_is_a_row(two_workers: Any, tmp_path: Path) -> None:
         sweep(logged, space, errors="raise", progress=False)
 
 
+def test_what_is_kept_as_a_row_with_its_error_is_made_again_if_errors_are_to_be_raised(tmp_path: Path) -> None:
+    space, folder = {"x": [1.0, 9.0], "log": [str(tmp_path / "log")]}, tmp_path / "kept"
+    assert sweep(logged, space, checkpoint=folder, progress=False)["error"].notna().tolist() == [False, True]
+    with pytest.raises(ValueError, match="too\nlarge"):
+        sweep(logged, space, checkpoint=folder, errors="raise", progress=False)
+    assert sweep(logged, space, checkpoint=folder, progress=False)["error"].notna().tolist() == [False, True]
+
+
 def test_a_call_that_kills_its_worker_is_a_row(two_workers: Any) -> None:
     table = sweep(deadly, {"x": list(range(6))}, progress=False)
     assert table["value"].dropna().tolist() == [0, 1, 2, 4, 5]
