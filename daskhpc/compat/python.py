@@ -27,6 +27,16 @@ def is_namedtuple_field(value: Any) -> bool:
     return type(value).__name__ == "_tuplegetter"
 
 
+def library_name(library: Any) -> str:
+    """The name or path with which `ctypes` loaded a shared library."""
+    return str(getattr(library, "_name", ""))
+
+
+def libraries_of(function: Any) -> list[Any]:
+    """The library that a foreign function of `ctypes` is of; empty if it is of none."""
+    return list((getattr(function, "_objects", None) or {}).values())
+
+
 def exception_entries(code: CodeType) -> list[tuple[int, int, int, int, bool]] | None:
     """Where a code object catches exceptions: start, end and target as offsets, the stack's depth, `lasti`.
 

@@ -123,6 +123,23 @@ def _nested(code: CodeType) -> Iterator[CodeType]:
             yield from _nested(constant)
 
 
+@lru_cache(maxsize=1024)
+def module_imports(text: str) -> tuple[tuple[int, str, tuple[str, ...]], ...]:
+    """What the source of a module imports anywhere: level, name and names, as in `Reads`."""
+    try:
+        tree = ast.parse(text)
+    except SyntaxError:
+        return ()
+    found: list[tuple[int, str, tuple[str, ...]]] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [(0, each.name, ()) for each in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            found.append((node.level, node.module or "", tuple(each.name for each in node.names)))
+    return tuple(found)
+
+
+@lru_cache(maxsize=1024)
 def module_source(text: str) -> str:
     """Of a whole module."""
     try:

@@ -13,7 +13,7 @@ from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, Modul
 from typing import Any
 
 from ..compat.python import ABC_ATTRIBUTES, is_namedtuple_field
-from .bytecode import instructions, module_source, reads
+from .bytecode import instructions, module_imports, module_source, reads
 from .key_parts import Attributes, Lenient, Node
 from .origins import file_of, named, origin
 
@@ -62,12 +62,11 @@ def _function(function: FunctionType) -> Node:
     do not matter. So a function has the same token in ``__main__``, in a module, and in a process that got it by
     cloudpickle. What a library's decorator made goes by the library's code and what that encloses.
     """
-    if named(function.__module__, function.__qualname__) is function:
-        home = origin(function.__module__)
-        if not home.own:
-            return Node("function", [function.__module__, function.__qualname__, home.version], keep=True)
     code, module = function.__code__, function.__globals__.get("__name__")
-    home = origin(module)
+    home, of = origin(module), origin(function.__module__)
+    # One of the user's may have been put in the place of a library's, with its name.
+    if not (home.own or of.own) and named(function.__module__, function.__qualname__) is function:
+        return Node("function", [function.__module__, function.__qualname__, of.version], keep=True)
     body: Any = code if home.own else Node("name", [module, code.co_qualname, home.version])
     read = _globals(function) if home.own else {}
     name = f" (function {function.__qualname__})"
@@ -180,23 +179,64 @@ def _module(module: ModuleType) -> Node:
 
 
 def _module_named(name: str) -> Node:
-    """A library's module by its version, the user's own by its source."""
+    """A library's module by its version, the user's own by its source and by the modules that it imports."""
     home = origin(name)
     if not home.own:
         return Node("module", [name, home.version])
-    file = file_of(name)
-    path = Path(file) if file is not None and name != "__main__" else None
-    if path is None or path.suffix != ".py" or not path.is_file():
+    text = _text_of(name)
+    if text is None:
         return Node("module", [name])
-    return Node("own module", [name.rpartition(".")[2], module_source(path.read_text("utf-8", "replace"))])
+    others = _imported(name, text)
+    source = [name.rpartition(".")[2], module_source(text)]
+    return Node("own module", [*source, others] if others else source)
+
+
+def _imported(name: str, text: str) -> list[Node]:
+    """What a module of the user's own imports, what that imports, and so on: own modules and versions of libraries."""
+    found: dict[str, Node | None] = {name: None}
+    left = [(name, text)]
+    while left:
+        for each in _imports_of(*left.pop()):
+            if each in found:
+                continue
+            home, inner = origin(each), _text_of(each)
+            if not home.own:
+                found[each] = Node("module", [each, home.version]) if home.version else None
+            elif inner is not None:
+                found[each] = Node("own module", [each.rpartition(".")[2], module_source(inner)])
+                left.append((each, inner))
+    return [node for _, node in sorted(found.items()) if node is not None]
+
+
+def _imports_of(name: str, text: str) -> Iterator[str]:
+    """The modules that the source of a module imports, by their full names; some may be no modules."""
+    file = file_of(name) or ""
+    package = name if Path(file).name == "__init__.py" else name.rpartition(".")[0]
+    for level, module, names in module_imports(text):
+        try:
+            full = importlib.util.resolve_name("." * level + module, package) if level else module
+        except ImportError:  # beyond the top
+            continue
+        yield from (full, *(f"{full}.{each}" for each in names))
+
+
+def _text_of(name: str) -> str | None:
+    """The source of a module of the user's own; None if it has none."""
+    file = file_of(name) if name != "__main__" and origin(name).own else None
+    path = Path(file) if file is not None else None
+    if path is None or path.suffix != ".py" or not path.is_file():
+        return None
+    return path.read_text("utf-8", "replace")
 
 
 def _builtin(function: Any) -> Node:
     """A function of C: by its module, or by the object that it is bound to."""
-    bound = getattr(function, "__self__", None)
+    bound, module = getattr(function, "__self__", None), function.__module__ or ""
+    version = origin(module).version if module else ""
     if bound is None or isinstance(bound, ModuleType):
-        module = function.__module__ or ""
-        return Node("builtin", [module, function.__qualname__, origin(module).version if module else ""], keep=True)
+        return Node("builtin", [module, function.__qualname__, version], keep=True)
+    if named(module, function.__name__) is function:  # of pybind11, bound to an object that tells nothing
+        return Node("builtin", [module, function.__name__, version], keep=True)
     return Node("bound builtin", [function.__name__, bound], ["", ".__self__"])
 
 

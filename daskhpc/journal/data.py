@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from . import frames
-from .arrays import contents, dtype_of
+from .arrays import contents, dtype_of, hashed
 from .key_parts import Attributes, Node, UnkeyableError, Unordered
+from .objects import by_pickle
 from .origins import named, origin
 
 KEPT = 4096
@@ -110,6 +111,18 @@ def _dask(collection: Any) -> Node:
     return Node("dask", [type(collection).__name__, tokenize(collection)])
 
 
+def _tensor(tensor: Any) -> Node:
+    """One of PyTorch by its values: its pickle has places in memory. A sparse one's pickle has dense ones."""
+    import torch
+
+    if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_meta:
+        return by_pickle(tensor)
+    values = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous().reshape(-1)
+    numbers = hashed(values.view(torch.uint8).numpy())
+    about = [type(tensor), str(tensor.dtype), tuple(tensor.shape), tensor.device.type, tensor.requires_grad]
+    return Node("tensor", [*about, Attributes(vars(tensor)), numbers], keep=values.nbytes >= KEPT)
+
+
 def _variable(variable: Any) -> Node:
     return Node("xarray variable", [variable.dims, variable.data], ["", ".data"])
 
@@ -135,6 +148,7 @@ _KINDS: Mapping[str, Callable[[Any], Node]] = {
     "numpy.ufunc": _ufunc,
     "scipy.sparray": _sparse,
     "scipy.spmatrix": _sparse,
+    "torch.Tensor": _tensor,
     "xarray.Variable": _variable,
     "xarray.DataArray": _data_array,
     "xarray.Dataset": _dataset,

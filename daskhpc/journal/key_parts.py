@@ -36,7 +36,7 @@ class Unordered(NamedTuple):
 
 
 class Lenient(NamedTuple):
-    """A value that is named by its type if it has no key."""
+    """A value that counts by its type, and by the parts of it that have keys, if it has no key."""
 
     value: Any
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import copyreg
 import fractions
 import pathlib
+import random
 import sys
 import types
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ..compat.numba import compiles, what_is_compiled
+from ..compat.python import libraries_of, library_name
 from ..compat.sklearn import NOT_OF_RESULTS, is_scorer
 from .key_parts import Attributes, Node, UnkeyableError, Unordered, digest
 from .origins import origin
@@ -33,6 +36,8 @@ def handler(kind: type) -> Callable[[Any], Node]:
     found = _KINDS.get(f"{kind.__module__.removesuffix('._local')}.{kind.__qualname__}")
     if found is not None:
         return found
+    if compiles(kind):
+        return _compiled
     base = getattr(sys.modules.get("sklearn.base"), "BaseEstimator", None)
     if base is not None and issubclass(kind, base):
         return _estimator if _plain(kind, base) else _estimator_by_pickle
@@ -58,6 +63,22 @@ def by_pickle(obj: Any) -> Node:
 def _scorer(scorer: Any) -> Node:
     """One of scikit-learn's, which nothing changes: each call of a search has it."""
     return by_pickle(scorer)._replace(keep=True)
+
+
+def _compiled(function: Any) -> Node:
+    """One of Numba's."""
+    return Node("numba", [type(function), Attributes(what_is_compiled(function))], ["", ""])
+
+
+def _library(library: Any) -> Node:
+    """A shared library of `ctypes`, by the content of its file if that was named."""
+    path = pathlib.Path(library_name(library))
+    return Node("shared library", [type(library), path.name, digest(path.read_bytes()) if path.is_file() else b""])
+
+
+def _library_function(function: Any) -> Node:
+    about = [function.__name__, function.restype, function.argtypes]
+    return Node("library function", [*about, libraries_of(function)])
 
 
 def _reduce(obj: Any) -> Any:
@@ -138,6 +159,18 @@ def _date(moment: Any) -> Node:
     return Node("date", [type(moment), moment.isoformat(), fold, zone])
 
 
+def _environment(_: Any) -> Node:
+    """All of ``os.environ``: other in each job, and no part of what a function is."""
+    return Node("environment", [])
+
+
+def _random(generator: random.Random) -> Node:
+    """By its state; the one behind ``random.random`` by being that, as NumPy's."""
+    if generator is random.random.__self__:  # type: ignore[attr-defined]
+        return Node("global random generator", [])
+    return by_pickle(generator)
+
+
 def _buffer(found: Any) -> Node:
     return Node("buffer", [type(found).__name__, digest(memoryview(found).tobytes())])
 
@@ -165,6 +198,11 @@ _KINDS: Mapping[str, Callable[[Any], Node]] = {
     "datetime.date": _date,
     "datetime.datetime": _date,
     "datetime.time": _date,
+    "os._Environ": _environment,
+    "random.Random": _random,
+    "ctypes.CDLL": _library,
+    "ctypes.PyDLL": _library,
+    "ctypes.CDLL.__init__.<locals>._FuncPtr": _library_function,
     "builtins.memoryview": _buffer,
     "builtins.bytearray": _buffer,
     "pickle.PickleBuffer": _buffer,

@@ -32,8 +32,8 @@ def origin(module: str | None) -> Origin:
     Notes
     -----
     Libraries are the standard library, whose version does not count, and what lies below a site-packages folder and
-    belongs to a distribution. An editable install lies elsewhere: it is the user's own code. A compiled module
-    elsewhere goes by its file's content.
+    belongs to a distribution. If that was installed from a folder or a repository, its files count as well. An editable
+    install lies elsewhere: it is the user's own code. A compiled module elsewhere goes by its file's content.
     """
     if not module or module == "__main__":
         return OWN
@@ -91,7 +91,20 @@ def named(module: str | None, qualname: str) -> Any:
 @cache
 def _version(top: str) -> str:
     names = sorted(set(_distributions().get(top, ())))
-    return ", ".join(f"{name.lower()} {importlib.metadata.version(name)}" for name in names)
+    return ", ".join(f"{name.lower()} {importlib.metadata.version(name)}{_build(name)}" for name in names)
+
+
+def _build(name: str) -> str:
+    """What tells two installations of one version apart: the files, if they come from a folder or a repository.
+
+    There the code changes and the number stays, as after ``pip install .``.
+    """
+    found = importlib.metadata.distribution(name)
+    if found.read_text("direct_url.json") is None:
+        return ""
+    lines = sorted((found.read_text("RECORD") or "").splitlines())
+    files = [line for line in lines if not line.endswith(",") and ".dist-info/" not in line and line[:2] != ".."]
+    return f"+{digest(chr(10).join(files).encode()).hex()[:12]}"
 
 
 @cache

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from ..errors import JournalError
 from . import code, data, objects
 from .key_parts import Attributes, Lenient, Node, UnkeyableError, Unordered, digest
+from .origins import origin
 
 Handler = Callable[[Any], Node]
 
@@ -265,10 +266,36 @@ class _Walk:
         return b"#" + digest(b"".join([b"unordered:", *sorted(map(self.encode, obj.children))]))
 
     def _lenient(self, obj: Lenient) -> bytes:
+        value = obj.value
         try:
-            return self.encode(obj.value)
+            return self.encode(value)
         except UnkeyableError:
-            return b"?" + _text(f"{type(obj.value).__module__}.{type(obj.value).__qualname__}")
+            name = b"?" + _text(f"{type(value).__module__}.{type(value).__qualname__}")
+        inside = _parts(value)
+        return name if inside is None else name + self._in_part(id(value), inside)
+
+    def _in_part(self, key: int, inside: Any) -> bytes:
+        """An object that has no key as a whole, by its parts; as `_anew`, but nothing else takes it for known."""
+        depth, outer = len(self._stack), self._lowest
+        self._stack[key], self._lowest = depth, _FAR
+        try:
+            return self.encode(inside)
+        finally:
+            del self._stack[key]
+            self._closed(key, depth)
+            self._lowest = min(outer, self._lowest if self._lowest < depth else _FAR)
+
+
+def _parts(value: Any) -> Any:
+    """What can have a key of an object that has none: the parts of a container, or of an object of the user's class."""
+    kind = type(value)
+    if kind is dict:
+        return Unordered([[Lenient(key), Lenient(each)] for key, each in value.items()])
+    if kind in (list, tuple):
+        return [Lenient(each) for each in value]
+    if origin(kind.__module__).own and isinstance(getattr(value, "__dict__", None), dict):
+        return [Lenient(kind), Attributes({name: Lenient(each) for name, each in vars(value).items()})]
+    return None
 
 
 @lru_cache(maxsize=1024)

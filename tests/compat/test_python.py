@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import ctypes
 import logging
 import multiprocessing.spawn
 import os
@@ -230,3 +231,10 @@ def test_exit_handlers_are_forgotten_and_run_without_an_end_of_the_process() -> 
     )
     shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     assert shown.stdout == "run\n"
+
+
+def test_the_library_of_a_foreign_function() -> None:
+    library = ctypes.CDLL(None)
+    assert compat.library_name(library) == "None"
+    assert compat.libraries_of(library.abs) == [library]
+    assert compat.libraries_of(ctypes.CFUNCTYPE(ctypes.c_int)()) == []

@@ -20,7 +20,9 @@ import pytest
 from sklearn.metrics import accuracy_score
 from sklearn.svm import SVC
 
+import daskhpc
 from daskhpc.journal.bytecode import reads
+from daskhpc.journal.code import handler as TAKE_APART
 from daskhpc.journal.origins import origin
 from daskhpc.journal.tokens import Tokens, token
 
@@ -356,3 +358,135 @@ class N(typing.NamedTuple):
 
 def test_a_library_class_is_not_its_instance_nor_its_name() -> None:
     assert len({token(SVC), token(SVC()), token("SVC"), token(SVC.fit), token(SVC().fit)}) == 5
+
+
+PACKAGE = {
+    "used/__init__.py": "from .core import build",
+    "used/core.py": "import json\nfrom . import deep\nfrom .. import nothing\ndef build(x): return deep.times(x)",
+    "used/deep.py": "from used.core import build\ndef times(x): return x * 2",
+    "using.py": "def work(x):\n    from used import build\n    return build(x)",
+}
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "changed"),
+    [
+        ("used/deep.py", "x * 2", "x * 3", True),
+        ("used/core.py", "deep.times(x)", "deep.times(x) + 1", True),
+        ("used/deep.py", "x * 2", "x*2  # twice", False),
+        ("used/core.py", "import json", "import sklearn", True),
+    ],
+)
+def test_what_a_module_imports_counts_where_a_function_imports_it(
+    file: str, old: str, new: str, changed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+
+    def work(folder: Path, files: dict[str, str]) -> bytes:
+        (folder / "used").mkdir(parents=True)
+        for name, text in files.items():
+            (folder / name).write_text(text)
+        with monkeypatch.context() as inside:
+            inside.syspath_prepend(str(folder))
+            inside.delitem(sys.modules, "using", raising=False)
+            return token(importlib.import_module("using").work)
+
+    assert old in PACKAGE[file]
+    now = {**PACKAGE, file: PACKAGE[file].replace(old, new)}
+    assert (work(tmp_path / "now", now) != work(tmp_path / "before", PACKAGE)) == changed
+
+
+def test_a_function_in_the_place_of_a_library_is_not_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    def replaced(factor: float) -> Callable[..., Any]:
+        @functools.wraps(accuracy_score)
+        def score(*args: Any) -> Any:
+            return factor
+
+        return score
+
+    seen = {token(accuracy_score)}
+    for factor in (1.0, 2.0):
+        monkeypatch.setattr(sys.modules[accuracy_score.__module__], "accuracy_score", score := replaced(factor))
+        seen.add(token(score))
+    assert len(seen) == 3
+
+
+def test_of_a_global_without_a_key_the_parts_count() -> None:
+    text = """
+import threading
+class Model:
+    def __init__(self, a):
+        self.a, self.lock, self.me = a, threading.Lock(), self
+    def run(self, x):
+        return self.a * x + {}, model
+model, table, row = Model({}), {{"lock": threading.Lock(), "a": {}}}, [threading.Lock(), {}]
+def f(x): return model.run(x), g
+def g(x): return table, f, Model
+def h(x): return row
+"""
+    for name, counting in (("f", (0, 1, 2)), ("g", (0, 1, 2)), ("h", (3,))):
+        plain = token(compiled(text.format(0, 0, 0, 0))[name])
+        assert token(compiled(text.format(0, 0, 0, 0))[name]) == plain
+        for at in range(4):
+            changed = token(compiled(text.format(*(int(at == n) for n in range(4))))[name])
+            assert (changed != plain) == (at in counting), (name, at)
+
+
+def test_the_parts_of_a_global_without_a_key_are_the_same_whatever_was_looked_at_before() -> None:
+    space = compiled(
+        "import threading\nclass M:\n def __init__(self): self.lock, self.all = threading.Lock(), [self, f]\n"
+        " def run(self): return model, f\ndef f(): return model.run(), g\ndef g(): return model, f, M\nmodel = M()"
+    )
+    found = set()
+    for order in ("fgM", "gfM", "Mgf", "Mfg"):
+        tokens = Tokens()
+        found.add(tuple(sorted((name, tokens.token(space[name])) for name in order)))
+    assert len(found) == 1
+
+
+def test_a_function_of_pybind11_counts_by_its_module() -> None:
+    fft = pytest.importorskip("scipy.fft._pocketfft.pypocketfft")
+    found = TAKE_APART(type(fft.c2c))(fft.c2c)  # type: ignore[misc]
+    assert found.children == [fft.__name__, "c2c", origin("scipy").version]
+
+
+def test_a_shared_library_counts_by_its_file(tmp_path: Path) -> None:
+    text = "import ctypes\nlib = ctypes.CDLL({!r})\nlib.cos.restype = ctypes.c_double\ncos = lib.cos\n"
+    text += "def f(x): return lib.cos(x)\ndef g(x): return cos(x)"
+    found = next(Path("/").glob("lib/*-linux-gnu/libm.so.6"), None) or next(Path("/").glob("lib64/libm.so.6"))
+    one, same, other = (tmp_path / name / "libmodel.so" for name in ("one", "same", "other"))
+    for path in (one, same, other):
+        path.parent.mkdir()
+        path.write_bytes(found.read_bytes() + (b"more" if path is other else b""))
+    for name in "fg":
+        a, b, c = (token(compiled(text.format(str(path)))[name]) for path in (one, same, other))
+        assert a == b != c
+
+
+def test_files_of_a_library_that_was_installed_from_a_folder_count(tmp_path: Path) -> None:
+    def found(folder: Path, digest: str, url: bool) -> str:
+        info = folder / "site-packages" / "homemade-1.0.dist-info"
+        info.mkdir(parents=True)
+        (folder / "site-packages" / "homemade.py").write_text("def f(x): return x")
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: homemade\nVersion: 1.0\n")
+        (info / "RECORD").write_text(
+            f"homemade.py,sha256={digest},9\nhomemade-1.0.dist-info/direct_url.json,sha256={folder.name},9\n"
+            f"__pycache__/homemade.pyc,,\n../../bin/homemade,sha256={folder.name},9\n"
+        )
+        if url:
+            (info / "direct_url.json").write_text("{}")
+        program = "import homemade; from daskhpc.journal.tokens import token; print(token(homemade.f).hex())"
+        path = os.pathsep.join([str(info.parent), str(Path(daskhpc.__file__).parents[1])])
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        return done.stdout or done.stderr
+
+    one, same, other = (found(tmp_path / name, d, True) for name, d in (("one", "a"), ("same", "a"), ("other", "b")))
+    assert len(one) == 33
+    assert one == same != other
+    assert found(tmp_path / "index", "a", False) == found(tmp_path / "again", "b", False) != one

@@ -317,3 +317,36 @@ def test_frames_and_matrices_are_kept_by_identity() -> None:
 def test_a_frame_in_a_few_words() -> None:
     text = describe(frame()[["a", "k"]])
     assert text == "frame of 2 columns x 3 rows: a int64, k float64"
+
+
+def test_tensors_count_by_their_values() -> None:
+    torch = pytest.importorskip("torch")
+    plain = torch.arange(6.0).reshape(2, 3)
+    same = [plain.clone(), torch.arange(12.0)[::2].reshape(2, 3) / 2, plain.T.contiguous().T]
+    assert {token(tensor) for tensor in same} == {token(plain)}
+    others = [
+        plain + 1,
+        plain.T,
+        plain.reshape(6),
+        plain.double(),
+        plain.bfloat16(),
+        plain.clone().requires_grad_(),
+        torch.nn.Parameter(plain),
+        plain.to_sparse(),
+        plain.to(torch.complex64),
+        plain.to(torch.complex64).conj(),
+        plain > 1,
+        torch.tensor(1.0),
+    ]
+    assert len({token(tensor) for tensor in [plain, *others]}) == len(others) + 1
+    assert [token(pickle.loads(pickle.dumps(tensor))) for tensor in others] == [token(tensor) for tensor in others]
+
+
+def test_models_of_pytorch_count_by_their_weights() -> None:
+    torch = pytest.importorskip("torch")
+
+    def made(seed: int) -> Any:
+        torch.manual_seed(seed)
+        return torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.ReLU())
+
+    assert token(made(0)) == token(made(0)) != token(made(1))

@@ -28,6 +28,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.base import clone
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, f1_score, make_scorer
 from sklearn.model_selection import GridSearchCV, KFold, RandomizedSearchCV
@@ -427,3 +428,26 @@ def test_a_description_of_what_cannot_be_shown() -> None:
 
     assert describe(Bad()).endswith("Bad object")
     assert "0x" not in describe(object())
+
+
+def test_a_fitted_vectorizer_does_not_go_by_places_in_memory() -> None:
+    def fitted(text: str) -> TfidfVectorizer:
+        return TfidfVectorizer(stop_words=[*"abc"]).fit([text])
+
+    assert token(fitted("one two")) == token(fitted("one two")) != token(fitted("one three"))
+
+
+def test_the_global_generator_and_the_environment_do_not_go_by_what_they_are_now(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def draw() -> tuple[float, Any]:
+        return one(), environment
+
+    one, environment, before = random.random, os.environ, token(random.Random(1))
+    plain = token(draw)
+    random.random()
+    monkeypatch.setenv("SLURM_JOB_ID", "4711")
+    assert token(draw) == plain
+    assert token(random.Random(1)) == before != token(random.Random(2))
+    one = random.gauss  # type: ignore[assignment]
+    assert token(draw) != plain
