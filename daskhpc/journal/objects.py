@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copyreg
 import fractions
+import os
 import pathlib
 import random
 import sys
@@ -198,7 +199,7 @@ _KINDS: Mapping[str, Callable[[Any], Node]] = {
     "datetime.date": _date,
     "datetime.datetime": _date,
     "datetime.time": _date,
-    "os._Environ": _environment,
+    f"os.{type(os.environ).__qualname__}": _environment,
     "random.Random": _random,
     "ctypes.CDLL": _library,
     "ctypes.PyDLL": _library,
