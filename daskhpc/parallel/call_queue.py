@@ -12,6 +12,8 @@ from typing import Any
 LONGEST_TASK = 0.4
 _MOST_TASKS_A_SECOND = 1000  # what Dask's scheduler takes beside everything else, whatever the number of slots
 SHORTEST_TASK = 0.1
+SHORT_TASK = 0.02  # and less is sent as a request, which costs about 0.003 s
+_SHORTEST_REQUEST = 0.005
 _FIRST_TASK = 0.1
 _WORTH_A_TASK = 0.02  # a task costs about 0.01 s of processor time, in all processes together
 _FIRST_CALLS = 3
@@ -191,7 +193,8 @@ class CallQueue:
         if remaining is None:
             return self._some(worker, self._first_calls(slots), None)[0], _FIRST_TASK
         longest = max(LONGEST_TASK, slots / _MOST_TASKS_A_SECOND)
-        seconds = min(longest, max(SHORTEST_TASK, remaining / slots))
+        share = remaining / slots
+        seconds = min(longest, max(SHORTEST_TASK if share > SHORT_TASK else _SHORTEST_REQUEST, share))
         alone = self.waiting <= slots and remaining > _WORTH_A_TASK * self.waiting
         return self._some(worker, 1 if alone else _MOST_CALLS, seconds)
 

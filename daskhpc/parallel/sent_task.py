@@ -10,12 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from .call_queue import SHORTEST_TASK, Call
+from .call_queue import SHORT_TASK, SHORTEST_TASK, Call
 from .task import Stream
 
 _GRACE_SECONDS = 0.5
 _WORTH_SECONDS = 2 * SHORTEST_TASK  # of less, another worker would get all
-_SHORT_SECONDS = 0.02
 
 Member = TypeVar("Member")
 
@@ -72,7 +71,7 @@ class SentTask:
     @property
     def short(self) -> bool:
         """Whether it takes about as long as Dask's messages about a task of its own; False if that is not known."""
-        return 0 < self.seconds < _SHORT_SECONDS and not self.alone
+        return 0 < self.seconds < SHORT_TASK and not self.alone
 
     def take_results(self, records: Sequence[Stream]) -> Iterator[tuple[Call, Stream]]:
         """The calls whose records are new, each of which then leaves it; `records` begin with the task's first."""

@@ -145,9 +145,18 @@ def test_what_comes_back_before_any_call_has_ended_goes_one_by_one() -> None:
     assert [len(queue.take("a", 2)[0]) for _ in range(4)] == [1] * 4
 
 
+def test_quick_calls_that_are_known_are_dealt_out_at_once() -> None:
+    queue = filled(*(call(i) for i in range(5)))
+    queue.costs.expected = 0.005
+    assert [(len(calls), seconds) for calls, seconds in (queue.take(worker, 2) for worker in "ab")] == [
+        (3, pytest.approx(0.015)),
+        (2, pytest.approx(0.01)),
+    ]
+
+
 def test_the_last_calls_go_one_by_one_unless_they_are_short() -> None:
     """As many calls as slots: a task of two would leave a slot idle."""
-    for seconds, tasks in ((0.06, [1] * 6), (0.001, [6])):
+    for seconds, tasks in ((0.06, [1] * 6), (0.001, [5, 1])):
         queue = filled(*(call(i) for i in range(7)))
         queue.learn(queue.take("a", 14)[0][0], seconds)
         assert [len(queue.take("a", 14)[0]) for _ in tasks] == tasks
