@@ -148,10 +148,7 @@ def test_what_comes_back_before_any_call_has_ended_goes_one_by_one() -> None:
 def test_quick_calls_that_are_known_are_dealt_out_at_once() -> None:
     queue = filled(*(call(i) for i in range(5)))
     queue.costs.expected = 0.005
-    assert [(len(calls), seconds) for calls, seconds in (queue.take(worker, 2) for worker in "ab")] == [
-        (3, pytest.approx(0.015)),
-        (2, pytest.approx(0.01)),
-    ]
+    assert [len(queue.take(worker, 2)[0]) for worker in "abab"] == [3, 1, 1, 0]
 
 
 def test_the_last_calls_go_one_by_one_unless_they_are_short() -> None:
