@@ -139,12 +139,12 @@ def test_the_scheduler_is_told_once_to_tell_of_workers(client: Any) -> None:
 
 def test_a_use_sends_the_scheduler_nothing_before_its_tasks(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Dask's client sends nothing for 10 ms after a message, so that tasks would wait behind it."""
-    Parallel()(delayed(where)(i) for i in range(2))
+    Parallel()(delayed(lambda i: i)(i) for i in range(2))
     members = WorkerSet.of(client)
     until(lambda: not members._futures)
     sent, send = list[str](), client._send_to_scheduler
     monkeypatch.setattr(client, "_send_to_scheduler", lambda message: (sent.append(message["op"]), send(message)))
-    Parallel()(delayed(where)(i) for i in range(2))
+    Parallel()(delayed(lambda i: i)(i) for i in range(2))
     assert sent[0] == "update-graph"
     assert set(sent) <= {"update-graph", "client-releases-keys"}
 
