@@ -90,6 +90,11 @@ class Costs:
         total, count = self._kinds.get(kind) or self._all
         return total / count if count else self.expected
 
+    @property
+    def learnt(self) -> bool:
+        """Whether any call has ended."""
+        return self._all[1] > 0
+
     def known(self, kind: Hashable) -> bool:
         """Whether a call of the kind has ended."""
         return kind in self._kinds
@@ -190,7 +195,8 @@ class CallQueue:
             Calls that can run at once in the whole cluster.
         """
         remaining = self.remaining()
-        if remaining is None:
+        if remaining is None or (remaining > SHORT_TASK * slots and not self.costs.learnt):
+            # What is only expected is relied on for as long as a mistake costs little.
             return self._some(worker, self._first_calls(slots), None)[0], _FIRST_TASK
         longest = max(LONGEST_TASK, slots / _MOST_TASKS_A_SECOND)
         share = remaining / slots

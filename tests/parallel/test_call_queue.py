@@ -149,6 +149,9 @@ def test_quick_calls_that_are_known_are_dealt_out_at_once() -> None:
     queue = filled(*(call(i) for i in range(5)))
     queue.costs.expected = 0.005
     assert [len(queue.take(worker, 2)[0]) for worker in "abab"] == [3, 1, 1, 0]
+    many = filled(*(call(i) for i in range(20)))
+    many.costs.expected = 0.005
+    assert [len(many.take(worker, 2)[0]) for worker in "ab"] == [3, 3], "they are tried first"
 
 
 def test_the_last_calls_go_one_by_one_unless_they_are_short() -> None:
