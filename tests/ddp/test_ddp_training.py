@@ -300,7 +300,6 @@ def later(path: str) -> Any:
     if daskhpc.ddp.context().rank == 0:
         return TouchedWhenSent(path)
     until(Path(path).exists, 30)
-    time.sleep(0.2)  # without the store of rank 0 it is gone by now
     store = dist.TCPStore(
         os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), None, False, timeout=timedelta(seconds=5)
     )
