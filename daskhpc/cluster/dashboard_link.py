@@ -7,7 +7,6 @@ its owner can read.
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import getpass
 import os
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
+from ..compat.python import at_exit
 from ..own_files import make_own_folder, open_own, state_folder
 
 _LOOPBACK = "127.0.0.1"
@@ -101,7 +101,7 @@ def keep_link(link: str, host: str, submit_host: str | None, run: str) -> Dashbo
             text.write(kept.lines())
     except OSError:  # a home that cannot be written to is no reason to end
         return kept
-    atexit.register(_remove, file)
+    at_exit(_remove, file)
     return DashboardLink(link, host, submit_host, shown, file)
 
 

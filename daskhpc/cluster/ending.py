@@ -14,7 +14,6 @@ in exit handlers.
 from __future__ import annotations
 
 import asyncio
-import atexit
 import contextlib
 import faulthandler
 import os
@@ -28,8 +27,8 @@ from pathlib import Path
 from typing import Any
 
 from ..chunk_size import array_chunk_size
-from ..compat.distributed import open_clients
-from ..compat.python import call_before_os_exit
+from ..compat.distributed import leave_end_to_parent, open_clients
+from ..compat.python import at_exit, call_before_os_exit
 from ..errors import EXIT_FAILED, DaskhpcError
 from .control_channel import Loss
 from .crash_report import cause_of_end, exceeded_memory_limit
@@ -58,8 +57,9 @@ def end_with_program(member: ClusterMember, own_world: bool) -> None:
 
     ending = _Ending(member, own_world)
     for _ in range(2):  # Ctrl-C that comes as the first begins is raised there, before it can be ignored
-        atexit.register(ending.run)
+        at_exit(ending.run)
     call_before_os_exit(ending.run)
+    leave_end_to_parent()
     if threading.current_thread() is threading.main_thread():
         UnansweredSignals(ending.begun)
 
@@ -131,8 +131,9 @@ def close_clients() -> None:
 def close_with_program() -> None:
     """Without ranks: close the clients and the cluster when the program ends, also by ``os._exit``."""
     for _ in range(2):  # as in end_with_program
-        atexit.register(_close_at_end)
+        at_exit(_close_at_end)
     call_before_os_exit(_close_at_end)
+    leave_end_to_parent()
 
 
 def _close_at_end() -> None:

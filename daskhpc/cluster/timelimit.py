@@ -12,7 +12,6 @@ reference to it tells. Code that heeds no exception is ended by ``os._exit`` aft
 from __future__ import annotations
 
 import asyncio
-import atexit
 import contextlib
 import os
 import shlex
@@ -27,7 +26,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from ..compat.distributed import pause_worker
-from ..compat.python import waits_for_threads
+from ..compat.python import at_exit, waits_for_threads
 from ..errors import EXIT_FAILED, EXIT_UNFINISHED, DaskhpcError
 from ..journal.journal import open_journals
 from ..runtime.model import Sourced
@@ -191,7 +190,7 @@ class TimeLimitWatcher:
         self.interrupts = threading.current_thread() is threading.main_thread()
         if self.interrupts:
             signal.signal(_INTERRUPT, self._raise)
-        atexit.register(self.over.set)
+        at_exit(self.over.set)
         threading.Thread(target=self._run, name="daskhpc-timelimit", daemon=True).start()
 
     def _run(self) -> None:

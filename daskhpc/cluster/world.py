@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..compat.python import at_exit
 from ..errors import DaskhpcError, StartError
 from ..runtime import MPILibrary, Runtime, parse_library_version, process_manager
 from ..runtime.commands import offered_mpi_types
@@ -45,10 +46,7 @@ class World:
     def finalize(self) -> None:
         """End MPI; all ranks meet here."""
         if self.mpi:
-            from mpi4py import MPI
-
-            if not MPI.Is_finalized():
-                MPI.Finalize()
+            _finalize()
 
 
 def join(
@@ -216,7 +214,12 @@ def _load() -> Any:
 
         if "mpi4py.MPI" not in sys.modules:
             remember_handlers()
-            mpi4py.rc(initialize=False, finalize=True)
+            # mpi4py ends MPI at the end of forked processes too, where MPI waits for other ranks for ever. After
+            # ``python -m mpi4py`` its end has to be its own: it aborts all ranks if the program failed.
+            own = "mpi4py.run" not in (*sys.modules, *sys.orig_argv)
+            mpi4py.rc(initialize=False, finalize=not own)
+            if own:
+                at_exit(_finalize)
         from mpi4py import MPI
     except (ImportError, RuntimeError, AttributeError) as error:
         if (hidden := explained(error)) is not None:
@@ -228,6 +231,13 @@ def _load() -> Any:
             "pip install mpich, or load your cluster's MPI module",
         ) from None
     return MPI
+
+
+def _finalize() -> None:
+    from mpi4py import MPI
+
+    if MPI.Is_initialized() and not MPI.Is_finalized():
+        MPI.Finalize()
 
 
 def mismatch(runtime: Runtime, library: MPILibrary, manager: str | None, offered: Sequence[str]) -> StartError:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
+import multiprocessing.process
+import os
 import pickle
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +24,35 @@ def runs_in_this_process(client: Any) -> bool:
     loop = getattr(client.loop, "asyncio_loop", None)
     thread = getattr(loop, "_thread_id", None)
     return thread is None or thread in {t.ident for t in threading.enumerate()}
+
+
+def leave_end_to_parent() -> None:
+    """Let a process that this program forks end without ending what Dask has in this one.
+
+    Why it is so: after ``os.fork()`` the child has the parent's objects, and ``sys.exit()`` in it runs the same exit
+    handlers. Dask's close clients whose thread is not in the child, and clusters. Its connections take their sockets
+    out of an epoll object that both processes have, so that the parent hears no more of them. ``multiprocessing`` ends
+    Dask's workers, which are daemons. What the program itself has registered runs in both, as without Dask. If a
+    release has other names, the child ends as Dask lets it.
+    """
+    import distributed.client
+    import distributed.deploy.spec
+
+    handlers = [
+        getattr(distributed.client, "_close_global_client", None),
+        getattr(distributed.deploy.spec, "close_clusters", None),
+    ]
+    os.register_at_fork(after_in_child=lambda: _forget_exit_of_dask([each for each in handlers if each]))
+
+
+def _forget_exit_of_dask(handlers: list[Callable[[], object]]) -> None:
+    for handler in handlers:
+        atexit.unregister(handler)
+    for finalizer, info in list(getattr(weakref.finalize, "_registry", {}).items()):
+        if getattr(info.func, "__module__", "").startswith("distributed."):
+            finalizer.atexit = False
+    children: set[Any] = getattr(multiprocessing.process, "_children", set())
+    children -= {child for child in children if child.name.startswith("Dask Worker")}
 
 
 def worker_infos(client: Any) -> dict[str, dict[str, Any]]:

@@ -248,6 +248,12 @@ def loggers_of(families: Sequence[str]) -> list[logging.Logger]:
     return [e for name, e in known.items() if name.split(".")[0] in families and isinstance(e, logging.Logger)]
 
 
+def at_exit(function: Callable[..., object], *args: Any) -> None:
+    """``atexit.register`` of this process alone: those that it forks and that end by ``sys.exit`` do not call it."""
+    pid = os.getpid()
+    atexit.register(lambda: function(*args) if os.getpid() == pid else None)
+
+
 def forget_exit_handlers() -> None:
     """In a process that was forked: the functions of ``atexit`` are those of the other one, which runs them itself."""
     getattr(atexit, "_clear", lambda: None)()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import shlex
 import shutil
@@ -21,6 +20,7 @@ from ..cluster.job_worker import SETTINGS
 from ..cluster.network import address_towards, addresses
 from ..cluster.plan import CLIENT
 from ..compat.dask_jobqueue import jobqueue_class, worker_job_class
+from ..compat.python import at_exit
 from ..errors import DaskhpcError, LaunchError, SettingsError, StartError
 from ..launch.batch_systems import NoBatchSystemError
 from ..launch.job_draft import JOBS, send_draft
@@ -213,7 +213,7 @@ def _folder_of_keys() -> str:
     """
     os.makedirs(JOBS, exist_ok=True)
     folder = tempfile.mkdtemp(prefix=".keys-", dir=JOBS)
-    atexit.register(shutil.rmtree, os.path.abspath(folder), ignore_errors=True)
+    at_exit(shutil.rmtree, os.path.abspath(folder), True)
     return os.path.relpath(folder)
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import subprocess
 import sys
+import weakref
 from typing import Any
 
 import dask
+import distributed
 import pytest
 from distributed import Client
 from waiting import until
@@ -20,6 +23,27 @@ def test_a_forked_process_does_not_have_the_clients_thread(client: Any) -> None:
     child = os.fork()
     if child == 0:
         os._exit(int(compat.runs_in_this_process(client)))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_a_forked_process_forgets_what_dask_does_at_its_end(client: Any) -> None:
+    """Dask's exit handlers, the finalizers of its connections and processes, and its workers: all are found."""
+    assert callable(distributed.client._close_global_client)
+    assert callable(distributed.deploy.spec.close_clusters)
+    compat.leave_end_to_parent()
+
+    def workers() -> list[Any]:
+        return [child for child in multiprocessing.active_children() if child.name.startswith("Dask Worker")]
+
+    def finalizers() -> list[Any]:
+        entries = weakref.finalize._registry.items()  # type: ignore[attr-defined]
+        return [f for f, info in entries if f.atexit and info.func.__module__.startswith("distributed.")]
+
+    assert len(workers()) == 2
+    assert len(finalizers()) > 2
+    child = os.fork()
+    if child == 0:
+        os._exit(len(workers()) + len(finalizers()))
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 

@@ -236,14 +236,15 @@ def faulty(kind: str, phase: str, rank: int) -> None:
         run.mean(1)
 
 
-def both(kinds: tuple[str, str], first: int) -> None:
-    """Two ranks fail 10 ms apart."""
+def both(kinds: tuple[str, str], first: int, folder: str) -> None:
+    """Two ranks fail 10 ms apart, and leave when they really did."""
     run = daskhpc.ddp.context()
     moment = run.mean(time.time()) + 0.3
     moment += 0.0 if run.rank == first else 0.01
     time.sleep(max(0, moment - 0.002 - time.time()))
     while time.time() < moment:
         pass
+    Path(folder, str(run.rank)).write_text(str(time.time()))
     fail(kinds[run.rank])
 
 

@@ -238,6 +238,36 @@ def test_exit_handlers_of_the_program_still_have_the_cluster(ranks: Ranks) -> No
     assert (done.code, done.out) == (0, "at exit 5\n"), done.err
 
 
+FORKS = """
+    import atexit, os, sys
+    import daskhpc
+    if __name__ == "__main__":
+        client = daskhpc.start(nthreads=1)
+        assert client.submit(abs, -3).result() == 3
+        parent = os.getpid()
+        atexit.register(lambda: print("at exit of", "parent" if os.getpid() == parent else "child", flush=True))
+        child = os.fork()
+        if child == 0:
+            sys.exit(5)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+        print(sum(client.submit(abs, -number, pure=False).result() for number in range(20)), flush=True)
+        sys.exit(3)
+"""
+
+
+def test_a_forked_process_ends_by_itself_and_nothing_else(flavored_ranks: Ranks) -> None:
+    done = flavored_ranks.mpiexec(3, FORKS)
+    assert (done.code, done.out.splitlines()[:3]) == (3, ["at exit of child", "5", "190"]), done.err
+    assert set(done.out.splitlines()[3:]) == {"at exit of parent"}
+    assert not done.messages
+
+
+def test_without_ranks_a_forked_process_ends_by_itself_and_nothing_else(ranks: Ranks) -> None:
+    done = ranks.run([sys.executable, str(ranks.script(FORKS))])
+    assert (done.code, done.out.splitlines()) == (3, ["at exit of child", "5", "190", "at exit of parent"]), done.err
+    assert not done.messages
+
+
 def test_dask_mpis_arguments_are_daskhpcs(tmp_path: Path) -> None:
     """A drop-in: every parameter of dask_mpi.initialize, in its order."""
     program = (
