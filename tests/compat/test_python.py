@@ -223,6 +223,16 @@ def test_fields_of_named_tuples() -> None:
     assert not compat.is_namedtuple_field(property())
 
 
+def test_an_exit_handler_of_one_process_is_not_called_in_a_forked_one() -> None:
+    code = (
+        "import atexit, os, sys; from daskhpc.compat import python as compat;"
+        r"compat.at_exit(os.write, 1, b'of one\n'); atexit.register(os.write, 1, b'of both\n');"
+        "child = os.fork(); child and os.waitpid(child, 0); sys.exit()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.splitlines() == ["of both", "of both", "of one"]
+
+
 def test_exit_handlers_are_forgotten_and_run_without_an_end_of_the_process() -> None:
     program = (
         "import atexit, os; from daskhpc.compat import python as compat; atexit.register(print, 'forgotten');"
