@@ -117,6 +117,6 @@ def _two_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 @pytest.fixture
 def client(_two_workers: Any) -> Iterator[Any]:
     """The current client of two single-threaded worker processes of 2 GiB each."""
-    _two_workers.wait_for_workers(2, timeout=30)
+    _two_workers.wait_for_workers(2, timeout=120)
     with _two_workers.as_current():
         yield _two_workers

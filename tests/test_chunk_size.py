@@ -119,7 +119,7 @@ def test_start_makes_dasks_own_chunks_fit_the_workers(chosen: str | None, tmp_pa
     env = {**os.environ, **({"DASK_ARRAY__CHUNK_SIZE": chosen} if chosen else {})}
     script = tmp_path / "program.py"
     script.write_text(PROGRAM)
-    done = subprocess.run([sys.executable, script], env=env, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([sys.executable, script], env=env, capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stderr
     first, second, third = [line.split() for line in done.stdout.splitlines()[-3:]]
     limit = 10 * MIB if chosen else 40 * MIB  # a sixteenth of the memory of a thread

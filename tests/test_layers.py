@@ -221,7 +221,7 @@ def loaded(code: str, *names: str) -> set[str]:
     """Which of `names` a fresh interpreter has imported after `code`."""
     program = f"import sys\n{code}\nprint(*[n for n in {names!r} if n in sys.modules])"
     env = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
-    done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, timeout=30)
+    done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return set(done.stdout.split())
 
@@ -261,7 +261,7 @@ def test_importing_starts_nothing(tmp_path: Path) -> None:
         "assert atexit._ncallbacks() == before, atexit._ncallbacks()"
     )
     program = f"import click, logging, threading, atexit\nbefore = atexit._ncallbacks()\n{code}"
-    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True, timeout=30)
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True, timeout=120)
 
 
 def test_every_public_name_is_there() -> None:

@@ -436,8 +436,8 @@ def test_no_pyplot_and_a_clear_word_without_matplotlib(tmp_path: Path) -> None:
         f"plots.save(plots.search({table}), 'p.png')\n"
         "assert 'matplotlib.pyplot' not in sys.modules"
     )
-    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True, timeout=120)
     without = f"import sys\nsys.modules['matplotlib'] = None\nfrom daskhpc import plots\nplots.search({table})"
-    done = subprocess.run([sys.executable, "-c", without], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", without], capture_output=True, text=True, timeout=120)
     assert "Pictures need matplotlib." in done.stderr
     assert "pip install 'daskhpc[plots]'" in done.stderr

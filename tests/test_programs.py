@@ -87,7 +87,7 @@ def test_the_random_search_with_mpi_alone(tmp_path: Path) -> None:
     """Ten draws on three ranks: every draw once, with the accuracy that it has anywhere."""
     here = shutil.copytree(PROGRAMS / "random_search", tmp_path / "search")
     line = [flavors.mpich().mpiexec, "-n", "3", sys.executable, "-m", "mpi4py", "search_mpi4py.py", "--draws", "10"]
-    done = subprocess.run(line, cwd=here, capture_output=True, text=True, timeout=90)
+    done = subprocess.run(line, cwd=here, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
     assert "10 values of C, 10 different, by 3 ranks" in done.stdout
     table = pd.read_csv(here / "results_mpi4py.csv")
@@ -139,7 +139,7 @@ def test_monte_carlo_pi(run: Run, tmp_path: Path) -> None:
     assert abs(value - math.pi) < 0.01
     assert out.startswith(f"pi = {value:.6f} from 1,000,003 points")
     line = [flavors.mpich().mpiexec, "-n", "3", sys.executable, "-m", "mpi4py", "pi_mpi4py.py"]
-    done = subprocess.run(line, cwd=tmp_path / "monte_carlo_pi", capture_output=True, text=True, timeout=90)
+    done = subprocess.run(line, cwd=tmp_path / "monte_carlo_pi", capture_output=True, text=True, timeout=200)
     assert done.stdout.startswith(f"pi = {value:.6f} from 1,000,003 points"), done.stderr
     assert "3 ranks, " in done.stdout
 

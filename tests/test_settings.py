@@ -49,7 +49,7 @@ def freshly(home: Path, arguments: Mapping[str, Any], **env: str) -> subprocess.
         env={**os.environ, "HOME": str(home), **env},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
     )
 
 

@@ -16,7 +16,7 @@ RUN = ("-m", "daskhpc", "run", "--dry-run", "program.py")
 def run(folder: Path, argv: Sequence[str], path: str = "") -> subprocess.CompletedProcess[str]:
     env = {**os.environ, "PYTHONPATH": path}
     return subprocess.run(
-        [sys.executable, *argv], cwd=folder, env=env, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, *argv], cwd=folder, env=env, capture_output=True, text=True, timeout=120, check=False
     )
 
 

@@ -135,7 +135,7 @@ class Place:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
         )
         return Done(done.returncode, done.stdout, done.stderr)
 

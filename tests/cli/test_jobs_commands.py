@@ -102,7 +102,7 @@ def test_logs_of_a_job_that_runs_go_on_until_it_ends(desk: Desk) -> None:
             with open(folder.path / "log.txt", "a") as log:
                 log.write("second\n")
             (folder.path / "marks").write_text("12 0 began 1000 n1\n12 0 ended 1100 3\n")
-            out, err = process.communicate(timeout=60)
+            out, err = process.communicate(timeout=120)
         finally:
             process.kill()
     assert out == "second\n"

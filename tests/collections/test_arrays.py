@@ -225,7 +225,7 @@ def test_a_killed_save_leaves_nothing_at_its_path(tmp_path: Path, name: str) -> 
     """
     code = "\n".join(line[8:] for line in program.splitlines())
     env = {**os.environ, "DASK_SCHEDULER": "synchronous"}
-    done = subprocess.run([sys.executable, "-c", code, str(path)], env=env, timeout=60, capture_output=True)
+    done = subprocess.run([sys.executable, "-c", code, str(path)], env=env, timeout=200, capture_output=True)
     assert done.returncode == -9, done.stderr
     assert not path.exists()
     with pytest.raises(InputFileError, match="is not there"):

@@ -32,7 +32,7 @@ from daskhpc.computing.progress import ProgressThread
 from daskhpc.errors import SettingsError
 from daskhpc.parallel.progress import Progress, Standing
 
-DEADLINE = 30.0
+DEADLINE = 120.0
 MB = 2**20
 
 
@@ -150,8 +150,8 @@ def test_figures_of_a_run(client: Client) -> None:
     assert (found.name, found.workers, found.threads, found.hosts) == ("compute", 2, 2, 1)
     kind = next(kind for kind in found.tasks if kind.name == "nap")
     assert kind.count == 6
-    assert 1.2 <= kind.compute < 2.4
     assert found.seconds >= 0.6
+    assert 1.2 <= kind.compute <= found.threads * found.seconds, "no second is counted twice"
     assert found.utilisation == pytest.approx(sum(k.compute for k in found.tasks) / 2 / found.seconds)
     assert set(found.peak_memory) == set(client.ncores())
 
@@ -210,9 +210,9 @@ def test_an_exception_arrives_as_it_is(call: Any) -> None:
 @pytest.mark.parametrize("call", [daskhpc.compute, daskhpc.persist])
 def test_after_an_exception_nothing_is_left(client: Client, call: Any, tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError):
-        call([delayed(fail)(0), *[delayed(mark)(tmp_path, n) for n in range(200)]], progress=False)
+        call([delayed(fail)(0), *[delayed(mark)(tmp_path, n) for n in range(1000)]], progress=False)
     until(lambda: left_in(client) == [])
-    assert len(list(tmp_path.iterdir())) < 200, "tasks that had not begun are dropped"
+    assert len(list(tmp_path.iterdir())) < 1000, "tasks that had not begun are dropped"
 
 
 def mark(folder: Path, n: int) -> None:

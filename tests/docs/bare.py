@@ -37,7 +37,7 @@ def build(folder: Path) -> tuple[Path, Path]:
 
 def _hook(name: str, source: Path, dist: Path) -> str:
     code = f"from setuptools import build_meta; print(build_meta.{name}({str(dist)!r}))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=source, capture_output=True, text=True, timeout=100)
+    done = subprocess.run([sys.executable, "-c", code], cwd=source, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()[-1]
 
@@ -48,10 +48,10 @@ def environment(folder: Path, wheel: Path) -> Path:
     There is no registry to ask in a test, so the packages that daskhpc requires are linked from this environment: these
     and what they require, and no other.
     """
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True, timeout=60)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True, timeout=120)
     commands = folder / "bin"
     install = [sys.executable, "-m", "pip", "--python", str(commands / "python"), "install", "--no-index", "--no-deps"]
-    subprocess.run([*install, "--quiet", str(wheel)], check=True, timeout=100)
+    subprocess.run([*install, "--quiet", str(wheel)], check=True, timeout=200)
     (packages,) = folder.glob("lib/python*/site-packages")
     for name in sorted(required()):
         for entry in _entries(distribution(name)):

@@ -78,13 +78,13 @@ def main() -> None:
 @pytest.fixture(scope="module")
 def failures() -> dict[str, str]:
     """The failures of each page."""
-    done = subprocess.run([sys.executable, __file__], capture_output=True, text=True, timeout=400, env=os.environ)
+    done = subprocess.run([sys.executable, __file__], capture_output=True, text=True, timeout=1100, env=os.environ)
     assert done.returncode == 0, done.stderr
     found: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
     return found
 
 
-@pytest.mark.timeout(420)
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("page", WITH_BLOCKS, ids=lambda page: str(page.relative_to(ROOT)))
 def test_the_blocks_of(page: Path, failures: dict[str, str]) -> None:
     assert not failures[str(page)], failures[str(page)]

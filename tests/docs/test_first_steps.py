@@ -48,7 +48,7 @@ def test_twine_finds_nothing(built: tuple[Path, Path]) -> None:
         [sys.executable, "-m", "twine", "check", "--strict", *map(str, built)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
     )
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -12,6 +12,8 @@ import pytest
 
 import daskhpc
 
+pytestmark = pytest.mark.timeout(900)
+
 ROOT = Path(__file__).parents[2]
 BUILD = ROOT / "docs" / "_build" / "html"
 
@@ -20,7 +22,7 @@ BUILD = ROOT / "docs" / "_build" / "html"
 def site() -> Path:
     """The built site; only what changed since the last build is read again."""
     command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-n", "-q", "-b", "html", "docs", str(BUILD)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=250)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=850)
     assert done.returncode == 0, done.stderr[-5000:]
     return BUILD
 

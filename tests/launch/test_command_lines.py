@@ -116,7 +116,7 @@ def by_shell(line: Command, folder: Path, **env: str) -> None:
         env={"PATH": f"{folder}:/usr/bin:/bin", **env},
         capture_output=True,
         text=True,
-        timeout=10,
+        timeout=60,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 

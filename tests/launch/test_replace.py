@@ -38,7 +38,7 @@ def become(
         env={**{k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}, **outer},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
     )
 
 
@@ -154,7 +154,7 @@ def test_a_line_that_is_too_long(tmp_path: Path) -> None:
         "import os\nfrom daskhpc.launch import Command, replace_process\n"
         f"replace_process(Command(({str(recorder.path)!r}, 'x' * (1 << 22))), os.environ)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 1
     assert "LaunchError: Cannot start" in done.stderr
     assert "Argument list too long" in done.stderr

@@ -176,7 +176,7 @@ def test_an_sbatch_that_is_a_script_submits_nothing_after_it_was_given_up(
     fake.put("sbatch", f"[ $CALL -ge 2 ] && echo 42 && exit 0\n{child}; echo 41")
     fake.put("squeue", "exit 0")
     assert fake.submit() == ("42", "")
-    until(lambda: gone(int((fake.folder / "child").read_text())), 10, "the end of the script's child")
+    until(lambda: gone(int((fake.folder / "child").read_text())), 60, "the end of the script's child")
 
 
 def test_an_interrupted_submission_says_how_to_look_for_the_job(fake: FakeSlurm) -> None:
@@ -188,5 +188,5 @@ def test_an_interrupted_submission_says_how_to_look_for_the_job(fake: FakeSlurm)
     assert not isinstance(raised.value, RefusedError)
     assert raised.value.found == "sbatch was interrupted"
     look = raised.value.todo.partition(";")[0]
-    listed = subprocess.run(look, shell=True, capture_output=True, text=True, timeout=30)
+    listed = subprocess.run(look, shell=True, capture_output=True, text=True, timeout=60)
     assert listed.stdout.startswith("41 "), look

@@ -55,7 +55,7 @@ class Browser:
     def _run(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
         *options, page = arguments
         line = [*self.line, *map(str, options), Path(page).as_uri()]
-        done = subprocess.run(line, cwd=self.folder, capture_output=True, text=True, timeout=90, check=False)
+        done = subprocess.run(line, cwd=self.folder, capture_output=True, text=True, timeout=140, check=False)
         assert done.returncode == 0, done.stderr[-2000:]
         return done
 

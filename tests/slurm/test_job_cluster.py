@@ -54,7 +54,7 @@ def folder(tmp_path: Path) -> Path:
 def test_a_cluster_from_the_login_node(slurm: SlurmBed, folder: Path) -> None:
     before = max(jobs(slurm, 0), default=0)
     env = {"XDG_STATE_HOME": str(folder / "state"), "HOME": str(folder), **LEAKED}
-    done = slurm.run([sys.executable, "program.py", "2"], 150, folder, env)
+    done = slurm.run([sys.executable, "program.py", "2"], 200, folder, env)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
         f"{[('node1', 'yes', '2')] * 2 + [('node2', 'yes', '2')] * 2} [1, 1, 1, 1]",
@@ -69,7 +69,7 @@ def test_a_cluster_from_the_login_node(slurm: SlurmBed, folder: Path) -> None:
     first, second = sorted(jobs(slurm, before))
     assert f"jobs {first}, {second}; " in text
     assert "connections encrypted (tls), for this run alone: 3 nodes" in text
-    slurm.until(lambda: set(jobs(slurm, before).values()) == {"CANCELLED"}, 30, "the end of the jobs")
+    slurm.until(lambda: set(jobs(slurm, before).values()) == {"CANCELLED"}, 90, "the end of the jobs")
     shown = slurm.show(first)
     assert (shown["TimeLimit"], shown["MinMemoryNode"], shown["NumCPUs"], shown["Requeue"]) == (
         "00:03:00", "2G", "4", "0",
@@ -90,8 +90,8 @@ def test_no_job_is_left_by_a_program_that_is_killed(slurm: SlurmBed, folder: Pat
             assert "computing\n" in iter(program.stdout.readline, "")
         for number, program in programs.items():
             os.killpg(program.pid, number)
-            program.wait(30)
-        slurm.until(lambda: not set(jobs(slurm, before).values()) & {"RUNNING", "PENDING"}, 60, "no job")
+            program.wait(60)
+        slurm.until(lambda: not set(jobs(slurm, before).values()) & {"RUNNING", "PENDING", "COMPLETING"}, 90, "no job")
         codes = {number: program.returncode for number, program in programs.items()}
         assert codes == {signal.SIGTERM: 128 + signal.SIGTERM, signal.SIGKILL: -signal.SIGKILL}
         assert len(jobs(slurm, before)) == 2
@@ -99,4 +99,4 @@ def test_no_job_is_left_by_a_program_that_is_killed(slurm: SlurmBed, folder: Pat
         for program in programs.values():
             if program.poll() is None:
                 os.killpg(program.pid, signal.SIGKILL)
-            program.communicate(timeout=10)
+            program.communicate(timeout=60)

@@ -48,7 +48,7 @@ class LoginSide:
         folder.add(SubmittedJob(str(number), "", "slurm", str(script), name, f"log-{number}.txt", time.time(), "t"))
         return number
 
-    def run(self, *words: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+    def run(self, *words: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
         """Run the ``daskhpc`` command."""
         done = self.bed.run([sys.executable, "-P", "-m", "daskhpc", *words], timeout, self.folder)
         assert done.returncode == 0, done.stderr
@@ -69,7 +69,7 @@ class LoginSide:
             return seen == wanted
 
         try:
-            self.bed.until(there, 60, "the states of jobs")
+            self.bed.until(there, 180, "the states of jobs")
         except TimeoutError:
             assert seen == wanted
 
@@ -138,7 +138,7 @@ def test_a_site_is_detected_and_an_exception_in_line_12_is_shown_first(login: Lo
     assert "cpus_per_node: 4" in profile
     (login.folder / "search.py").write_text(LINE_12)
     job = int(login.run("submit", "--nodes", "2", "--time", "5:00", "search.py").stdout)
-    login.bed.wait(job, 90)
+    login.bed.wait(job, 150)
     done = login.run("logs")
     lines = done.stdout.splitlines()
     assert lines[0] == "Traceback (most recent call last):"

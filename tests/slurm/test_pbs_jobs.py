@@ -70,7 +70,7 @@ class PBSLogin:
 
     def run(self, *words: str) -> str:
         """Run the ``daskhpc`` command; its standard output."""
-        done = self.bed.run([sys.executable, "-P", "-m", "daskhpc", *words], 60, self.folder, self.env)
+        done = self.bed.run([sys.executable, "-P", "-m", "daskhpc", *words], 120, self.folder, self.env)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -82,7 +82,7 @@ class PBSLogin:
 
     def codes(self, names: str) -> list[str]:
         """The exit codes of jobs, once they have ended."""
-        return [self.bed.wait(int(name.partition(".")[0]), 90)["ExitCode"] for name in names.split()]
+        return [self.bed.wait(int(name.partition(".")[0]), 150)["ExitCode"] for name in names.split()]
 
 
 @pytest.mark.parametrize(("site", "nodes", "code"), [("torque", 2, 0), ("pbspro", 1, 3)])
@@ -92,7 +92,7 @@ def test_a_job_of_pbs(slurm: SlurmBed, tmp_path: Path, site: str, nodes: int, co
     name, folder = login.submit(f"--nodes={nodes}", "--time=5m", "search.py", str(code), "a 'b'; touch pwned", "$X")
     assert name.endswith(".bed")
     job = int(name.partition(".")[0])
-    fields = slurm.wait(job, 90)
+    fields = slurm.wait(job, 150)
     log = folder.path / f"log-{name}.txt"
     assert log.exists(), (folder.path / "job.pbs").read_text()
     text = log.read_text()
@@ -136,10 +136,10 @@ def test_a_cluster_of_jobs_by_pbs(slurm: SlurmBed, tmp_path: Path) -> None:
     """``daskhpc.start(nodes=...)`` on the login node of a Torque; the job is deleted at the end."""
     login = PBSLogin(slurm, tmp_path, "torque")
     (login.folder / "cluster.py").write_text(CLUSTER)
-    done = slurm.run([sys.executable, "cluster.py"], 120, login.folder, login.env)
+    done = slurm.run([sys.executable, "cluster.py"], 180, login.folder, login.env)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == ["('node1', 'yes', None)", "2 None"], done.stderr
     (path,) = (path for path in (login.folder / "daskhpc-jobs").iterdir() if path.name.startswith("workers-of-"))
     (job,) = JobFolder(path).submitted()
     assert f"jobs {job.id}; " in done.stderr
-    assert slurm.wait(int(job.id.partition(".")[0]), 30)["JobState"] == "CANCELLED"
+    assert slurm.wait(int(job.id.partition(".")[0]), 90)["JobState"] == "CANCELLED"

@@ -44,7 +44,7 @@ class LoginNode:
 
     def run(self, *words: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         line = [sys.executable, "-P", "-m", "daskhpc", *words]
-        return self.bed.run(line, 60, self.folder, {**self.env, **(env or {})})
+        return self.bed.run(line, 120, self.folder, {**self.env, **(env or {})})
 
     def submit(self, *words: str, env: Mapping[str, str] | None = None) -> tuple[int, JobFolder]:
         """Submit; the job's id and its folder."""
@@ -56,7 +56,7 @@ class LoginNode:
     def finished(self, *words: str, env: Mapping[str, str] | None = None) -> tuple[dict[str, str], str, JobFolder]:
         """Submit and wait for the job's end; its fields, its log and its folder."""
         job, folder = self.submit(*words, env=env)
-        fields = self.bed.wait(job, 90)
+        fields = self.bed.wait(job, 150)
         (submitted,) = folder.submitted()
         return fields, (folder.path / submitted.log).read_text(), folder
 
@@ -111,7 +111,7 @@ def test_hostile_values_arrive_unchanged_and_never_run(login: LoginNode) -> None
     login.program("TEXT = 'changed'", "beside.py")
     login.program("print('changed')", name)
     assert login.bed.run(["scontrol", "release", str(job)], 30).returncode == 0
-    fields = login.bed.wait(job, 90)
+    fields = login.bed.wait(job, 150)
     log = (folder.path / folder.submitted()[0].log).read_text()
     assert fields["ExitCode"] == "0:0", log
     (line,) = [text for text in log.splitlines() if text.startswith("SEEN ")]
@@ -132,12 +132,12 @@ def test_from_inside_another_job(login: LoginNode) -> None:
         script, "--mem-per-cpu=300", "--ntasks-per-node=1", "--nodes=1", "--output=outer.out", cwd=login.folder,
         env=login.env,
     )  # fmt: skip
-    login.bed.wait(outer, 60)
+    login.bed.wait(outer, 120)
     text = (login.folder / "outer.out").read_text()
     assert (login.folder / "daskhpc-jobs").is_dir(), text
     (path,) = (login.folder / "daskhpc-jobs").iterdir()
     (submitted,) = JobFolder(path).submitted()
-    fields = login.bed.wait(int(submitted.id), 90)
+    fields = login.bed.wait(int(submitted.id), 150)
     log = (path / submitted.log).read_text()
     assert (fields["ExitCode"], fields["TimeLimit"], fields["MinMemoryNode"]) == ("0:0", "00:05:00", "1G"), log
     assert "INNER None 2" in log
@@ -177,7 +177,7 @@ def test_no_login_shell_and_no_luck_are_needed(login: LoginNode) -> None:
     env = {"HOME": str(home), "SHELL": "/bin/tcsh", "LEFT": "of the session", "TMPDIR": str(home / "gone"), **login.env}
     salloc = ["salloc", "--quiet", "--nodes=1", "--ntasks=1", "--mem-per-cpu=300", "sh", "-c", line]
     (home / "gone").mkdir()
-    done = login.bed.run(salloc, 90, login.folder, env)
+    done = login.bed.run(salloc, 150, login.folder, env)
     assert done.returncode == 0, done.stderr
     (home / "gone").rmdir()
     folders = sorted((login.folder / "daskhpc-jobs").iterdir())
@@ -216,7 +216,7 @@ def test_an_array(login: LoginNode) -> None:
         return {mark.job: mark.value for mark in folder.marks() if mark.event == "ended"}
 
     last = folder.path / f"log-{job}_2.txt"
-    login.bed.until(lambda: len(ended()) == 2 and last.exists() and "element 2" in last.read_text(), 90, "elements")
+    login.bed.until(lambda: len(ended()) == 2 and last.exists() and "element 2" in last.read_text(), 150, "elements")
     assert ended() == {f"{job}_0": "0", f"{job}_1": "1"}
     assert "this is element 0\n" in login.run("logs", f"{job}_0").stdout
     whole = login.run("logs", str(job))
@@ -249,19 +249,19 @@ def test_a_refusal_leaves_nothing(login: LoginNode) -> None:
 FROM_PYTHON = """
     import daskhpc
     job = daskhpc.submit("search.py", ["x"], run={"checkpoint": "kept"}, time="5m", cpus_per_task=2, memory="2G")
-    print(job.wait(90).name, job.state.name, job.folder.name.startswith("search-"))
+    print(job.wait(150).name, job.state.name, job.folder.name.startswith("search-"))
     print("search.py', 'x']" in job.tail(), sorted(job.results()["param_C"]))
     held = daskhpc.submit("search.py", hold=True, time="5m")
     print(held.state.name)
     held.cancel()
-    print(held.wait(30).name, repr(held.tail()), held)
+    print(held.wait(100).name, repr(held.tail()), held)
 """
 
 
 def test_from_python(login: LoginNode) -> None:
     login.program(SEARCH)
     script = login.program(FROM_PYTHON, "submits.py")
-    done = login.bed.run([sys.executable, script], 150, login.folder, login.env)
+    done = login.bed.run([sys.executable, script], 280, login.folder, login.env)
     assert done.returncode == 0, done.stderr
     first, second, third, last = done.stdout.splitlines()
     assert (first, second, third) == ("COMPLETED COMPLETED True", "True [1, 10]", "PENDING")
@@ -282,7 +282,7 @@ SHARED = """
     def number(i):
         own = int(os.environ["SLURM_ARRAY_TASK_ID"])  # a variable of the module would make other calls of these
         Path(f"began-{own}").touch()
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 100
         while not Path(f"began-{1 - own}").exists():  # both elements are at work now
             assert time.monotonic() < deadline
             time.sleep(0.02)
@@ -300,7 +300,7 @@ def test_elements_of_an_array_share_a_checkpoint(login: LoginNode) -> None:
     """Both at once, of the whole program and of a search: each has its results, and the folders those of both."""
     words = ["--array=0-1", "-c2", "--mem=2G", "--time=5m", "--checkpoint=kept"]
     job, folder = login.submit(*words, login.program(SHARED))
-    login.bed.until(lambda: sum(mark.event == "ended" for mark in folder.marks()) == 2, 120, "the elements")
+    login.bed.until(lambda: sum(mark.event == "ended" for mark in folder.marks()) == 2, 200, "the elements")
     logs = [(folder.path / f"log-{job}_{element}.txt").read_text() for element in (0, 1)]
     for log, own in zip(logs, (range(100, 110), range(200, 210)), strict=True):
         assert f"SUM {sum(range(20)) + sum(own)}\n" in log, log
