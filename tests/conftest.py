@@ -14,8 +14,13 @@ import pytest
 from bed import BedUnavailable, SlurmBed
 from clusters import start_cluster
 from flavors import Flavor
+from hypothesis import settings
 from machine import unavailable
 from ranks import Ranks
+
+# An example may take as long as the machine stands still.
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
 
 
 @cache
