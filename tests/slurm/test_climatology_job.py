@@ -20,7 +20,7 @@ FOLDER = Path(__file__).parents[2] / "slurm/climatology"
 def test_the_climatology(slurm: SlurmBed, tmp_path: Path, system: str) -> None:
     submit = Submit(slurm, tmp_path)
     here = submit.folder / "climatology"
-    shutil.copytree(FOLDER, here, ignore=shutil.ignore_patterns("data", "*.nc", "*.png"))
+    shutil.copytree(FOLDER, here, ignore=shutil.ignore_patterns("data", "*.nc", "*.png", "__pycache__"))
     program = here / "climatology.py"
     program.write_text(program.read_text().replace("range(1991, 2001)", "range(1999, 2001)"))
     for script in here.glob("job.*"):

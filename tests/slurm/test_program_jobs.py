@@ -39,7 +39,7 @@ def test_every_program_is_run() -> None:
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_a_program(slurm: SlurmBed, tmp_path: Path, name: str) -> None:
     run, submit = PROGRAMS[name], Submit(slurm, tmp_path)
-    ignored = shutil.ignore_patterns("checkpoint", "results", "scaling-*", "*.csv", "*.png")
+    ignored = shutil.ignore_patterns("checkpoint", "__pycache__", "results", "scaling-*", "*.csv", "*.png")
     scripts = {}
     for file in ("job.sbatch", "job.pbs"):
         here = submit.folder / file.partition(".")[2]

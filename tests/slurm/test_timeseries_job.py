@@ -19,7 +19,7 @@ FOLDER = Path(__file__).parents[2] / "slurm/timeseries"
 def test_the_time_series(slurm: SlurmBed, tmp_path: Path, system: str) -> None:
     submit = Submit(slurm, tmp_path)
     here = submit.folder / "timeseries"
-    shutil.copytree(FOLDER, here, ignore=shutil.ignore_patterns("data*", "results"))
+    shutil.copytree(FOLDER, here, ignore=shutil.ignore_patterns("data*", "results", "__pycache__"))
     job = submit.of_folder("timeseries", system)
     assert ["id", "float64", "2000-09.csv:1236"] in [line.split() for line in job.out.splitlines()]
 

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-LIMIT = 800
+LIMIT = 2000
 
 
 class Ended(NamedTuple):

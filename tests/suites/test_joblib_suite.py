@@ -70,11 +70,11 @@ def excluded(test: str) -> bool:
     return any(test.startswith(name) for name in EXCLUDED)
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(2100)
 def test_the_tests_of_joblib(tmp_path: Path) -> None:
     (tmp_path / "test_swapped.py").write_text(swapped())
     outcomes = tmp_path / "outcomes.json"
-    arguments = ["-p", "joblib_plugin", "--timeout=120", "test_swapped.py"]
+    arguments = ["-p", "joblib_plugin", "--timeout=300", "test_swapped.py"]
     ended = run_suite(tmp_path, arguments, {"JOBLIB_OUTCOMES": str(outcomes)})
     assert outcomes.exists(), ended.said
     tests: dict[str, str] = json.loads(outcomes.read_text())

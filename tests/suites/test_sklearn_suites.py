@@ -106,7 +106,7 @@ SUITES = {
 }
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(2100)
 @pytest.mark.parametrize("name", SUITES)
 def test_the_tests_of_scikit_learn(name: str, tmp_path: Path) -> None:
     modules, switches, least, excluded = SUITES[name]
@@ -114,7 +114,7 @@ def test_the_tests_of_scikit_learn(name: str, tmp_path: Path) -> None:
     present = [m for m in modules if there.joinpath(*m.split(".")).with_suffix(".py").exists()]
     ended = run_suite(
         tmp_path,
-        ["-p", "swapped", "--timeout=120", "--pyargs", *(f"sklearn.{module}" for module in present)],
+        ["-p", "swapped", "--timeout=300", "--pyargs", *(f"sklearn.{module}" for module in present)],
         {
             **{f"SEARCH_{switch}": "1" for switch in switches},
             "SEARCH_EXCLUDED": json.dumps(excluded),
