@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 WORKERS ?= 2
-PIP := -m pip install --quiet --disable-pip-version-check --retries 10 --timeout 60
+PIP := -m pip install --quiet --disable-pip-version-check --retries 10
 
 # The releases that demo and test install stand in tests/locked.txt: what works today works tomorrow. `make lock` renews them.
 # Without build isolation, because pip would otherwise build daskhpc with the newest setuptools, whatever is locked.
