@@ -8,7 +8,7 @@ from collections.abc import Callable
 import psutil
 
 
-def until(condition: Callable[[], object], timeout: float = 30, what: str = "what was waited for") -> None:
+def until(condition: Callable[[], object], timeout: float = 100, what: str = "what was waited for") -> None:
     """Return when `condition()` is true; fail when it is not within `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while not condition():
