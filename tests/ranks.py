@@ -88,7 +88,7 @@ class Ranks:
         return path
 
     def run(
-        self, argv: Sequence[str], timeout: float = 60, env: Mapping[str, str] | None = None, interrupt_at: str = ""
+        self, argv: Sequence[str], timeout: float = 150, env: Mapping[str, str] | None = None, interrupt_at: str = ""
     ) -> Done:
         """Run a command and wait for it, and for its processes to be gone.
 
@@ -131,11 +131,11 @@ class Ranks:
             time.sleep(0.05)
         return Done(code, out.read_text(), err.read_text(), seconds)
 
-    def mpiexec(self, count: int, program: str | Path, *args: str, timeout: float = 60, **env: str) -> Done:
+    def mpiexec(self, count: int, program: str | Path, *args: str, timeout: float = 150, **env: str) -> Done:
         """Run a Python program, or its text, as `count` ranks."""
         path = program if isinstance(program, Path) else self.script(program)
         return self.run([self.flavor.mpiexec, "-n", str(count), sys.executable, str(path), *args], timeout, env)
 
-    def daskhpc(self, *args: str, timeout: float = 60, **env: str) -> Done:
+    def daskhpc(self, *args: str, timeout: float = 150, **env: str) -> Done:
         """Run the ``daskhpc`` command."""
         return self.run([sys.executable, "-m", "daskhpc", *args], timeout, env)
