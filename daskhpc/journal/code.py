@@ -29,6 +29,7 @@ _OF_PYTHON = frozenset(
         "__annotate__",
         "__annotate_func__",
         "__annotations_cache__",
+        "__classdictcell__",
         "__firstlineno__",
         "__static_attributes__",
         "__orig_bases__",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import importlib
 import os
 import pickle
@@ -486,14 +487,23 @@ def zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]
     cloudpickle.unregister_pickle_by_value(module)
 
 
+def sent(zoo: ModuleType) -> dict[str, Any]:
+    """What can be pickled: since Python 3.14 a ``functools.partialmethod`` cannot."""
+    try:
+        pickle.loads(pickle.dumps(functools.partialmethod(print, 1)))
+    except TypeError:
+        return {name: value for name, value in zoo.values.items() if name != "PartialMethod"}
+    return dict(zoo.values)
+
+
 def test_a_copy_has_the_token_of_the_original(zoo: ModuleType) -> None:
     for name, value in zoo.values.items():
         assert {token(copy.copy(value)), token(copy.deepcopy(value))} == {token(value)}, name
 
 
 def test_what_arrives_in_another_process_has_the_token_of_the_original(zoo: ModuleType) -> None:
-    before = {name: token(value).hex() for name, value in zoo.values.items()}
-    pickled = pickle.dumps({name: cloudpickle.dumps(value) for name, value in zoo.values.items()})
+    before = {name: token(value).hex() for name, value in sent(zoo).items()}
+    pickled = pickle.dumps({name: cloudpickle.dumps(value) for name, value in sent(zoo).items()})
     done = subprocess.run(
         [sys.executable, "-c", ARRIVING],
         input=pickled,
@@ -507,7 +517,7 @@ def test_what_arrives_in_another_process_has_the_token_of_the_original(zoo: Modu
 
 def test_what_arrives_in_the_process_that_sent_it_has_the_token_of_the_original(zoo: ModuleType) -> None:
     # this puts rebuilt functions into the original classes, too
-    for name, value in zoo.values.items():
+    for name, value in sent(zoo).items():
         if name.startswith("Flags"):  # cloudpickle cannot load these where they come from
             continue
         before = token(value)
@@ -516,7 +526,7 @@ def test_what_arrives_in_the_process_that_sent_it_has_the_token_of_the_original(
 
 def test_code_of_the_main_program_has_the_token_of_the_module(zoo: ModuleType) -> None:
     main: dict[str, Any] = {"__name__": "__main__"}
-    exec(ZOO, main)
+    exec(compile(ZOO, "program.py", "exec", dont_inherit=True), main)
     assert {name: token(value) for name, value in main["values"].items()} == {
         name: token(value) for name, value in zoo.values.items()
     }
