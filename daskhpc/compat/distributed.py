@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import itertools
 import multiprocessing.process
 import os
 import pickle
@@ -154,13 +155,25 @@ def measure_memory_by(worker: Any, memory: Callable[[], int]) -> None:
     worker.monitor.get_process_memory = memory
 
 
-def bytes_fetched_since(worker: Any, since: float) -> int:
-    """Bytes of the results that a worker fetched from other workers since a time on the scheduler's clock.
+def last_fetch(worker: Any) -> float:
+    """When the last transfer from another worker began that a worker has in its log; 0 if it has none."""
+    try:
+        return float(worker.transfer_incoming_log[-1]["start"])
+    except (AttributeError, KeyError, IndexError):
+        return 0.0
+
+
+def bytes_fetched_since(worker: Any, last: float) -> int:
+    """Bytes of the results that a worker fetched from other workers after the transfer that `last_fetch` gave.
 
     A worker keeps a log of its transfers, and has no public way to ask for it. It is 0 if a release has no such log.
+    The times in it only tell entries apart: the worker's idea of the scheduler's clock changes with each heartbeat, by
+    half a second if the machine stands still for one.
     """
     try:
-        return sum(entry["total"] for entry in list(worker.transfer_incoming_log) if entry["start"] >= since)
+        entries = list(worker.transfer_incoming_log)
+        later = itertools.takewhile(lambda entry: entry["start"] != last, reversed(entries))
+        return sum(entry["total"] for entry in later)
     except (AttributeError, KeyError, RuntimeError):  # RuntimeError: the log grew meanwhile
         return 0
 

@@ -10,9 +10,8 @@ from typing import Any, NamedTuple
 
 from dask.utils import key_split
 from distributed.diagnostics.plugin import SchedulerPlugin
-from distributed.metrics import time
 
-from ..compat.distributed import bytes_fetched_since, bytes_written_to_disk
+from ..compat.distributed import bytes_fetched_since, bytes_written_to_disk, last_fetch
 from .figures import Tasks
 
 MARK = "daskhpc_run"
@@ -150,15 +149,15 @@ def stop_counting(run: str, dask_scheduler: Any = None) -> None:
 
 
 def begin_use(dask_worker: Any = None) -> tuple[float, int]:
-    """In a worker: when a run begins, and what was written to disk until then."""
+    """In a worker: the last transfer before a run begins, and what was written to disk until then."""
     forget_peak()
-    return time() + dask_worker.scheduler_delay, bytes_written_to_disk(dask_worker)
+    return last_fetch(dask_worker), bytes_written_to_disk(dask_worker)
 
 
 def end_use(begun: Mapping[str, tuple[float, int]], dask_worker: Any = None) -> WorkerUse:
     """In a worker: what a run took; all of a worker that came while it ran."""
-    since, spilled = begun.get(dask_worker.address, (0.0, 0))
-    return WorkerUse(bytes_fetched_since(dask_worker, since), bytes_written_to_disk(dask_worker) - spilled, peak())
+    last, spilled = begun.get(dask_worker.address, (0.0, 0))
+    return WorkerUse(bytes_fetched_since(dask_worker, last), bytes_written_to_disk(dask_worker) - spilled, peak())
 
 
 # Linux keeps the peak of a process's memory itself. distributed's MemorySampler samples the memory of all workers

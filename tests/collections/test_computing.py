@@ -164,6 +164,11 @@ def test_what_workers_fetch_from_each_other_is_counted(client: Client) -> None:
         total = delayed(np.sum)(made)
     daskhpc.compute(total, progress=False)
     assert figures().transferred == pytest.approx(4 * MB, rel=0.01)
+
+    def slow_heartbeat(dask_worker: Any) -> None:
+        dask_worker.scheduler_delay -= 0.25  # as after an answer that came half a second late
+
+    client.run(slow_heartbeat)
     daskhpc.compute(delayed(abs)(-1), progress=False)
     assert figures().transferred == 0, "the next run begins anew"
 
