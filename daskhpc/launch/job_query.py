@@ -107,8 +107,8 @@ def listed(
     found: list[tuple[JobFolder, SubmittedJob, JobReport | None]] = []
     unsettled: list[tuple[int, SubmittedJob]] = []
     for folder, job in newest:
-        report = _settled(folder, job, queue, (), lasts[folder.path, job.id])
-        if report is None and QUEUES[job.scheduler].accounting_command is not None:
+        report = _settled(folder, job, queue, None, lasts[folder.path, job.id])
+        if report is None:
             unsettled.append((len(found), job))
         found.append((folder, job, report))
     accounting = _accounting([job for _, job in unsettled], ask, cache, now)
@@ -121,7 +121,7 @@ def listed(
             folder.path,
             _kept(folder, job, report, lasts[folder.path, job.id], now(), bool(silence.get(_asked_with(job)))),
             silence.get(_asked_with(job), ""),
-            _known_elements(folder, job, queue, accounting) if folder.spec.get("array") else (),
+            _elements_of(folder, job, queue, accounting) if folder.spec.get("array") else (),
         )
         for folder, job, report in found
     ]
@@ -131,18 +131,24 @@ def _settled(
     folder: JobFolder,
     job: SubmittedJob,
     queue: Iterable[JobReport],
-    accounting: Iterable[JobReport],
+    accounting: Iterable[JobReport] | None,
     last: JobReport | None,
 ) -> JobReport | None:
-    """The state of a job by all sources; of an array, element by element, then of all together."""
+    """The state of a job by all sources; of an array, element by element, then of all together.
+
+    `accounting` is None if it was not asked yet: then what only it may know is left open.
+    """
     array = str(folder.spec.get("array") or "")
     if not array:
-        marks, queued, accounted = _sources(folder, job, queue, accounting)
+        marks, queued, accounted = _sources(folder, job, queue, accounting or ())
         return settled(of_one_array(marks), of_one_array(queued), of_one_array(accounted), last)
-    known = _known_elements(folder, job, queue, accounting)
-    names = {report.job for source in _sources(folder, job, queue, accounting) for report in source}
-    whole = any(not report.state.ended for report in known) or len(known) >= elements(array)
-    return of_one_array(known) if whole and len(known) == len(names) else last if last and last.state.ended else None
+    known = _known_elements(folder, job, queue, accounting or ())
+    names = {report.job for source in _sources(folder, job, queue, accounting or ()) for report in source}
+    complete = len(known) == len(names)
+    if any(not report.state.ended for report in known):
+        return of_one_array(known) if complete or accounting is not None else None
+    whole = len(known) >= elements(array) or any(not element_of(report.job) for report in known)
+    return of_one_array(known) if whole and complete else last if last and last.state.ended else None
 
 
 _Reports = Iterable[JobReport]
@@ -160,11 +166,22 @@ def _sources(
 def _known_elements(
     folder: JobFolder, job: SubmittedJob, queue: _Reports, accounting: _Reports
 ) -> tuple[JobReport, ...]:
-    """The state of each element of an array that one of the sources knows."""
+    """The state of each element of an array that one of the sources knows, and of the whole if qstat lists that."""
     sources = _sources(folder, job, queue, accounting)
+    array = next((report for report in sources[1] if not element_of(report.job)), None)
     names = dict.fromkeys(report.job for source in sources for report in source)
-    reports = [settled(*(next((r for r in source if r.job == name), None) for source in sources)) for name in names]
+    reports = []
+    for name in names:
+        own, queued, accounted = (next((r for r in source if r.job == name), None) for source in sources)
+        if queued is None and array is not None and own is not None and not own.state.ended:
+            queued = replace(array, job=name, start=None)  # it runs as long as its array does
+        reports.append(settled(own, queued, accounted))
     return tuple(report for report in reports if report is not None)
+
+
+def _elements_of(folder: JobFolder, job: SubmittedJob, queue: _Reports, accounting: _Reports) -> tuple[JobReport, ...]:
+    """The same without the array itself."""
+    return tuple(report for report in _known_elements(folder, job, queue, accounting) if element_of(report.job))
 
 
 def _is_of(job: SubmittedJob, report: JobReport) -> bool:

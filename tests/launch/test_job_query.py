@@ -320,6 +320,32 @@ def test_an_array_is_done_only_if_every_element_is(site: Site, tmp_path: Path) -
     assert states(site, tmp_path, folder) == ["FAILED"]
 
 
+def test_an_array_of_pbs_of_which_qstat_lists_no_elements(site: Site, tmp_path: Path) -> None:
+    folder = job(tmp_path, "5[].s", scheduler="pbspro", array="0-2")
+    going = CommandAnswer(0, "Job Id: 5[].s\n    job_state = B\n    array = True\n", "")
+    site.answers["qstat"] = going
+    assert states(site, tmp_path, folder) == ["RUNNING"]
+    mark(folder, "5[0].s 0 began 9100 n1", "5[0].s 0 ended 9200 0", "5[1].s 0 began 9200 n1")
+    site.clock += 100
+    (found,) = listed([folder], site.ask, tmp_path / "cache", site.now)
+    assert found.report.state is JobState.RUNNING
+    assert [(each.job, each.state.name) for each in found.elements] == [("5[0].s", "COMPLETED"), ("5[1].s", "RUNNING")]
+    # The third one was ended before it wrote a mark.
+    site.answers["qstat"] = CommandAnswer(0, "Job Id: 5[].s\n    job_state = F\n    Exit_status = 1\n", "")
+    mark(folder, "5[1].s 0 ended 9300 0")
+    site.clock += 100
+    assert states(site, tmp_path, folder) == ["FAILED"]
+
+
+def test_an_array_runs_while_one_of_its_elements_runs(site: Site, tmp_path: Path) -> None:
+    """One was killed long ago: it wrote no end, and the queue has forgotten it."""
+    folder = job(tmp_path, "5", array="0-2")
+    mark(folder, "5_0 0 began 9100 n1")
+    site.rows = {"5_1": ("RUNNING", "None"), "5_[2]": ("PENDING", "Priority")}
+    assert states(site, tmp_path, folder) == ["RUNNING"]
+    assert [argv[0] for argv in site.asked] == ["squeue", "sacct"]
+
+
 def test_pbs_forgets_some_of_the_jobs(site: Site, tmp_path: Path) -> None:
     first, second = job(tmp_path, "1.s", scheduler="torque"), job(tmp_path, "2.s", scheduler="torque")
     text = "Job Id: 1.s\n    job_state = R\n"
