@@ -122,20 +122,31 @@ def wait_for_jobs(client: Any, sent: SubmittedWorkers, settings: Settings) -> No
         if time.monotonic() - looked < _LOOK_SECONDS:
             continue
         looked = time.monotonic()
-        states = sent.states()
+        states, complete = sent.states(), _complete_jobs(client.cluster, workers_per_job(sent.jobs, settings))
         for job in states:
             if job.report.state.ended:
                 raise _ended_early(job)
-            if not job.report.state.waiting:
-                began = running.setdefault(job.submitted.id, looked)
-                if looked - began > settings.worker_deadline:
-                    raise _late(job, settings.worker_deadline)
+            # Without an answer of the scheduler it may still be waiting.
+            if job.report.state.waiting or job.silence or job.submitted.id in complete:
+                running.pop(job.submitted.id, None)
+            elif looked - running.setdefault(job.submitted.id, looked) > settings.worker_deadline:
+                raise _late(job, settings.worker_deadline)
         waiting = [job for job in states if job.report.state.waiting]
         words = ", ".join(f"{job.submitted.id} {job.report.reason}".strip() for job in waiting)
         if waiting and words != said and looked - asked > _QUEUE_SECONDS:
             said = words
             lines = job_lines(waiting[0], time.time(), 0)
             say("waiting for jobs:\n" + "\n".join(f"  {line}" for line in lines))
+
+
+def _complete_jobs(cluster: Any, processes: int) -> set[str]:
+    """The ids of the jobs whose worker processes, so many of each, are all there."""
+    names = [str(worker.name) for worker in list(cluster.scheduler.workers.values())]
+    return {
+        job.job_id
+        for own, job in list(cluster.workers.items())
+        if sum(name == str(own) or name.startswith(f"{own}-") for name in names) >= processes
+    }
 
 
 def _ended_early(job: ListedJob) -> StartError:
