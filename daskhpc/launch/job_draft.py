@@ -111,7 +111,10 @@ def asked_for(title: str, profile: Profile, site: Site | None, options: Mapping[
     options : Mapping[str, Any]
         Those of the job; one that is None, false or empty was not given.
     """
-    given = {**profile.job, **{name: value for name, value in options.items() if value not in (None, False, "", ())}}
+    empty: tuple[Any, ...] = (None, "", (), [], {})
+    # 0 equals False, and is no option that was left out.
+    asked = {name: value for name, value in options.items() if value not in empty and value is not False}
+    given = {**profile.job, **asked}
     given["name"] = given.get("name") or shortened(re.sub(r"[^\w.+-]+", "_", title), 60)
     spec = JobSpec.make(**given)
     if site is None and "scheduler" not in profile.sources:

@@ -7,10 +7,11 @@ from pathlib import Path
 import dask.config
 import pytest
 
-from daskhpc.errors import SettingsError
+from daskhpc.errors import LaunchError, SettingsError
 from daskhpc.launch import config_files
 from daskhpc.launch.config_files import ConfigFile, merged, places, read
-from daskhpc.launch.profile import choose, load
+from daskhpc.launch.job_draft import asked_for
+from daskhpc.launch.profile import Profile, choose, load
 from daskhpc.launch.site import Site
 from daskhpc.settings import Settings
 
@@ -146,3 +147,15 @@ def test_files_of_others_are_not_parsed(tmp_path: Path) -> None:
     assert read({"DASK_CONFIG": str(tmp_path)}) == ()
     assert config_files.personal_file({"DASK_CONFIG": str(tmp_path)}) == tmp_path / "daskhpc.yaml"
     assert config_files.personal_file({"DASK_CONFIG": str(tmp_path / "one.yaml")}) == tmp_path / "one.yaml"
+
+
+def test_what_is_empty_was_not_given_and_zero_was() -> None:
+    profile = Profile("here", Site(), {"gpus": 2, "memory": "180G", "env": ["A=1"], "modules": "gcc"})
+    empty = {"gpus": None, "memory": "", "env": {}, "modules": [], "hold": False}
+    spec, _ = asked_for("title", profile, Site(), empty)
+    assert (spec.gpus, spec.memory, spec.env, spec.modules) == (2, 180 * 1024, ("A=1",), ("gcc",))
+    assert asked_for("title", profile, Site(), {"memory": 0})[0].memory == 0, "all of the node's"
+    assert asked_for("title", profile, Site(), {"priority": 0})[0].priority == "0"
+    for name in ("gpus", "nodes", "chain"):
+        with pytest.raises(LaunchError, match="does not take 0"):
+            asked_for("title", profile, Site(), {name: 0})
