@@ -18,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
@@ -205,7 +206,7 @@ class JobFolder:
         logs = {Path(job.log).name.partition("%")[0] for job in jobs if not os.path.isabs(job.log)}
         # What PBS keeps of the output beside the log, such as search.o123.
         numbers = {job.id.partition(".")[0].partition("[")[0] for job in jobs if job.scheduler != "slurm"}
-        return sorted(
+        others = [
             entry.name
             for entry in os.scandir(self.path)
             if not (
@@ -215,7 +216,15 @@ class JobFolder:
                 or any(entry.name.startswith(log) for log in logs)
                 or any(re.search(rf"\.o{re.escape(number)}(?!\d)", entry.name) for number in numbers)
             )
-        )
+        ]
+        return sorted([*others, *self._written_beside_code(min((job.time for job in jobs), default=math.inf))])
+
+    def _written_beside_code(self, since: float) -> Iterator[str]:
+        """What a module writes beside itself (``Path(__file__).parent``) lies among the copies; these are older."""
+        for parent, _, names in os.walk(self.path / CODE):
+            for path in (Path(parent, name) for name in names if os.path.basename(parent) != "__pycache__"):
+                if path.lstat().st_mtime > since:
+                    yield str(path.relative_to(self.path))
 
     def size(self) -> int:
         """Its bytes, of files alone."""

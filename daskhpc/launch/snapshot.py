@@ -18,6 +18,7 @@ LARGEST = 64 * 1024**2
 """Bytes of a snapshot above which it is refused: a package that holds data is not code alone."""
 
 _SECONDS_FOR_GIT = 5
+_not_copied = shutil.ignore_patterns("__pycache__", ".*")
 
 
 def local_modules(script: Path) -> list[Path]:
@@ -101,18 +102,17 @@ def take_snapshot(script: Path, target: Path) -> None:
         If they are larger than `LARGEST` together.
     """
     paths = [script.resolve(), *local_modules(script)]
-    size = sum(_size(path) for path in paths)
-    if size > LARGEST:
+    if sum(map(_size, paths)) > LARGEST:
         largest = max(paths, key=_size)
         raise LaunchError(
             f"The code of {script.name} is too large to be copied into the job folder.",
-            f"{size // 1024**2} MiB, of which {_size(largest) // 1024**2} MiB are in {largest}",
+            f"more than {LARGEST // 1024**2} MiB, most of them in {largest}",
             "--live, or data in another folder",
         )
     target.mkdir()
     for path in paths:
         if path.is_dir():
-            shutil.copytree(path, target / path.name, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+            shutil.copytree(path, target / path.name, ignore=_not_copied, ignore_dangling_symlinks=True)
         else:
             # The script may be a link of another name.
             shutil.copy2(path, target / (script.name if path == script.resolve() else path.name))
@@ -123,6 +123,8 @@ def changed_since(snapshot: Path, script: Path) -> list[str]:
     home, changed = script.resolve().parent, []
     for file in sorted(path for path in snapshot.rglob("*") if path.is_file()):
         name = str(file.relative_to(snapshot))
+        if file.parent.name == "__pycache__":
+            continue  # Python writes it when the job runs
         try:
             same = filecmp.cmp(file, script if name == script.name else home / name, shallow=False)
         except OSError:
@@ -133,10 +135,18 @@ def changed_since(snapshot: Path, script: Path) -> list[str]:
 
 
 def _size(path: Path) -> int:
+    """Bytes that are copied of a module or a package, or more than `LARGEST`: a link in it may lead to any amount."""
     if not path.is_dir():
         return path.stat().st_size
-    files = (Path(home, name) for home, _, names in os.walk(path) for name in names)
-    return sum(file.lstat().st_size for file in files)
+    size = 0
+    for home, folders, names in os.walk(path, followlinks=True):
+        left_out = _not_copied(home, [*folders, *names])
+        folders[:] = [name for name in folders if name not in left_out]
+        files = (os.path.join(home, name) for name in names if name not in left_out)
+        size += sum(os.stat(file).st_size for file in files if os.path.exists(file))
+        if size > LARGEST:
+            break
+    return size
 
 
 def git_state(folder: Path) -> dict[str, str] | None:

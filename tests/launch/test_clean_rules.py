@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> JobFolder:
     (made.path / "code").mkdir()
     for name in ("code/a.py", "marks", "states.json", "job.sbatch", "log-7_1.txt"):
         (made.path / name).write_text("text")
+    os.utime(made.path / "code" / "a.py", (8000.0, 8000.0))  # a copy has the time of the file
     return made
 
 
@@ -74,6 +76,15 @@ def test_files_of_others_keep_a_folder(folder: JobFolder, tmp_path: Path) -> Non
     assert not folder.path.exists()
     assert (outside / "kept").read_text() == "1"
     assert list(JobFolder.all()) == []
+
+
+def test_what_a_module_of_the_program_wrote_beside_itself_keeps_a_folder(folder: JobFolder) -> None:
+    (folder.path / "code" / "__pycache__").mkdir()
+    (folder.path / "code" / "__pycache__" / "a.cpython-312.pyc").write_text("compiled")
+    assert folder.other_files() == []
+    (folder.path / "code" / "results").mkdir()
+    (folder.path / "code" / "results" / "a.csv").write_text("1")
+    assert folder.other_files() == ["code/results/a.csv"]
 
 
 def test_what_pbs_keeps_of_the_output_is_no_file_of_others(folder: JobFolder) -> None:

@@ -79,6 +79,34 @@ def test_code_that_is_too_large(project: Path, tmp_path: Path, monkeypatch: pyte
     assert not (tmp_path / "code").exists()
 
 
+def test_links_in_a_package(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Results and data lie on another disk; what is copied is what a link leads to."""
+    write(tmp_path, scratch__few="x" * 10, scratch__run__many="x" * 2000)
+    (project / "helpers" / "gone").symlink_to("/nowhere/at/all")
+    (project / "helpers" / "few").symlink_to(tmp_path / "scratch" / "few")
+    (project / "helpers" / ".git").symlink_to(tmp_path / "scratch")
+    monkeypatch.setattr(snapshot, "LARGEST", 1000)
+    take_snapshot(project / "main.py", tmp_path / "code")
+    assert sorted(path.name for path in (tmp_path / "code" / "helpers").iterdir()) == [
+        "deep.py",
+        "few",
+        "init.py",
+        "table",
+    ]
+    (project / "helpers" / "data").symlink_to(tmp_path / "scratch")
+    with pytest.raises(LaunchError, match=r"too large[^$]*helpers"):
+        take_snapshot(project / "main.py", tmp_path / "again")
+    assert not (tmp_path / "again").exists()
+
+
+def test_what_python_writes_beside_the_copies_is_no_change(project: Path, tmp_path: Path) -> None:
+    take_snapshot(project / "main.py", tmp_path / "code")
+    for folder in ("code", "code/helpers"):
+        (tmp_path / folder / "__pycache__").mkdir()
+        (tmp_path / folder / "__pycache__" / "deep.cpython-312.pyc").write_text("compiled")
+    assert snapshot.changed_since(tmp_path / "code", project / "main.py") == []
+
+
 def test_a_program_with_an_error_of_syntax(tmp_path: Path) -> None:
     (tmp_path / "main.py").write_text("x = 1\ny = (\n")
     with pytest.raises(LaunchError, match=r"main.py is not valid Python[^$]*line 2"):
