@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import LaunchError
+from .errors import LaunchError, SettingsError
 from .launch.acceptance import read_back
 from .launch.find_jobs import current_job, last_chain, log_file
 from .launch.job_draft import draft_job, send_draft
@@ -19,6 +19,7 @@ from .launch.job_query import FRESH_SECONDS, ListedJob, cancel_jobs, forget_answ
 from .launch.job_state import JobReport, JobState, may_run_again
 from .launch.scheduler_commands import ask
 from .own_files import state_folder
+from .settings import PREFIX, Settings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,7 +64,7 @@ def submit(
         If an option is not valid, or the scheduler refuses the job: there is no job then. Also if the scheduler's
         answer was lost and does not come back; the message has the command to look for the job.
     SettingsError
-        If the profile is not valid.
+        If the profile is not valid, or a setting of `run`.
 
     Warns
     -----
@@ -81,11 +82,7 @@ def submit(
       found: Time limit: 90m, 2h30m, 1:30:00 or 1-12:00.
       try:   --time: '1h30s' for 1 h 0 min 30 s, as Slurm and PBS read '60:30', or '60h30m' for 60 hours and ...
     """
-    words = [
-        f"--{name.replace('_', '-')}" + ("" if value is True else f"={value}")
-        for name, value in (run or {}).items()
-        if value not in (None, False)
-    ]
+    words = _run_words(run or {})
     texts = [os.fspath(word) for word in args]
     draft = draft_job(script, texts, run_options=words, folder=folder, profile=profile, **options)
     sent = send_draft(draft)
@@ -94,6 +91,19 @@ def submit(
     for excess in sent.beyond:
         warnings.warn(f"job {sent.jobs[0].id} may wait for ever: {excess.words}", stacklevel=2)
     return Job(sent.folder.path)
+
+
+def _run_words(run: Mapping[str, Any]) -> list[str]:
+    """Settings of ``daskhpc run`` as its options, checked now and not when the job begins."""
+    given = {name: value for name, value in run.items() if value is not None and value is not False}
+    settings, declared = Settings.resolve(given, config={}), Settings.declared()
+    for name, value in given.items():
+        if not declared[name].option:
+            options = ", ".join(other for other in declared if declared[other].option)
+            todo = f"env={{'{PREFIX}{name.upper()}': {str(value)!r}}}"
+            raise SettingsError(f"daskhpc run has no option for the setting {name!r}.", f"it has {options}", todo)
+    values = {name: getattr(settings, name) for name in given}
+    return [f"--{name.replace('_', '-')}" + ("" if value is True else f"={value}") for name, value in values.items()]
 
 
 class Job:

@@ -14,6 +14,7 @@ from ..launch.batch_systems import BATCH_SYSTEMS
 from ..launch.job_draft import draft_job, send_draft
 from ..launch.job_spec import JobSpec
 from ..launch.profile import load
+from ..settings import Settings
 from .errors import exit_on_error
 from .setting_options import setting_option_words, setting_options
 
@@ -84,6 +85,7 @@ def submit(
     given = {name: options.pop(name) for name in JobSpec.declared()}
     with exit_on_error():
         site = replace(load(profile).site, scheduler=scheduler) if scheduler else None
+        Settings.resolve(options, config={})  # a value that is refused is refused now, and not when the job begins
         words = setting_option_words(options)
         draft = draft_job(script, args, run_options=words, folder=folder, site=site, profile=profile, **given)
         if dry_run:

@@ -103,6 +103,8 @@ def test_odd_programs_are_copied_byte_by_byte(login: LoginNode) -> None:
         (("--array", "5-"), "indices such as 0-9"),
         (("--array", ","), "indices such as 0-9"),
         (("--output", "."), "--output "),
+        (("--memory-limit", "4XB"), "a text such as '4GB'"),
+        (("--processes", "0"), "a whole number, 1 or more"),
         (("--folder", "there"), "--folder with a name that is not taken"),
         (("--folder", "/proc/x/y"), "--folder in a folder that you can write to"),
     ],

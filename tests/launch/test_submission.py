@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from waiting import gone, until
 
-from daskhpc.errors import LaunchError
+import daskhpc
+from daskhpc.errors import LaunchError, SettingsError
 from daskhpc.launch import submission
 from daskhpc.launch.batch_systems import batch_system
 from daskhpc.launch.job_folder import JobFolder
@@ -190,3 +192,33 @@ def test_an_interrupted_submission_says_how_to_look_for_the_job(fake: FakeSlurm)
     look = raised.value.todo.partition(";")[0]
     listed = subprocess.run(look, shell=True, capture_output=True, text=True, timeout=60)
     assert listed.stdout.startswith("41 "), look
+
+
+@pytest.mark.parametrize(
+    ("run", "happened", "todo"),
+    [
+        ({"wrokers": 2}, "no setting 'wrokers'", "workers"),
+        ({"memory_limit": "4XB"}, "memory_limit does not take '4XB'", "bytes"),
+        ({"log_level": "info"}, "no option for the setting 'log_level'", "env={'DASK_DASKHPC__LOG_LEVEL': 'info'}"),
+    ],
+)
+def test_a_setting_of_the_run_that_would_end_the_job_at_its_start(
+    fake: FakeSlurm, run: dict[str, Any], happened: str, todo: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(fake.folder)
+    (fake.folder / "a.py").write_text("")
+    fake.put("sbatch", "echo 7")
+    with pytest.raises(SettingsError, match=happened) as refused:
+        daskhpc.submit("a.py", run=run)
+    assert todo in refused.value.todo
+    assert not fake.calls("sbatch")
+
+
+def test_the_settings_of_the_run_are_in_the_script(fake: FakeSlurm, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(fake.folder)
+    (fake.folder / "a.py").write_text("")
+    fake.put("sbatch", "echo 7")
+    job = daskhpc.submit(
+        "a.py", run={"memory_limit": 0, "checkpoint": Path("kept"), "workers": None, "retry_failed": False}
+    )
+    assert " --memory-limit=0 --checkpoint=kept --snapshot " in (job.folder / "job.sbatch").read_text()
