@@ -109,10 +109,11 @@ def _option(name: str, value: Any) -> str:
 
 
 def _check(script: str, args: Sequence[str], module: bool, snapshot: str | None) -> None:
-    if _INSIDE in os.environ:
+    process, _, job = os.environ.pop(_INSIDE, "").partition(" ")
+    if process and job == str(discover().job.value):  # not if the program has submitted this job, by sbatch or qsub
         raise LaunchError(
             "daskhpc run was called by a program that daskhpc runs.",
-            f"process {os.environ[_INSIDE]} is the client of a cluster, whose ranks are all taken",
+            f"process {process} is the client of a cluster, whose ranks are all taken",
             f"{sys.executable} {shlex.quote(script)}",
         )
     if not module:
@@ -242,6 +243,7 @@ def _run_program(
     import dask
 
     from ..cluster import initialize
+    from ..cluster.session import session
     from ..cluster.user_program import put_first, run_as_main, share_folder
     from ..parallel.register import install
     from ..starting import start
@@ -260,7 +262,8 @@ def _run_program(
     _take_stdin()
     install(default=True)
     _keep_results(options)
-    os.environ[_INSIDE] = str(os.getpid())
+    assert session.member is not None
+    os.environ[_INSIDE] = f"{os.getpid()} {session.member.runtime.job.value}"
     sys.path[:] = path  # without the folders that Dask added for workers
     put_first(script, module, snapshot)
     if instead is not None:

@@ -17,7 +17,7 @@ from place import MPI_LIST, Place
 
 import daskhpc
 from daskhpc.cli.run import run
-from daskhpc.errors import LaunchError, ProgramError
+from daskhpc.errors import EXIT_FAILED, LaunchError, ProgramError
 from daskhpc.launch.program_file import check_module, check_program
 from daskhpc.settings import Settings
 
@@ -253,6 +253,17 @@ def test_inside_a_job_of_one_node(place: Place) -> None:
     place.pbs("127.0.0.1")
     mpiexec = place.mpiexec("MPICH")
     assert launcher(place, place.script()) == [str(mpiexec), "-n", "3"]
+
+
+def test_a_job_that_a_program_of_another_job_submitted(place: Place) -> None:
+    """By sbatch or qsub, which hand on the environment of the program."""
+    place.pbs("127.0.0.1")
+    place.mpiexec("MPICH")
+    job = place.env["PBS_JOBID"]
+    assert launcher(place, place.script(), DASKHPC_INSIDE_RUN=f"77 another than {job}")[1:] == ["-n", "3"]
+    refused = place.daskhpc("run", "--dry-run", place.script(), DASKHPC_INSIDE_RUN=f"77 {job}")
+    assert refused.code == EXIT_FAILED
+    assert "process 77 is the client of a cluster" in refused.err
 
 
 @pytest.mark.parametrize(
