@@ -212,6 +212,9 @@ def start_ranks(
         return ending.leave(member, exit=exit, own_world=comm is None)
     if exit:
         ending.end_with_program(member, own_world=comm is None)
+        from .timelimit import watch_end_of_job  # the client alone needs the journal
+
+        watch_end_of_job(member, member.settings.time_margin)
     return True
 
 
@@ -258,10 +261,15 @@ def tell_ignored(call: str, arguments: dict[str, object]) -> None:
     given = {name: value for name, value in arguments.items() if value is not None}
     if not given:
         return
+    jobs = [name for name in given if name not in Settings.names()]
+    names = [name for name in given if name not in jobs]
     if session.program_folder:  # as under daskhpc run
-        todo = " ".join(["give daskhpc run", *(f"--{name.replace('_', '-')}=..." for name in given)])
+        todo = " ".join(["give daskhpc run", *(f"--{name.replace('_', '-')}=..." for name in names)])
     else:
-        todo = f"set {' '.join(f'{PREFIX}{name.upper()}=...' for name in given)} before its start"
+        todo = f"set {' '.join(f'{PREFIX}{name.upper()}=...' for name in names)} before its start"
+    if jobs:
+        todo = f"call client.cluster.close() before it, for jobs with {', '.join(jobs)}"
+        todo = todo if session.local is not None else f"leave out {', '.join(jobs)}: they are for a login node"
     values = ", ".join(f"{name}={value!r}" for name, value in given.items())
     say(f"{call}({values}): the cluster already runs and is used as it is; {todo}.")
 

@@ -36,7 +36,7 @@ from .network import check_interface, check_loopback, with_usable_interface
 from .plan import CLIENT, WORKER, RankPlan
 from .session import ClusterMember, session
 from .start_table import StartTable, show, show_warnings
-from .timelimit import watch_time_limit
+from .timelimit import watch_end_of_job, watch_time_limit
 from .world import say
 
 _POLL_SECONDS = 0.02
@@ -68,19 +68,24 @@ def client_of_ranks(
         say(error)
         raise SystemExit(EXIT_FAILED) from None
     client.scheduler_info()  # asking refreshes what the client shows of itself
-    runtime = with_end_time(member.runtime)
-    show(StartTable(member.plans, runtime, dashboard_of(client, member), protocol=member.encryption.protocol))
-    watch_time_limit(runtime.end_time, settings.time_margin, partial(asked_end_time, runtime))
+    watch_end_of_job(member, settings.time_margin)
+    show(StartTable(member.plans, member.runtime, dashboard_of(client, member), protocol=member.encryption.protocol))
     return client
+
+
+def client_of_running(given: dict[str, object]) -> Any:
+    """A new client of the cluster without ranks if that still runs: its client alone was closed. Else None."""
+    if session.local is None or session.local.status.name != "running":
+        return None
+    from distributed import Client
+
+    tell_ignored("start", given)
+    return Client(session.local)
 
 
 def local_client(arguments: dict[str, object]) -> Any:
     from distributed import Client
-    from distributed.core import Status
 
-    if session.local is not None and session.local.status == Status.running:
-        tell_ignored("start", arguments)
-        return Client(session.local)
     settings = Settings.resolve(arguments)
     problem = check_interface(settings.interface) or check_directory(settings.local_directory)
     problem = problem or (check_loopback() if settings.interface is None else None)

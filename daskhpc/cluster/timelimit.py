@@ -22,21 +22,23 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from ..compat.distributed import pause_worker
+from ..compat.distributed import open_clients, pause_worker
 from ..compat.python import at_exit, waits_for_threads
 from ..errors import EXIT_FAILED, EXIT_UNFINISHED, DaskhpcError
 from ..journal.journal import open_journals
+from ..runtime.commands import asked_end_time, with_end_time
 from ..runtime.model import Sourced
 from ..text import counted
 from .environment import interactive
-from .session import session
 from .world import say
 
 if TYPE_CHECKING:
     from ..journal.journal import Journal
+    from .session import ClusterMember
 
 _LONGEST_GRACE = 30.0
 _LOOK_SECONDS = 60.0
@@ -171,7 +173,7 @@ class TimeLimitWatcher:
     ----------
     limit : TimeLimit
     ask : callable, optional
-        Asks the batch system for the end of the job, in Unix time, after the job was suspended.
+        Asks the batch system for the end of the job, in Unix time, after the job was suspended and near its end.
 
     Notes
     -----
@@ -194,7 +196,12 @@ class TimeLimitWatcher:
         threading.Thread(target=self._run, name="daskhpc-timelimit", daemon=True).start()
 
     def _run(self) -> None:
+        asked = 0.0
         while (left := self.limit.end - self.limit.margin - time.time()) > 0:
+            if left <= _LOOK_SECONDS and asked != self.limit.end:  # it may have been put off (scontrol update)
+                asked = self.limit.end
+                self._ask_again()
+                continue
             began, pause = time.time(), min(left, _LOOK_SECONDS)
             if self.over.wait(pause):
                 return
@@ -220,7 +227,7 @@ class TimeLimitWatcher:
             os._exit(self.code)
 
     def _ask_again(self) -> None:
-        """This process was stopped; a job that was suspended may end later by as much (Slurm), or not."""
+        """The end may have moved: by as much as a job was suspended (Slurm), or because its limit was changed."""
         end = self.ask()
         if end.value is not None:
             self.limit = TimeLimit(end.value, self.limit.margin, end.source)
@@ -252,7 +259,7 @@ _watch: TimeLimitWatcher | None = None
 def watch_time_limit(
     end: Sourced[float | None], margin: float, ask: Callable[[], Sourced[float | None]] | None = None
 ) -> None:
-    """From now on, watch for the end of the job; once per program.
+    """From now on, watch for the end of the job; a second call in a program changes what the first one watches for.
 
     Parameters
     ----------
@@ -267,6 +274,14 @@ def watch_time_limit(
     limit = limit_of(end, margin, time.time())
     if limit is not None and _watch is None:
         _watch = TimeLimitWatcher(limit, ask)
+    elif limit is not None and _watch is not None:
+        _watch.limit = limit
+
+
+def watch_end_of_job(member: ClusterMember, margin: float) -> None:
+    """On the client's rank: watch for the end of its job, which the batch system tells if no variable does."""
+    member.runtime = runtime = with_end_time(member.runtime)
+    watch_time_limit(runtime.end_time, margin, partial(asked_end_time, runtime))
 
 
 def _saved_results(written: Sequence[Journal]) -> SavedResults | None:
@@ -284,12 +299,15 @@ def _sync(written: Sequence[Journal], seconds: float) -> None:
 
 def _drain_workers(seconds: float) -> None:
     """Let the workers start no more tasks, and wait so long for those that run: their results are saved."""
-    client = session.client
-    if client is None or client.status != "running":
-        return
     end = time.monotonic() + seconds
-    with contextlib.suppress(Exception):
-        client.sync(client.run, _pause, 0.8 * seconds, on_error="ignore", callback_timeout=seconds)
+    # After `initialize` the program makes its client itself.
+    clients = [client for client in open_clients() if client.status == "running" and not client.asynchronous]
+    if not clients:
+        return
+    for client in clients:
+        left = max(0.0, end - time.monotonic())
+        with contextlib.suppress(Exception):
+            client.sync(client.run, _pause, 0.8 * left, on_error="ignore", callback_timeout=left)
     # The workers are done; the last results are on their way to the client.
     time.sleep(max(0.0, min(_DELIVERY_SECONDS, end - time.monotonic())))
 

@@ -6,12 +6,15 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..cluster.bootstrap import refuse_unknown, start_ranks, tell_ignored
-from ..cluster.client import client_of_ranks, is_rank, local_client
+from ..cluster.client import client_of_ranks, client_of_running, is_rank, local_client
 from ..cluster.session import session
 from ..launch.job_spec import JobSpec
 
 if TYPE_CHECKING:
     from distributed import Client
+
+_OF_A_CLIENT = ("workers", "worker_deadline", "time_margin")
+"""What `start` takes after `initialize` too."""
 
 
 @partial(refuse_unknown, others=frozenset(JobSpec.declared()))
@@ -148,17 +151,23 @@ def start(
         "bootstrap": bootstrap,
         "workers": workers,
     }
-    client = session.client
+    job |= {"nodes": nodes, "time": time, "profile": profile}
+    asked = {name: value for name, value in job.items() if value is not None}
+    client, member = session.client, session.member
     if client is not None and client.status == "running":
-        tell_ignored("start", arguments)
+        tell_ignored("start", {**arguments, **asked})
         return client
-    if session.member is None and is_rank():
+    if member is None and is_rank():
         start_ranks(arguments)
-    asked = {name: value for name, value in {"nodes": nodes, "time": time, **job}.items() if value is not None}
-    if asked or profile is not None:
+    elif member is not None and member.world is not None:
+        tell_ignored("start", {name: value for name, value in arguments.items() if name not in _OF_A_CLIENT})
+    session.client = client_of_running({**arguments, **asked})
+    if session.client is not None:
+        return session.client
+    if asked:
         from .job_client import client_of_jobs
 
-        session.client = client_of_jobs(arguments, asked, profile)
+        session.client = client_of_jobs(arguments, asked, asked.pop("profile", None))
     elif session.member is not None and session.member.world is not None:
         session.client = client_of_ranks(session.member, workers, worker_deadline, time_margin)
     else:

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 import daskhpc
 from daskhpc.cluster.job_worker import plan_job
+from daskhpc.cluster.session import session
 from daskhpc.errors import LaunchError, SettingsError, StartError
+from daskhpc.launch.job_folder import SubmittedJob
+from daskhpc.launch.job_query import ListedJob
+from daskhpc.launch.job_state import JobReport, JobState
 from daskhpc.launch.worker_jobs import draft_worker_jobs
 from daskhpc.runtime import Sourced, discover
 from daskhpc.settings import Settings
+from daskhpc.starting import job_client
 from daskhpc.starting.job_cluster import _arguments
 
 
@@ -61,6 +67,7 @@ def test_within_a_job(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ({"nodes": 2, "workers": 4}, SettingsError, "not counted by workers"),
         ({"nodes": 2, "array": "0-3"}, LaunchError, "have no array"),
+        ({"nodes": 0}, LaunchError, "--nodes does not take 0"),
         ({"time": "60:30"}, LaunchError, "does not take '60:30'"),
         ({"nodes": 2, "acount": "a"}, SettingsError, "no setting 'acount'"),
         ({"profile": "nowhere"}, SettingsError, "no profile 'nowhere'"),
@@ -111,3 +118,93 @@ def test_a_job_has_all_of_its_node_that_was_granted() -> None:
     assert plan.processes.value == 2
     assert plan.interface.value is None, "the address that reaches the scheduler"
     assert plan.nthreads.value == max(1, runtime.grant.node_cpus.value // 2)
+
+
+def test_a_second_start_submits_no_second_jobs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The client of the first one was closed, as at the end of a ``with``, and its jobs run on."""
+    cluster = SimpleNamespace(status=SimpleNamespace(name="running"))
+    for name, value in (("local", cluster), ("client", None)):
+        monkeypatch.setattr(session, name, value)
+    monkeypatch.setattr("distributed.Client", lambda cluster: f"a client of {cluster}")
+    assert daskhpc.start(nodes=2, time="1h") == f"a client of {cluster}"
+    assert capsys.readouterr().err == (
+        "daskhpc: start(nodes=2, time='1h'): the cluster already runs and is used as it is; "
+        "call client.cluster.close() before it, for jobs with nodes, time.\n"
+    )
+
+
+class Queue:
+    """Two jobs of one worker: what the scheduler says of each in each minute, and whose worker is there."""
+
+    def __init__(self, minutes: list[tuple[str, str, str]]) -> None:
+        self.minutes, self.clock = minutes, 0.0
+        self.jobs = SimpleNamespace(count=2, spec=SimpleNamespace(tasks_per_node=1))
+        self.problem = None
+        self.cluster = self
+        self.workers = {f"SLURMCluster-{at}": SimpleNamespace(job_id=job) for at, job in enumerate(("7", "8"))}
+
+    @property
+    def now(self) -> tuple[str, str, str]:
+        return self.minutes[min(int(self.clock // 60), len(self.minutes) - 1)]
+
+    @property
+    def scheduler(self) -> Any:
+        there = {at: SimpleNamespace(name=f"SLURMCluster-{at}") for at in (0, 1) if str(at + 7) in self.now[2]}
+        return SimpleNamespace(workers=there)
+
+    def ncores(self) -> dict[int, int]:
+        return dict.fromkeys(self.scheduler.workers, 1)
+
+    def states(self) -> list[ListedJob]:
+        listed = []
+        for job, state in zip(("7", "8"), self.now[:2], strict=True):
+            submitted = SubmittedJob(job, "", "slurm", "/a.py", "a", f"log-{job}.txt", 0.0, "token")
+            report = JobReport(job, JobState[state.strip("?")], "squeue")
+            listed.append(ListedJob(submitted, Path("/nowhere"), report, "timed out" if "?" in state else ""))
+        return listed
+
+    def monotonic(self) -> float:
+        self.clock += 1.0
+        return self.clock
+
+    def time(self) -> float:
+        return 1e9
+
+    def sleep(self, seconds: float) -> None:
+        self.clock += 1.0
+
+
+@pytest.mark.parametrize(
+    "minutes",
+    [
+        [("RUNNING", "PENDING", "")] + 5 * [("RUNNING", "PENDING", "7")] + [("RUNNING", "RUNNING", "7 8")],
+        2 * [("UNKNOWN?", "UNKNOWN?", "")] + 2 * [("PENDING", "PENDING", "")] + [("RUNNING", "RUNNING", "7 8")],
+        [
+            ("UNKNOWN?", "PENDING", ""),
+            ("PENDING", "PENDING", ""),
+            ("RUNNING", "PENDING", ""),
+            ("RUNNING",) * 2 + ("7 8",),
+        ],
+    ],
+    ids=["one of two waits in the queue", "no answer of the scheduler", "no answer once"],
+)
+def test_a_job_may_wait_for_as_long_as_it_has_to(
+    minutes: list[tuple[str, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = Queue(minutes)
+    monkeypatch.setattr(job_client, "time", queue)
+    job_client.wait_for_jobs(queue, queue, Settings.resolve({"worker_deadline": 59}, config={}))  # type: ignore[arg-type]
+    assert queue.clock >= 60 * (len(minutes) - 1)
+
+
+@pytest.mark.parametrize("state", ["RUNNING", "UNKNOWN"])
+def test_workers_that_do_not_come(state: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the second job; the first one's came long ago."""
+    queue = Queue([*2 * [("RUNNING", "PENDING", "7")], ("RUNNING", state, "7")])
+    monkeypatch.setattr(job_client, "time", queue)
+    with pytest.raises(StartError, match="did not come within 59 s") as late:
+        job_client.wait_for_jobs(queue, queue, Settings.resolve({"worker_deadline": 59}, config={}))  # type: ignore[arg-type]
+    assert late.value.found.startswith("job 8: ")
+    assert 180 < queue.clock < 190

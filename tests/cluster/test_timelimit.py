@@ -106,6 +106,24 @@ def test_the_end_is_asked_again_after_a_suspension(slept: float, end: float, mon
     assert waits == [60.0, 60.0]
 
 
+def test_the_end_is_asked_again_before_it_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was put off twice meanwhile, as by ``scontrol update TimeLimit=``; then it holds."""
+    clock, ends = [0.0], iter([2000.0, 3000.0, 3000.0])
+    said: list[float] = []
+
+    def wait(seconds: float) -> bool:
+        clock[0] += seconds
+        return False
+
+    monkeypatch.setattr(timelimit.time, "time", lambda: clock[0])
+    monkeypatch.setattr(timelimit, "say", lambda _: said.append(clock[0]))
+    watcher = object.__new__(timelimit.TimeLimitWatcher)
+    watcher.limit, watcher.ask = TimeLimit(1000.0, 90.0, "x"), lambda: Sourced(next(ends), "squeue")
+    watcher.over = SimpleNamespace(wait=wait)  # type: ignore[assignment]
+    watcher._run()
+    assert said == [3000.0 - 90.0]
+
+
 def test_the_journals_of_this_process_and_what_it_saved_in_them(tmp_path: Path) -> None:
     before = open_journals()
     with Journal.open(tmp_path / "a", "calls") as journal:

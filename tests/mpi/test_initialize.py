@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -198,14 +199,40 @@ def test_calls_after_the_first_find_the_cluster(ranks: Ranks) -> None:
         """
         import daskhpc
         print(daskhpc.initialize(), daskhpc.initialize(nthreads=5))
-        client = daskhpc.start()
-        print(daskhpc.start() is client, "processes=1 " in repr(client))
+        client = daskhpc.start(processes=3, worker_deadline=50)
+        print(daskhpc.start(nodes=2) is client, "processes=1 " in repr(client))
         """,
     )
     assert (done.code, done.out) == (0, "True True\nTrue True\n"), done.err
-    (message,) = done.messages
-    assert "nthreads=5" in message
-    assert "DASK_DASKHPC__NTHREADS" in message
+    first, second, third = done.messages
+    assert "nthreads=5" in first
+    assert "DASK_DASKHPC__NTHREADS" in first
+    assert "start(processes=3): the cluster already runs" in second
+    assert third.endswith(
+        "start(nodes=2): the cluster already runs and is used as it is; leave out nodes: they are for a login node."
+    )
+
+
+def test_the_time_limit_is_watched_without_start_too(ranks: Ranks) -> None:
+    done = ranks.mpiexec(
+        3,
+        """
+        import daskhpc
+        from distributed import Client
+        from daskhpc.cluster import timelimit
+        daskhpc.initialize(time_margin=300)
+        print(timelimit._watch.limit.margin)
+        client = Client()
+        client.wait_for_workers(1)
+        timelimit._drain_workers(5.0)
+        print(*client.run(lambda dask_worker: dask_worker.status.name).values())
+        daskhpc.start(time_margin=200)
+        print(timelimit._watch.limit.margin)
+        """,
+        SLURM_JOB_ID="77",
+        SLURM_JOB_END_TIME=str(int(time.time()) + 3600),
+    )
+    assert (done.code, done.out) == (0, "300.0\npaused\n200.0\n"), done.err
 
 
 @pytest.mark.parametrize(("ending", "code"), [("sys.exit(3)", 3), ("raise ValueError('mine')", 1), ("", 0)])
