@@ -40,6 +40,7 @@ _OPEN_FILES = 65536
 _TEMPORARY = "temporary-directory"
 _LINK = "distributed.dashboard.link"
 _SCHEDULER_PRELOAD, _WORKER_PRELOAD = "distributed.scheduler.preload", "distributed.worker.preload"
+_OWN = "DASKHPC_OWN_VARIABLES"
 _limits: list[Any] = []
 
 
@@ -169,5 +170,8 @@ def set_dask_log_level(level: str) -> None:
 
 
 def _set_variables(variables: dict[str, str]) -> None:
-    os.environ.update(variables)
     own_variables.update(variables)
+    # So that a job which the program submits does not take them for the user's (`launch.inherited`).
+    lines = (f"{name}={value}" for name, value in own_variables.items() if name != _OWN)
+    os.environ[_OWN] = own_variables[_OWN] = "\n".join(lines)
+    os.environ.update(variables)

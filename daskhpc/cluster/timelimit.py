@@ -193,7 +193,8 @@ class TimeLimitWatcher:
         if self.interrupts:
             signal.signal(_INTERRUPT, self._raise)
         at_exit(self.over.set)
-        threading.Thread(target=self._run, name="daskhpc-timelimit", daemon=True).start()
+        self.thread = threading.Thread(target=self._run, name="daskhpc-timelimit", daemon=True)
+        self.thread.start()
 
     def _run(self) -> None:
         asked = 0.0
@@ -272,10 +273,12 @@ def watch_time_limit(
     """
     global _watch
     limit = limit_of(end, margin, time.time())
-    if limit is not None and _watch is None:
-        _watch = TimeLimitWatcher(limit, ask)
-    elif limit is not None and _watch is not None:
+    if limit is None:
+        return
+    if _watch is not None and _watch.thread.is_alive():
         _watch.limit = limit
+    else:
+        _watch = TimeLimitWatcher(limit, ask)
 
 
 def watch_end_of_job(member: ClusterMember, margin: float) -> None:

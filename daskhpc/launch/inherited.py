@@ -35,6 +35,8 @@ _OF_SESSION = frozenset(
         "XDG_SESSION_ID",
     )
 )
+_OWN = "DASKHPC_OWN_VARIABLES"
+"""What daskhpc has set in this process for the CPUs that it has, such as OMP_NUM_THREADS; a line for each."""
 _OF_SESSION_PREFIXES = ("DASKHPC_", "JPY_", "SSH_", "TMUX", "VSCODE_")
 
 
@@ -64,9 +66,14 @@ def for_scheduler(env: Mapping[str, str]) -> dict[str, str]:
     >>> for_scheduler({"SLURM_CPU_BIND": "mask", "SLURM_CONF": "/etc/slurm.conf", "TMPDIR": "/tmp/x", "HOME": "/h"})
     {'SLURM_CONF': '/etc/slurm.conf', 'HOME': '/h'}
     """
+    own = env.get(_OWN, "").split("\n")
     return {
         name: value
         for name, value in without_rank(env).items()
         if name in _SCHEDULER_PLACES
-        or not (name.startswith((*_SCHEDULER_PREFIXES, *_OF_SESSION_PREFIXES)) or name in _OF_SESSION)
+        or not (
+            name.startswith((*_SCHEDULER_PREFIXES, *_OF_SESSION_PREFIXES))
+            or name in _OF_SESSION
+            or f"{name}={value}" in own
+        )
     }

@@ -70,7 +70,7 @@ def asked_end_time(runtime: Runtime) -> Sourced[float | None]:
     """
     scheduler, job = scheduler_named(runtime.scheduler.value), runtime.job.value
     command = scheduler.end_command(job) if job is not None else ()
-    end = scheduler.parse_end(_output(command) or "", time.time()) if command else None
+    end = scheduler.parse_end(_output(command) or "", time.time(), job) if job is not None and command else None
     return runtime.end_time if end is None else end
 
 

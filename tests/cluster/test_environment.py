@@ -39,6 +39,25 @@ def test_open_files(soft: int, hard: int, workers: int, raised: int, said: str) 
     assert bool(said) == ("--nthreads" in printed)
 
 
+SUBMITS = """
+import os
+from daskhpc.cluster.environment import cap_blas_threads
+from daskhpc.launch.scheduler_commands import ask
+cap_blas_threads(2)
+os.environ["MKL_NUM_THREADS"] = "5"
+cap_blas_threads(3)
+print(os.environ["OMP_NUM_THREADS"], *sorted(n for n in ask(["env"]).out.split() if "_NUM_THREADS" in n or "OWN" in n))
+"""
+
+
+def test_a_job_that_the_program_submits_does_not_get_the_caps_of_this_machine() -> None:
+    """sbatch hands on what it has; on the job's node they would look like the user's own."""
+    env = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    command = [sys.executable, "-c", SUBMITS]
+    printed = subprocess.run(command, env={**env, "BLIS_NUM_THREADS": "4"}, check=True, capture_output=True, text=True)
+    assert printed.stdout.split() == ["2", "BLIS_NUM_THREADS=4", "MKL_NUM_THREADS=5"]
+
+
 JOBLIBS_OWN = """
 import os, sys
 import daskhpc

@@ -160,7 +160,9 @@ def script(site: Site, **options: Any) -> str:
 
 
 def test_how_a_job_goes_on_is_a_fact_of_the_site() -> None:
-    assert "scontrol requeue" in script(Site())
+    assert 'scontrol requeue "${SLURM_JOB_ID}"\n' in script(Site())
+    # One element has the id of its array; by that id all elements would be requeued, those that have ended too.
+    assert 'scontrol requeue "${JOB}"\n' in script(Site(), array="0-3")
     for site, options in (
         (Site(resume="chain"), {}),
         (Site(resume="by-hand"), {}),

@@ -43,7 +43,7 @@ class GridScheduler(Scheduler):
     def end_command(self, job):
         return ("echo", f"{job} ends 1700000000")
 
-    def parse_end(self, output, now):
+    def parse_end(self, output, now, job):
         return Sourced(float(output.split()[-1]), "grid-end")
 
 
@@ -138,7 +138,7 @@ class TestContract:
         assert all(isinstance(word, str) for word in command)
         if case.scheduler.name != "grid":
             for output in ("", "?", "N/A\n", "2023-13-99"):
-                assert case.scheduler.parse_end(output, 0.0) is None
+                assert case.scheduler.parse_end(output, 0.0, "5") is None
 
 
 def test_the_names_of_the_schedulers_are_unique():
@@ -320,9 +320,11 @@ def test_submit_host(tree, env, host):
 @pytest.mark.parametrize(
     ("output", "end"),
     [
-        ("2023-11-14T22:13:20\n", "squeue"),
-        ("2033-11-14T22:13:20", "no time limit"),
-        ("N/A", None),
+        ("7 2023-11-14T22:13:20\n", "squeue"),
+        ("9 2024-11-14T22:13:20\n7 2023-11-14T22:13:20\n8 N/A\n", "squeue"),  # an element with the id of its array
+        ("7 2033-11-14T22:13:20", "no time limit"),
+        ("7 N/A", None),
+        ("8 2023-11-14T22:13:20\n", None),
         ("", None),
     ],
 )
@@ -330,7 +332,7 @@ def test_the_end_that_squeue_prints(output, end):
     from datetime import datetime
 
     now = datetime(2023, 11, 14).timestamp()
-    found = Slurm().parse_end(output, now)
+    found = Slurm().parse_end(output, now, "7")
     assert (found.source if found else None) == end
     if end == "squeue":
         assert found.value == datetime(2023, 11, 14, 22, 13, 20).timestamp()

@@ -149,7 +149,7 @@ class Scheduler(ABC):
         """The command that prints when a job ends if `end` does not know it; empty if there is none."""
         return ()
 
-    def parse_end(self, output: str, now: float) -> Sourced[float | None] | None:
+    def parse_end(self, output: str, now: float, job: str) -> Sourced[float | None] | None:
         """The end of the job from what `end_command` printed; None if that is no time.
 
         Parameters
@@ -157,5 +157,7 @@ class Scheduler(ABC):
         output : str
         now : float
             The present time in seconds since the epoch.
+        job : str
+            Its id; the output may have other jobs too.
         """
         return None

@@ -155,12 +155,16 @@ class Slurm(Scheduler):
         return Sourced(float(end), "SLURM_JOB_END_TIME") if end < _NEVER else Sourced(None, "no limit")
 
     def end_command(self, job: str) -> tuple[str, ...]:
-        """Slurm sets ``SLURM_JOB_END_TIME`` from release 23.02 on; squeue tells it in all releases."""
-        return ("squeue", "--noheader", "--jobs", job, "--format", "%e")
+        """Slurm sets ``SLURM_JOB_END_TIME`` from release 23.02 on; squeue tells it in all releases.
 
-    def parse_end(self, output: str, now: float) -> Sourced[float | None] | None:
+        One element of an array has the id of the array, and squeue then lists all of them.
+        """
+        return ("squeue", "--noheader", "--jobs", job, "--format", "%A %e")
+
+    def parse_end(self, output: str, now: float, job: str) -> Sourced[float | None] | None:
+        own = next((line.split()[1:] for line in output.splitlines() if line.split()[:1] == [job]), [])
         try:
-            end = datetime.fromisoformat(output.strip()).timestamp()
+            end = datetime.fromisoformat("".join(own)).timestamp()
         except ValueError:
             return None
         return Sourced(None, "no time limit") if end - now > _NO_LIMIT_SECONDS else Sourced(end, "squeue")
