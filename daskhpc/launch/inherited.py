@@ -18,9 +18,9 @@ _RANK_PREFIXES = (
 )
 # What a scheduler sets within a job, and what its commands take for options of the command line.
 _SCHEDULER_PREFIXES = ("SLURM", "SBATCH_", "SRUN_", "SALLOC_", "SQUEUE_", "SCANCEL_", "SINFO_", "SACCT_", "PBS_")
-# Where the scheduler is. This holds in any job.
+# Where the scheduler is, and by what it knows the user where there is no munge. This holds in any job.
 _SCHEDULER_PLACES = frozenset(
-    ("SLURM_CONF", "SLURM_CLUSTERS", "PBS_CONF_FILE", "PBS_DEFAULT", "PBS_SERVER", "PBS_EXEC", "PBS_HOME")
+    ("SLURM_CONF", "SLURM_CLUSTERS", "SLURM_JWT", "PBS_CONF_FILE", "PBS_DEFAULT", "PBS_SERVER", "PBS_EXEC", "PBS_HOME")
 )
 # What belongs to this session or this process, and does not exist or means something else on a node.
 _OF_SESSION = frozenset(
@@ -65,6 +65,8 @@ def for_scheduler(env: Mapping[str, str]) -> dict[str, str]:
     --------
     >>> for_scheduler({"SLURM_CPU_BIND": "mask", "SLURM_CONF": "/etc/slurm.conf", "TMPDIR": "/tmp/x", "HOME": "/h"})
     {'SLURM_CONF': '/etc/slurm.conf', 'HOME': '/h'}
+    >>> for_scheduler({"SLURM_JWT": "a key", "SLURM_MEM_PER_CPU": "5"})
+    {'SLURM_JWT': 'a key'}
     """
     own = env.get(_OWN, "").split("\n")
     return {
