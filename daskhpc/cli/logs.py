@@ -14,7 +14,7 @@ import click
 from ..errors import LaunchError
 from ..launch.find_jobs import element_of, find_job, log_file
 from ..launch.job_folder import JobFolder, SubmittedJob
-from ..launch.job_query import ListedJob, listed
+from ..launch.job_query import ListedJob, last_seen, listed
 from ..launch.job_state import JobReport, JobState, reports_of_marks, same_job
 from ..launch.jobs_text import near, state_words
 from ..launch.log_text import LogRun, explained_lines, first_traceback, log_runs
@@ -67,7 +67,7 @@ def logs(name: str | None, follow: bool, number: int | None, lines: int) -> None
             click.echo(f"daskhpc: the last {counted(len(shown), 'line')} of the log:", err=True)
         for line in shown:
             click.echo(line)
-        going = not state.report.state.ended
+        going = not _is_over(state)
         if follow and going:
             ended = _follow(folder, job, element, path, size)
             click.echo(f"daskhpc: {job.id} {job.name}, {state_words(ended.report)}", err=True)
@@ -78,10 +78,18 @@ def logs(name: str | None, follow: bool, number: int | None, lines: int) -> None
 def _state(folder: JobFolder, job: SubmittedJob, element: str) -> ListedJob:
     """The state of a job of a folder, or of an element of it; of one that was resumed, what was seen last."""
     last = listed([folder], ask, state_folder())
-    earlier = next((mark for mark in reports_of_marks(folder.marks()) if same_job(job.id, mark.job)), None)
-    otherwise = ListedJob(job, folder.path, earlier or JobReport(job.id, JobState.UNKNOWN, "nobody", seen=job.time))
-    state = next((link for link in last if link.submitted.id == job.id), otherwise)
+    state = next((link for link in last if link.submitted.id == job.id), None)
+    if state is None:  # it was resumed, so it has ended
+        marks = (mark for mark in reports_of_marks(folder.marks()) if same_job(job.id, mark.job))
+        known = (report for report in (last_seen(folder, job.id), *marks) if report is not None and report.state.ended)
+        report = next(known, JobReport(job.id, JobState.UNKNOWN, "nobody", seen=job.time))
+        state = ListedJob(job, folder.path, report)
     return replace(state, report=state.of_element(element).report) if element else state
+
+
+def _is_over(state: ListedJob) -> bool:
+    """Whether nothing more comes: the job has ended, or the scheduler answers and does not know it any more."""
+    return state.report.state.ended or (state.report.state is JobState.UNKNOWN and not state.silence)
 
 
 def _element(folder: JobFolder, job: SubmittedJob) -> str:
@@ -158,5 +166,5 @@ def _follow(folder: JobFolder, job: SubmittedJob, element: str, path: Path, size
         if ended is None and (marks or time.monotonic() - asked > _STATE_SECONDS):
             asked = time.monotonic()
             state = _state(folder, job, element)
-            ended = state if state.report.state.ended else None
+            ended = state if _is_over(state) else None
         time.sleep(_POLL_SECONDS)

@@ -98,7 +98,7 @@ def listed(
     newest = newest_jobs(folders)
     open_jobs, lasts, since = [], {}, 0.0
     for folder, job in newest:
-        lasts[folder.path, job.id] = last = _last_seen(folder, job.id)
+        lasts[folder.path, job.id] = last = last_seen(folder, job.id)
         if last is None or not last.state.ended:
             open_jobs.append(job)
             # An answer from before a job was submitted, began or ended does not count for it. Marks have whole seconds.
@@ -319,7 +319,8 @@ def _user() -> str:
 # What was seen before
 
 
-def _last_seen(folder: JobFolder, job: str) -> JobReport | None:
+def last_seen(folder: JobFolder, job: str) -> JobReport | None:
+    """What was known of a job when it was asked about before; None if that does not hold any more."""
     data = (_read(folder.path / STATES) or {}).get(job)
     try:
         last = JobReport(**{**data, "state": JobState[data["state"]]}) if data else None

@@ -110,6 +110,22 @@ def test_logs_of_a_job_that_runs_go_on_until_it_ends(desk: Desk) -> None:
     assert err.endswith("daskhpc: 12 a search, failed with exit code 3\n")
 
 
+def test_logs_do_not_wait_for_a_job_that_wrote_no_end_and_is_gone(desk: Desk) -> None:
+    folder = desk.job("12", log="first\n")
+    (folder.path / "marks").write_text("12 0 began 1000 n1\n")
+    desk.squeue("9|RUNNING")
+    gone = desk.daskhpc("logs", "-f", "12")
+    assert (gone.code, gone.out) == (0, "first\n")
+    assert gone.err.startswith("daskhpc: 12 a search, unknown, log: ")
+    desk.squeue("12|TIMEOUT")
+    (desk.folder / "state/daskhpc/squeue.json").unlink()
+    assert "12  a search                  timeout" in desk.daskhpc("jobs", "12").out
+    folder.add(SubmittedJob("13", "", "slurm", "/a.py", "a search", "log-13.txt", time.time() - 30, "t"))
+    resumed = desk.daskhpc("logs", "-f", "12")
+    assert (resumed.code, resumed.out) == (0, "first\n")
+    assert resumed.err.startswith("daskhpc: 12 a search, timeout, log: ")
+
+
 def test_logs_that_are_not_there(desk: Desk) -> None:
     desk.job("12")
     desk.squeue("12|PENDING")
