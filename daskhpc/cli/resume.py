@@ -33,6 +33,7 @@ def resume(name: str | None) -> None:
     """
     with exit_on_error():
         folder, _, _ = find_job(name, list(JobFolder.all()))
+        earlier = folder.submitted()
         found = listed([folder], ask, state_folder())
         check_resumable(folder, found)
         last = found[-1]
@@ -40,14 +41,13 @@ def resume(name: str | None) -> None:
         # What any of its runs left, and not only the last one.
         runs = replace(last.report, start=min(begun, default=None))
         done = progress_words(folder.request, folder.path, runs)
-        number = len(folder.submitted())
-        jobs = resume_job(folder)
+        jobs = resume_job(folder, earlier)
         for job in jobs:
             click.echo(job.id + (f";{job.cluster}" if job.cluster else ""))
         log = os.path.relpath(folder.path / jobs[0].log)
         known = done or "no checkpoint with results is known, so it begins anew"
         before = f"{last.submitted.id} {state_words(last.report)}"
-        click.echo(f"daskhpc: {before}; {known}; submission {number + 1}; the log: {log}", err=True)
+        click.echo(f"daskhpc: {before}; {known}; submission {len(earlier) + 1}; the log: {log}", err=True)
         changed = changed_since(folder.path / CODE, Path(jobs[0].script))
         if changed:
             click.echo(

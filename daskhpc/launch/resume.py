@@ -56,19 +56,24 @@ def check_resumable(folder: JobFolder, found: Sequence[ListedJob]) -> None:
         )
 
 
-def resume_job(folder: JobFolder) -> tuple[SubmittedJob, ...]:
+def resume_job(folder: JobFolder, known: Sequence[SubmittedJob]) -> tuple[SubmittedJob, ...]:
     """Submit the script of a folder again; of a chain as many jobs as before.
+
+    Parameters
+    ----------
+    folder : JobFolder
+    known : Sequence[SubmittedJob]
+        What had been submitted from it when its state was asked for.
 
     Raises
     ------
     LaunchError
-        If the scheduler does not take it. If another process resumes the same job at this moment.
+        If the scheduler does not take it. If another process has resumed the same job since, or does so at this moment.
     """
     request = folder.request
     system = batch_system(request["site"]["scheduler"])
-    known = folder.submitted()
     with _alone(folder):
-        if folder.submitted() != known:
+        if folder.submitted() != tuple(known):
             raise LaunchError("The job was resumed a moment ago.", str(folder.path), "daskhpc jobs")
         spec, program = JobSpec(**_with_tuples(request["spec"])), Program(**_with_tuples(request["program"]))
         return submit_jobs(system, spec, program, folder, secrets.token_hex(6))

@@ -10,9 +10,11 @@ import time
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from place import Place
 from report.made import append, begin, fits
 
+from daskhpc.cli import main
 from daskhpc.errors import EXIT_FAILED
 from daskhpc.journal.journal import Journal
 from daskhpc.launch.job_folder import JobFolder, SubmittedJob
@@ -330,6 +332,30 @@ def test_resume(desk: Desk) -> None:
     where, line = (desk.folder / "calls").read_text().splitlines()
     assert where == str(folder.path)
     assert line.endswith("job.sbatch")
+    assert [job.id for job in folder.submitted()] == ["12", "13"]
+
+
+def test_a_job_that_another_process_resumes_meanwhile(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While this one reads how far its work is."""
+    request = {
+        "spec": {"name": "a search", "array": ""},
+        "site": {"scheduler": "slurm"},
+        "program": {"script": "/a/search.py", "args": [], "working_directory": str(desk.work), "python": "/p"},
+    }
+    folder = JobFolder.create(desk.work / "a job", request)
+    folder.add(SubmittedJob("12", "", "slurm", "/a/search.py", "a search", "log-12.txt", time.time() - 60, "token"))
+    desk.squeue("12|TIMEOUT")
+    desk.fake("sbatch", "echo 14")
+    monkeypatch.setenv("PATH", str(desk.bin))
+
+    def read(*_: object) -> str:
+        folder.add(SubmittedJob("13", "", "slurm", "/a/search.py", "a search", "log-13.txt", time.time(), "other"))
+        return ""
+
+    monkeypatch.setattr("daskhpc.cli.resume.progress_words", read)
+    done = CliRunner().invoke(main, ["resume", "12"])
+    assert done.exit_code == EXIT_FAILED
+    assert "The job was resumed a moment ago." in done.output
     assert [job.id for job in folder.submitted()] == ["12", "13"]
 
 
