@@ -39,6 +39,7 @@ def clean(names: tuple[str, ...], older_than: str | None, states: tuple[str, ...
         rule = CleanRule(_seconds(older_than), job_states(states))
         every = list(JobFolder.all())
         folders = list({f.path: f for f in (find_job(name, every)[0] for name in names)}.values()) if names else every
+        submitted = {folder.path: folder.submitted() for folder in folders}
         chosen, kept = sorted_out(folders, listed(folders, ask, state_folder()), rule, time.time())
         for folder, why in kept:
             if names or why in (Kept.OTHER_FILES, Kept.SILENT):
@@ -56,6 +57,10 @@ def clean(names: tuple[str, ...], older_than: str | None, states: tuple[str, ...
         if not yes and not click.confirm(f"Remove {total}?"):
             raise LaunchError("Nothing was removed.", total, "daskhpc clean --yes")
         for folder in chosen:
+            if folder.submitted() != submitted[folder.path]:
+                raise LaunchError(
+                    "A job was resumed meanwhile.", near(folder.path), "daskhpc clean, for those that are left"
+                )
             folder.remove()
         click.echo(f"{total}: removed")
 

@@ -453,3 +453,20 @@ def test_clean(desk: Desk) -> None:
     assert sorted(path.name for path in desk.work.iterdir()) == ["a search 12", "a search 14"]
     assert "its job has not ended" in desk.daskhpc("clean", "--yes", "14").err
     assert desk.daskhpc("clean", "--yes", str(desk.work)).code == EXIT_FAILED
+
+
+def test_clean_leaves_a_job_that_was_resumed_before_the_answer(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = desk.job("12")
+    (folder.path / "marks").write_text("12 0 began 1000 n1\n12 0 ended 1100 1\n")
+    desk.squeue("9|RUNNING")
+    monkeypatch.setenv("PATH", str(desk.bin))
+
+    def confirm(_: str) -> bool:
+        folder.add(SubmittedJob("13", "", "slurm", "/a.py", "a search", "log-13.txt", time.time(), "other"))
+        return True
+
+    monkeypatch.setattr("click.confirm", confirm)
+    done = CliRunner().invoke(main, ["clean"])
+    assert done.exit_code == EXIT_FAILED
+    assert "A job was resumed meanwhile." in done.output
+    assert folder.path.is_dir()
