@@ -67,7 +67,7 @@ def logs(name: str | None, follow: bool, number: int | None, lines: int) -> None
             click.echo(f"daskhpc: the last {counted(len(shown), 'line')} of the log:", err=True)
         for line in shown:
             click.echo(line)
-        going = not _is_over(state)
+        going = not state.over
         if follow and going:
             ended = _follow(folder, job, element, path, size)
             click.echo(f"daskhpc: {job.id} {job.name}, {state_words(ended.report)}", err=True)
@@ -85,11 +85,6 @@ def _state(folder: JobFolder, job: SubmittedJob, element: str) -> ListedJob:
         report = next(known, JobReport(job.id, JobState.UNKNOWN, "nobody", seen=job.time))
         state = ListedJob(job, folder.path, report)
     return replace(state, report=state.of_element(element).report) if element else state
-
-
-def _is_over(state: ListedJob) -> bool:
-    """Whether nothing more comes: the job has ended, or the scheduler answers and does not know it any more."""
-    return state.report.state.ended or (state.report.state is JobState.UNKNOWN and not state.silence)
 
 
 def _element(folder: JobFolder, job: SubmittedJob) -> str:
@@ -166,5 +161,5 @@ def _follow(folder: JobFolder, job: SubmittedJob, element: str, path: Path, size
         if ended is None and (marks or time.monotonic() - asked > _STATE_SECONDS):
             asked = time.monotonic()
             state = _state(folder, job, element)
-            ended = state if _is_over(state) else None
+            ended = state if state.over else None
         time.sleep(_POLL_SECONDS)

@@ -75,6 +75,11 @@ class ListedJob:
     silence: str = ""
     elements: tuple[JobReport, ...] = ()
 
+    @property
+    def over(self) -> bool:
+        """Whether it has ended, or the scheduler answers and does not know it any more."""
+        return self.report.state.ended or (self.report.state is JobState.UNKNOWN and not self.silence)
+
     def of_element(self, element: str) -> ListedJob:
         """One element of an array as a job of its own; this job if nothing is known of that element."""
         own = [report for report in self.elements if element_of(report.job) == element]

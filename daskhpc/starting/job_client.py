@@ -216,7 +216,7 @@ def end_with_jobs(cluster: Any, sent: SubmittedWorkers, end: Callable[[DaskhpcEr
             if cluster.scheduler.workers or not cluster.worker_spec or cluster.status.name != "running":
                 continue
             states = sent.states()
-            if all(job.report.state.ended for job in states):
+            if all(job.over for job in states):
                 words = "; ".join(f"job {job.submitted.id}: {state_words(job.report)}" for job in states)
                 happened = "Every job of the cluster has ended, so the program ends."
                 return end(StartError(happened, words, "a longer time=...; a checkpoint keeps what was computed"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -208,3 +209,22 @@ def test_workers_that_do_not_come(state: str, monkeypatch: pytest.MonkeyPatch) -
         job_client.wait_for_jobs(queue, queue, Settings.resolve({"worker_deadline": 59}, config={}))  # type: ignore[arg-type]
     assert late.value.found.startswith("job 8: ")
     assert 180 < queue.clock < 190
+
+
+@pytest.mark.parametrize(
+    ("state", "told"), [("TIMEOUT", True), ("UNKNOWN", True), ("UNKNOWN?", False), ("RUNNING", False)]
+)
+def test_a_program_whose_jobs_are_over_is_ended(state: str, told: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also if the scheduler was away when they ended, and does not know them any more."""
+    queue, errors, looks = Queue([(state, state, "")]), list[Any](), iter(range(5))
+    running, closed = SimpleNamespace(name="running"), SimpleNamespace(name="closed")
+    cluster = SimpleNamespace(scheduler=SimpleNamespace(workers={}), worker_spec={"a": 1}, status=running)
+
+    def look(seconds: float) -> None:
+        cluster.status = running if next(looks) < 3 else closed
+
+    monkeypatch.setattr(job_client, "time", SimpleNamespace(sleep=look))
+    job_client.end_with_jobs(cluster, queue, errors.append)  # type: ignore[arg-type]
+    for thread in [thread for thread in threading.enumerate() if thread.name == "daskhpc-jobs"]:
+        thread.join(30)
+    assert bool(errors) is told
