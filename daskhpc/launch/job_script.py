@@ -96,7 +96,7 @@ def job_script(
         setup=(*site.setup, *spec.setup),
         environment=[*_login(site), *_exports(spec, program, env)],
         working_directory=program.working_directory,
-        program=_command(spec, site, program),
+        program=_command(spec, site, system, program),
         requeue=_requeues(spec, site, system),
         chain=f"{shlex.quote(program.python)} -P -m daskhpc chain" if (spec.chain or 1) > 1 else "",
     )
@@ -184,7 +184,7 @@ def _exports(spec: JobSpec, program: Program, env: Mapping[str, str]) -> list[tu
     return exports
 
 
-def _command(spec: JobSpec, site: Site, program: Program) -> str:
+def _command(spec: JobSpec, site: Site, system: BatchSystem, program: Program) -> str:
     """The line that runs the program on all ranks, for a shell."""
     words = [shlex.quote(program.python), "-P -m daskhpc run"]
     if site.launcher:
@@ -197,6 +197,9 @@ def _command(spec: JobSpec, site: Site, program: Program) -> str:
             ) from None
         words = [launcher, *words, "--as-rank"]
     options = [*map(shlex.quote, program.run_options)]
+    asked = any(option.startswith("--workers") for option in options)
+    if spec.tasks_per_node > 1 and not (system.counts_tasks or site.launcher or asked):
+        options.insert(0, f"--workers={spec.nodes * spec.tasks_per_node}")
     if not spec.live:
         options.append('--snapshot "${JOB_FOLDER}/code"')
     first = [[*words], [*options, "--"]] if options else [[*words, "--"]]

@@ -119,3 +119,22 @@ def test_variables_of_the_program(tmp_path: Path) -> None:
     assert done.stdout == "it's $HOME\nand more|x y"
     with pytest.raises(LaunchError, match="no environment variable TAKEN"):
         job_script(spec, Site(), batch_system("slurm"), PROGRAM, FOLDER, {})
+
+
+@pytest.mark.parametrize(
+    ("site", "run_options", "workers"),
+    [
+        (Site(scheduler="pbspro"), (), "--workers=6"),
+        (Site(scheduler="torque"), ("--nthreads=2",), "--workers=6"),
+        (Site(scheduler="torque"), ("--workers=2",), "--workers=2"),
+        (Site(scheduler="torque", launcher="mvp2run -c {ranks}"), (), ""),
+        (Site(), (), ""),
+    ],
+    ids=["PBS Pro", "Torque", "as many as the user wants", "a launcher that has the number", "Slurm"],
+)
+def test_several_workers_on_each_node(site: Site, run_options: tuple[str, ...], workers: str) -> None:
+    """A job of PBS does not know how many there are to be: its node file has the nodes."""
+    spec = JobSpec.make(name="a", nodes=2, tasks_per_node=3, cpus_per_task=4)
+    program = Program("/a.py", (), "/", "/python", run_options)
+    text = job_script(spec, site, batch_system(site.scheduler), program, FOLDER, {})
+    assert [word for word in text.split() if word.startswith("--workers")] == ([workers] if workers else [])

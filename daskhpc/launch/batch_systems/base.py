@@ -82,6 +82,9 @@ class BatchSystem(ABC):
     requeues: ClassVar[bool]
     """Whether a job of it can be run again under its own id by its own script."""
 
+    counts_tasks: ClassVar[bool]
+    """Whether a job of it knows how many workers it asked for; if not, the command of its script has their number."""
+
     @abstractmethod
     def submit_line(self, script: str, spec: JobSpec, token: str, after: str = "") -> list[str]:
         """The command that submits a script, and with it a token by which the job can be found.

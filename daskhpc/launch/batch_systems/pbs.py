@@ -59,6 +59,7 @@ class PBSBatch(BatchSystem):
     jobqueue = "PBS"
     pass_through = "pbs"
     requeues = False
+    counts_tasks = False
     questions = pbs_detection.QUESTIONS
     transient = ("Invalid credential", "cannot connect to server", "Connection refused", "Server is busy")
     lost = ("Connection timed out", "End of File", "Communication failure", "batch protocol error")

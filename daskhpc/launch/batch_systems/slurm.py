@@ -59,6 +59,7 @@ class SlurmBatch(BatchSystem):
     pass_through = "slurm"
     transient = ("Unable to contact slurm controller", "temporarily unable to accept job")
     requeues = True
+    counts_tasks = True
     questions = slurm_detection.QUESTIONS
     lost = ("Socket timed out", "Zero Bytes were transmitted", "Connection reset by peer")
     # In the order in which they stand in the script. An empty form: `_computed` makes the words.
