@@ -116,10 +116,16 @@ def asked_for(title: str, profile: Profile, site: Site | None, options: Mapping[
     asked = {name: value for name, value in options.items() if value not in empty and value is not False}
     given = {**profile.job, **asked}
     given["name"] = given.get("name") or shortened(re.sub(r"[^\w.+-]+", "_", title), 60)
-    spec = JobSpec.make(**given)
+    spec, facts = JobSpec.make(**given), site or profile.site
     if site is None and "scheduler" not in profile.sources:
-        return spec, replace(profile.site, scheduler=installed_batch_system())
-    return spec, site or profile.site
+        facts = replace(profile.site, scheduler=installed_batch_system())
+    if facts.scheduler == "slurm" and asked.get("gpu_type") and not spec.gpus:
+        raise LaunchError(
+            "The type of GPUs asks for none.",
+            f"--gpu-type {spec.gpu_type}, and no --gpus-per-node",
+            f"--gpus-per-node 1 --gpu-type {spec.gpu_type}",
+        )
+    return spec, facts
 
 
 def new_folder(title: str, token: str) -> Path:

@@ -110,6 +110,15 @@ def test_memory_by_the_rule_of_the_site(site: Site, options: dict[str, Any], lin
     assert [text for text in words if text.startswith("--mem")] == ([line] if line else [])
 
 
+@pytest.mark.parametrize("site", [Site(memory="per-cpu"), Site(scheduler="pbspro"), Site(scheduler="torque")])
+def test_all_memory_of_nodes_that_are_shared(site: Site) -> None:
+    """It is no directive there, and would be ignored."""
+    system = batch_system(site.scheduler)
+    with pytest.raises(LaunchError, match="all memory of a node comes with whole nodes"):
+        system.directive_lines(JobSpec.make(name="a", memory="all", cpus_per_task=4), site)
+    assert system.directive_lines(JobSpec.make(name="a", memory="all", cpus_per_task=4, exclusive=True), site)
+
+
 def test_memory_per_cpu_of_an_unknown_number_of_cpus() -> None:
     with pytest.raises(LaunchError, match="the number of CPUs is not known"):
         SLURM.directive_lines(JobSpec.make(name="a", memory="10G"), Site(memory="per-cpu"))

@@ -159,3 +159,12 @@ def test_what_is_empty_was_not_given_and_zero_was() -> None:
     for name in ("gpus", "nodes", "chain"):
         with pytest.raises(LaunchError, match="does not take 0"):
             asked_for("title", profile, Site(), {name: 0})
+
+
+def test_a_type_of_gpus_without_their_number() -> None:
+    """In a profile it is the type of those jobs that ask for GPUs."""
+    profile = Profile("here", Site(), {"gpu_type": "a100"})
+    assert asked_for("title", profile, Site(), {})[0].gpus is None
+    assert asked_for("title", profile, Site(), {"gpus": 2, "gpu_type": "v100"})[0].gpu_type == "v100"
+    with pytest.raises(LaunchError, match="--gpus-per-node 1 --gpu-type v100"):
+        asked_for("title", profile, Site(), {"gpu_type": "v100"})

@@ -130,3 +130,13 @@ class BatchSystem(ABC):
                     f"{flag} {getattr(spec, name)}",
                     f"without {flag}, or the site's own form of it: --{self.pass_through} 'OPTION'",
                 )
+
+
+def refuse_all_of_shared(spec: JobSpec) -> None:
+    """Refuse ``--mem all`` of nodes that the job shares, if it can only be asked for as part of whole nodes."""
+    if spec.memory == 0 and not spec.whole_nodes:
+        raise LaunchError(
+            "Here all memory of a node comes with whole nodes alone.",
+            f"--mem all, and --cpus-per-task {spec.cpus_per_task}",
+            "--exclusive, or --mem with a size",
+        )

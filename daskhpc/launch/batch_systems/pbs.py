@@ -16,7 +16,7 @@ from ..job_spec import JobSpec
 from ..quantities import clock
 from ..site import Site
 from ..site_detection import DetectedSite, SiteAnswer
-from .base import BatchSystem
+from .base import BatchSystem, refuse_all_of_shared
 
 NAME_LENGTH = 15
 """The longest name of a job that every PBS takes."""
@@ -105,6 +105,8 @@ class PBSBatch(BatchSystem):
 
     def directive_lines(self, spec: JobSpec, site: Site) -> list[str]:
         self.refuse_others(spec)
+        if site.memory != "none":
+            refuse_all_of_shared(spec)
         cpus = spec.cpus_per_node(site)
         if cpus is None:
             raise LaunchError(

@@ -15,7 +15,7 @@ from ..job_spec import JobSpec
 from ..quantities import clock, size_words
 from ..site import Site
 from ..site_detection import DetectedSite, SiteAnswer
-from .base import BatchSystem
+from .base import BatchSystem, refuse_all_of_shared
 
 # What daskhpc decides itself, and what to type instead. In a job script it would contradict the step of N + 2 ranks.
 _MANAGED = {
@@ -188,6 +188,7 @@ def _memory(spec: JobSpec, site: Site) -> list[str]:
     if site.memory == "per-node":
         return [f"--mem={_mebibytes(spec.memory or 0)}"]
     if not spec.memory:
+        refuse_all_of_shared(spec)
         return []  # whole nodes have all of their memory if it is counted by CPUs
     cpus = spec.cpus_per_node(site)
     if cpus is None:
