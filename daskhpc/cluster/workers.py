@@ -18,6 +18,7 @@ from ..compat.python import ignore_warnings_of_children, spawn_apart
 from ..errors import WORKER_EXIT_TOPIC
 from ..runtime.blas_threads import blas_variables, lowered_by_user
 from . import http_door
+from .children import own_variables
 from .crash_report import cause_of_exit
 from .logs import worker_environment
 from .session import session
@@ -61,7 +62,9 @@ class CappedNanny(SupervisingNanny):
         ignore_warnings_of_children(_TRACKER_WARNING)
         if self.pre_spawn_env.get("MALLOC_TRIM_THRESHOLD_") == _DASKS_TRIM_THRESHOLD:
             self.pre_spawn_env.update(malloc_variables(self.memory_manager.memory_limit, self.nthreads))
-        self.pre_spawn_env.update(lowered_by_user(blas_variables(blas_threads), os.environ))
+        # What daskhpc has set for this process is no word of the user's.
+        users = {name: value for name, value in os.environ.items() if own_variables.get(name) != value}
+        self.pre_spawn_env.update(lowered_by_user(blas_variables(blas_threads), users))
         self.env.update({**self.pre_spawn_env, **worker_environment(self.name)})
         if session.program_folder:
             self.env[PROGRAM_FOLDER] = session.program_folder

@@ -177,6 +177,20 @@ def test_local_start_needs_no_guard_and_is_a_context_manager(ranks: Ranks) -> No
     assert (done.code, done.out) == (0, "once\n[1, 1] True\nTrue\n2 2\n1\n"), done.err
 
 
+def test_more_threads_of_blas_than_there_are_cpus_are_done_as_asked(ranks: Ranks) -> None:
+    program = ranks.script(
+        """
+        import os
+        os.environ.pop("OMP_NUM_THREADS", None)
+        import daskhpc
+        client = daskhpc.start(workers=1, nthreads=1, blas_threads=999, dashboard=False)
+        print(*client.run(lambda: os.environ["OMP_NUM_THREADS"]).values())
+        """
+    )
+    done = ranks.run([sys.executable, str(program)])
+    assert (done.code, done.out) == (0, "999\n"), done.err
+
+
 def test_one_mpi_rank_is_one_machine(ranks: Ranks) -> None:
     done = ranks.mpiexec(1, "import daskhpc\nprint(len(daskhpc.start(workers=2).nthreads()))")
     assert (done.code, done.out) == (0, "2\n"), done.err
