@@ -45,6 +45,7 @@ from ..text import counted, one_line
 from .job_cluster import SubmittedWorkers, given_settings, start_jobs, workers_per_job
 
 _POLL_SECONDS, _LOOK_SECONDS, _QUEUE_SECONDS = 0.05, 2.0, 5.0
+_LOOKS = 3
 
 
 def client_of_jobs(arguments: dict[str, object], job: dict[str, Any], profile: str | None) -> Any:
@@ -211,12 +212,13 @@ def end_with_jobs(cluster: Any, sent: SubmittedWorkers, end: Callable[[DaskhpcEr
     """
 
     def watch() -> None:
+        looks = 0  # in a row without a job: `adapt` may be about to submit one
         while cluster.status.name == "running":
             time.sleep(_LOOK_SECONDS)
-            if cluster.scheduler.workers or not cluster.worker_spec or cluster.status.name != "running":
-                continue
-            states = sent.states()
-            if all(job.over for job in states):
+            idle = not cluster.scheduler.workers and cluster.worker_spec and not sent.under_way
+            states = sent.states() if idle and cluster.status.name == "running" else []
+            looks = looks + 1 if states and all(job.over for job in states) else 0
+            if looks == _LOOKS:
                 words = "; ".join(f"job {job.submitted.id}: {state_words(job.report)}" for job in states)
                 happened = "Every job of the cluster has ended, so the program ends."
                 return end(StartError(happened, words, "a longer time=...; a checkpoint keeps what was computed"))

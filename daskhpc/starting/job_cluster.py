@@ -44,23 +44,29 @@ class SubmittedWorkers:
     ----------
     jobs : WorkerJobs
     folders : list[JobFolder]
+    under_way : list[str]
+        The scripts of those that are being submitted.
     problem : DaskhpcError or None
         Why a job was not submitted.
     """
 
     jobs: WorkerJobs
     folders: list[JobFolder] = field(default_factory=list)
+    under_way: list[str] = field(default_factory=list)
     problem: DaskhpcError | None = None
 
     def submit(self, script: str) -> str:
         """Submit one more; returns its id, or nothing if it was refused."""
+        self.under_way.append(script)
         try:
             sent = send_draft(self.jobs.draft(script))
+            self.folders.append(sent.folder)
         except (DaskhpcError, OSError) as error:
             known = isinstance(error, DaskhpcError)
             self.problem = error if known else LaunchError("A job was not submitted.", str(error))  # type: ignore[assignment]
             return ""
-        self.folders.append(sent.folder)
+        finally:
+            self.under_way.remove(script)
         return sent.jobs[0].id
 
     def cancel(self, job: str) -> None:

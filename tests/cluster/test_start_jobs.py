@@ -143,6 +143,7 @@ class Queue:
         self.minutes, self.clock = minutes, 0.0
         self.jobs = SimpleNamespace(count=2, spec=SimpleNamespace(tasks_per_node=1))
         self.problem = None
+        self.under_way: list[str] = []
         self.cluster = self
         self.workers = {f"SLURMCluster-{at}": SimpleNamespace(job_id=job) for at, job in enumerate(("7", "8"))}
 
@@ -212,19 +213,47 @@ def test_workers_that_do_not_come(state: str, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize(
-    ("state", "told"), [("TIMEOUT", True), ("UNKNOWN", True), ("UNKNOWN?", False), ("RUNNING", False)]
+    ("state", "under_way", "told"),
+    [
+        ("TIMEOUT", [], True),
+        ("UNKNOWN", [], True),
+        ("UNKNOWN?", [], False),
+        ("RUNNING", [], False),
+        ("CANCELLED", ["script"], False),
+    ],
 )
-def test_a_program_whose_jobs_are_over_is_ended(state: str, told: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also if the scheduler was away when they ended, and does not know them any more."""
-    queue, errors, looks = Queue([(state, state, "")]), list[Any](), iter(range(5))
+def test_a_program_whose_jobs_are_over_is_ended(
+    state: str, under_way: list[str], told: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if the scheduler was away when they ended; not while another one is being submitted, as by ``adapt``."""
+    queue, errors, looks = Queue([(state, state, "")]), list[Any](), iter(range(9))
+    queue.under_way = under_way
     running, closed = SimpleNamespace(name="running"), SimpleNamespace(name="closed")
     cluster = SimpleNamespace(scheduler=SimpleNamespace(workers={}), worker_spec={"a": 1}, status=running)
 
     def look(seconds: float) -> None:
-        cluster.status = running if next(looks) < 3 else closed
+        cluster.status = running if next(looks) < 7 else closed
 
     monkeypatch.setattr(job_client, "time", SimpleNamespace(sleep=look))
     job_client.end_with_jobs(cluster, queue, errors.append)  # type: ignore[arg-type]
     for thread in [thread for thread in threading.enumerate() if thread.name == "daskhpc-jobs"]:
         thread.join(30)
     assert bool(errors) is told
+
+
+def test_one_look_without_a_job_ends_no_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dask has asked for one more, and it is not being submitted yet."""
+    queue, errors, looks = Queue([("CANCELLED", "CANCELLED", "")]), list[Any](), iter(range(9))
+    running, closed = SimpleNamespace(name="running"), SimpleNamespace(name="closed")
+    cluster = SimpleNamespace(scheduler=SimpleNamespace(workers={}), worker_spec={"a": 1}, status=running)
+
+    def look(seconds: float) -> None:
+        number = next(looks)
+        queue.under_way = [] if number % 3 == 0 else ["script"]
+        cluster.status = running if number < 7 else closed
+
+    monkeypatch.setattr(job_client, "time", SimpleNamespace(sleep=look))
+    job_client.end_with_jobs(cluster, queue, errors.append)  # type: ignore[arg-type]
+    for thread in [thread for thread in threading.enumerate() if thread.name == "daskhpc-jobs"]:
+        thread.join(30)
+    assert not errors
