@@ -132,7 +132,7 @@ def start(
 
         client = daskhpc.start(nodes=2, time="1h", account="physics")
     """
-    arguments: dict[str, object] = {
+    arguments: dict[str, Any] = {
         "interface": interface,
         "nthreads": nthreads,
         "processes": processes,
@@ -152,7 +152,11 @@ def start(
         "workers": workers,
     }
     job |= {"nodes": nodes, "time": time, "profile": profile}
-    asked = {name: value for name, value in job.items() if value is not None}
+    return _client(arguments, {name: value for name, value in job.items() if value is not None})
+
+
+def _client(arguments: dict[str, Any], asked: dict[str, Any]) -> Client:
+    """The client for the arguments of `start` that are settings, and for what it was asked of jobs."""
     client, member = session.client, session.member
     if client is not None and client.status == "running":
         tell_ignored("start", {**arguments, **asked})
@@ -169,7 +173,7 @@ def start(
 
         session.client = client_of_jobs(arguments, asked, asked.pop("profile", None))
     elif session.member is not None and session.member.world is not None:
-        session.client = client_of_ranks(session.member, workers, worker_deadline, time_margin)
+        session.client = client_of_ranks(session.member, *(arguments[name] for name in _OF_A_CLIENT))
     else:
         session.client = local_client(arguments)
     return session.client
