@@ -193,8 +193,7 @@ class TimeLimitWatcher:
         if self.interrupts:
             signal.signal(_INTERRUPT, self._raise)
         at_exit(self.over.set)
-        self.thread = threading.Thread(target=self._run, name="daskhpc-timelimit", daemon=True)
-        self.thread.start()
+        threading.Thread(target=self._run, name="daskhpc-timelimit", daemon=True).start()
 
     def _run(self) -> None:
         asked = 0.0
@@ -260,7 +259,7 @@ _watch: TimeLimitWatcher | None = None
 def watch_time_limit(
     end: Sourced[float | None], margin: float, ask: Callable[[], Sourced[float | None]] | None = None
 ) -> None:
-    """From now on, watch for the end of the job; a second call in a program changes what the first one watches for.
+    """From now on, watch for the end of the job; a second call takes the place of the first one.
 
     Parameters
     ----------
@@ -275,10 +274,9 @@ def watch_time_limit(
     limit = limit_of(end, margin, time.time())
     if limit is None:
         return
-    if _watch is not None and _watch.thread.is_alive():
-        _watch.limit = limit
-    else:
-        _watch = TimeLimitWatcher(limit, ask)
+    if _watch is not None:
+        _watch.over.set()
+    _watch = TimeLimitWatcher(limit, ask)
 
 
 def watch_end_of_job(member: ClusterMember, margin: float) -> None:
