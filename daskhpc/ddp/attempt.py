@@ -26,6 +26,7 @@ _END_SECONDS = 10.0
 _CHECK_SECONDS = 3.0
 _GIVE_BACK_SECONDS = 5.0
 _LOST_SECONDS = 2.0
+_LAST_WORDS_SECONDS = 3.0
 _PRIORITY = 1000
 
 
@@ -72,6 +73,7 @@ class Attempt:
     steps: int = 0
     _said: dict[str, set[int]] = field(default_factory=dict)
     _votes: dict[int, dict[int, dict[str, Any]]] = field(default_factory=dict)
+    _doubted: set[int] = field(default_factory=set)  # ranks whose worker does not answer now
     _over: bool = False
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _futures: list[Any] = field(default_factory=list)
@@ -211,7 +213,7 @@ class Attempt:
                 return None
             if len(self._of("stopped")) == len(self.ranks):
                 await self._tell_all({"do": "bye"})
-                await self._until_ended()
+                await self._until_ended(_END_SECONDS)
                 return None
             if len(self._of("done")) == len(self.ranks):
                 await self._tell_all({"do": "bye"})
@@ -225,31 +227,28 @@ class Attempt:
 
     async def _settle(self) -> None:
         """Know the first cause, now that something has failed."""
-        end = time.monotonic() + _CAUSE_SECONDS
-        while primary(self.failures) is None and (left := end - time.monotonic()) > 0:
-            await self._wait(left)
+        began = time.monotonic()
+        while primary(self.failures) is None:
+            # That a worker is lost is known seconds after its rank's connections to others were lost.
+            if time.monotonic() - began > (_GIVE_BACK_SECONDS if self._doubted else _CAUSE_SECONDS):
+                break
+            await self._wait(0.1)
         if primary(self.failures) is not None:
             await asyncio.sleep(_EARLIER_SECONDS)  # a failure that came before it may still be on its way
         else:
             failed = {failure.rank for failure in self.failures if failure.kind != "hang"} | self._of("done")
             living = [rank for rank in self.ranks if rank.rank not in failed]
-            stacks = await asyncio.gather(
-                # Not for the 30 s that Dask tries to reach a worker whose loss is not known yet.
-                *(
-                    asyncio.wait_for(
-                        self._on(rank.worker.address, rank_task.stack_of, self.training), _GIVE_BACK_SECONDS
-                    )
-                    for rank in living
-                ),
-                return_exceptions=True,
-            )
+            asked = (self._on(rank.worker.address, rank_task.stack_of, self.training) for rank in living)
+            # Not for the 30 s that Dask tries to reach a worker whose loss is not known yet.
+            limited = (asyncio.wait_for(each, _GIVE_BACK_SECONDS) for each in asked)
+            stacks = await asyncio.gather(*limited, return_exceptions=True)
             self.stacks = [stack for stack in stacks if isinstance(stack, RankStack)]
         self.failure = first_cause(self.failures, self.stacks)
 
     async def stop(self, seconds: float) -> bool:
         """Have all ranks stop before the same batch and save; whether they did within some seconds."""
         end = time.monotonic() + seconds
-        step = self.steps + 1
+        step, ahead = self.steps + 1, 1
         while time.monotonic() < end and self.ranks and not self.failures:
             self._votes[step] = {}
             await self._tell_all({"do": "propose", "step": step})
@@ -261,7 +260,8 @@ class Attempt:
                     await self._wait(end - time.monotonic())
                 return len(self._of("stopped")) == len(self.ranks)
             await self._tell_all({"do": "withdraw"})
-            step = max([step, *(vote["at"] for vote in votes.values())]) + 2
+            ahead *= 2  # until the ranks take longer to get there than the message does
+            step = max([step, *(vote["at"] for vote in votes.values())]) + ahead
         return False
 
     async def _listen(self, rank: RankPlace) -> None:
@@ -282,6 +282,7 @@ class Attempt:
                 if self._over:
                     return
                 lost_at = lost_at or time.time_ns()
+                self._doubted.add(rank.rank)
                 if address in await self.client.scheduler.ncores() and time.time_ns() - lost_at < 1e9 * _LOST_SECONDS:
                     await asyncio.sleep(0.1)
                     continue
@@ -289,6 +290,7 @@ class Attempt:
                 self._fail(RankFailure(rank.rank, rank.worker.hostname, "worker", lost_at, text))
                 return
             lost_at = 0
+            self._doubted.discard(rank.rank)
             for message in told:
                 self._take(message)
                 if message["kind"] == "ended":
@@ -343,25 +345,38 @@ class Attempt:
     async def _tell_all(self, message: dict[str, Any]) -> None:
         await asyncio.gather(*(self._tell(rank, message) for rank in self.ranks))
 
-    async def _until_ended(self) -> None:
-        end = time.monotonic() + _END_SECONDS
-        while len(self._of("ended")) < len(self.ranks) and time.monotonic() < end:
-            await self._wait(end - time.monotonic())
+    async def _until_ended(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while not self._heard_out() and (left := end - time.monotonic()) > 0:
+            await self._wait(left)
 
-    async def _give_back(self) -> None:
-        """End what runs, and leave nothing queued or reserved."""
-        self._over = True
-        lost = {failure.rank for failure in self.failures if failure.kind == "worker"}
-        gone = {self.ranks[rank].worker.address for rank in lost}
+    def _heard_out(self) -> bool:
+        """Whether each rank that has begun has said its last, or is lost with its worker."""
+        return self._of("here") <= self._of("ended") | self._lost()
+
+    def _lost(self) -> set[int]:
+        return {failure.rank for failure in self.failures if failure.kind == "worker"}
+
+    async def _ask_reserved(self, function: Any, seconds: float) -> None:
+        """Have the workers that are left call a function of `rank_task`."""
+        gone = {self.ranks[rank].worker.address for rank in self._lost()}
         reserved = [address for address in self._reserved if address not in gone]
         with contextlib.suppress(Exception):
             if reserved:
-                released = ask_workers(
-                    self.client, rank_task.release, self.training, workers=reserved, on_error="ignore"
-                )
-                await asyncio.wait_for(released, _GIVE_BACK_SECONDS)
+                asked = ask_workers(self.client, function, self.training, workers=reserved, on_error="ignore")
+                await asyncio.wait_for(asked, seconds)
+
+    async def _give_back(self) -> None:
+        """End what runs, hear what it has told until then, and leave nothing queued or reserved."""
+        if not self._heard_out():
+            await self._ask_reserved(rank_task.end, _LAST_WORDS_SECONDS)
+            await self._until_ended(_LAST_WORDS_SECONDS)
+        if self.failure is not None:
+            self.failure = first_cause(self.failures, self.stacks)  # an earlier one may have come later
+        self._over = True
+        await self._ask_reserved(rank_task.release, _GIVE_BACK_SECONDS)
         # What runs ends with its rank's process, and what is asked of workers is answered; what is queued is cancelled.
-        here = self._of("here") - lost
+        here = self._of("here") - self._lost()
         running = [future for rank, future in enumerate(self._futures) if rank in here and not future.done()]
         queued = [future for future in self._futures if future not in running and not future.done()]
         if queued:

@@ -37,8 +37,10 @@ _SILENT_SECONDS = 10.0
 _LOOK_SECONDS = 0.5
 _STOPPED_SECONDS = 10.0  # this process did not look for so long: the job was suspended, and its rank with it
 _STACK_SECONDS = 2.0
+_LAST_WORDS_SECONDS = 2.0
 _TAIL_LINES = 40
 _TARGET = "daskhpc.ddp.rank_process:main"
+_OUTERMOST = "/daskhpc/ddp/rank_process.py"  # in the stack of a rank, below the user's function
 _PROCESS = secrets.randbits(63)  # not the process id, which another container of the node may have, too
 
 
@@ -225,10 +227,10 @@ async def stack_of(training: str) -> RankStack | None:
     before = len(held.trace)
     with contextlib.suppress(ProcessLookupError):
         os.kill(held.child.pid, STACK_SIGNAL)
-    deadline, length = time.monotonic() + _STACK_SECONDS, -1
-    while time.monotonic() < deadline and (len(held.trace) == before or len(held.trace) != length):
-        length = len(held.trace)
-        await asyncio.sleep(0.1)
+    deadline = time.monotonic() + _STACK_SECONDS
+    # The thread of the user's function comes last, and in it this line; a long pause may come before.
+    while time.monotonic() < deadline and _OUTERMOST not in held.trace[before:]:
+        await asyncio.sleep(0.05)
     return RankStack(held.rank, held.host, held.step, held.trace[before:])
 
 
@@ -249,26 +251,28 @@ def hold(training: str, rank: int, payload: bytes) -> bytes:
     while order is None and not held.ended and not held.forsaken():
         with contextlib.suppress(queue.Empty):
             order = held.inbox.get(timeout=_LOOK_SECONDS)
-    if order is None or held.ended:
-        return b""
     value = b""
     try:
-        value = _run(held, order, payload)
+        if order is not None and not held.ended:
+            value = _run(held, order, payload)
     except Exception as error:
         text = f"an error of its worker: {error}"
         held.say("failed", failure=RankFailure(held.rank, held.host, "exception", time.time_ns(), text))
+    held.say("ended")
     return value
 
 
 def _run(held: HeldRank, order: dict[str, Any], payload: bytes) -> bytes:
     """Start the rank's process and relay its messages until it has ended."""
     held.timeout = order["timeout"]
-    pipes = {name: os.pipe() for name in ("output", "errors", "trace")}
+    child = held.child = children_of(held.worker, (_TARGET.partition(":")[0], "numpy")).start(_TARGET)
+    if held.ended:  # `end` came before there was a process
+        child.kill()
+    pipes = {name: os.pipe() for name in ("output", "errors", "trace", "over")}  # the last one wakes the reader
     life = DeathWatch()
     order["life"] = life.path
     # The rank opens these through /proc, since a process that is forked elsewhere inherits nothing of this one.
     order |= {name: f"/proc/{os.getpid()}/fd/{write}" for name, (_, write) in pipes.items()}
-    child = held.child = children_of(held.worker, (_TARGET.partition(":")[0], "numpy")).start(_TARGET)
     over = threading.Event()
     reader = threading.Thread(
         target=_read_output, args=(held, {name: read for name, (read, _) in pipes.items()}, over), daemon=True
@@ -289,20 +293,17 @@ def _run(held: HeldRank, order: dict[str, Any], payload: bytes) -> bytes:
         ended_ns = time.time_ns()
     status = child.status(_SILENT_SECONDS)
     ended_ns = life.end(_LOOK_SECONDS) or ended_ns
+    child.close()
+    over.set()
+    for _, write in pipes.values():
+        os.close(write)
+    reader.join(_LAST_WORDS_SECONDS)
     if not held.ended and not said:
-        # What it wrote last may still be in the pipes.
-        time.sleep(0.1)
         when = held.trace_time if "Fatal Python error" in held.trace else ended_ns
         failure = exit_failure(
             held.rank, held.host, when, 70 if status is None else status, held.trace, held.held, held.tail
         )
         held.say("failed", failure=failure)
-    child.close()
-    over.set()
-    for _, write in pipes.values():
-        os.close(write)
-    reader.join(_LOOK_SECONDS * 2)
-    held.say("ended", status=status)
     return value
 
 

@@ -30,7 +30,7 @@ KINDS = {
     "worker": ("worker", "was lost with its Dask worker"),
 }
 PHASES = ("start", "step", "save", "end")
-TIMEOUT = 4
+TIMEOUT = 20  # within it ranks have to meet, too, and one may import torch seconds after the other
 TRIES = 4
 ROUNDS = 2 * int(os.environ.get("DDP_ROUNDS", "1"))
 
@@ -59,7 +59,7 @@ def test_a_rank_fails(client: Any, kind: str, phase: str, rank: int, tmp_path: A
             env={"FAILED_AT": str(failed_at)},
             timeout=TIMEOUT if kind == "sleep" else 120,
             progress=False,
-            start_timeout=30,
+            start_timeout=120,
         )
     seconds = time.time() - float(failed_at.read_text())
     error = caught.value
@@ -71,7 +71,7 @@ def test_a_rank_fails(client: Any, kind: str, phase: str, rank: int, tmp_path: A
         assert error.line.endswith("in fail")
     print(f"{kind} {phase} {rank}: {seconds:.1f} s")
     assert seconds < 15 + (TIMEOUT if kind == "sleep" else 0)
-    until(lambda: not ranks_of(client), 10, "the end of all ranks")
+    until(lambda: not ranks_of(client), what="the end of all ranks")
 
 
 def ranks_of(client: Any) -> list[int]:

@@ -27,6 +27,7 @@ ROUNDS = int(os.environ.get("DDP_ROUNDS", "1"))
 
 @pytest.fixture(scope="module")
 def undisturbed(_two_workers: Any) -> Any:
+    _two_workers.wait_for_workers(2, timeout=120)
     with _two_workers.as_current():
         return train(programs.noisy, 3, progress=False)
 
@@ -62,7 +63,7 @@ def test_a_lost_workers_rank_runs_on_a_living_worker(client: Any, tmp_path: Path
     """The other worker, or the lost one's successor if that is there first."""
     result = train(programs.lost_once, str(tmp_path / "lost"), world_size=1, max_restarts=1, progress=False)
     assert result.restarts == 1
-    client.wait_for_workers(2, timeout=30)
+    client.wait_for_workers(2, timeout=120)
     assert result[0] in client.run(os.getpid).values()
 
 
@@ -125,7 +126,7 @@ if __name__ == "__main__":
     with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster):
         if "limit" in sys.argv:
             TimeLimitWatcher(InTheMiddle())
-        result = daskhpc.ddp.train(programs.lasting, 0.03, str(Path("middle").absolute()), checkpoint="kept")
+        result = daskhpc.ddp.train(programs.lasting, 0.2, str(Path("middle").absolute()), checkpoint="kept")
         print("weights", result[0].tobytes().hex())
 """
 
@@ -136,7 +137,7 @@ def test_at_the_time_limit_all_ranks_save_at_the_same_step_and_go_on(tmp_path: P
 
     def run(*args: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, program, *args], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+            [sys.executable, program, *args], cwd=tmp_path, capture_output=True, text=True, timeout=250, check=False
         )
 
     ended = run("limit")
@@ -173,10 +174,12 @@ def test_a_loop_that_saves_is_killed(tmp_path: Path, number: int) -> None:
                 prune(tmp_path, 2, None)
         finally:
             os._exit(1)
-    until(lambda: files(tmp_path), 20)
-    time.sleep(random.Random(number).random() * 0.3)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
+    try:
+        until(lambda: files(tmp_path))
+        time.sleep(random.Random(number).random() * 0.3)
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
     found = files(tmp_path)
     assert 1 <= len(found) <= 3
     for path in found:
