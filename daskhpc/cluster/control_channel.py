@@ -27,7 +27,7 @@ from .certificates import Authority
 from .control_socket import Address, Peer, close_in_child, connect, greet
 from .crash_report import exceeded_memory_limit, remove_crash_handler
 
-_ANSWER_SECONDS = 0.5
+_ANSWER_SECONDS = 2.0
 _END, _LOST, _BYE, _MEET, _ASK_MEMORY, _MEMORY = b"end\n", b"lost\n", b"bye\n", b"meet\n", b"memory?\n", b"memory "
 _LAST_LINES = 200
 

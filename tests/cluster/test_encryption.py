@@ -48,7 +48,7 @@ def handshake(server: Identity, client: Identity) -> str:
     def serve() -> None:
         try:
             with server.context(server=True).wrap_socket(ours, server_side=True) as own:
-                own.settimeout(20)
+                own.settimeout(60)
                 own.recv(1)
         except (ssl.SSLError, ConnectionError) as error:
             said.append(str(error))
@@ -57,13 +57,13 @@ def handshake(server: Identity, client: Identity) -> str:
     thread.start()
     try:
         with client.context(server=False).wrap_socket(theirs) as own:
-            own.settimeout(20)
+            own.settimeout(60)
             own.send(b"x")
     except (ssl.SSLError, ConnectionError) as error:
         said.insert(0, str(error))
     finally:
         theirs.close()
-        thread.join(20)
+        thread.join(60)
     return said[0] if said else ""
 
 
@@ -266,7 +266,7 @@ def test_strangers_neither_come_in_nor_disturb(encrypted: Any, caplog: pytest.Lo
         before = worker_infos(client).keys()
         for said in (b"", b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00", b"\0" * 100) * 5:
             for port in ports:
-                visitor = stack.enter_context(socket.create_connection(("127.0.0.1", int(port)), timeout=20))
+                visitor = stack.enter_context(socket.create_connection(("127.0.0.1", int(port)), timeout=60))
                 visitor.sendall(said)
         assert client.gather(client.map(lambda x: x + 1, range(50), pure=False)) == list(range(1, 51))
         assert worker_infos(client).keys() == before
@@ -287,7 +287,7 @@ def test_a_client_without_a_key_of_this_run_is_refused(encrypted: Any, key: str)
     refused: Callable[[], Any] = lambda: Client(  # noqa: E731
         address.replace("tls", "tcp") if "tcp" in key else address,
         security=security,
-        timeout=2,
+        timeout=60 if key == "another run's" else 2,  # that one is refused at once, and with words
         set_as_default=False,
     )
     with pytest.raises((OSError, TypeError)) as caught:

@@ -19,9 +19,11 @@ from daskhpc.errors import EXIT_FAILED
 
 RANK = """
 import sys
+from daskhpc.cluster import ending
 from daskhpc.cluster.ending import on_scheduler_lost
 from daskhpc.cluster.world import World
 
+ending._CLIENT_FIRST_SECONDS = 8.0  # so much longer may the client take on a busy machine
 print("ready", flush=True)
 sys.stdin.readline()
 on_scheduler_lost(World(None, int(sys.argv[1]), 3), "elsewhere", False, [])
@@ -48,10 +50,10 @@ def test_the_client_has_spoken_before_a_workers_rank_leaves() -> None:
             assert process.stdin is not None
             process.stdin.write("now\n")
             process.stdin.flush()
-        _, said = client.communicate(timeout=30)
+        _, said = client.communicate(timeout=100)
         assert worker.poll() is None
         assert "The scheduler ended, so the job ends." in said
-        assert worker.communicate(timeout=30) == ("", "")
+        assert worker.communicate(timeout=100) == ("", "")
         assert client.returncode == worker.returncode == EXIT_FAILED
     finally:
         for process in (client, worker):

@@ -34,7 +34,7 @@ print(*resource.getrlimit(resource.RLIMIT_NOFILE), said)
 def test_open_files(soft: int, hard: int, workers: int, raised: int, said: str) -> None:
     limited = f'ulimit -Sn {soft}; ulimit -Hn {hard}; exec "$@"'
     command = ["bash", "-c", limited, "bash", sys.executable, "-c", PROGRAM, str(workers)]
-    printed = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+    printed = subprocess.run(command, check=True, capture_output=True, text=True, timeout=200).stdout
     assert printed.startswith(f"{raised} {hard} {said}")
     assert bool(said) == ("--nthreads" in printed)
 

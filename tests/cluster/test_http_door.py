@@ -87,7 +87,7 @@ def cluster() -> Iterator[Any]:
 
 def ask(url: str, method: str = "GET") -> tuple[int, str]:
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, method=method), timeout=30) as answer:
+        with urllib.request.urlopen(urllib.request.Request(url, method=method), timeout=100) as answer:
             return answer.status, answer.read().decode(errors="replace")
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode(errors="replace")
@@ -143,7 +143,7 @@ def test_websockets(cluster: Any) -> None:
     here = f"127.0.0.1:{urlsplit(cluster.dashboard_link).port}"
 
     async def opened(path: str, **headers: str) -> int:
-        request = HTTPRequest(f"ws://{here}{path}", headers=headers, request_timeout=30)
+        request = HTTPRequest(f"ws://{here}{path}", headers=headers, request_timeout=100)
         try:
             (await websocket_connect(request)).close()
         except HTTPClientError as error:
@@ -192,7 +192,7 @@ if __name__ == "__main__":
     inside = client.cluster.dashboard_link.removesuffix("status")
 
     def ask(page):
-        with urllib.request.urlopen(inside + page, timeout=60) as answer:
+        with urllib.request.urlopen(inside + page, timeout=200) as answer:
             return answer.status, answer.url.removeprefix(inside), b"<html" in answer.read()
 
     print(before, *ThreadPoolExecutor(4).map(ask, ["", "status?theme=a/b", "tasks", "workers"]))
@@ -203,6 +203,6 @@ def test_the_dashboard_is_loaded_when_somebody_opens_it(tmp_path: Path) -> None:
     """And whoever asks meanwhile gets their page, too."""
     (tmp_path / "first_page.py").write_text(FIRST_PAGE)
     command = [sys.executable, "first_page.py"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=280, check=True)
     pages = ["status", "status?theme=a/b", "tasks", "workers"]
     assert done.stdout.split("\n")[0] == f"False {' '.join(str((200, page, True)) for page in pages)}", done.stderr

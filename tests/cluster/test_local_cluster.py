@@ -60,7 +60,7 @@ def test_workers_keep_some_of_the_memory_that_they_freed(
 
 
 def comes_back(client: Any, pid: int) -> None:
-    assert client.submit(os.getpid, pure=False).result(timeout=30) != pid
+    assert client.submit(os.getpid, pure=False).result(timeout=120) != pid
 
 
 @pytest.mark.parametrize("after", [lambda cluster: None, lambda cluster: cluster.scheduler_info["workers"].clear()])
@@ -110,12 +110,13 @@ def test_a_heartbeat_that_is_under_way_at_the_end_is_no_error(capfd: pytest.Capt
         handlers = cluster.scheduler.handlers
         handlers["heartbeat_worker"] = lost
         client.run(beat)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 100
         said = ""
         while FAILED not in said:
             assert time.monotonic() < deadline
             said += capfd.readouterr().err
         handlers["heartbeat_worker"] = unanswered
         client.run(beat)
-        assert begun.wait(30)
+        assert begun.wait(100)
+        capfd.readouterr()  # another one may have failed until the handler was there
     assert FAILED not in capfd.readouterr().err

@@ -83,7 +83,7 @@ def stop_when_the_next_message_is_due() -> None:
         sender.send("a message")
         while not sender.waker._waiters or sender.next_deadline is None:
             await asyncio.sleep(0)
-        until(lambda: time.time() > sender.next_deadline, 10)
+        until(lambda: time.time() > sender.next_deadline)
         loop.add_callback(loop.stop)
 
     loop = IOLoop(make_current=False)

@@ -18,7 +18,7 @@ import pytest
 from daskhpc.cluster.control_channel import ControlServer
 from daskhpc.cluster.rendezvous import FOLDER, SocketCommunicator, meeting_of
 
-DEADLINE = 20.0
+DEADLINE = 100.0
 PROGRAM = """
 import json, os, sys
 from daskhpc.cluster.rendezvous import meet, meeting_of
@@ -133,7 +133,7 @@ def test_who_does_not_know_the_secret_is_no_rank(step: Step) -> None:
 
 def test_ranks_that_do_not_come_are_named(step: Step) -> None:
     present = step.rank(2, 4)
-    happened, found, todo = told(step.rank(0, 4, deadline=2.0))
+    happened, found, todo = told(step.rank(0, 4, deadline=10.0))
     assert happened == "Not all ranks arrived in time."
     assert "ranks 1, 3 of 4" in found
     assert "START_DEADLINE" in todo
@@ -153,7 +153,7 @@ def test_no_folder_to_leave_a_note_in(step: Step) -> None:
     step.env["HOME"] = "/proc"
     program = PROGRAM.replace("import json, os, sys", "import json, os, sys; os.chdir('/proc')")
     done = subprocess.run(
-        [sys.executable, "-c", program, "0", "2", "5"], env=step.env, capture_output=True, text=True, timeout=30
+        [sys.executable, "-c", program, "0", "2", "5"], env=step.env, capture_output=True, text=True, timeout=100
     )
     happened, found, _ = json.loads(done.stdout)
     assert happened == "The ranks cannot meet: no folder can be written to."

@@ -36,18 +36,21 @@ def test_a_number_of_ranks_that_nobody_knows_is_not_watched(
 
 
 LEAVES = """
-import subprocess, sys
+import subprocess, sys, time
 from daskhpc.cluster.watchdog_process import LeftBehind
-rank = subprocess.Popen(["sh", "-c", "sleep 0.3; for i in 1 2 3; do sleep 100 & done"])
+rank = subprocess.Popen(["sh", "-c", "read line; for i in 1 2 3; do sleep 100 & done"], stdin=subprocess.PIPE)
 left = LeftBehind(rank.pid, "1", "NO_VARIABLE")
-rank.wait()
+rank.communicate(b"go on\\n")
 left.end()
+end = time.monotonic() + 50
+while left.processes() and time.monotonic() < end:  # they were sent a signal
+    time.sleep(0.05)
 print(left.processes())
 """
 
 
 def test_several_processes_that_a_rank_leaves_are_one_message() -> None:
-    done = subprocess.run([sys.executable, "-c", LEAVES], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", LEAVES], capture_output=True, text=True, timeout=200)
     assert done.stdout == "[]\n"
     assert "left 3 processes behind, which are ended too" in done.stderr
     assert "sleep 100 and 2 more" in done.stderr
@@ -61,6 +64,6 @@ OWN = LEAVES.replace(
 
 def test_a_process_of_daskhpc_that_a_rank_leaves_is_ended_without_a_message() -> None:
     """A child server that is still starting when Ctrl-C ends its rank: the user can do nothing about it."""
-    done = subprocess.run([sys.executable, "-c", OWN], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", OWN], capture_output=True, text=True, timeout=200)
     assert done.stdout == "[]\n"
     assert done.stderr == ""

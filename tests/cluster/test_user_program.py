@@ -38,7 +38,7 @@ def execute(argv: Sequence[str], folder: Path) -> Done:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
     )
     # As a shell reports the end by a signal, which python chooses for an interrupt.
     return Done(done.returncode if done.returncode >= 0 else 128 - done.returncode, done.stdout, done.stderr)

@@ -129,7 +129,7 @@ def test_the_last_words_of_a_library_are_explained(tmp_path: Path, rank: str) ->
         env={**os.environ, **step, "PMIX_RANK": rank, "PATH": str(fake_srun(tmp_path, SLURM_23))},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
     )
     expected = [
         "daskhpc: MPICH did not start and ended the processes.",
