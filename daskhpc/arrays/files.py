@@ -101,7 +101,7 @@ def save_array(
     name : str, optional
         Of the array within the Zarr store, or the HDF5 file (``"data"`` by default).
     overwrite : bool
-        Whether what stands at `path` is replaced.
+        Whether what stands at `path` is replaced, with all arrays that it has.
     client : distributed.Client, optional
         The cluster; the current client by default.
 
@@ -129,7 +129,8 @@ def save_array(
     path = Path(path).absolute()
     client = client or current_client()
     if path.exists() and not overwrite:
-        raise InputFileError(f"{path} is there already.", "", "save_array(..., overwrite=True), or another path")
+        todo = "another path; or save_array(..., overwrite=True), which replaces all that is there"
+        raise InputFileError(f"{path} is there already.", "", todo)
     if path.suffix not in (".zarr", *HDF5, ""):
         raise InputFileError(f"{path} is of no known kind.", "", KINDS)
     if np.isnan(array.shape).any():

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import dask
@@ -134,7 +135,8 @@ def write_json_lines(bag: Any, folder: str | os.PathLike[str]) -> list[str]:
     Returns
     -------
     list of str
-        The files. Each is written under another name and then renamed, so that no half-written file is ever there.
+        The files. They get their names when all of them are complete: after an error the folder is as it was, and the
+        files that a bag reads can be replaced by what is made of it.
 
     Raises
     ------
@@ -158,7 +160,12 @@ def write_json_lines(bag: Any, folder: str | os.PathLike[str]) -> list[str]:
             f"an empty folder, or rm {target}/*.jsonl",
         )
     save = delayed(_write, pure=False)
-    return list(dask.compute(*(save(part, path) for part, path in zip(bag.to_delayed(), paths, strict=True))))
+    with TemporaryDirectory(dir=target, prefix=".", suffix=".tmp", ignore_cleanup_errors=True) as drafts:
+        written = [os.path.join(drafts, os.path.basename(path)) for path in paths]
+        dask.compute(*(save(part, path) for part, path in zip(bag.to_delayed(), written, strict=True)))
+        for draft, path in zip(written, paths, strict=True):
+            os.replace(draft, path)
+    return paths
 
 
 def to_frame(bag: Any, columns: Iterable[str] | None = None, dtype: Mapping[str, Any] | None = None) -> Any:
@@ -185,7 +192,7 @@ def to_frame(bag: Any, columns: Iterable[str] | None = None, dtype: Mapping[str,
         If a record is no mapping, or a column has values of several kinds that no type holds. Names partition, record
         and column.
     SettingsError
-        For another dtype.
+        For another dtype, or columns that are no list.
 
     Examples
     --------
@@ -198,6 +205,8 @@ def to_frame(bag: Any, columns: Iterable[str] | None = None, dtype: Mapping[str,
     """
     import dask.dataframe
 
+    if isinstance(columns, str):
+        raise SettingsError("columns= of a frame is a list.", repr(columns), f"columns=[{columns!r}]")
     demands = checked_demands(dtype)
     wanted = None if columns is None else list(columns)
     found = dask.compute(*(delayed(_partition_types, pure=False)(part, wanted) for part in bag.to_delayed()))
@@ -291,12 +300,11 @@ def _text_lines(blocks: Iterable[TextBlock]) -> list[dict[str, Any]]:
     return lines
 
 
-def _write(records: Iterable[Any], path: str) -> str:
+def _write(records: Iterable[Any], path: str) -> None:
     # Half of a pair of surrogates, as texts that were cut off have it, becomes the escape that JSON has for it.
     with replacing(path) as draft, open(draft, "w", encoding="utf-8", errors="backslashreplace") as file:
         for record in records:
             file.write(json.dumps(record, ensure_ascii=False) + "\n")
-    return path
 
 
 def _partition_types(records: Iterable[Any], columns: Sequence[str] | None) -> RecordTypes:

@@ -92,7 +92,7 @@ class CsvBlock:
         """
         if not len(frame) or len(self.names) < 2 or options.get("usecols") is not None:
             return False
-        kept = {name: value for name, value in options.items() if name != "dtype"}
+        kept = {name: value for name, value in options.items() if name not in ("dtype", "na_values")}
         probe = pandas.read_csv(io.BytesIO(self.data), **{**kept, "names": list(self.names[:-1]), "nrows": 1})
         return bool(probe.index.nlevels > 1)
 

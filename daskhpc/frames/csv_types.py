@@ -183,7 +183,10 @@ def demands(first: CsvFile, dtype: Any, parse_dates: Sequence[Any] | None) -> tu
         dtype = {name: dtype.default_factory() for name in first.columns if name not in dates} | dtype
     dtypes = {}
     for name, value in (dtype or {}).items():
-        column = _named_column(first, _by_number(first.names, name), "dtype")
+        column = _by_number(first.names, name)
+        if column in first.names and column not in first.columns:
+            continue  # as in pandas: it is not read
+        _named_column(first, column, "dtype")
         try:
             if column not in dates:
                 dtypes[column] = TEXT if value in (str, "str") else pandas.api.types.pandas_dtype(value)

@@ -141,6 +141,9 @@ def _meta(table: Any, rule: str, how: str, time: str | None) -> Any:
         some = timed(sample, time)
         if not isinstance(some.index, pandas.DatetimeIndex):
             raise TypeError(f"the index is {some.index.dtype}")
+        if how == "sum" and any(isinstance(dtype, pandas.StringDtype) for dtype in some.dtypes):
+            raise TypeError("texts of several partitions cannot be joined in the order of time")
+        _summary(sample, None, None, rule=rule, how=how, time=time)
         return getattr(some.resample(rule), how)().iloc[:0]
     except (TypeError, ValueError, KeyError) as error:
         what = "columns" if time is None else f"columns, {time!r} the times"
@@ -247,4 +250,6 @@ def _finished(summary: pandas.DataFrame, low: Any, high: Any, *, rule: str, how:
             flags = [name for name, dtype in result.dtypes.items() if dtype == "bool"]
             result = result.astype(dict.fromkeys(flags, "float64"))
         result = result.reindex(every, **({"fill_value": 0} if how in ("count", "size") else {}))
+    if how in ("mean", "std", "var"):  # as in pandas, of short floats these are short
+        result = result.astype(empty.dtypes)
     return result.rename(empty.name) if how == "size" else result[list(empty.columns)]

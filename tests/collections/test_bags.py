@@ -113,6 +113,23 @@ def test_what_is_written_is_what_is_read(folder: Path) -> None:
         bags.write_json_lines(bags.people(4, partitions=1), folder / "out")
 
 
+def test_files_can_be_replaced_by_what_is_made_of_them(folder: Path) -> None:
+    records = dask.bag.from_sequence([{"n": number, "text": "x" * 500} for number in range(6000)], npartitions=2)
+    bags.write_json_lines(records, folder / "out")
+    again = bags.read_json_lines(f"{folder}/out/*.jsonl")
+    assert again.npartitions > 2  # a file is read in several parts, and written in as many files
+    bags.write_json_lines(again.pluck("n"), folder / "out")
+    assert bags.read_json_lines(f"{folder}/out/*.jsonl").compute() == list(range(6000))
+
+
+def test_a_write_that_fails_leaves_the_folder_as_it_was(folder: Path) -> None:
+    bags.write_json_lines(dask.bag.from_sequence(range(4), npartitions=4), folder / "out")
+    with pytest.raises(TypeError):
+        bags.write_json_lines(dask.bag.from_sequence([10, 11, {12}, 13], npartitions=4), folder / "out")
+    assert sorted(os.listdir(folder / "out")) == [f"{number:04}.jsonl" for number in range(4)]
+    assert bags.read_json_lines(f"{folder}/out/*.jsonl").compute() == list(range(4))
+
+
 def test_half_a_character_is_written_and_read_again(folder: Path) -> None:
     path = written(folder / "a.jsonl", {"text": "é\ud83d"})
     records = bags.read_json_lines(path)
@@ -161,6 +178,11 @@ def test_python_objects_stay_objects() -> None:
     frame = bags.to_frame(bag).compute()
     assert frame.dtypes.astype(str).to_dict() == {"d": "object", "n": "int64"}
     assert frame["d"].tolist() == days
+
+
+def test_a_name_is_no_list_of_columns() -> None:
+    with pytest.raises(SettingsError, match=r"columns=\['name'\]"):
+        bags.to_frame(dask.bag.from_sequence([{"name": "Ada"}]), columns="name")
 
 
 def test_only_mappings_become_rows() -> None:

@@ -124,6 +124,7 @@ def test_a_file_in_blocks_holds_what_pandas_reads(tmp_path: Path, columns: list[
         ("x,y\n1,NA\n3,4\n", {"keep_default_na": False}),
         ("x,y,z\n1,a,2\n3,4,5\n", {"usecols": ["z", "x"]}),
         ("x,y,z\n1,a,2\n3,4,5\n", {"usecols": [0, 2]}),
+        ("x,y,z\n1,a,2\n3,4,5\n", {"usecols": ["x", "z"], "dtype": {"y": "str", "z": "float64"}}),
         ("x,y,z\n1,a,2\n3,4,5\n", {"usecols": np.array([0, 2])}),
         ("1,a,2\n3,4,5\n", {"header": None, "names": ["p", "q"], "usecols": [2, 0]}),
         ("x,y,z\n1,a,2\n3,4,5\n", {"header": 0, "names": ["p", "q"], "usecols": [1, 2]}),
@@ -137,6 +138,7 @@ def test_a_file_in_blocks_holds_what_pandas_reads(tmp_path: Path, columns: list[
         ("x,y\n1,2\n3,4,5\n6,7\n", {"on_bad_lines": "skip"}),
         ("x,y\n1,yes\n3,no\n", {"true_values": ["yes"], "false_values": ["no"]}),
         ("x,y\n1,a\n2,b\n", {"engine": "python"}),
+        ("x,y\n1,a\n2,b\n", {"engine": "python", "na_values": {"x": ["2"]}}),
         ("x,y\n1,a\n2,b\n", {"low_memory": True}),
     ],
 )

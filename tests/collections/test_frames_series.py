@@ -122,6 +122,23 @@ def test_what_cannot_be_resampled_is_said_at_once(options: dict[str, Any], words
         frames.resample(lazy, **options)
 
 
+@pytest.mark.parametrize(("column", "how"), [("text", "sum"), ("when", "mean"), ("took", "std")])
+def test_what_has_no_such_summary_is_said_at_once(column: str, how: str) -> None:
+    frame = series()
+    frame = frame.assign(text="x", when=frame.index, took=frame.index - frame.index[0])[[column]]
+    with pytest.raises(SettingsError, match=f"'D' to its {how}[\\s\\S]*columns: {column} "):
+        frames.resample(dask.dataframe.from_pandas(frame, npartitions=2, sort=False), "D", how)
+
+
+@pytest.mark.parametrize("how", ["mean", "std", "var"])
+@pytest.mark.parametrize("dtype", ["float32", "Float32"])
+def test_short_floats_stay_short(how: str, dtype: str) -> None:
+    frame = series()[["f"]].astype(dtype)
+    got = frames.resample(dask.dataframe.from_pandas(frame, npartitions=3, sort=False), "7h", how)
+    assert_frame_equal(got.compute(), getattr(frame.resample("7h"), how)(), check_freq=False, rtol=1e-5)
+    assert got.dtypes.equals(got.compute().dtypes)
+
+
 @pytest.mark.parametrize(
     "how",
     [
