@@ -234,10 +234,9 @@ def _load() -> Any:
 
 
 def _finalize() -> None:
-    from mpi4py import MPI
-
-    if MPI.Is_initialized() and not MPI.Is_finalized():
-        MPI.Finalize()
+    mpi = sys.modules.get("mpi4py.MPI")  # missing if there is no library
+    if mpi is not None and mpi.Is_initialized() and not mpi.Is_finalized():
+        mpi.Finalize()
 
 
 def mismatch(runtime: Runtime, library: MPILibrary, manager: str | None, offered: Sequence[str]) -> StartError:
