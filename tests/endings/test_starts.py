@@ -80,7 +80,7 @@ def test_starts_and_ends_under_srun(slurm: SlurmBed, tmp_path: Path) -> None:
     lines = (tmp_path / "job.out").read_text().splitlines()
     expected = [line for code in codes.split() for line in ("6", f"{code} {code}")]
     assert lines == expected, (tmp_path / "job.err").read_text()
-    assert slurm.processes(job) == []
+    assert slurm.left_of(job) == []
     before, after = (sorted((tmp_path / name).read_text().splitlines()) for name in ("before", "after"))
     assert after == before
     assert {p.name for p in tmp_path.iterdir()} == {"program.py", "job.sh", "job.out", "job.err", "before", "after"}

@@ -25,6 +25,8 @@ from typing import NamedTuple, Self
 COMMANDS = ("slurmctld", "slurmd", "munged", "sbatch", "srun", "scontrol", "sinfo", "ip", "unshare", "nsenter", "mount")
 PACKAGES = "slurm-wlm munge iproute2 libpmix-dev"  # Slurm opens libpmix.so by that name, which only -dev has
 CPUS, MEMORY = 4, 8000  # what a node claims to have: CPUs and MB
+CRASH_IN_INIT = "Exited with exit code 14"
+"""Said by srun: now and then Open MPI crashes in MPI_Init under the PMIx of Slurm 22.05, before a program begins."""
 ENDED = frozenset(
     ("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED", "TIMEOUT")
 )
@@ -157,7 +159,7 @@ class SlurmBed:
             for node in self.nodes:
                 self._boot(node, self.addresses[node], NODE)
             self.until(self._all_idle, self.patience, "the nodes to come up")
-            if self.run(["srun", "--mpi=pmix", "true"], 30).returncode:
+            if self.run(["srun", "--mpi=pmix", "true"], self.patience).returncode:
                 raise BedUnavailable(f"Slurm finds no PMIx: `apt-get install {PACKAGES}`")
             undo.pop_all()
         return self
@@ -177,10 +179,10 @@ class SlurmBed:
         assert machine.stdin is not None
         machine.stdin.close()
         try:
-            machine.wait(5)
+            machine.wait(30)
         except subprocess.TimeoutExpired:
             machine.kill()  # and by --kill-child the first process of the node, with it the rest
-            machine.wait(5)
+            machine.wait(30)
 
     def unplug(self, node: str) -> None:
         """Take a node off the network, and leave its processes alone; `settle` puts it back."""
@@ -192,10 +194,10 @@ class SlurmBed:
 
     def states(self) -> dict[str, str]:
         """Return each node's state as sinfo shows it (idle, mix, alloc, down*, ...); nothing without a controller."""
-        lines = self.run(["sinfo", "--noheader", "--Node", "--format=%N %t"], 30).stdout.splitlines()
+        lines = self.run(["sinfo", "--noheader", "--Node", "--format=%N %t"], 60).stdout.splitlines()
         return dict(line.split() for line in lines)
 
-    def settle(self, timeout: float = 30) -> None:
+    def settle(self, timeout: float = 120) -> None:
         """Cancel every job, boot or plug in the nodes that were taken away, and wait until every node is idle."""
         self._slurm("scancel", "--user=root")
         if self._unplugged:
@@ -280,7 +282,7 @@ class SlurmBed:
                 pass_fds=[self._lock.fileno()],
             )
         self._machines[name] = machine
-        self.until(lambda: self._separate(name, machine), 10, f"the namespaces of {name}")
+        self.until(lambda: self._separate(name, machine), self.patience, f"the namespaces of {name}")
         if name == "head":
             self._ip("link", "add", "switch", "type", "bridge", on=self._network_of(machine))
             self._cable(self.uplink, "uplink", [])
@@ -357,12 +359,12 @@ class SlurmBed:
             return subprocess.CompletedProcess(list(argv), process.returncode, out, err)
         except subprocess.TimeoutExpired:
             _signal(process, signal.SIGTERM)  # srun then takes its step along
-            raise subprocess.TimeoutExpired(list(argv), timeout, *process.communicate(timeout=5)) from None
+            raise subprocess.TimeoutExpired(list(argv), timeout, *process.communicate(timeout=30)) from None
         finally:
             _signal(process, signal.SIGKILL)
-            process.wait(5)
+            process.wait(30)
 
-    def exec(self, node: str, argv: Sequence[str], timeout: float = 30) -> subprocess.CompletedProcess[str]:
+    def exec(self, node: str, argv: Sequence[str], timeout: float = 60) -> subprocess.CompletedProcess[str]:
         """Run a command on a node, outside any job."""
         spaces = f"/proc/{self._machines[node].pid}/ns"
         kinds = {"uts": "uts", "net": "net", "mount": "mnt", "pid": "pid_for_children"}
@@ -397,7 +399,7 @@ class SlurmBed:
         self.until(lambda: self.show(job)["JobState"] in ENDED, timeout, f"job {job} to end")
         return self.show(job)
 
-    def wait_running(self, job: int, timeout: float = 30) -> dict[str, str]:
+    def wait_running(self, job: int, timeout: float = 90) -> dict[str, str]:
         """Wait until a job runs and return the fields of ``scontrol show job``."""
         self.until(lambda: self.show(job)["JobState"] == "RUNNING", timeout, f"job {job} to run")
         return self.show(job)
@@ -415,8 +417,18 @@ class SlurmBed:
             if f"SLURM_JOB_ID={job}" in environment and (home := self._namespace(pid)) in homes
         ]
 
+    def left_of(self, job: int, seconds: float = 15) -> list[JobProcess]:
+        """Return the processes of a job that has ended which still live after so many seconds; none, when none does.
+
+        What ends a rank's last children is no child of Slurm's: it may take a moment longer than the job.
+        """
+        deadline = time.monotonic() + seconds
+        while (left := self.processes(job)) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return left
+
     def _slurm(self, *argv: str, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> str:
-        done = self.run(argv, 30, cwd, env)
+        done = self.run(argv, 60, cwd, env)
         if done.returncode:
             raise RuntimeError(f"{' '.join(argv)}: exit {done.returncode}: {done.stderr.strip()}")
         return done.stdout
@@ -448,4 +460,5 @@ def processes() -> Iterator[tuple[int, list[str], list[str]]]:
                 environment, argv = (
                     (entry / name).read_text(errors="surrogateescape").split("\0") for name in ("environ", "cmdline")
                 )
-                yield int(entry.name), environment, argv[:-1]
+                if argv[:-1]:  # or it has ended in between
+                    yield int(entry.name), environment, argv[:-1]

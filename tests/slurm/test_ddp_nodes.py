@@ -41,7 +41,7 @@ PROGRAM = """
         for row in daskhpc.ddp.train(fit, progress=False):
             print(*row, flush=True)
         try:
-            daskhpc.ddp.train(lost, progress=False, max_restarts=1, start_timeout="5 s")
+            daskhpc.ddp.train(lost, progress=False, max_restarts=1, start_timeout="10 s")
         except daskhpc.errors.TrainingError as error:
             print(error.rank, error.host, error.kind, flush=True)
             print(error.found, flush=True)
@@ -66,7 +66,7 @@ def test_a_training_over_nodes_whose_names_are_loopback_and_a_lost_node(slurm: S
         out, err = tmp_path / "job.out", tmp_path / "job.err"
         out.touch()
         job = slurm.sbatch(script, *options, "--output=job.out", "--error=job.err", cwd=tmp_path)
-        slurm.until(lambda: (tmp_path / "trains").exists() or "exit" in out.read_text(), 120, "the second training")
+        slurm.until(lambda: (tmp_path / "trains").exists() or "exit" in out.read_text(), 180, "the second training")
         slurm.stop("node3")
         slurm.until(lambda: "exit" in out.read_text(), 90, "the program to end")
     except TimeoutError as error:
@@ -81,7 +81,7 @@ def test_a_training_over_nodes_whose_names_are_loopback_and_a_lost_node(slurm: S
     assert lines[4].startswith("not begun again: 2 worker processes for 3 ranks; "), err.read_text()
     assert lines[-1] == "exit 0"
     slurm.wait(job, 60)
-    assert not [p for p in slurm.processes(job) if p.node != "node3"]
+    slurm.until(lambda: all(p.node == "node3" for p in slurm.processes(job)), 15, "the end of the job's processes")
 
 
 @pytest.mark.parametrize("system", ["Slurm", "PBS"])

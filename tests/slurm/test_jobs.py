@@ -17,7 +17,7 @@ from typing import NamedTuple
 import flavors
 import pandas as pd
 import pytest
-from bed import SlurmBed
+from bed import CRASH_IN_INIT, ENDED, SlurmBed
 from flavors import Flavor
 from pbs_site import PBSSite
 from placed import placed
@@ -33,12 +33,11 @@ SRUN = "srun --overcommit --distribution=cyclic --cpus-per-task=4"
 TWO = ("--nodes=2", "--nodelist=node1,node2")
 OUTPUTS = ("--output=job.out", "--error=job.err", "--open-mode=truncate")  # apart
 SECONDS = 15
-CRASH_IN_INIT = "Exited with exit code 14"
-CHECKPOINTS = shutil.ignore_patterns("checkpoint")  # of runs in the repository
+CHECKPOINTS = shutil.ignore_patterns("checkpoint", "__pycache__")  # of runs in the repository
 
 
 class Job(NamedTuple):
-    """A job that has ended."""
+    """A job that has ended; `seconds` are those from the first that it wrote to its end."""
 
     state: str
     code: str
@@ -72,21 +71,24 @@ class Submit:
         path.write_text(textwrap.dedent(text))
         return shlex.quote(path.name)
 
-    def batch(self, lines: str, *options: str, env: Mapping[str, str] | None = None, timeout: float = 90) -> Job:
+    def batch(self, lines: str, *options: str, env: Mapping[str, str] | None = None, timeout: float = 150) -> Job:
         """Submit a script of these lines and wait until the job has ended and nothing of it is left."""
         script = self.folder / "job.sh"
         script.write_text("#!/bin/bash\n" + textwrap.dedent(lines))
         options = (*options, "--output=job.out", "--error=job.err", "--mem=2G", "--cpus-per-task=4")
         return self.file(script, *options, env=env, timeout=timeout)
 
-    def file(self, script: Path | str, *options: str, env: Mapping[str, str] | None = None, timeout: float = 90) -> Job:
+    def file(
+        self, script: Path | str, *options: str, env: Mapping[str, str] | None = None, timeout: float = 150
+    ) -> Job:
         """The same for a script that is there."""
         job = self._once(script, *options, env=env, timeout=timeout)
-        # Now and then Open MPI crashes in MPI_Init under the PMIx of Slurm 22.05, before anything of ours has begun.
-        crashed = not job.out and CRASH_IN_INIT in job.err
+        # What a job script of daskhpc prints itself apart, nothing has begun.
+        begun = [line for line in job.out.splitlines() if not line.startswith("daskhpc: run ")]
+        crashed = not begun and CRASH_IN_INIT in job.err
         return self._once(script, *options, env=env, timeout=timeout) if crashed else job
 
-    def pbs(self, script: str, *args: str, timeout: float = 90) -> Job:
+    def pbs(self, script: str, *args: str, timeout: float = 150) -> Job:
         """The job of a script for PBS, by a qsub that stands in for it; its log has both outputs."""
         path = placed(self.folder / script, *args)
         began = time.monotonic()
@@ -114,12 +116,24 @@ class Submit:
         return job
 
     def _once(self, script: Path | str, *options: str, env: Mapping[str, str] | None, timeout: float) -> Job:
-        began = time.monotonic()
+        for name in ("job.out", "job.err"):
+            (self.folder / name).unlink(missing_ok=True)  # of the job before
         job = self.bed.sbatch(script, *options, cwd=self.folder, env=env)
-        fields = self.bed.wait(job, timeout)
-        seconds = time.monotonic() - began
-        assert self.bed.processes(job) == []
-        out, err = (Path(fields[name]).read_text() for name in ("StdOut", "StdErr"))
+        fields = self.bed.show(job)
+        outputs = [Path(fields[name]) for name in ("StdOut", "StdErr")]
+        spoke = time.monotonic()
+
+        def ended() -> bool:
+            nonlocal spoke
+            if not any(path.exists() and path.stat().st_size for path in outputs):
+                spoke = time.monotonic()  # a start takes as long as the machine is busy, and does not count
+            return self.bed.show(job)["JobState"] in ENDED
+
+        self.bed.until(ended, timeout, f"job {job} to end")
+        seconds = time.monotonic() - spoke
+        assert self.bed.left_of(job) == []
+        fields = self.bed.show(job)
+        out, err = (path.read_text() for path in outputs)
         return Job(fields["JobState"], fields["ExitCode"], out, err, seconds)
 
 
@@ -196,7 +210,7 @@ def test_data_goes_to_each_node_once(submit: Submit) -> None:
     """Three nodes with two worker processes each: the client's own node gets it from memory, the others once."""
     program = submit.program(
         """
-        import os, socket, time
+        import os, pathlib, socket, time
         import joblib, numpy, daskhpc
         from daskhpc.parallel import worker_parcels
 
@@ -204,7 +218,11 @@ def test_data_goes_to_each_node_once(submit: Submit) -> None:
         X = numpy.arange(6_000_000.0)
 
         def read(x, i):
-            time.sleep(0.02)  # so long that no process makes the calls of another
+            began = pathlib.Path(f"began-{socket.gethostname()}-{os.getpid()}")
+            began.touch()
+            deadline = time.monotonic() + 30
+            while len(list(began.parent.glob("began-*"))) < 12 and time.monotonic() < deadline:
+                time.sleep(0.1)  # until each process has a call
             return socket.gethostname(), os.getpid(), float(x[i::100].sum())
 
         def received():
@@ -246,7 +264,7 @@ def test_the_tutorial_form(submit: Submit, flavor: Flavor) -> None:
 
         initialize(interface="eth0", nthreads=2)
         client = Client()
-        client.wait_for_workers(2, timeout=30)
+        client.wait_for_workers(2, timeout=100)
         print(sorted(client.run(socket.gethostname).values()), sorted(client.nthreads().values()))
         """
     )
@@ -379,11 +397,13 @@ def test_a_rank_that_raises_alone_on_its_node(submit: Submit, flavor: Flavor, ki
     env = {**flavor.env, "DASK_DASKHPC__START_DEADLINE": "6"}
     job = submit.batch(f"{SRUN} --ntasks=4 --mpi={flavor.pmi} {kill} {PYTHON} {program}", "--nodes=3", env=env)
     assert job.state == "FAILED"
-    assert job.seconds < SECONDS
+    # Under a bare srun the first words are those of rank 2, and the others may begin long after it.
+    assert job.seconds < (SECONDS if kill else 3 * SECONDS), job.err
     assert job.out == ""
     assert job.err.count("Traceback") == 1
-    assert len(job.messages) == (0 if kill else 1), job.err
-    assert kill or "not all ranks arrived within 6 s" in job.err
+    assert bool(job.messages) == (not kill), job.err
+    # A rank that begins two seconds after the next one may say it at the same time.
+    assert {line.partition(",")[0] for line in job.messages} <= {"daskhpc: not all ranks arrived within 6 s"}, job.err
 
 
 def test_a_killed_client_ends_a_bare_step(submit: Submit) -> None:
@@ -450,9 +470,8 @@ def test_the_dask_ml_tutorial(submit: Submit) -> None:
     """Unmodified under ``daskhpc run``; under srun alone it is dask-mpi's own."""
     flavor = flavors.openmpi()
     shutil.copy(REPOSITORY / "tests/mpi/dask_ml_tutorial.py", submit.folder / "tutorial.py")
-    lines = f"{PYTHON} -m daskhpc run tutorial.py\n{SRUN} --ntasks=4 --mpi={flavor.pmi} {PYTHON} tutorial.py\n"
-    job = submit.batch(lines, *TWO, env=flavor.env, timeout=150)
-    assert job.code == "0:0", job.err
-    first, second = job.out.splitlines()
-    assert first == second
-    assert first.startswith("{'C': ")
+    lines = (f"{PYTHON} -m daskhpc run tutorial.py", f"{SRUN} --ntasks=4 --mpi={flavor.pmi} {PYTHON} tutorial.py")
+    first, second = (submit.batch(line, *TWO, env=flavor.env) for line in lines)
+    assert first.code == second.code == "0:0", first.err + second.err
+    assert first.out == second.out
+    assert first.out.startswith("{'C': ")

@@ -15,9 +15,12 @@ pytestmark = pytest.mark.slurm
 
 # Its first run keeps something and is not done, the second one keeps nothing, the third one is done.
 PROGRAM = """
-    import os, sys
+    import os, sys, time
     from joblib import Parallel, delayed
 
+    deadline = time.monotonic() + 150
+    while not os.path.exists("go") and time.monotonic() < deadline:
+        time.sleep(0.05)
     runs = len(os.listdir("runs"))
     open(f"runs/{runs}", "w").close()
     if runs == 1:
@@ -50,7 +53,8 @@ def test_a_chain_stops_without_progress_and_is_resumed_and_removed(login: LoginN
     assert refused.returncode == 70
     assert "The job has not ended" in refused.stderr
     assert f"{path.name} stays: its job has not ended" in login.run("clean", "--yes", str(path)).stderr
-    codes = [bed.wait(job, 90)["ExitCode"] for job in jobs]
+    (login.folder / "go").touch()
+    codes = [bed.wait(job, 150)["ExitCode"] for job in jobs]
     logs = [(path / job.log).read_text() for job in folder.submitted()]
     assert codes == ["75:0", "75:0", "70:0"], logs
     assert "RUN 0 [0, 1, 2, 3]" in logs[0]
@@ -66,7 +70,7 @@ def test_a_chain_stops_without_progress_and_is_resumed_and_removed(login: LoginN
     assert "kept: 4 of 4 done" in done.stderr
     assert "submission 4" in done.stderr
     again = [int(line) for line in done.stdout.splitlines()]
-    assert [bed.wait(job, 90)["ExitCode"] for job in again] == ["0:0"] * 3
+    assert [bed.wait(job, 150)["ExitCode"] for job in again] == ["0:0"] * 3
     text = login.run("logs").stdout
     assert "RUN 2 [0, 1, 2, 3, 4, 5]" in text
     assert "which has 4;" in text

@@ -64,7 +64,7 @@ def test_a_lost_node_costs_its_workers_and_not_the_job(
     job = slurm.sbatch(script, *options, "--output=job.out", "--error=job.err", cwd=tmp_path)
     out, err = tmp_path / "job.out", tmp_path / "job.err"
     try:
-        slurm.until(lambda: out.exists() and "started" in out.read_text(), 60, "the search to begin")
+        slurm.until(lambda: out.exists() and "started" in out.read_text(), 120, "the search to begin")
         getattr(slurm, loss)("node3")
         slurm.until(lambda: slurm.states()["node3"].startswith("down"), 60, "Slurm to see that the node is down")
         slurm.until(lambda: "exit" in out.read_text(), 120, "the program to end")
@@ -76,4 +76,4 @@ def test_a_lost_node_costs_its_workers_and_not_the_job(
     (line,) = said
     assert line.startswith("daskhpc: rank 2 on node3 "), err.read_text()
     slurm.wait(job, 60)
-    assert not [p for p in slurm.processes(job) if p.node != "node3"]
+    slurm.until(lambda: all(p.node == "node3" for p in slurm.processes(job)), 15, "the end of the job's processes")
