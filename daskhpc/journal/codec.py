@@ -6,7 +6,6 @@ import base64
 import hashlib
 import json
 import math
-import pickle
 import struct
 import sys
 from collections.abc import Callable
@@ -228,7 +227,9 @@ def _tagged(data: dict[str, Any], load: Load) -> Any:
 
             return getattr(np, name)(decode(data["data"], load))
         case "pickle":
-            return pickle.loads(load(data["hash"], data["size"]))
+            from ..compat.cloudpickle import loads
+
+            return loads(load(data["hash"], data["size"]))
         case other:
             raise JournalError(
                 f"A result is in a form that this version of daskhpc does not know: {other!r}",
