@@ -12,9 +12,10 @@ from pathlib import Path
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
+from ..compat.pydantic import MADE_OF_THE_FIELDS
 from ..compat.python import ABC_ATTRIBUTES, is_namedtuple_field
 from .bytecode import instructions, module_imports, module_source, reads
-from .key_parts import Attributes, Lenient, Node
+from .key_parts import Attributes, Lenient, Node, Unordered
 from .origins import file_of, named, origin
 
 _DESCRIPTORS = (types.MemberDescriptorType, types.GetSetDescriptorType)
@@ -36,6 +37,7 @@ _OF_PYTHON = frozenset(
         "__parameters__",
         "__type_params__",
         *ABC_ATTRIBUTES,
+        *MADE_OF_THE_FIELDS,
         "__dataclass_fields__",
         "__dataclass_params__",
         "__match_args__",
@@ -68,6 +70,8 @@ def _function(function: FunctionType) -> Node:
     # One of the user's may have been put in the place of a library's, with its name.
     if not (home.own or of.own) and named(function.__module__, function.__qualname__) is function:
         return Node("function", [function.__module__, function.__qualname__, of.version], keep=True)
+    if module == "functools" and code.co_qualname == "singledispatch.<locals>.wrapper":
+        return _dispatched(function)
     body: Any = code if home.own else Node("name", [module, code.co_qualname, home.version])
     read = _globals(function) if home.own else {}
     name = f" (function {function.__qualname__})"
@@ -85,6 +89,13 @@ def _function(function: FunctionType) -> Node:
         ["", "", f"{name} default", f"{name} default", f"{name} enclosed", name, f"{name} global"],
         keep=True,
     )
+
+
+def _dispatched(function: Any) -> Node:
+    """One of `functools.singledispatch`, by its implementations: beside them it holds weak references."""
+    name = f" (function {function.__qualname__})"
+    made = [Node("implementation", [kind, each], ["", name]) for kind, each in function.registry.items()]
+    return Node("singledispatch", [function.__qualname__, Unordered(made)], ["", ""], keep=True)
 
 
 def _cell(cell: Any) -> Any:
@@ -265,6 +276,10 @@ def _cached(function: Any) -> Node:
     return Node("lru_cache", [function.__wrapped__])
 
 
+def _dispatched_method(found: Any) -> Node:
+    return Node("singledispatchmethod", [found.dispatcher])
+
+
 def _partial(found: functools.partial[Any]) -> Node:
     return Node(
         "partial",
@@ -301,6 +316,7 @@ def _kinds() -> Iterator[tuple[type, Callable[[Any], Node]]]:
     yield functools.cached_property, _cached_property
     yield type(functools.lru_cache(len)), _cached
     yield functools.partial, _partial
+    yield functools.singledispatchmethod, _dispatched_method
     yield types.MappingProxyType, _mapping
 
 

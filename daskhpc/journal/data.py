@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -76,7 +77,16 @@ def _ufunc(function: Any) -> Node:
     for module in ("numpy", "scipy.special"):
         if named(module, function.__name__) is function:
             return Node("ufunc", [module, function.__name__, origin(module).version])
+    # One of `np.frompyfunc` has the function of Python in no attribute.
+    inside = [each for each in gc.get_referents(function) if callable(each)]
+    if inside:
+        return Node("ufunc of a function", [function.nin, function.nout, function.identity, inside])
     raise UnkeyableError(f"the ufunc {function.__name__}, which is neither NumPy's nor SciPy's")
+
+
+def _vectorized(found: np.vectorize) -> Node:
+    """By what it was made of, not by what its calls leave in it."""
+    return Node("vectorize", [type(found), found.pyfunc, found.otypes, found.signature, found.excluded])
 
 
 def _sparse(matrix: Any) -> Node:
@@ -146,6 +156,7 @@ _KINDS: Mapping[str, Callable[[Any], Node]] = {
     "numpy.BitGenerator": _bit_generator,
     "numpy.SeedSequence": _seeds,
     "numpy.ufunc": _ufunc,
+    "numpy.vectorize": _vectorized,
     "scipy.sparray": _sparse,
     "scipy.spmatrix": _sparse,
     "torch.Tensor": _tensor,

@@ -14,7 +14,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..compat.numba import compiles, what_is_compiled
+from ..compat.pydantic import DECORATOR, what_is_decorated
 from ..compat.python import libraries_of, library_name
+from ..compat.scipy import SPLINES, what_a_spline_is
 from ..compat.sklearn import NOT_OF_RESULTS, is_scorer
 from .key_parts import Attributes, Node, UnkeyableError, Unordered, digest
 from .origins import origin
@@ -172,6 +174,15 @@ def _random(generator: random.Random) -> Node:
     return by_pickle(generator)
 
 
+def _decorated(found: Any) -> Node:
+    """A validator or the like in a class of pydantic."""
+    return Node("pydantic decorator", what_is_decorated(found))
+
+
+def _spline(spline: Any) -> Node:
+    return Node("spline", [type(spline), Attributes(what_a_spline_is(spline))], ["", ""])
+
+
 def _buffer(found: Any) -> Node:
     return Node("buffer", [type(found).__name__, digest(memoryview(found).tobytes())])
 
@@ -211,5 +222,7 @@ _KINDS: Mapping[str, Callable[[Any], Node]] = {
     "joblib.memory.Memory": _memory,
     "joblib.memory.MemorizedFunc": _memorized,
     **dict.fromkeys(("typing.TypeVar", "typing.ParamSpec", "typing.TypeVarTuple"), _type_variable),
+    DECORATOR: _decorated,
+    **dict.fromkeys(SPLINES, _spline),
     "types.SimpleNamespace": _simple_namespace,
 }

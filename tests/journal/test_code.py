@@ -311,6 +311,38 @@ def test_a_decorator_of_a_library_keeps_what_it_decorates() -> None:
     assert len({token(wrapping(np.mean, 1)), token(wrapping(np.mean, 2)), token(np.mean)}) == 3
 
 
+DISPATCHED = """
+import functools
+@functools.singledispatch
+def area(x): return 0
+@area.register
+def _(x: int): return area(str(x)) + {}
+@area.register
+def _(x: list): return sum(map(area, x))
+class Shape:
+    @functools.singledispatchmethod
+    def area(self, x): return 0
+    @area.register
+    def _(self, x: int): return {}
+    @area.register
+    def _(self, x: list): return 0
+def f(x): return area(x)
+def g(x): return Shape().area(x)
+"""
+
+
+@pytest.mark.parametrize(("name", "counting"), [("f", 0), ("g", 1)])
+def test_each_implementation_of_a_dispatched_function_counts(name: str, counting: int) -> None:
+    space = compiled(DISPATCHED.format(1, 1))
+    plain = token(space[name])
+    assert space["f"]([1]) == 1
+    assert space["g"](1) == 1
+    assert token(space[name]) == plain, "what it has dispatched already does not count"
+    for at in (0, 1):
+        changed = token(compiled(DISPATCHED.format(*(2 if n == at else 1 for n in (0, 1))))[name])
+        assert (changed != plain) == (at == counting)
+
+
 def test_where_code_is_from() -> None:
     assert origin("json") == origin("os.path") == origin("builtins") == (False, "")
     assert origin("sklearn.svm._classes").version.startswith("scikit-learn ")

@@ -314,6 +314,27 @@ def test_frames_and_matrices_are_kept_by_identity() -> None:
     assert tokens.token([table, matrix]) != before
 
 
+def plus_one(x: float) -> float:
+    return x + 1
+
+
+def plus_two(x: float) -> float:
+    return x + 2
+
+
+@pytest.mark.parametrize(
+    "make",
+    [np.vectorize, lambda f: np.vectorize(f, otypes=[float]), lambda f: np.frompyfunc(f, 1, 1)],
+    ids=["vectorize", "vectorize with types", "frompyfunc"],
+)
+def test_functions_that_numpy_vectorizes_count_by_the_function(make: Any) -> None:
+    one, two = make(plus_one), make(plus_two)
+    plain = token(one)
+    assert list(one(np.arange(2.0))) == [1.0, 2.0]
+    assert token(one) == token(make(plus_one)) == plain
+    assert token(two) != plain
+
+
 def test_a_frame_in_a_few_words() -> None:
     text = describe(frame()[["a", "k"]])
     assert text == "frame of 2 columns x 3 rows: a int64, k float64"
