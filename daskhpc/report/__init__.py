@@ -63,7 +63,7 @@ def crosstab(actual: Any, predicted: Any, names: Sequence[str] | None = None) ->
     Raises
     ------
     ValueError
-        If the lengths differ.
+        If the lengths differ, or a number has no name.
 
     Examples
     --------
@@ -82,6 +82,8 @@ def crosstab(actual: Any, predicted: Any, names: Sequence[str] | None = None) ->
     if len(rows) != len(columns):
         raise ValueError(f"{len(rows)} actual and {len(columns)} predicted classes: each sample has one of both")
     classes = np.union1d(rows, columns) if names is None else np.arange(len(names))
+    if names is not None and not np.isin(np.concatenate([rows, columns]), classes).all():
+        raise ValueError(f"a class number that is none of 0 to {len(names) - 1}, the numbers of `names`")
     counts = np.zeros((len(classes), len(classes)), dtype=np.int64)
     np.add.at(counts, (np.searchsorted(classes, rows), np.searchsorted(classes, columns)), 1)
     labels = list(classes if names is None else names)

@@ -108,6 +108,9 @@ def test_crosstab() -> None:
     assert (table.index.name, table.columns.name) == ("actual", "predicted")
     with pytest.raises(ValueError, match="2 actual and 1 predicted"):
         daskhpc.report.crosstab([1, 2], [1])
+    for number in (-1, 2):
+        with pytest.raises(ValueError, match="none of 0 to 1"):
+            daskhpc.report.crosstab([0, number], [0, 1], names=["sea", "river"])
 
 
 def test_what_the_program_has_frozen_stays_frozen() -> None:
