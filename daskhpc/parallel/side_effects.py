@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import random
+import sys
 import warnings
 from typing import Any
 
@@ -45,5 +46,7 @@ def show(warning: warnings.WarningMessage) -> None:
     warnings.showwarning(warning.message, warning.category, warning.filename, warning.lineno)
 
 
-def _generators() -> tuple[Any, bytes]:
-    return random.getstate(), pickle.dumps(np.random.get_state(legacy=False))
+def _generators() -> tuple[Any, ...]:
+    torch: Any = sys.modules.get("torch")
+    drawn = torch.get_rng_state().numpy().tobytes() if hasattr(torch, "get_rng_state") else b""
+    return random.getstate(), pickle.dumps(np.random.get_state(legacy=False)), drawn

@@ -83,6 +83,15 @@ class Python(Step):
         return self
 
 
+class Torch(Step):
+    """Draws from PyTorch's."""
+
+    def fit(self, X: Any, y: Any = None) -> Step:
+        super().fit(X)
+        self.mean_ = self.mean_ + pytest.importorskip("torch").rand(1).item()
+        return self
+
+
 class InPlace(Step):
     """Changes its input."""
 
@@ -463,13 +472,15 @@ def test_a_search_over_memory_is_left_alone(cache: PrefixCache, tmp_path: Any) -
     assert cache.misses == 0
 
 
-@pytest.mark.parametrize("kind", [Global, Python])
+@pytest.mark.parametrize("kind", [Global, Python, Torch])
 def test_random_fits_are_made_each_time(kind: type[Step], cache: PrefixCache) -> None:
     pipeline = make_pipeline(kind(), SVC())
     made = []
     for one in (None, cache):
         random.seed(0)
         np.random.seed(0)
+        if kind is Torch:
+            pytest.importorskip("torch").manual_seed(0)
         made.append([content(run(pipeline, one)["estimator"]) for _ in range(3)])
     assert made[0] == made[1]
     assert len(set(made[0])) == 3
