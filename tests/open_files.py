@@ -21,3 +21,8 @@ def open_files(having: str = "") -> list[str]:
         if having in name and not name.startswith(("socket:", "/proc/")):
             found.append(f"{descriptor} {name}")
     return sorted(found)
+
+
+def none_more(before: list[str]) -> bool:
+    """Whether nothing is open that was not before; other threads may have closed something, or be about to."""
+    return not {*open_files()} - {*before}

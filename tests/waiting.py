@@ -1,9 +1,12 @@
-"""Waiting in tests: for a condition, with a deadline."""
+"""Waiting in tests: for a condition or for each other, with a deadline."""
 
 from __future__ import annotations
 
+import os
+import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import psutil
 
@@ -14,6 +17,12 @@ def until(condition: Callable[[], object], timeout: float = 100, what: str = "wh
     while not condition():
         assert time.monotonic() < deadline, f"{what} did not happen within {timeout:g} s"
         time.sleep(0.01)
+
+
+def meet(folder: Path, of: int) -> None:
+    """Return when so many threads, of this process or of others, have come to a folder: they run at the same time."""
+    (folder / f"met-{os.getpid()}-{threading.get_ident()}").touch()
+    until(lambda: len(list(folder.glob("met-*"))) >= of, what=f"the meeting of {of}")
 
 
 def gone(pid: int) -> bool:

@@ -49,7 +49,7 @@ assert all(isinstance(m.random, random.Random) for m in (dask.sizeof, distribute
 
 def test_dask_draws_from_a_generator_of_its_own() -> None:
     """If this fails, see which modules of Dask draw from Python's global generator in threads of their own."""
-    result = subprocess.run([sys.executable, "-c", DRAWS], capture_output=True, text=True, timeout=60)
+    result = subprocess.run([sys.executable, "-c", DRAWS], capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stderr
 
 

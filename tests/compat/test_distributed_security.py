@@ -60,7 +60,7 @@ def test_who_does_not_finish_the_handshake_is_hung_up_on(monkeypatch: pytest.Mon
 
         async with listen("tls://127.0.0.1:0", never, **security.get_listen_args("scheduler")) as listener:
             with socket.create_connection(listener.get_host_port()) as visitor:
-                visitor.settimeout(20)
+                visitor.settimeout(60)
                 return await asyncio.to_thread(visitor.recv, 1)
 
     assert asyncio.run(visit()) == b""

@@ -39,7 +39,7 @@ def test_a_worker_process_and_its_nanny() -> None:
         pid = nanny.pid
         os.kill(pid, signal.SIGKILL)
         until(lambda: nanny.pid not in (None, pid) and psutil.pid_exists(nanny.pid))
-        assert client.submit(sum, [1, 2], pure=False).result(timeout=30) == 3
+        assert client.submit(sum, [1, 2], pure=False).result(timeout=60) == 3
 
 
 def test_a_worker_that_has_to_be_killed_leaves_no_lock() -> None:
@@ -48,7 +48,7 @@ def test_a_worker_that_has_to_be_killed_leaves_no_lock() -> None:
         lock = Path(nanny.worker_dir + ".dirlock")
         assert lock.exists()
         os.kill(nanny.pid, signal.SIGSTOP)
-        cluster.sync(nanny.kill, timeout=0.5)
+        cluster.sync(nanny.kill, timeout=4)
         assert not lock.exists()
 
 

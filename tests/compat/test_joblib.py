@@ -93,7 +93,7 @@ def test_more_calls_are_made_than_joblib_makes_at_once(most: float, drawn: int) 
     go = threading.Event()
     backend = Ahead(most, go)
     with parallel_config(backend=backend, n_jobs=2):
-        results = Parallel(pre_dispatch=4, batch_size=1)(backend.calls(50, lambda i: i if go.wait(30) else -1))
+        results = Parallel(pre_dispatch=4, batch_size=1)(backend.calls(50, lambda i: i if go.wait(100) else -1))
     assert results == [*range(50)]
     assert ("before", False, 4) in backend.seen
     assert ("after", drawn == 50, drawn) in backend.seen

@@ -71,8 +71,8 @@ def test_a_process_that_is_spawned_apart_takes_no_interrupt_at_first(monkeypatch
         queue: multiprocessing.Queue[bool] = context.Queue()
         process = context.Process(target=tell_blocked, args=(queue,), name=name)
         process.start()
-        found = [queue.get(timeout=30) for _ in range(2)]
-        process.join(30)
+        found = [queue.get(timeout=100) for _ in range(2)]
+        process.join(100)
         return found
 
     context = multiprocessing.get_context("spawn")
@@ -101,7 +101,7 @@ os._exit(3)
 
 def test_a_function_runs_before_os_exit_of_its_own_process() -> None:
     """``call_before_os_exit``; a forked child leaves at once, and the function that is pickled is the receiver's."""
-    done = subprocess.run([sys.executable, "-c", EXIT], capture_output=True, text=True, timeout=30)
+    done = subprocess.run([sys.executable, "-c", EXIT], capture_output=True, text=True, timeout=100)
     assert (done.returncode, done.stdout, done.stderr) == (3, "in order\n", "")
     wrapped = compat._ExitInOrder(print)
     assert pickle.loads(pickle.dumps(wrapped)) is os._exit
@@ -133,7 +133,7 @@ signal.raise_signal(signal.SIGUSR2)
 
 def test_a_signal_is_registered_below_what_the_program_registers() -> None:
     """``register_below``; the program's handlers of Python and of C come in its place."""
-    done = subprocess.run([sys.executable, "-c", BELOW], capture_output=True, text=True, timeout=30)
+    done = subprocess.run([sys.executable, "-c", BELOW], capture_output=True, text=True, timeout=100)
     found = done.stdout.split("\n")
     assert found[:3] == ["True True", "handler", "handler"], done.stderr
     assert found[3].split()[0] == "False"
@@ -168,7 +168,7 @@ def test_a_module_stays_main_until_the_end(tmp_path: Path) -> None:
     """``run_module_as_main``."""
     (tmp_path / "program.py").write_text(MODULE)
     code = "from daskhpc.compat.python import run_module_as_main; run_module_as_main('program')"
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=30)
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=100)
     assert (done.returncode, done.stdout) == (0, "__main__ []\n7\n"), done.stderr
 
 
@@ -186,7 +186,7 @@ threading.Thread(target=wait).start()
 
 def test_python_says_that_it_waits_for_threads() -> None:
     """``waits_for_threads``."""
-    done = subprocess.run([sys.executable, "-c", WAITS], capture_output=True, text=True, timeout=30)
+    done = subprocess.run([sys.executable, "-c", WAITS], capture_output=True, text=True, timeout=100)
     assert (done.stdout, done.stderr) == ("True\n", "")
 
 

@@ -60,7 +60,7 @@ from daskhpc.compat.sklearn import (
     without_callbacks,
 )
 
-SECONDS = 60
+SECONDS = 120
 X, Y = np.arange(40.0).reshape(20, 2), np.arange(20) % 2
 
 

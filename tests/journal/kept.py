@@ -14,7 +14,7 @@ import pytest
 
 from daskhpc.journal.journal import Journal
 
-SECONDS = 60.0
+SECONDS = 120.0
 """The deadline of every wait."""
 
 

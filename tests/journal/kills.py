@@ -24,7 +24,7 @@ from daskhpc.journal.journal import Journal
 from daskhpc.journal.reader import JournalReader
 
 FOLDER = Path(__file__).parent / "programs"
-RUN_SECONDS = 120.0
+RUN_SECONDS = 240.0
 """The deadline of a run that nothing ends."""
 END_SECONDS = 30.0
 """The deadline from a kill to the end of all processes."""

@@ -21,7 +21,7 @@ from sklearn.exceptions import FitFailedWarning
 from sklearn.model_selection import GridSearchCV, cross_val_score, cross_validate
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import Pipeline
-from waiting import until
+from waiting import meet, until
 
 import daskhpc
 from daskhpc.cluster.children import children_of
@@ -47,6 +47,7 @@ class Deadly(GaussianNB):  # type: ignore[misc]
     def fit(self, X: Any, y: Any) -> Any:
         if self.how > 100:
             self.hoard = [np.ones(1_000_000) for _ in range(self.how)]
+            time.sleep(60)  # or it would have ended before a worker that is slow looks at its memory
         elif self.how:
             os.kill(os.getpid(), self.how)
         return super().fit(X, y)
@@ -60,7 +61,7 @@ def test_a_candidate_that_kills_its_worker_is_a_failed_fit(client: Any) -> None:
     for name in ("mean_test_score", "split1_test_score", "mean_train_score"):
         (expected,) = alone.cv_results_[name]
         assert np.array_equal(search.cv_results_[name], [expected, np.nan, expected], equal_nan=True)
-    client.wait_for_workers(2, timeout=30)
+    client.wait_for_workers(2, timeout=60)
 
 
 def test_a_candidate_that_uses_up_the_memory(client: Any) -> None:
@@ -69,14 +70,14 @@ def test_a_candidate_that_uses_up_the_memory(client: Any) -> None:
     with pytest.warns(FitFailedWarning, match="used up its memory limit"):
         search.fit(*IRIS)
     assert search.cv_results_["mean_test_score"][1] == 0.5
-    client.wait_for_workers(2, timeout=30)
+    client.wait_for_workers(2, timeout=60)
 
 
 def test_a_candidate_that_kills_its_worker_raises_where_that_is_asked(client: Any) -> None:
     search = GridSearchCV(Deadly(), {"how": [0, int(signal.SIGKILL)]}, cv=2, refit=False, error_score="raise")
     with pytest.raises(WorkerDiedError, match="SIGKILL"):
         search.fit(*IRIS)
-    client.wait_for_workers(2, timeout=30)
+    client.wait_for_workers(2, timeout=60)
 
 
 class Counting(TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -107,20 +108,23 @@ def test_prefixes_are_fitted_once_per_split(tmp_path: Path) -> None:
 
 
 class Watching(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """Predicts at random and remembers where it was fitted."""
+    """Predicts at random and remembers where it was fitted; the first fits wait until two processes fit."""
+
+    def __init__(self, folder: str = "") -> None:
+        self.folder = folder
 
     def fit(self, X: Any, y: Any) -> Any:
+        meet(Path(self.folder), 2)
         self.classes_ = np.unique(y)
         self.pid_ = os.getpid()
-        time.sleep(0.02)
         return self
 
     def predict(self, X: Any) -> Any:
         return np.full(len(X), self.classes_[0])
 
 
-def test_fits_run_on_all_workers(client: Any) -> None:
-    fitted = cross_validate(Watching(), *IRIS, cv=8, return_estimator=True)["estimator"]
+def test_fits_run_on_all_workers(client: Any, tmp_path: Path) -> None:
+    fitted = cross_validate(Watching(str(tmp_path)), *IRIS, cv=8, return_estimator=True)["estimator"]
     pids = client.run(lambda dask_worker: [child.pid for child in children_of(dask_worker).children])
     for worker, children in pids.items():
         assert {estimator.pid_ for estimator in fitted} & {*children}, worker
@@ -175,16 +179,26 @@ def memory(pids: list[int]) -> int:
     return sum(map(proportional, pids))
 
 
-def total(x: Any, i: int, pids: list[int]) -> tuple[float, int]:
-    value = float(x.sum()) + i
-    return value, memory(pids) if i % 8 == 0 else 0
+def total(x: Any, i: int) -> float:
+    return float(x.sum()) + i
 
 
-def met(folder: str, i: int, of: int) -> int:
-    """Wait for others, so that each is in a child of its own; returns the process id."""
-    Path(folder, f"met-{i}").touch()
-    until(lambda: len(list(Path(folder).glob("met-*"))) >= of)
+def met(folder: Path) -> int:
+    """Wait for three others, so that each is in a child of its own; returns the process id."""
+    meet(folder, 4)
     return os.getpid()
+
+
+def memory_while_all_use(x: Any, i: int, pids: list[int], folder: Path) -> int:
+    """What the processes take when all four calls have read all of x, and still have it; the first call looks."""
+    x.sum()
+    meet(folder, 4)
+    if i:
+        until((folder / "looked").exists)
+        return 0
+    found = memory(pids)
+    (folder / "looked").touch()
+    return found
 
 
 def test_a_node_holds_shared_data_once(tmp_path: Path) -> None:
@@ -197,15 +211,17 @@ def test_a_node_holds_shared_data_once(tmp_path: Path) -> None:
     ):
         workers = {*own.run(os.getpid).values()}
         x = np.ones(size // 8)
-        meet = [delayed(met)(str(tmp_path), i, 4) for i in range(4)]  # in all children: what is imported is not data
-        pids = [os.getpid(), *workers, *Parallel()(meet)]
+        folders = [tmp_path / name for name in ("start", "use")]
+        for folder in folders:
+            folder.mkdir()
+        # In all children: what is imported is not data.
+        pids = [os.getpid(), *workers, *Parallel()(delayed(met)(folders[0]) for _ in range(4))]
         assert len({*pids}) == 9
-        Parallel()(delayed(total)(x[:1000], i, pids) for i in range(32))
+        Parallel()(delayed(total)(x[:1000], i) for i in range(32))
         before = memory(pids)
-        results = Parallel()(delayed(total)(x, i, pids) for i in range(64))
-        assert [value for value, _ in results] == [x.sum() + i for i in range(64)]
-        growth = max(memory for _, memory in results) - before
+        assert Parallel()(delayed(total)(x, i) for i in range(64)) == [x.sum() + i for i in range(64)]
+        growth = max(Parallel()(delayed(memory_while_all_use)(x, i, pids, folders[1]) for i in range(4))) - before
         assert 0.9 * size < growth < 1.3 * size
         assert {*own.run(os.getpid).values()} == workers
         assert all(Path(f"/proc/{pid}").exists() for pid in pids)
-        assert memory(pids) - before < 0.2 * size
+        until(lambda: memory(pids) - before < 0.2 * size, what="that the children let go")

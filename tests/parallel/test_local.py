@@ -93,10 +93,10 @@ from daskhpc.parallel.local import LocalEngine, LocalThreads
 begun = threading.Event()
 threads = {threads}
 threads.submit(lambda: (begun.set(), threading.Event().wait()))
-assert begun.wait(30)
+assert begun.wait(60)
 print("end")
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout, done.stderr) == (0, "end\n", "")
 
 

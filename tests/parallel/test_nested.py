@@ -16,7 +16,7 @@ from waiting import until
 
 from daskhpc.parallel.nested import NestedBackend
 
-SECONDS = 30
+SECONDS = 60
 
 
 @contextlib.contextmanager
@@ -149,7 +149,7 @@ def test_no_thread_is_left() -> None:
         """Those that are new; a cluster of another test may start others."""
         return [t for t in set(threading.enumerate()) - before if "(worker)" in t.name or "(_handle" in t.name]
 
-    until(lambda: not of_pools(), 10)  # joblib does not wait for the threads of a pool that it ends
+    until(lambda: not of_pools(), SECONDS)  # joblib does not wait for the threads of a pool that it ends
 
 
 def test_nothing_of_it_outside() -> None:

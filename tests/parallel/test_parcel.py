@@ -351,7 +351,7 @@ def test_many_threads() -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(120)
     assert not errors
     pending = {parcel.number: parcel.pending for parcel in factory.parcels.values()}
     assert sum(pending.values()) == 2  # of the first call: its function and X

@@ -620,16 +620,21 @@ def test_cheap_fits_are_let_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (cache.hits, cache.misses, Step.fits) == (0, 0, 3)
 
 
-def test_saved_seconds_are_those_of_the_fit(cache: PrefixCache) -> None:
-    pipeline = make_pipeline(KNNImputer(), SVC())
-    data = np.tile(HOLES, (8, 1))
-    seconds = []
+def test_saved_seconds_are_those_of_the_fit(cache: PrefixCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    now, fit, seconds = [0.0], Step.fit, []
+
+    def fit_for_three_seconds(self: Any, X: Any, y: Any = None) -> Step:
+        now[0] += 3.0
+        return fit(self, X, y)
+
+    monkeypatch.setattr(prefix_cache, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(Step, "fit", fit_for_three_seconds)
     for _ in range(2):
-        estimator = clone(pipeline)
+        estimator = make_pipeline(Step(), SVC())
         with shared(cache, estimator, None) as saved:
-            estimator.fit(data, np.tile(Y, 8))
+            estimator.fit(X, Y)
         seconds.append(saved.seconds)
-    assert seconds[0] == 0.0 < seconds[1]
+    assert seconds == [0.0, 3.0]
 
 
 def shown(function: Any) -> list[tuple[str, type[Warning], str, int]]:

@@ -231,7 +231,7 @@ def test_the_rest_of_the_environment_is_the_nodes() -> None:
     ]
     environment = {**os.environ, "OWN": "node", "BOTH": "node"}
     done = subprocess.run(
-        [sys.executable, "-c", code], input=pickle.dumps(streams), env=environment, capture_output=True, timeout=60
+        [sys.executable, "-c", code], input=pickle.dumps(streams), env=environment, capture_output=True, timeout=120
     )
     assert eval(done.stdout) == [
         ["node", "node", None],

@@ -583,7 +583,7 @@ def test_a_forked_process_prints_and_draws_nothing(terminal: Terminal, clock: Cl
     def hold() -> None:
         with progress._lock, progress._row._lock:  # type: ignore[attr-defined]
             held.set()
-            done.wait(60)
+            done.wait(120)
 
     holder = threading.Thread(target=hold)
     holder.start()
@@ -591,7 +591,7 @@ def test_a_forked_process_prints_and_draws_nothing(terminal: Terminal, clock: Cl
     terminal.read()
     child = os.fork()
     if child == 0:
-        signal.alarm(30)  # ends the child where a lock holds it
+        signal.alarm(60)  # ends the child where a lock holds it
         print("from the child", flush=True)
         run(progress, clock, 2)
         progress.failure("ValueError: no")
@@ -626,7 +626,8 @@ run("first", 0.5, False)
 """
     cells = [prepare, "run('<b>', 5, False)", "run('closed', 5, True)"]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
-    NotebookClient(notebook, timeout=60, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    options = {"timeout": 120, "startup_timeout": 120, "iopub_timeout": 60}
+    NotebookClient(notebook, **options, resources={"metadata": {"path": str(tmp_path)}}).execute()
     silent, live, closed = (cell.outputs for cell in notebook.cells)
     assert silent == []
     assert len(live) == len(closed) == 1

@@ -8,7 +8,7 @@ import textwrap
 
 import pytest
 
-SECONDS = 60
+SECONDS = 120
 KNOWN = """
 assert "daskhpc" in joblib.parallel.BACKENDS
 with joblib.parallel_config(backend="daskhpc"):

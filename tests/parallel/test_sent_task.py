@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import pickle
-import time
 from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from daskhpc.parallel import sent_task, transport
 from daskhpc.parallel.call_queue import Call, CallQueue
 from daskhpc.parallel.run import Run
 from daskhpc.parallel.sent_task import SentTask, to_give_back
 from daskhpc.parallel.task import CallRecord
 from daskhpc.parallel.transport import Departure
 from daskhpc.parallel.worker_set import WorkerProcess
+
+NOW = 1000.0
+
+
+@pytest.fixture(autouse=True)
+def _no_time_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sent_task, "time", SimpleNamespace(monotonic=lambda: NOW))
 
 
 def sent(
@@ -32,9 +39,8 @@ def sent(
 
 
 def test_a_task_begins_when_a_thread_of_its_worker_is_free() -> None:
-    now = time.monotonic()
-    ends = [task.ends - now for task in sent(1.0, 3.0, 2.0, 5.0, threads=2)]
-    assert ends == pytest.approx([1.0, 3.0, 3.0, 8.0], abs=0.1)
+    ends = [task.ends - NOW for task in sent(1.0, 3.0, 2.0, 5.0, threads=2)]
+    assert ends == [1.0, 3.0, 3.0, 8.0]
 
 
 def test_an_idle_slot_gets_what_the_busiest_worker_has_not_begun() -> None:
@@ -74,9 +80,7 @@ def test_what_an_idle_slot_does_not_get(seconds: float, options: dict[str, Any])
 
 def test_what_waits_behind_a_long_call_goes_to_others_in_any_case() -> None:
     (task,) = sent(0.1)
-    task.due = time.monotonic()
-    while time.monotonic() <= task.due:
-        pass
+    task.due = NOW - 0.001
     assert to_give_back({"a": [task]}, idle=False) == [("a", [task])]
 
 
@@ -109,18 +113,27 @@ def departures(steps: Iterable[int], fails: int | None = None, cancelled: int | 
         counting.cancel()
         left.extend(leaves.values())
 
-    asyncio.run(asyncio.wait_for(main(), 30))
+    asyncio.run(asyncio.wait_for(main(), 200))
     return left
 
 
+@pytest.fixture
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task waits for the others that are made ready, however slowly."""
+    monkeypatch.setattr(transport, "_CLIENT_SECONDS", 100.0)
+
+
+@pytest.mark.usefixtures("_patient")
 def test_tasks_that_are_made_ready_at_the_same_time_leave_together() -> None:
     assert departures([0, 3, 9]) == [[0, 1, 2]]
 
 
+@pytest.mark.usefixtures("_patient")
 def test_a_task_that_cannot_be_made_keeps_no_other() -> None:
     assert departures([0, 3, 9], fails=2) == [[0, 1]]
 
 
+@pytest.mark.usefixtures("_patient")
 def test_a_task_that_is_cancelled_is_not_sent() -> None:
     assert departures([0, 3, 9], cancelled=0) == [[1, 2]]
 

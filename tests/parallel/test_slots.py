@@ -118,8 +118,8 @@ def alarm() -> str:
         raise TooLateError
 
     before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, 0.05)
     try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
         time.sleep(SECONDS)
     except TooLateError:
         return "in time"
@@ -292,9 +292,9 @@ def test_an_interrupt_ends_calls_that_never_return(client: Any, how: str, tmp_pa
     thread.start()
     with pytest.raises(KeyboardInterrupt):
         Parallel()(delayed(endless)(how, tmp_path) for _ in range(2))
-    assert time.monotonic() - pressed[0] < 3
+    assert time.monotonic() - pressed[0] < 15
     thread.join(SECONDS)
-    until(lambda: all(map(gone, attempts(tmp_path, "endless"))), 5)
+    until(lambda: all(map(gone, attempts(tmp_path, "endless"))), SECONDS)
     assert worker_pid(client) == before
     assert Parallel()(delayed(abs)(-i) for i in range(4)) == list(range(4))
 
@@ -322,7 +322,7 @@ def test_a_leak_ends_one_call(tmp_path: Path) -> None:
         other = next(results)
         with pytest.raises(WorkerDiedError, match="leak") as raised:
             next(results)
-        assert re.search(r"it had [\d.]+ MiB of memory .* its memory limit of 700.00 MiB", str(raised.value))
+        assert re.search(r"it had [\d.]+ [MG]iB of memory .* its memory limit of 700.00 MiB", str(raised.value))
         assert len(attempts(tmp_path, "leak")) == 2
         assert attempts(tmp_path, "leak")[0] != other
         assert worker_pid(client) == before
@@ -369,7 +369,7 @@ def test_200_parallels_leave_nothing(client: Any, tmp_path: Path) -> None:
     files, threads, children, runs, own_files, own_threads = before
     most = (files + 8, threads + 4, children, runs, own_files + 8, own_threads + 8)
     try:
-        until(lambda: all(now <= then for now, then in zip(counts(client), most, strict=True)), 10)
+        until(lambda: all(now <= then for now, then in zip(counts(client), most, strict=True)), SECONDS)
     except AssertionError:
         assert counts(client) == most
     assert memory_of(client) - memory < 10 << 20
@@ -400,7 +400,7 @@ def test_a_large_array_is_mapped_once_and_freed(client: Any, tmp_path: Path) -> 
         assert len(one) == 1
         assert rest == also == [False, x.sum()]
     for pid in {os.getpid(), worker_pid(client), *processes_of(client)}:
-        until(lambda pid=pid: segments_of(pid) == set(), 10, f"process {pid} lets go")
+        until(lambda pid=pid: segments_of(pid) == set(), SECONDS, f"process {pid} lets go")
 
 
 @pytest.mark.parametrize("processes", [True, False])
@@ -414,15 +414,15 @@ def test_no_child_outlives_its_worker(tmp_path: Path, processes: bool) -> None:
 
     def end_within_seconds(pids: set[int]) -> None:
         assert len(pids) == 3
-        until(lambda: all(map(gone, pids)), 5, "the end of all children")
+        until(lambda: all(map(gone, pids)), 20, "the end of all children")
 
     if processes:
         with cluster_of(tmp_path) as client:
-            pids = children(client, "killed")
-            os.kill(worker_pid(client), signal.SIGKILL)
+            pids, killed = children(client, "killed"), worker_pid(client)
+            os.kill(killed, signal.SIGKILL)
             end_within_seconds(pids)
-            client.wait_for_workers(1, timeout=SECONDS)
-            until(lambda: client.run(os.getpid), SECONDS)
+            # The scheduler may not have seen the end of the first one yet, which then does not answer.
+            until(lambda: {*client.run(os.getpid, on_error="ignore").values()} - {killed}, 2 * SECONDS)
             pids = children(client, "closed")
         end_within_seconds(pids)
         return
@@ -613,7 +613,7 @@ def test_requests_leave_the_threads_of_the_event_loop_free(monkeypatch: pytest.M
         requests = [asyncio.create_task(run_without_dask_task(pickle.dumps(None), worker)) for _ in range(40)]
         await asyncio.sleep(0)
         try:
-            return await asyncio.wait_for(asyncio.get_running_loop().run_in_executor(None, int), 20)
+            return await asyncio.wait_for(asyncio.get_running_loop().run_in_executor(None, int), SECONDS)
         finally:
             release.set()
             await asyncio.gather(*requests)

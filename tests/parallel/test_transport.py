@@ -16,11 +16,14 @@ from distributed import Client
 from joblib import Parallel, delayed, parallel_config
 from waiting import until
 
+from daskhpc.parallel import run as engine
 from daskhpc.parallel import transport
 from daskhpc.parallel.call_queue import Call, work_of
 from daskhpc.parallel.outcome import WorkerDiedError
 from daskhpc.parallel.sent_task import SentTask
 from daskhpc.parallel.worker_set import WorkerSet
+
+SECONDS = 60
 
 
 @pytest.fixture(autouse=True)
@@ -35,6 +38,8 @@ def tasks(client: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bool]]:
 
     monkeypatch.setattr(transport.Transport, "reply", reply)
     monkeypatch.setattr(WorkerSet.of(client), "_quick", {})
+    # The calls of a use are sent when joblib has made all of them, however long that takes.
+    monkeypatch.setattr(engine, "_DISPATCH_SECONDS", SECONDS)
     with parallel_config(backend="daskhpc", n_jobs=-1):
         yield sent
 
@@ -61,12 +66,14 @@ def use(*numbers: int, how: str = "") -> list[Any]:
 
 
 @pytest.fixture
-def quick(tasks: list[bool]) -> list[bool]:
-    """From now on `double` is known as quick."""
+def quick(client: Any, tasks: list[bool]) -> list[bool]:
+    """From now on `double` is known as quick, and so many calls of it go in one request, whatever held up the first."""
     use(1, 2)
     use(1, 2)
     assert not any(tasks), "nothing is known of the first two uses"
-    until(lambda: use(1, 2) == [2, 4] and tasks[-1], 60)
+    until(lambda: use(1, 2) == [2, 4] and tasks[-1], SECONDS)
+    for _ in range(2):
+        WorkerSet.of(client).note_cost(WORK, 1e-4)
     del tasks[:]
     return tasks
 
@@ -75,7 +82,10 @@ def test_quick_calls_make_no_dask_task(client: Any, quick: list[bool]) -> None:
     def transitions(dask_scheduler: Any) -> int:
         return int(dask_scheduler.transition_counter)
 
-    until(lambda: not WorkerSet.of(client)._futures, 30)  # of the tasks before
+    def known(dask_scheduler: Any) -> list[str]:
+        return [key for key in map(str, dask_scheduler.tasks) if key.startswith(double.__name__)]
+
+    until(lambda: not client.run_on_scheduler(known), what="the release of the tasks before")
     before = client.run_on_scheduler(transitions)
     assert use(1, 2, 3) == [2, 4, 6]
     assert quick == [True]
@@ -117,7 +127,7 @@ def test_a_call_that_ends_its_process_in_a_request(quick: list[bool]) -> None:
 
 def test_a_worker_that_is_lost_with_a_request(tasks: list[bool], tmp_path: Path) -> None:
     with start_cluster(2, 1) as cluster, Client(cluster) as client:
-        client.wait_for_workers(2, timeout=60)
+        client.wait_for_workers(2, timeout=SECONDS)
         for _ in range(2):
             WorkerSet.of(client).note_cost(WORK, 1e-4)
         assert use(1, 2, 3, how=str(tmp_path / "was here")) == [2, 4, 6]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import dask.array as da
@@ -260,9 +261,9 @@ def children(dask_worker: Any) -> list[int]:
     return [child.pid for child in children_of(dask_worker).children]
 
 
-def test_where_the_fits_run(client: Client) -> None:
+def test_where_the_fits_run(client: Client, tmp_path: Path) -> None:
     found = grid(
-        equal.Noting(max_iter=500),
+        equal.Meeting(str(tmp_path)),
         {"C": list(np.geomspace(0.01, 1, 8))},
         scoring=equal.accuracy_and_process,
         refit="accuracy",

@@ -183,7 +183,7 @@ def test_a_fitted_search_is_read_where_no_cluster_is(iris: Any, tmp_path: Path) 
         "assert 'distributed' not in sys.modules and 'dask' not in sys.modules\n"
         "print(search.predict([[5, 3, 1, 0]]), type(search).__module__.split('.')[0])"
     )
-    done = subprocess.run([sys.executable, "-c", program, file], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", program, file], capture_output=True, text=True, timeout=200)
     assert done.stdout == "[0] daskhpc\n", done.stderr
 
 
@@ -194,7 +194,7 @@ def test_without_a_cluster_distributed_is_not_imported() -> None:
         "s.GridSearchCV(SVC(), {'C': [1]}, cv=2).fit([[0], [1], [0], [1]], [0, 1, 0, 1])\n"
         "print([n for n in ('distributed', 'dask', 'mpi4py', 'dask_ml') if n in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=200)
     assert done.stdout == "[]\n", done.stderr
 
 
@@ -222,7 +222,7 @@ class TestWhichClient:
             assert chosen_client() is None
 
     def test_none_in_a_task(self, client: Client) -> None:
-        assert client.submit(lambda: chosen_client() is None, pure=False).result(timeout=30)
+        assert client.submit(lambda: chosen_client() is None, pure=False).result(timeout=60)
 
     @pytest.mark.parametrize(
         ("scheduler", "found"),
@@ -319,7 +319,8 @@ class TestDaskData:
         assert out["X"].b.tolist() == list("abcdefghij")
         assert out["groups"] is values["groups"]
         assert out["z"] is None
-        assert [str(w.message) for w in recwarn] == []
+        # What tests before have left open may be closed in this moment.
+        assert [str(w.message) for w in recwarn if w.category is not ResourceWarning] == []
 
     def test_what_is_measured_does_not_depend_on_what_dask_measured_before(self, client: Client) -> None:
         sizeof(np.sum)  # of a type that cannot be pickled, and Dask's function remembers it
@@ -378,4 +379,4 @@ def test_the_halving_switch_is_thrown_by_importing_the_package() -> None:
         "import daskhpc.search\n"
         "from sklearn.model_selection import HalvingGridSearchCV\n"
     )
-    subprocess.run([sys.executable, "-c", program], check=True, env={**os.environ}, timeout=60)
+    subprocess.run([sys.executable, "-c", program], check=True, env={**os.environ}, timeout=200)

@@ -123,7 +123,7 @@ def test_a_call_that_kills_its_worker_is_a_row(two_workers: Any) -> None:
     assert table["value"].dropna().tolist() == [0, 1, 2, 4, 5]
     assert table["error"][3].startswith("WorkerDiedError: ")
     assert "SIGKILL" in table["error"][3]
-    two_workers.wait_for_workers(2, timeout=30)
+    two_workers.wait_for_workers(2, timeout=60)
 
 
 @pytest.fixture

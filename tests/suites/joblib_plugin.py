@@ -33,7 +33,7 @@ def pytest_sessionfinish() -> None:
 @pytest.fixture(autouse=True)
 def _two_workers() -> None:
     """A test before may have left a call that only the end of its worker process ends."""
-    Client.current().wait_for_workers(2, timeout=30)
+    Client.current().wait_for_workers(2, timeout=100)
 
 
 def ours(item: Any) -> bool:
