@@ -17,7 +17,7 @@ from .kills import PROGRAMS, Kills
 ROUNDS = int(os.environ.get("KILLS_ROUNDS", "0"))
 SEED = int(os.environ.get("KILLS_SEED", time.time_ns() % 2**32))
 
-pytestmark = [pytest.mark.mpi, pytest.mark.timeout(600 + 60 * ROUNDS)]
+pytestmark = [pytest.mark.mpi, pytest.mark.timeout(900 + 60 * ROUNDS)]
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
