@@ -69,6 +69,16 @@ def has_ended(parallel: Any) -> bool:
     return not getattr(parallel, "_running", False) and not getattr(parallel, "_managed_backend", False)
 
 
+def threads_of_processes(backend: Any, n_jobs: int) -> dict[str, str]:
+    """The variables by which joblib's own processes have ``inner_max_num_threads``, or their share of the CPUs.
+
+    None with a release that prepares the environment of its processes elsewhere.
+    """
+    prepare = getattr(backend, "_prepare_worker_env", None)
+    found: dict[str, str] = prepare(n_jobs) if prepare is not None else {}
+    return found
+
+
 def keep_threads_of_processes(own_variables: Callable[[], Mapping[str, str]]) -> None:
     """Let joblib's own processes have as many threads of BLAS as without daskhpc: CPUs over ``n_jobs``.
 

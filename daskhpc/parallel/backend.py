@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
-import os
 import time
 import warnings
 from collections.abc import Iterator
@@ -18,7 +17,6 @@ from joblib.parallel import (
     LokyBackend,
     ParallelBackendBase,
     SequentialBackend,
-    ThreadingBackend,
 )
 
 from ..clients import current_client, inside_task, is_open
@@ -30,13 +28,14 @@ from ..compat.joblib import (
     is_exhausted,
     keep_one_ahead,
     raise_early_error,
+    threads_of_processes,
 )
 from ..compat.sklearn import is_wrapped
 from ..errors import SettingsError
 from . import checkpoints
 from .call_queue import Call
 from .checkpoints import Checkpoint, ParallelUse, SearchCheckpoint
-from .local import LocalEngine, LocalThreads
+from .local import GrantedThreads, LocalEngine, LocalThreads, threads_here
 from .outcome import Batch
 from .progress import progress_for
 from .result_delivery import ResultDelivery
@@ -51,6 +50,9 @@ _AHEAD = "2*n_jobs"  # joblib's own ``pre_dispatch``
 _AHEAD_SECONDS = 0.4
 _MORE_CALLS = 3
 _MOST_CALLS = 1000
+_OPTIONS = frozenset(
+    ("client", "progress", "label", "first_n_jobs", "checkpoint", "retry_failed", "scatter", "inner_max_num_threads")
+)
 
 
 @dataclass(slots=True)
@@ -69,6 +71,8 @@ class _Use:
     def end_part(self, aborted: bool) -> None:
         part, self.part = self.part, None
         if part is not None and self.keeper is not None:
+            if aborted and not self.parallel.return_generator:
+                self.keeper.take_back(part)
             self.keeper.end(part, aborted)
 
 
@@ -150,8 +154,7 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
             raise SettingsError(
                 "The joblib backend daskhpc does not have such an option.",
                 ", ".join(sorted(options)),
-                "client=, progress=, label=, first_n_jobs=, checkpoint=, retry_failed=, scatter=, "
-                "inner_max_num_threads=",
+                ", ".join(f"{name}=" for name in sorted(_OPTIONS)),
             )
         super().__init__(nesting_level=nesting_level, inner_max_num_threads=inner_max_num_threads)
         if scatter is not None:
@@ -165,7 +168,7 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
         self._later_n_jobs = self.default_n_jobs
         if first_n_jobs is not None:
             self.default_n_jobs, self._later_n_jobs = first_n_jobs, 1
-        self._given_keeper = _keeper(checkpoint, retry_failed)
+        self._given_keeper, self._retry_failed = _keeper(checkpoint, retry_failed), retry_failed
         self._keeper: Checkpoint | None = None
         self.parallel: Any = None  # the last that began
         self._asked = self._making = 0.0
@@ -195,15 +198,23 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
         **options: Any,
     ) -> int:
         """Prepare for one Parallel."""
+        if misplaced := _OPTIONS.intersection(options):
+            raise SettingsError(
+                "A Parallel does not take these options, which are those of the backend.",
+                ", ".join(sorted(misplaced)),
+                f'with joblib.parallel_config(backend="daskhpc", {min(misplaced)}=...): around it',
+            )
         self.default_n_jobs = self._later_n_jobs
         self._keeper = self._keeper_of(prefer)
+        if isinstance(self._keeper, SearchCheckpoint):
+            prefer = None  # threads keep nothing
         slots = self.effective_n_jobs(n_jobs)
         if slots == 1:
             raise FallbackToBackend(SequentialBackend(nesting_level=self.nesting_level))
         if self._client() is None and self._keeper is None:
             raise FallbackToBackend(self._without_client())
         if prefer == "threads" and not self._elsewhere():
-            raise FallbackToBackend(_GrantedThreads(nesting_level=self.nesting_level))
+            raise FallbackToBackend(GrantedThreads(nesting_level=self.nesting_level))
         self.parallel = parallel
         self._uses[id(parallel)] = _Use(parallel, self._keeper, {"n_jobs": n_jobs, "prefer": prefer, **options})
         return slots
@@ -211,11 +222,12 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
     def _keeper_of(self, prefer: str | None) -> Checkpoint | None:
         """What keeps the results of a Parallel: of a search only those of its fits, not of what its refit calls.
 
-        Calls that prefer threads may have effects in this process, which no journal has.
+        Other calls that prefer threads may have effects in this process, which no journal has.
         """
         keeper = self._given_keeper
         if isinstance(keeper, SearchCheckpoint):
             self._given_keeper = None
+            return keeper
         return None if prefer == "threads" or inside_task() else keeper
 
     def _without_client(self) -> Any:
@@ -239,6 +251,14 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
         here = node_name()
         return any(member.node != here for member in members.alive.values())
 
+    def for_blocks_inside(self) -> dict[str, Any]:
+        """Options of a block inside that of this backend, if it names no others."""
+        return {
+            "checkpoint": self._given_keeper or False,
+            "retry_failed": self._retry_failed,
+            "inner_max_num_threads": self.inner_max_num_threads,
+        }
+
     def start_call(self) -> None:
         """One call of a Parallel begins."""
         uses = [*self._uses.values()]
@@ -247,7 +267,7 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
         if use.keeper is not None:
             # A halving search makes several calls of one Parallel, within one `with`: each ends before the next begins.
             use.end_part(aborted=False)
-            use.part = use.keeper.begin(self.label or "Parallel")
+            use.part = use.keeper.begin(self.label or "Parallel", self._retry_failed)
         keep_one_ahead(use.parallel)
 
     def compute_batch_size(self) -> int:
@@ -306,7 +326,7 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
         initializer = (choices["initializer"], choices.get("initargs", ())) if choices.get("initializer") else ()
         if use.keeper is not None and (client is None or serial):
             here = 1 if serial else int(self._without_client().effective_n_jobs(choices["n_jobs"]))
-            return LocalEngine(here, delivery, *initializer)
+            return LocalEngine(here, delivery, threads_of_processes(self, here), *initializer)
         options = Options(
             n_jobs=choices["n_jobs"],
             threshold=choices.get("max_nbytes"),
@@ -314,7 +334,7 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
             inner_threads=self.inner_max_num_threads,
             initializer=initializer,
         )
-        here = slots_of(choices["n_jobs"], _threads_here())
+        here = slots_of(choices["n_jobs"], threads_here())
         local = LocalThreads(here) if choices["prefer"] == "threads" else None
         return Run(client, options, delivery, local)
 
@@ -370,13 +390,6 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
         return SequentialBackend(nesting_level=(self.nesting_level or 0) + 1), None
 
 
-class _GrantedThreads(ThreadingBackend):  # type: ignore[misc]
-    """Threads of this process, as many as it was granted."""
-
-    def effective_n_jobs(self, n_jobs: int) -> int:
-        return min(int(super().effective_n_jobs(n_jobs)), _threads_here())
-
-
 def _keeper(checkpoint: Any, retry_failed: bool) -> Checkpoint | None:
     """The checkpoint of this backend: the one that was asked for, else that of the whole program."""
     if isinstance(checkpoint, Checkpoint):
@@ -384,8 +397,3 @@ def _keeper(checkpoint: Any, retry_failed: bool) -> Checkpoint | None:
     if checkpoint is None or checkpoint is True:
         return checkpoints.program
     return None if checkpoint is False else Checkpoint(checkpoints.opened(checkpoint, "calls"), retry_failed)
-
-
-def _threads_here() -> int:
-    """Threads that this process was granted."""
-    return max(1, len(os.sched_getaffinity(0)))

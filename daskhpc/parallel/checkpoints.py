@@ -44,6 +44,8 @@ class ParallelUse:
     Attributes
     ----------
     id : str
+    retry_failed : bool
+        Whether fits that failed are done again.
     known, replayed : int
         Calls, and those of them whose results were there.
     told : bool
@@ -60,11 +62,15 @@ class ParallelUse:
         How often the content of each of its calls was met before it began.
     again : dict of str to int
         The same by the key of the call, if it is not 0.
+    counted : Counter of str
+        How often it has met the content of each of its calls.
     shared : list of str
-        The keys of fits that were found, if another checkpoint of this process had a search of these settings before.
+        The keys of fits that were found, if this process had a search of these settings before: with another
+        checkpoint, or with this one and ended before its time.
     """
 
     id: str
+    retry_failed: bool = False
     known: int = 0
     replayed: int = 0
     told: bool = False
@@ -74,6 +80,7 @@ class ParallelUse:
     search: dict[str, str] = field(default_factory=dict)
     met: dict[str, int] = field(default_factory=dict)
     again: dict[str, int] = field(default_factory=dict)
+    counted: Counter[str] = field(default_factory=Counter)
     shared: list[str] = field(default_factory=list)
 
 
@@ -108,11 +115,11 @@ class Checkpoint:
         self._host = socket.gethostname()
         _keepers.add(self)
 
-    def begin(self, label: str) -> ParallelUse:
+    def begin(self, label: str, retry_failed: bool = False) -> ParallelUse:
         """A Parallel call begins; what the program has changed since the last one is looked at anew."""
         self.tokens.forget()
         at, number = place()
-        part = ParallelUse(f"{self._id}-{next(self._numbers)}", round=number)
+        part = ParallelUse(f"{self._id}-{next(self._numbers)}", self.retry_failed or retry_failed, round=number)
         # The id of the first round marks all rounds of a search; each fit begins with a new first round.
         self._first = part.id if not number or self._first is None else self._first
         about = {"host": self._host, "pid": os.getpid(), "program": _PROGRAM, "first": self._first}
@@ -135,18 +142,22 @@ class Checkpoint:
         )
         count = self._met[content]
         self._met[content] += 1
+        part.counted[content] += 1
         before = part.met.setdefault(content, count)
         call.key = content if not count else xxhash.xxh3_128_hexdigest(f"{content} {count}".encode())
         call.part = part
         part.known += 1
         if before:
             part.again[call.key] = before
-        others = self._is_of_another(self._settings(call, part))
+        settings = self._settings(call, part)
+        others = self._is_of_another(settings)
         found = self.journal.get(call.key)
-        if found is None or (self.retry_failed and not found.ok):
+        # A failure is the result of a call alone whose caller takes failures as results.
+        takes_failures = not part.retry_failed and (call.function.record if swept else is_fit(call.function))
+        if found is None or not (found.ok or takes_failures):
             return None
         part.replayed += 1
-        if others:
+        if others or (settings is not None and str(found.about.get("call")).startswith(f"{self._id}-")):
             part.shared.append(call.key)
         return (Outcome(found.value, found.error, found.seconds, found.host) if swept else found.value,)
 
@@ -199,6 +210,10 @@ class Checkpoint:
             part.told = True
             self._tell_settings(part)
             self._note_calls(part)
+
+    def take_back(self, part: ParallelUse) -> None:
+        """The calls of a Parallel count as not made: its caller has none of their results, and may make them again."""
+        self._met.subtract(part.counted)
 
     def end(self, part: ParallelUse, aborted: bool) -> None:
         """A Parallel call has ended: what it has found is saved."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import pickle
 import queue
 import socket
@@ -11,13 +12,13 @@ import threading
 import time
 import traceback
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from typing import Any
 
 import joblib
 from joblib.executor import get_memmapping_executor
-from joblib.parallel import SequentialBackend
+from joblib.parallel import SequentialBackend, ThreadingBackend
 
 from ..compat.cloudpickle import dumps
 from .call_queue import Call
@@ -37,19 +38,26 @@ class LocalEngine:
     n_jobs : int
         Processes; 1 is this one.
     delivery : ResultDelivery
+    variables : mapping of str to str
+        Of the environment of processes.
     initializer, initargs
         joblib's, for processes.
     """
 
     def __init__(
-        self, n_jobs: int, delivery: ResultDelivery, initializer: Any = None, initargs: tuple[Any, ...] = ()
+        self,
+        n_jobs: int,
+        delivery: ResultDelivery,
+        variables: Mapping[str, str],
+        initializer: Any = None,
+        initargs: tuple[Any, ...] = (),
     ) -> None:
         self.n_jobs = n_jobs
         self.delivery = delivery
         self.closed = False
         self._host = socket.gethostname()
         self._executor: Executor = (
-            get_memmapping_executor(n_jobs, initializer=initializer, initargs=initargs)
+            get_memmapping_executor(n_jobs, initializer=initializer, initargs=initargs, env={**variables})
             if n_jobs > 1
             else DaemonThreads(1)
         )
@@ -182,6 +190,19 @@ def _end(work: queue.SimpleQueue[_Work | None], threads: int) -> None:
             work.get_nowait()
     for _ in range(threads):
         work.put(None)
+
+
+def threads_here() -> int:
+    """Threads that this process was granted."""
+    return max(1, len(os.sched_getaffinity(0)))
+
+
+class GrantedThreads(ThreadingBackend):  # type: ignore[misc]
+    """Threads of this process, as many as it was granted."""
+
+    def effective_n_jobs(self, n_jobs: int) -> int:
+        """How many of them."""
+        return min(int(super().effective_n_jobs(n_jobs)), threads_here())
 
 
 class LocalThreads:

@@ -51,7 +51,7 @@ class Measured:
         value, error = None, None
         try:
             value = self.function(**parameters)
-        except Exception as raised:
+        except (Exception, SystemExit) as raised:  # `sys.exit` of a simulation is an error of its parameters
             if not self.record:
                 raise
             error = one_line(raised)

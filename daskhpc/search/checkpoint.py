@@ -36,7 +36,7 @@ def kept(search: Any, data: Mapping[str, Any]) -> Iterator[SearchCheckpoint | No
         yield None
         return
     splitter = _splitter(search, data)
-    keeper = SearchCheckpoint(opened(search.checkpoint, "search", parts(search, splitter, data)), search.retry_failed)
+    keeper = SearchCheckpoint(opened(search.checkpoint, "search", parts(search, splitter, data)))
     before = {name: value for name, value in vars(search).items() if name in ("cv", "random_state")}
     search.cv = seeded(splitter, keeper.journal.seed)
     if before.get("random_state", 0) is None:

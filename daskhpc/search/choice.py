@@ -1,9 +1,11 @@
-"""Which client a search runs on."""
+"""Which client a search runs on, and with which options."""
 
 from __future__ import annotations
 
 import sys
 from typing import Any
+
+from joblib.parallel import get_active_backend
 
 from ..clients import current_client, inside_task
 from ..errors import SettingsError
@@ -34,6 +36,14 @@ def chosen_client(scheduler: Any = None) -> Any:
     if inside_task():
         return None
     return scheduler if scheduler is not None else current_client()
+
+
+def options_in_block(keeper: Any, retry_failed: bool) -> dict[str, Any]:
+    """A search's or a sweep's own options, and others of the ``parallel_config(backend="daskhpc")`` that it is in."""
+    active, _ = get_active_backend()
+    options: dict[str, Any] = active.for_blocks_inside() if hasattr(active, "for_blocks_inside") else {}
+    options["retry_failed"] = retry_failed or options.get("retry_failed", False)
+    return options if keeper is None else {**options, "checkpoint": keeper}
 
 
 def _check(scheduler: Any) -> None:

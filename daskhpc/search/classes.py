@@ -15,7 +15,7 @@ from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 
 from ..materialize import materialize
 from .checkpoint import finish, kept
-from .choice import chosen_client
+from .choice import chosen_client, options_in_block
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -110,7 +110,7 @@ class ClusterSearch:
         """
         client = chosen_client(self.scheduler)
         data = materialize({"X": X, "y": y, **params}, client, _WHOLE, _TODO)
-        with kept(self, data) as keeper, _engine(client, self.progress, type(self).__name__, keeper):
+        with kept(self, data) as keeper, _engine(client, self.progress, type(self).__name__, keeper, self.retry_failed):
             super().fit(**data)  # type: ignore[misc]
         if keeper is not None:
             finish(self, keeper)
@@ -151,7 +151,7 @@ def _init(parents: Any) -> Any:
     return __init__
 
 
-def _engine(client: Any, progress: Any, label: str, keeper: Any) -> AbstractContextManager[Any]:
+def _engine(client: Any, progress: Any, label: str, keeper: Any, retry_failed: bool) -> AbstractContextManager[Any]:
     """What joblib runs the fits in: daskhpc's backend on a client's cluster, joblib's own choice without one.
 
     With a checkpoint it is daskhpc's backend also without a cluster, on this machine.
@@ -164,7 +164,7 @@ def _engine(client: Any, progress: Any, label: str, keeper: Any) -> AbstractCont
         progress=progress,
         label=label,
         first_n_jobs=1 if client is None else -1,
-        checkpoint=keeper,
+        **options_in_block(keeper, retry_failed),
     )
     return engine
 

@@ -15,7 +15,7 @@ from ..journal.tokens import token
 from ..parallel.checkpoints import SYNC_SECONDS, SearchCheckpoint, opened
 from ..parallel.measured import Measured
 from ..sweep_table import SweepCall, sweep_table
-from .choice import chosen_client
+from .choice import chosen_client, options_in_block
 
 if TYPE_CHECKING:
     import os
@@ -99,15 +99,15 @@ def sweep(
     keeper = None
     if checkpoint is not None:
         parts = {"function": {"token": token(function).hex(), "text": describe(function)}}
-        # What failed before has its error as a text only: it is made again, and raises.
-        keeper = SearchCheckpoint(opened(checkpoint, "sweep", parts), retry_failed or errors == "raise")
+        keeper = SearchCheckpoint(opened(checkpoint, "sweep", parts))
         seed = keeper.journal.seed if seed is None else seed
     calls = calls_of(space, n, seed)
     if keeper is not None:
         names = list(dict.fromkeys(name for parameters in calls for name in parameters))
         keeper.journal.note("plan", {"parameters": names, "total": len(calls)})
     measured = Measured(function, errors == "record")
-    with joblib.parallel_config(backend="daskhpc", client=client, progress=progress, label="sweep", checkpoint=keeper):
+    options = options_in_block(keeper, retry_failed)
+    with joblib.parallel_config(backend="daskhpc", client=client, progress=progress, label="sweep", **options):
         outcomes = joblib.Parallel(n_jobs=-1, pre_dispatch="all")(
             joblib.delayed(measured)(parameters, index) for index, parameters in enumerate(calls)
         )

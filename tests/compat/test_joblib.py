@@ -20,6 +20,7 @@ from daskhpc.compat.joblib import (
     keep_one_ahead,
     keep_threads_of_processes,
     raise_early_error,
+    threads_of_processes,
 )
 
 
@@ -167,6 +168,7 @@ def test_without_these_names_nothing_breaks() -> None:
     assert is_exhausted(Bare())
     assert is_aborting(Bare())
     assert has_ended(Bare())
+    assert threads_of_processes(Bare(), 2) == {}
 
 
 def test_threads_of_joblibs_own_processes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,4 +181,5 @@ def test_threads_of_joblibs_own_processes(monkeypatch: pytest.MonkeyPatch) -> No
     keep_threads_of_processes(lambda: {"OMP_NUM_THREADS": "40"})
     variables = backend._prepare_worker_env(1)
     assert variables["OMP_NUM_THREADS"] == variables["MKL_NUM_THREADS"] == str(cpu_count())
+    assert threads_of_processes(LokyBackend(inner_max_num_threads=3), 2)["OMP_NUM_THREADS"] == "3"
     assert LokyBackend(inner_max_num_threads=40)._prepare_worker_env(1)["OMP_NUM_THREADS"] == "40"

@@ -29,7 +29,7 @@ from waiting import meet, until
 
 import daskhpc  # noqa: F401
 from daskhpc.cluster.children import children_of
-from daskhpc.parallel import backend, local, worker_parcels
+from daskhpc.parallel import local, worker_parcels
 from daskhpc.parallel import run as engine
 from daskhpc.parallel.outcome import WorkerDiedError
 from daskhpc.parallel.transport import fetch
@@ -98,7 +98,7 @@ def test_a_worker_with_more_threads_runs_no_more_calls_than_n_jobs(ahead: str, t
 
 
 def test_the_clients_threads_run_no_more_calls_than_n_jobs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(backend, "_threads_here", lambda: 4)
+    monkeypatch.setattr(local, "threads_here", lambda: 4)
     assert most_at_once(Parallel(n_jobs=2, prefer="threads")(delayed(times)(tmp_path, 2) for _ in range(20))) == 2
 
 
@@ -537,7 +537,7 @@ def test_what_prefers_threads_goes_to_the_cluster_only_where_that_pays(
     client: Any, monkeypatch: pytest.MonkeyPatch, seconds: float, overhead: float, there: bool, tmp_path: Path
 ) -> None:
     """`overhead` is what the way to the cluster costs: quick calls stay, also if one of them was held up."""
-    monkeypatch.setattr("daskhpc.parallel.backend._threads_here", lambda: 1)
+    monkeypatch.setattr("daskhpc.parallel.backend.threads_here", lambda: 1)
     monkeypatch.setattr(local, "_OVERHEAD_SECONDS", overhead)
     here = os.getpid()
 

@@ -130,6 +130,40 @@ def test_what_was_found_before_an_error_is_kept(
 
 
 @pytest.mark.parametrize("cluster", [True, False])
+def test_a_program_that_tries_again_makes_what_is_left(
+    cluster: bool, request: pytest.FixtureRequest, calls: Path, tmp_path: Path, count: Any
+) -> None:
+    if cluster:
+        request.getfixturevalue("client")
+
+    def items(*numbers: int) -> Any:
+        return [delayed(fail_at_three)(str(calls), i) for i in numbers]
+
+    with parallel_config(backend="daskhpc", checkpoint=tmp_path / "kept", n_jobs=2):
+        assert Parallel(batch_size=1)(items(0, 1)) == [0, 1]
+        count()
+        with pytest.raises(ValueError, match="three"):
+            Parallel(batch_size=1, pre_dispatch=1)(items(0, 1, 2, 3))
+        assert count() == 4, "the first two a second time"
+        with pytest.raises(ValueError, match="three"):
+            Parallel(batch_size=1, pre_dispatch=1)(items(0, 1, 2, 3))
+        assert count() == 1
+        assert Parallel()(items(0, 1, 2)) == [0, 1, 2]
+        assert count() == 0
+        assert Parallel()(items(2)) == [2]
+        assert count() == 1
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_loop_that_was_left_has_had_its_results(client: Any, calls: Path, tmp_path: Path) -> None:
+    with parallel_config(backend="daskhpc", checkpoint=tmp_path / "kept", n_jobs=2):
+        found = Parallel(return_as="generator")(delayed(draw)(str(calls)) for _ in range(4))
+        first = next(found)
+        found.close()
+        assert first not in Parallel()(delayed(draw)(str(calls)) for _ in range(4))
+
+
+@pytest.mark.parametrize("cluster", [True, False])
 def test_a_journal_that_takes_nothing_ends_the_calls(
     cluster: bool, request: pytest.FixtureRequest, calls: Path, tmp_path: Path, kept: Any
 ) -> None:
@@ -271,6 +305,13 @@ def test_options_have_names() -> None:
         joblib.parallel_config(backend="daskhpc", chekpoint="there")
 
 
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_options_of_the_backend_are_none_of_parallel(n_jobs: int, tmp_path: Path) -> None:
+    """joblib 1.4 refuses them itself, and later ones hand them on."""
+    with pytest.raises((SettingsError, TypeError), match="checkpoint"):
+        Parallel(n_jobs, backend="daskhpc", checkpoint=tmp_path, progress=False)([delayed(abs)(1)])
+
+
 def test_few_journals_stay_open(tmp_path: Path) -> None:
     """Those that are in use, and some that may be used again."""
     checkpoints.close_all()
@@ -283,3 +324,12 @@ def test_few_journals_stay_open(tmp_path: Path) -> None:
     part = used.begin("still open")
     used.end(part, aborted=False)
     assert open_files(str(tmp_path / "used"))
+
+
+@pytest.mark.parametrize(("given", "found"), [(None, max(1, joblib.cpu_count() // 2)), (3, 3)])
+def test_threads_of_processes_without_a_cluster(
+    given: int | None, found: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    with parallel_config(backend="daskhpc", checkpoint=tmp_path / "kept", n_jobs=2, inner_max_num_threads=given):
+        assert Parallel()(delayed(os.getenv)("OMP_NUM_THREADS", str(i)) for i in (0, 1)) == [str(found)] * 2

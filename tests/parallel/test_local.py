@@ -85,7 +85,7 @@ def test_calls_inside_run_in_sequence() -> None:
     assert len(value[1]) == 1
 
 
-@pytest.mark.parametrize("threads", ["LocalEngine(1, None)._executor", "LocalThreads(2)._executor"])
+@pytest.mark.parametrize("threads", ["LocalEngine(1, None, {})._executor", "LocalThreads(2)._executor"])
 def test_no_program_waits_for_its_calls_when_it_ends(threads: str) -> None:
     code = f"""
 import threading

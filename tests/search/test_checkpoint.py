@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from joblib import Parallel, delayed, parallel_config
 from scipy.stats import loguniform
 from sklearn.datasets import load_iris
 from sklearn.exceptions import FitFailedWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import make_scorer
 from sklearn.model_selection import KFold, StratifiedKFold
+from threadpoolctl import threadpool_info
 
 import daskhpc
 from daskhpc import GridSearchCV, HalvingGridSearchCV, RandomizedSearchCV
@@ -43,6 +45,13 @@ class Logged(LogisticRegression):  # type: ignore[misc]
         if self.fail and self.C > 5:
             raise ValueError("C is too large")
         return super().fit(X, y)
+
+
+class Threads(LogisticRegression):  # type: ignore[misc]
+    """Scores the threads of BLAS."""
+
+    def score(self, X: Any, y: Any) -> float:
+        return max(found["num_threads"] for found in threadpool_info() if found["user_api"] == "blas")
 
 
 @pytest.fixture
@@ -274,6 +283,17 @@ def test_failed_fits_are_made_again_only_where_asked(retry: bool, count: int, lo
     assert fits(log) == count
 
 
+@pytest.mark.parametrize("own", [True, False])
+def test_failed_fits_are_made_again_whoever_keeps_them(own: bool, two_workers: Any, log: Path, folder: Path) -> None:
+    for retry, made in ((False, 9), (False, 0), (True, 3)):
+        own_option, of_block = ({"retry_failed": retry}, {}) if own else ({}, {"retry_failed": retry})
+        with parallel_config(backend="daskhpc", checkpoint=folder, **of_block):
+            search = GridSearchCV(Logged(str(log), fail=True), GRID, cv=3, refit=False, **own_option)
+            with pytest.warns(FitFailedWarning, match="3 fits failed"):
+                search.fit(X, Y)
+        assert fits(log) == made
+
+
 def test_returned_scores_of_several_metrics(two_workers: Any, log: Path, folder: Path) -> None:
     def search() -> Any:
         scoring = {"share": score_by_share, "f1": "f1_macro"}
@@ -284,6 +304,75 @@ def test_returned_scores_of_several_metrics(two_workers: Any, log: Path, folder:
     fits(log)
     same(search(), first)
     assert fits(log) == 0
+
+
+@pytest.mark.parametrize("cluster", [True, False])
+def test_the_checkpoint_of_the_block(cluster: bool, request: pytest.FixtureRequest, log: Path, folder: Path) -> None:
+    if cluster:
+        request.getfixturevalue("two_workers")
+    for made in (9, 0):
+        with parallel_config(backend="daskhpc", checkpoint=folder, n_jobs=2, inner_max_num_threads=1):
+            GridSearchCV(Logged(str(log)), GRID, cv=3, refit=False).fit(X, Y)
+        assert fits(log) == made
+
+
+class Stopped(Logged):
+    """Fails for the last candidate as long as there is a file."""
+
+    def fit(self, X: Any, y: Any) -> Any:
+        if self.C > 5 and Path(self.log).with_name("stop").exists():
+            raise KeyError("stopped")
+        return super().fit(X, y)
+
+
+def test_a_search_that_is_tried_again_makes_what_is_left_and_its_table_has_all(log: Path, folder: Path) -> None:
+    search = GridSearchCV(Stopped(str(log)), GRID, cv=3, refit=False, error_score="raise")
+    log.with_name("stop").touch()
+    with parallel_config(backend="daskhpc", checkpoint=folder, n_jobs=2):
+        with pytest.raises(KeyError, match="stopped"):
+            search.fit(X, Y)
+        before = fits(log)
+        log.with_name("stop").unlink()
+        search.fit(X, Y)
+    assert before > 2
+    assert 0 < fits(log) <= 11 - before  # two may have been on their way
+    table = daskhpc.report.results(folder)
+    last = table[table["place"] == table["place"].iloc[-1]]
+    np.testing.assert_array_equal(last["mean_test_score"], search.cv_results_["mean_test_score"])
+
+
+def test_the_threads_of_the_block(two_workers: Any) -> None:
+    with parallel_config(backend="daskhpc", inner_max_num_threads=3):
+        search = GridSearchCV(Threads(), {"C": [1.0]}, cv=2, refit=False).fit(X, Y)
+    assert search.cv_results_["mean_test_score"][0] == 3
+
+
+@pytest.mark.parametrize("cluster", [True, False])
+def test_where_threads_are_preferred(cluster: bool, request: pytest.FixtureRequest, log: Path, folder: Path) -> None:
+    if cluster:
+        request.getfixturevalue("two_workers")
+    for made in (9, 0):
+        with parallel_config(prefer="threads", n_jobs=2):
+            GridSearchCV(Logged(str(log)), GRID, cv=3, refit=False, checkpoint=folder).fit(X, Y)
+        assert fits(log) == made
+
+
+def search_inside(log: str, folder: str) -> list[float]:
+    search = GridSearchCV(Logged(log), GRID, cv=3, refit=False, checkpoint=folder).fit(X, Y)
+    return list(search.cv_results_["mean_test_score"])
+
+
+@pytest.mark.parametrize("task", [True, False])
+def test_inside_a_call_or_a_task(two_workers: Any, task: bool, log: Path, folder: Path) -> None:
+    found = []
+    for made in (9, 0):
+        if task:
+            found.append(two_workers.submit(search_inside, str(log), str(folder), pure=False).result(timeout=60))
+        else:
+            with parallel_config(backend="daskhpc"):
+                found += Parallel()([delayed(search_inside)(str(log), str(folder))])
+        assert fits(log) == made
+    assert found[0] == found[1]
 
 
 def test_a_folder_that_is_no_journal(tmp_path: Path, log: Path) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from joblib import Parallel, delayed, parallel_config
 from pandas.testing import assert_frame_equal
 from scipy.stats import loguniform
 
@@ -110,12 +112,51 @@ def test_what_raises_is_a_row(two_workers: Any, tmp_path: Path) -> None:
         sweep(logged, space, errors="raise", progress=False)
 
 
+def leaves(x: int) -> int:
+    return x if x < 2 else sys.exit("x is too large")
+
+
+def test_what_exits_is_a_row(two_workers: Any) -> None:
+    table = sweep(leaves, {"x": [1, 2]}, progress=False)
+    assert table["error"].tolist() == [None, "SystemExit: x is too large"]
+
+
 def test_what_is_kept_as_a_row_with_its_error_is_made_again_if_errors_are_to_be_raised(tmp_path: Path) -> None:
     space, folder = {"x": [1.0, 9.0], "log": [str(tmp_path / "log")]}, tmp_path / "kept"
     assert sweep(logged, space, checkpoint=folder, progress=False)["error"].notna().tolist() == [False, True]
     with pytest.raises(ValueError, match="too\nlarge"):
         sweep(logged, space, checkpoint=folder, errors="raise", progress=False)
     assert sweep(logged, space, checkpoint=folder, progress=False)["error"].notna().tolist() == [False, True]
+
+
+def test_errors_are_raised_whoever_keeps_the_calls(two_workers: Any, tmp_path: Path) -> None:
+    space = {"x": [1.0, 9.0], "log": [str(tmp_path / "log")]}
+    for errors in ("record", "raise"):
+        with parallel_config(backend="daskhpc", checkpoint=tmp_path / "kept"):
+            if errors == "raise":
+                with pytest.raises(ValueError, match="too\nlarge"):
+                    sweep(logged, space, errors=errors, progress=False)
+                with pytest.raises(ValueError, match="too\nlarge"):
+                    Parallel(n_jobs=2)(delayed(logged)(x=x, log=space["log"][0]) for x in (1.0, 9.0))
+            else:
+                assert sweep(logged, space, progress=False)["error"].notna().tolist() == [False, True]
+    assert sorted((tmp_path / "log").read_text().split()) == ["1.0", "9.0", "9.0", "9.0"]
+
+
+def inside(folder: str, log: str) -> list[float]:
+    return list(sweep(logged, {"x": [1.0, 2.0], "log": [log]}, checkpoint=folder, progress=False)["value"])
+
+
+@pytest.mark.parametrize("task", [True, False])
+def test_inside_a_call_or_a_task(two_workers: Any, tmp_path: Path, task: bool) -> None:
+    folder, log = str(tmp_path / "kept"), tmp_path / "log"
+    for _ in range(2):
+        if task:
+            assert two_workers.submit(inside, folder, str(log), pure=False).result(timeout=60) == [1.0, 2.0]
+        else:
+            with parallel_config(backend="daskhpc"):
+                assert Parallel()([delayed(inside)(folder, str(log))]) == [[1.0, 2.0]]
+    assert len(log.read_text().split()) == 2
 
 
 def test_a_call_that_kills_its_worker_is_a_row(two_workers: Any) -> None:
