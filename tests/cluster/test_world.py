@@ -141,6 +141,14 @@ def test_the_last_words_of_a_library_are_explained(tmp_path: Path, rank: str) ->
     assert (done.returncode, done.stdout) == (0, "")
 
 
+def test_a_process_without_a_library_ends_quietly() -> None:
+    """It may have met the other ranks without MPI, and has nothing to finalize."""
+    code = "from daskhpc.cluster import world\ntry:\n    world._load()\nexcept world.StartError:\n    print('none')"
+    env = {**os.environ, "MPI4PY_LIBMPI": "/nowhere/libmpi.so"}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "none\n", "")
+
+
 A = ("The interface is missing.", "lo, eth0", "another one")
 B = ("A module is missing.", "dask_mpi", "pip install")
 
