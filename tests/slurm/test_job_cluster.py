@@ -27,6 +27,8 @@ PROGRAM = """
     print(client.scheduler.address[:6], Client(set_as_default=False).submit(beside.double, 21).result())
     print(daskhpc.start(nodes=5) is client, oct(os.stat("daskhpc-jobs").st_mode & 0o777))
     print(sorted(name for name in os.listdir("daskhpc-jobs") if name.startswith(".keys"))[0][:6], flush=True)
+    complete = daskhpc.starting.job_client._complete_jobs
+    print(len(complete(client.cluster, 2)), complete(client.cluster, 3), flush=True)
     if sys.argv[2:]:
         client.submit(sum, [1]).result()
         print("computing", flush=True)
@@ -61,6 +63,7 @@ def test_a_cluster_from_the_login_node(slurm: SlurmBed, folder: Path) -> None:
         "tls:// 42",
         "True 0o755",
         ".keys-",
+        "2 set()",
     ]
     text = done.stderr
     assert "daskhpc: 4 workers, 4 threads, 2 nodes; ends " in text, text

@@ -234,6 +234,34 @@ def test_an_array(login: LoginNode) -> None:
     assert "this is element 2\n" in login.run("logs", f"{job}_2").stdout
 
 
+GOES_ON = """
+    import os, sys, time
+    from pathlib import Path
+    import daskhpc
+    from daskhpc.runtime.commands import with_end_time
+    print("end from", with_end_time(daskhpc.discover()).end_time.source, flush=True)
+    if os.environ["SLURM_JOB_ID"] != os.environ["SLURM_ARRAY_JOB_ID"]:
+        sys.exit(0)
+    until = time.monotonic() + 60
+    (marks,) = Path("daskhpc-jobs").glob("*/marks")
+    while " ended " not in marks.read_text() and time.monotonic() < until:
+        time.sleep(0.2)
+    sys.exit(75)
+"""
+
+
+def test_an_element_that_goes_on_leaves_the_others_alone(login: LoginNode) -> None:
+    """One of the elements has the id of the whole array; the other one has ended when it is to be run again."""
+    job, folder = login.submit("--array=0-1", "-c1", "--mem=1G", "--time=5m", login.program(GOES_ON))
+    line = ["squeue", "--noheader", "--array", "--states=all", f"--jobs={job}", "--format=%T"]
+    login.bed.until(lambda: any(mark.value == "75" for mark in folder.marks()), 120, "the end of both")
+    login.bed.until(lambda: "PENDING" in login.bed.run(line, 30).stdout, 60, "the requeue")
+    assert sorted(login.bed.run(line, 30).stdout.split()) == ["COMPLETED", "PENDING"]
+    login.bed.cancel(job)
+    logs = [(folder.path / f"log-{job}_{element}.txt").read_text() for element in (0, 1)]
+    assert ["end from squeue\n" in log for log in logs] == [True, True], logs
+
+
 def test_a_refusal_leaves_nothing(login: LoginNode) -> None:
     program = login.program("print(1)")
     done = login.run("submit", "--partition", "nowhere", program)
