@@ -9,13 +9,14 @@ import faulthandler
 import functools
 import logging
 import os
+import pickle
 import runpy
 import signal
 import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from types import CodeType
+from types import CodeType, FunctionType
 from typing import Any, NoReturn
 
 ABC_ATTRIBUTES = frozenset({"__abstractmethods__", "_abc_impl"})
@@ -254,11 +255,37 @@ def at_exit(function: Callable[..., object], *args: Any) -> None:
     atexit.register(lambda: function(*args) if os.getpid() == pid else None)
 
 
+def send_by_value_what_main_lacks(dumps: Callable[[Any], bytes]) -> None:
+    """Let processes that this one spawns have functions and classes of a ``__main__`` that neither can import.
+
+    Python 3.14 starts the processes of a DataLoader so, by a fork server.
+
+    Parameters
+    ----------
+    dumps : callable
+        Pickles a function or a class by value, as cloudpickle does.
+    """
+    from multiprocessing.reduction import ForkingPickler
+
+    def reducer_override(self: Any, value: Any) -> Any:
+        if not isinstance(value, type | FunctionType) or value.__module__ != "__main__":
+            return NotImplemented
+        found = getattr(sys.modules["__main__"], value.__qualname__, None)
+        return NotImplemented if found is value else (pickle.loads, (dumps(value),))
+
+    vars_of_pickler: Any = ForkingPickler
+    vars_of_pickler.reducer_override = reducer_override
+
+
 def forget_exit_handlers() -> None:
     """In a process that was forked: the functions of ``atexit`` are those of the other one, which runs them itself."""
     getattr(atexit, "_clear", lambda: None)()
 
 
 def run_exit_handlers() -> None:
-    """Run the functions of ``atexit`` now, in a process that ends by ``os._exit``; what they raise is printed."""
+    """Do what Python does before a program ends, in a process that ends by ``os._exit``; what is raised is printed.
+
+    It waits for threads, and for what executors have still to do. Then it runs the functions of ``atexit``.
+    """
+    getattr(threading, "_shutdown", lambda: None)()
     getattr(atexit, "_run_exitfuncs", lambda: None)()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import dask
 from dask.base import get_scheduler, unpack_collections
 
 from ..compat.dask import compute_in_order
+from ..errors import one_line
 from ..parallel.progress import Progress, progress_for
 from .figures import Figures
 from .progress import ProgressThread, standing
@@ -131,12 +133,16 @@ def _run(
     computed, figures = _counted_run(name, call, collections, scheduler, shown)
     results = repack(computed)
     _figures[:] = [figures]
-    if page is not None:
-        page.write(figures)
-    elif path is not None:
-        write_data(figures, path)
-    elif report is True:
-        show(figures)
+    try:
+        if page is not None:
+            page.write(figures)
+        elif path is not None:
+            write_data(figures, path)
+        elif report is True:
+            show(figures)
+    except OSError as error:  # the results are not given up for it
+        said = f"The report of this run is not written: {one_line(error)}. daskhpc.computing.last() has the figures."
+        warnings.warn(said, stacklevel=3)
     return results
 
 

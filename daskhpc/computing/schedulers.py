@@ -157,8 +157,11 @@ def _release(futures: Sequence[Any]) -> None:
 def _thread_given_back() -> Iterator[None]:
     """Inside a task: give its thread to the tasks that it waits for."""
     inside = inside_task()
-    if inside:
-        secede()
+    try:
+        if inside:
+            secede()
+    except (KeyError, ValueError):  # it is given back already, as by worker_client; or this process has no such thread
+        inside = False
     try:
         yield
     finally:

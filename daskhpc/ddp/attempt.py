@@ -127,9 +127,9 @@ class Attempt:
     async def _reserve(self) -> None:
         """Reserve the workers one by one, in the order that all trainings keep, so that none waits in a ring."""
         for address in sorted(rank.worker.address for rank in self.ranks):
+            self._reserved.append(address)  # at once: the answer may not come
             while await self._on(address, rank_task.reserve, self.training, self.client.id):
                 pass
-            self._reserved.append(address)
 
     async def _gang(self) -> None:
         """Begin a task on each worker, and wait until all hold a thread."""
@@ -183,6 +183,7 @@ class Attempt:
             "resume": str(self.resume) if self.resume else None,
             "keep": options.keep,
             "restarts": self.restarts,
+            "timeout": options.timeout,
         }
         world = program_world.capture()
         env = chosen_variables(program_world.variables(), options.threads, options.env)
@@ -208,6 +209,8 @@ class Attempt:
 
     async def _watch(self) -> list[bytes] | None:
         while True:
+            for task in filter(asyncio.Task.done, self._listening):
+                task.result()  # or why what a rank printed cannot be written, or that the scheduler is gone
             if self.failures:
                 await self._settle()
                 return None
@@ -265,7 +268,7 @@ class Attempt:
         return False
 
     async def _listen(self, rank: RankPlace) -> None:
-        """Take what a rank's worker tells, until it is lost."""
+        """Take what a rank's worker tells, until it is lost; an error here ends the attempt."""
         address, lost_at = rank.worker.address, 0
         while not self._over:
             asked = asyncio.ensure_future(self._on(address, rank_task.poll, self.training))

@@ -16,7 +16,7 @@ from ..journal.describe import describe
 from ..own_files import ForeignFileError, open_own
 
 FORMAT = 1
-_NAME = re.compile(r"epoch-(\d+)(?:-step-(\d+))?\.pt")
+_NAME = re.compile(r"epoch-(\d{4,})(?:-step-(\d{8,}))?\.pt")  # not epoch-7.pt, which another program wrote
 _PREFIX = "module."
 
 

@@ -16,6 +16,7 @@ from ..compat.cloudpickle import dumps
 from ..errors import SettingsError
 from ..journal.describe import describe
 from ..parallel import program_world
+from .raised_errors import RaisedError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -171,9 +172,9 @@ def _on_workers(client: Any, work: tuple[Any, Any, int, str | None], starts: lis
     ]
     try:
         found = client.gather(futures)
-        failed = next((own for own in found if isinstance(own, BaseException)), None)
+        failed = next((own for own in found if isinstance(own, RaisedError)), None)
         if failed is not None:
-            raise failed
+            raise failed.error()
         return [pickle.loads(part) for own in found for part in own]
     finally:
         with contextlib.suppress(Exception):
@@ -256,5 +257,5 @@ def serve(connection: Connection[Any, Any]) -> None:
             parts = predictions(model, dataset, batch_size, method, starts)
             answer: Any = [pickle.dumps(part) for part in parts]
         except Exception as error:
-            answer = error
+            answer = RaisedError.of(error)
         connection.send_bytes(pickle.dumps(answer))

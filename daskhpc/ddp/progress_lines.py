@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from typing import Any
 
+from ..parallel.progress import writable
 from ..text import counted
 
 _EVERY_SECONDS = 10.0
@@ -35,8 +37,9 @@ class TrainingView:
         match message["kind"]:
             case "output" | "errors" as name:
                 self._end_line()
+                stream = sys.stdout if name == "output" else sys.stderr
                 for line in message["lines"]:
-                    print(line, file=sys.stdout if name == "output" else sys.stderr, flush=True)
+                    print(writable(line, stream), file=stream, flush=True)
             case "batch":
                 each, ranks = message["batch_size"], message["world_size"]
                 self.say(
@@ -91,4 +94,5 @@ class TrainingView:
     def _write(self, text: str, end: str = "\n") -> None:
         if self.shown:
             self._written = time.monotonic()
-            print(text, end=end, file=sys.stderr, flush=True)
+            with contextlib.suppress(OSError, ValueError):
+                print(writable(text, sys.stderr), end=end, file=sys.stderr, flush=True)

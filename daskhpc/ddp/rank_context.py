@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from .places import RankPlace
     from .worker_link import WorkerLink
 
+_STORE_SECONDS = 300.0  # for which torch's store waits by default
+
 _installed: list[RankContext] = []
 
 
@@ -125,6 +127,7 @@ class RankContext:
         self._shared: list[Any] = []
         self._loaders: list[Callable[[], RankLoader | None]] = []
         folder = settings.get("checkpoint")
+        self._timeout: float = settings.get("timeout", _STORE_SECONDS)
         self._saving = Saving(self, Path(folder) if folder else None, settings)
         self._stopping = StopAgreement(self)
         if link is not None:
@@ -146,9 +149,11 @@ class RankContext:
         """
         import torch
 
-        if self.device is None:
+        if self.world_size > 1 and not torch.distributed.is_initialized():
             raise SettingsError(
-                "A script opens its process group itself.", "context().prepare in a script", "a function instead"
+                "A script opens its process group itself.",
+                "context().prepare before that",
+                "torch.distributed.init_process_group() first",
             )
         model = model.to(self.device)
         if self.world_size == 1 or not any(p.requires_grad for p in model.parameters()):
@@ -324,6 +329,6 @@ class RankContext:
         """
         from .sharing import shared_on_node
 
-        found, kept = shared_on_node(self.place, array, len(self._shared))
+        found, kept = shared_on_node(self.place, array, len(self._shared), self._timeout)
         self._shared.append(kept)
         return found

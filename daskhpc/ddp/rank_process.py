@@ -20,7 +20,8 @@ from multiprocessing.connection import Connection
 from operator import itemgetter
 from typing import Any
 
-from ..compat.python import forget_exit_handlers, run_exit_handlers
+from ..compat.cloudpickle import dumps
+from ..compat.python import forget_exit_handlers, run_exit_handlers, send_by_value_what_main_lacks
 from ..errors import DaskhpcError, SettingsError, one_line
 from ..journal.describe import describe
 from ..parallel import program_world
@@ -44,6 +45,7 @@ def main(connection: Connection[Any, Any]) -> None:
     order = pickle.loads(connection.recv_bytes())
     payload = connection.recv_bytes()
     death_watch.hold(order["life"])
+    send_by_value_what_main_lacks(dumps)
     forget_exit_handlers()  # those of the process that this one was forked from
     _keep_freed_memory()
     _set_up(order)
@@ -136,7 +138,9 @@ def _run(link: WorkerLink, order: dict[str, Any], payload: bytes) -> bytes:
     if isinstance(call, list):  # a script and its arguments
         sys.argv = call
         sys.path.insert(0, os.path.dirname(os.path.abspath(call[0])))
-        _context_of(link, order, None)
+        # Its own GPU, but nothing here uses it: the script has not begun, and may fork processes.
+        device = torch.device("cuda", order["place"].local_rank) if "nccl" in order["backend"] else torch.device("cpu")
+        _context_of(link, order, device)
         try:
             runpy.run_path(call[0], run_name="__main__")
         except SystemExit as end:

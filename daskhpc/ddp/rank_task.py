@@ -121,6 +121,7 @@ class HeldRank:
 
 
 _held: dict[str, HeldRank] = {}
+_waiting: set[str] = set()  # trainings that wait for their reservation
 _reserved: list[HeldRank] = []  # the one training that may use this worker process now, at most
 
 
@@ -175,13 +176,18 @@ async def reserve(training: str, client: str, dask_worker: Any) -> str:
     -------
     str
         Empty if it is reserved now, else the name of the training that has it. That is waited for, some seconds.
+        Empty, too, if the training was released meanwhile: nobody would release it again.
     """
     end = time.monotonic() + _POLL_SECONDS
-    while _reserved and time.monotonic() < end:
+    _waiting.add(training)
+    while _reserved and training in _waiting and time.monotonic() < end:
         other = _reserved[0]
         if time.monotonic() - other.heard > _SILENT_SECONDS and await _client_is_gone(dask_worker, other.client):
             release(other.training)
         await asyncio.sleep(0.05)
+    if training not in _waiting:
+        return ""
+    _waiting.discard(training)
     if _reserved:
         return _reserved[0].training
     _reserved.append(HeldRank(training, client, dask_worker))
@@ -191,6 +197,7 @@ async def reserve(training: str, client: str, dask_worker: Any) -> str:
 
 def release(training: str) -> None:
     """Give this worker process back."""
+    _waiting.discard(training)
     _reserved[:] = [held for held in _reserved if held.training != training]
     held = _held.pop(training, None)
     if held is not None:

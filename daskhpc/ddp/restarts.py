@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..cluster.timelimit import asked_to_stop
-from ..errors import SettingsError, TrainingError
+from ..errors import SettingsError, TrainingError, one_line
 from ..journal.journal import Journal
 from .attempt import Attempt, TrainingOptions
 from .checkpoints import files, made_after, remove_drafts
@@ -90,6 +90,11 @@ class TrainingWithRestarts:
                 error = self._error(before)
                 error.found = f"not begun again: {refused.found} for {len(before.ranks)} ranks; {error.found}"
                 raise error from error.__cause__
+            except OSError as error:
+                if self.client.status == "running":
+                    raise
+                todo = "look at the scheduler's log, and run it again"
+                raise TrainingError("The training has lost Dask's scheduler.", one_line(error), todo) from None
             if attempt.failure is None:
                 return values
             if not may_restart(attempt.failure, attempt.saved, self.restarts, self.options.max_restarts):

@@ -64,6 +64,9 @@ class Saving:
         if self._resume is None:
             return 0
         content = read(Path(self._resume), own=True)
+        if content.get("format") != FORMAT:
+            todo = "a checkpoint folder of its own for this training"
+            raise TrainingError("The last checkpoint is of another program.", self._resume, todo)
         self._resume = None
         missing = [name for name in objects if name not in content["state"]]
         if missing:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from ..parallel.memory_segment import MemorySegment, layout_of
 from .places import RankPlace
 
 
-def shared_on_node(place: RankPlace, array: Any | Callable[[], Any], number: int) -> tuple[Any, Any]:
+def shared_on_node(place: RankPlace, array: Any | Callable[[], Any], number: int, seconds: float) -> tuple[Any, Any]:
     """Put an array into the node's memory, or find it there.
 
     Parameters
@@ -22,6 +23,8 @@ def shared_on_node(place: RankPlace, array: Any | Callable[[], Any], number: int
     array : numpy.ndarray, or a function that returns one
     number : int
         How many arrays were shared before: the ranks find each by its number.
+    seconds : float
+        How long the others wait for it.
 
     Returns
     -------
@@ -40,9 +43,9 @@ def shared_on_node(place: RankPlace, array: Any | Callable[[], Any], number: int
         segment.write(0, value.reshape(-1).view(np.uint8))
         segment.finish()
         about = (os.getpid(), segment.descriptor, segment.layout, value.dtype, value.shape)
-        _store().set(_key(place, number), pickle.dumps(about))
+        _store(seconds).set(_key(place, number), pickle.dumps(about))
     else:
-        pid, descriptor, layout, dtype, shape = pickle.loads(_store().get(_key(place, number)))
+        pid, descriptor, layout, dtype, shape = pickle.loads(_store(seconds).get(_key(place, number)))
         found = MemorySegment.attach(pid, descriptor, layout)
         if found is None:
             raise OSError(f"process {pid} of this node does not let rank {place.rank} open its memory")
@@ -60,8 +63,9 @@ def _key(place: RankPlace, number: int) -> str:
     return f"daskhpc-shared-{place.node_rank}-{number}"
 
 
-def _store() -> Any:
+def _store(seconds: float) -> Any:
     """A client of the store in which the ranks met."""
     import torch.distributed as dist
 
-    return dist.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), None, False)
+    host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    return dist.TCPStore(host, port, None, False, timeout=timedelta(seconds=seconds))

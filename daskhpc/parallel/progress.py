@@ -108,7 +108,7 @@ class _Shown(Progress):
     def write(self, texts: Sequence[str]) -> None:
         """Write lines at once."""
         if texts:
-            self.stream.write(_writable("".join(f"{text}\n" for text in texts), self.stream))
+            self.stream.write(writable("".join(f"{text}\n" for text in texts), self.stream))
             self.stream.flush()
 
 
@@ -172,8 +172,8 @@ class Bar(_Shown):
             return
         self._row = self._row or _Row(self.stream)
         width = (os.get_terminal_size(self.stream.fileno()).columns or 80) - 1
-        ascii_only = _writable("━─", self.stream) != "━─"
-        text = Text.assemble(*bar(_writable(self.label, self.stream), standing, rate, width, ascii_only))
+        ascii_only = writable("━─", self.stream) != "━─"
+        text = Text.assemble(*bar(writable(self.label, self.stream), standing, rate, width, ascii_only))
         text.truncate(width)
         drawn = io.StringIO()
         console = Console(file=drawn, force_terminal=True, force_jupyter=False)
@@ -258,7 +258,7 @@ class _Row:
                 self._within_line = False
 
 
-def _writable(text: str, stream: TextIO) -> str:
+def writable(text: str, stream: TextIO) -> str:
     """The text with a question mark for what the stream cannot encode."""
     encoding = getattr(stream, "encoding", None) or "utf-8"
     return text.encode(encoding, "replace").decode(encoding)

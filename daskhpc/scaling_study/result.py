@@ -66,8 +66,9 @@ class ScalingStudy:
             every = (kept.times.get(Turn(count, repeat)) for repeat in range(repeats))
             return tuple(timing for timing in every if timing is not None)
 
-        points = [Point(n, sum(worker.threads for worker in workers[:n]), timings(n)) for n in numbers]
-        plain = tuple(timing.seconds for timing in timings(PLAIN))
+        counts = [n for n in numbers if n != PLAIN]
+        points = [Point(n, sum(worker.threads for worker in workers[:n]), timings(n)) for n in counts]
+        plain = tuple(timing.seconds for timing in timings(PLAIN)) if PLAIN in numbers else ()
         nodes = len({worker.host for worker in workers})
         return cls(tuple(points), plain, weak, nodes, machine, weak or kept.equal_results())
 

@@ -111,8 +111,9 @@ def scaling(
     apart = plain if callable(plain) else None
     with KeptTimes.open(checkpoint, function, weak, placement, machine, apart) as kept, bench.open():
         work = _TimedCalls(function, apart or function, weak)
-        _measure(bench, work, [*([PLAIN] if plain else []), *numbers], repeats, kept, on_time)
-        return ScalingStudy.of(kept, numbers, repeats, weak, there, machine)
+        asked = [*([PLAIN] if plain else []), *numbers]
+        _measure(bench, work, asked, repeats, kept, on_time)
+        return ScalingStudy.of(kept, asked, repeats, weak, there, machine)
 
 
 @dataclass(frozen=True, slots=True)

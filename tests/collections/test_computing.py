@@ -22,7 +22,7 @@ import pytest
 import xarray as xr
 from clusters import start_cluster
 from dask import delayed
-from distributed import Client, SchedulerPlugin, futures_of
+from distributed import Client, SchedulerPlugin, futures_of, worker_client
 from waiting import until
 
 import daskhpc
@@ -306,6 +306,24 @@ def test_inside_a_task(client: Client) -> None:
 
     (answer,), count = client.submit(outer, pure=False).result(timeout=DEADLINE)
     assert (answer, count) == (42, 1)
+
+
+def test_results_are_kept_if_the_report_cannot_be_written(client: Client, tmp_path: Path) -> None:
+    folder = tmp_path / "removed"
+    folder.mkdir()
+    with pytest.warns(UserWarning, match="is not written: FileNotFoundError"):
+        found = daskhpc.compute(
+            delayed(folder.rmdir)(), delayed(double)(21), report=folder / "run.json", progress=False
+        )
+    assert found == (None, 42)
+
+
+def test_inside_a_task_that_has_given_its_thread_back(client: Client) -> None:
+    def outer() -> Any:
+        with worker_client():
+            return daskhpc.compute(delayed(double)(21), progress=False)
+
+    assert client.submit(outer, pure=False).result(timeout=DEADLINE) == (42,)
 
 
 def test_figures_of_a_run_here() -> None:

@@ -13,9 +13,11 @@ import subprocess
 import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import NamedTuple
 
+import cloudpickle
 import pytest
 
 from daskhpc.compat import python as compat
@@ -241,6 +243,43 @@ def test_exit_handlers_are_forgotten_and_run_without_an_end_of_the_process() -> 
     )
     shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     assert shown.stdout == "run\n"
+
+
+def test_what_main_lacks_is_sent_by_value() -> None:
+    """A process that is spawned imports the ``__main__`` of its parent again, if that has a file."""
+
+    class Data:
+        def item(self) -> int:
+            return 7
+
+    Data.__module__, Data.__qualname__ = "__main__", "Data"
+    with pytest.raises(pickle.PicklingError):
+        ForkingPickler.dumps(Data())
+    compat.send_by_value_what_main_lacks(cloudpickle.dumps)
+    try:
+        assert pickle.loads(ForkingPickler.dumps([Data(), Data]))[0].item() == 7
+        assert pickle.loads(ForkingPickler.dumps(test_the_library_of_a_foreign_function)).__module__ == __name__
+    finally:
+        del ForkingPickler.reducer_override
+
+
+def test_threads_and_executors_are_waited_for_before_exit_handlers_run() -> None:
+    program = (
+        "import atexit, os, threading, time\n"
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "from daskhpc.compat import python as compat\n"
+        "def print_late(text):\n"
+        "    while not compat.waits_for_threads():\n"
+        "        time.sleep(0.01)\n"
+        "    print(text, flush=True)\n"
+        "may_end, pool = threading.Event(), ThreadPoolExecutor(1)\n"
+        "pool.submit(print_late, 'executor').add_done_callback(lambda done: may_end.set())\n"
+        "threading.Thread(target=lambda: (may_end.wait(60), print_late('thread'))).start()\n"
+        "atexit.register(print, 'exit', flush=True)\n"
+        "compat.run_exit_handlers(); os._exit(0)"
+    )
+    shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert shown.stdout == "executor\nthread\nexit\n"
 
 
 def test_the_library_of_a_foreign_function() -> None:

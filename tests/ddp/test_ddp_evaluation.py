@@ -94,6 +94,22 @@ def test_a_method_and_an_error(client: Any) -> None:
     until(lambda: not any(client.run(programs.children).values()), 10)
 
 
+class LostSample(Exception):
+    def __init__(self, index: int, path: str) -> None:
+        super().__init__(f"sample {index} is not in {path}")
+
+
+class Lossy(programs.Points):
+    def __getitem__(self, index: int) -> Any:
+        raise LostSample(index, "a file")
+
+
+def test_an_error_of_the_program_s_own_kind(client: Any) -> None:
+    with pytest.raises(LostSample, match="sample 0 is not in a file") as caught:
+        evaluate(programs.network(), Lossy(5))
+    assert caught.traceback[-1].name == "__getitem__"
+
+
 def test_what_cannot_be_evaluated() -> None:
     with pytest.raises(SettingsError, match="a length and an index"):
         evaluate(torch.nn.Identity(), iter([1]))

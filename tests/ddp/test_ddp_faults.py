@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import itertools
 import os
@@ -19,6 +20,8 @@ import pytest
 from waiting import until
 
 from daskhpc.ddp import context, train
+from daskhpc.ddp.attempt import Attempt
+from daskhpc.ddp.places import RankPlace, WorkerPlace
 from daskhpc.errors import SettingsError, TrainingError
 
 KINDS = {
@@ -182,6 +185,34 @@ def test_wrong_arguments_are_told_before_a_rank_begins(client: Any) -> None:
         return rate
 
     assert train(given, 0.5, client=client, world_size=1, progress=False) == [0.5]
+
+
+class Closed:
+    """A client whose scheduler is gone."""
+
+    status = "closed"
+
+    @property
+    def scheduler(self) -> Closed:
+        return self
+
+    async def ncores(self, *args: Any, **options: Any) -> Any:
+        raise OSError("Stream is closed")
+
+    run = ncores
+
+
+def test_the_loss_of_the_scheduler_ends_a_training() -> None:
+    place = RankPlace(0, 0, 0, 1, 1, 1, WorkerPlace("tcp://10.0.0.1:4711", "a", "node", "10.0.0.1", "", 1, 0))
+    options: Any = None
+    attempt = Attempt(Closed(), "", options, b"", lambda message: None, ranks=[place])
+
+    async def watched() -> None:
+        attempt._listening = [asyncio.create_task(attempt._listen(place))]
+        await asyncio.wait_for(attempt._watch(), 60)
+
+    with pytest.raises(OSError, match="Stream is closed"):
+        asyncio.run(watched())
 
 
 def test_without_torch_both_ways_to_install_it_are_told(

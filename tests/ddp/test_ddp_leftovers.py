@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import signal
@@ -10,13 +11,14 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import programs
 import psutil
 from waiting import gone, until
 
-from daskhpc.ddp import train
+from daskhpc.ddp import rank_task, train
 
 ROUNDS = int(os.environ.get("DDP_ROUNDS", "1"))
 TRAININGS = 3 if ROUNDS == 1 else 10 * ROUNDS
@@ -65,6 +67,25 @@ def test_trainings_leave_nothing(client: Any) -> None:
     left = {name for name in new if re.search("torch|pymp|daskhpc-(?!bed)", name)}
     until(lambda: left.isdisjoint(os.listdir(tempfile.gettempdir())), 60, "the end of programs of other tests")
     assert not any(client.run(lambda: len(__import__("daskhpc.ddp.rank_task").ddp.rank_task._held)).values())
+
+
+def a_worker() -> Any:
+    return SimpleNamespace(loop=SimpleNamespace(add_callback=lambda function: function()))
+
+
+def test_a_training_that_is_given_up_while_it_waits_reserves_nothing() -> None:
+    async def given_up() -> None:
+        worker = a_worker()
+        assert await rank_task.reserve("first", "a client", worker) == ""
+        waiting = asyncio.create_task(rank_task.reserve("second", "a client", worker))
+        await asyncio.sleep(0)
+        rank_task.release("second")
+        rank_task.release("first")
+        await waiting
+        assert await rank_task.reserve("third", "a client", worker) == ""
+        rank_task.release("third")
+
+    asyncio.run(given_up())
 
 
 IN_C = """

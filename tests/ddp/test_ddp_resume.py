@@ -218,10 +218,10 @@ def test_the_last_and_the_best_are_kept(tmp_path: Path) -> None:
     names = [file_name(1), file_name(1, 9), file_name(2), file_name(10)]
     for name in reversed(names):
         (tmp_path / name).touch()
-    (tmp_path / "notes.txt").touch()
+    (tmp_path / "epoch-7.pt").touch()  # of another program
     assert [path.name for path in files(tmp_path)] == names
     prune(tmp_path, 1, names[0])
-    assert sorted(path.name for path in tmp_path.iterdir()) == [names[0], names[3], "notes.txt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [names[0], names[3], "epoch-7.pt"]
     assert files(tmp_path / "nowhere") == []
 
 
@@ -235,6 +235,13 @@ def test_a_metric_of_numpy_or_torch_can_be_read_back_and_nan_is_not_the_best(tmp
     assert set(load(tmp_path, best=True)) == {"model"}
 
 
+def test_a_file_of_another_program_is_no_checkpoint(tmp_path: Path) -> None:
+    save(tmp_path, file_name(3), torch.nn.Linear(1, 1).state_dict())
+    run = alone(tmp_path, resume=str(tmp_path / file_name(3)))
+    with pytest.raises(TrainingError, match=r"of another program[\s\S]*epoch-0003.pt"):
+        run.resume(model=torch.nn.Linear(1, 1))
+
+
 def test_a_second_loop_over_epochs_would_lose_its_checkpoints(tmp_path: Path) -> None:
     """Its files would have the names of the first one's, and be older than those."""
     run = alone(tmp_path)
@@ -244,9 +251,10 @@ def test_a_second_loop_over_epochs_would_lose_its_checkpoints(tmp_path: Path) ->
         next(run.epochs(2, model=torch.nn.Linear(1, 1)))
 
 
-def alone(folder: Path) -> RankContext:
+def alone(folder: Path, **settings: Any) -> RankContext:
     """The context of a training's only rank, in this process."""
-    return RankContext(context().place, torch.device("cpu"), None, {"checkpoint": str(folder), "keep": 2})
+    settings = {"checkpoint": str(folder), "keep": 2, **settings}
+    return RankContext(context().place, torch.device("cpu"), None, settings)
 
 
 def starts_of_epochs(mark: str) -> None:

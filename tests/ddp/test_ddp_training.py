@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import io
 import os
 import subprocess
@@ -22,6 +23,7 @@ from waiting import until
 import daskhpc
 from daskhpc.ddp import train
 from daskhpc.ddp.attempt import Attempt
+from daskhpc.ddp.progress_lines import TrainingView
 from daskhpc.errors import SettingsError, TrainingError
 
 ENVIRONMENT = """
@@ -120,6 +122,57 @@ def test_a_script_for_torchrun_runs_unchanged(client: Any, tmp_path: Path) -> No
         assert {k: v for k, v in ours["env"].items() if k not in differ} == {
             k: v for k, v in theirs["env"].items() if k not in differ
         }
+
+
+WITH_A_CONTEXT = """
+import sys
+import torch, daskhpc
+torch.distributed.init_process_group("gloo")
+run = daskhpc.ddp.context()
+model = run.prepare(torch.nn.Linear(2, 1))
+batches = run.loader(torch.utils.data.TensorDataset(torch.ones(8, 2)), 2)
+for epoch in run.epochs(2, model=model):
+    for (x,) in batches:
+        model(x).sum().backward()
+print(run.device, run.steps, type(model).__name__, file=open(f"{sys.argv[1]}-{run.rank}", "w"))
+"""
+
+
+def test_a_script_has_all_of_the_context(client: Any, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(WITH_A_CONTEXT)
+    done = train(script, tmp_path / "said", checkpoint=tmp_path / "kept", client=client, progress=False)
+    said = [(tmp_path / f"said-{rank}").read_text() for rank in range(2)]
+    assert said == ["cpu 4 DistributedDataParallel\n"] * 2
+    assert done.checkpoint == tmp_path / "kept" / "epoch-0002.pt"
+    script.write_text(WITH_A_CONTEXT.replace("torch.distributed.init_process_group", "str"))
+    with pytest.raises(TrainingError, match="opens its process group itself"):
+        train(script, tmp_path / "said", client=client, progress=False)
+
+
+class Full(io.StringIO):
+    """A file on a disk without room."""
+
+    def write(self, text: str) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_what_a_rank_prints_and_cannot_be_written_ends_the_training(
+    client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdout", Full())
+    with pytest.raises(OSError, match="No space left"):
+        train(programs.talkative, 1, client=client)
+
+
+def test_what_cannot_be_encoded_or_shown_ends_no_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    buffer = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(buffer, "ascii"))
+    monkeypatch.setattr(sys, "stderr", Full())
+    view = TrainingView(True)
+    view.told({"kind": "output", "rank": 0, "lines": ["10 °C"]})
+    view.say("epoch 1 done")
+    assert buffer.getvalue() == b"10 ?C\n"
 
 
 def test_two_trainings_at_once_both_finish(client: Any) -> None:
@@ -232,6 +285,50 @@ def test_data_once_per_node_and_loaders_with_processes(client: Any, tmp_path: Pa
     assert found[1]["batches"] == [[1, 3], [5, 7], [9, 11]]
 
 
+def seconds_for_shared_data() -> list[float]:
+    import torch
+
+    stores: list[Any] = []
+    store = torch.distributed.TCPStore
+    torch.distributed.TCPStore = lambda *args, **options: stores.append(store(*args, **options)) or stores[-1]
+    daskhpc.ddp.context().shared(np.ones(3))
+    return [each.timeout.total_seconds() for each in stores]
+
+
+def test_data_of_a_node_are_waited_for_as_long_as_the_timeout(client: Any) -> None:
+    assert list(train(seconds_for_shared_data, timeout="7 min", client=client, progress=False)) == [[420.0]] * 2
+
+
+OF_MAIN = """
+from distributed import Client, LocalCluster
+import torch, daskhpc
+
+class Numbers(torch.utils.data.Dataset):
+    def __len__(self):
+        return 4
+    def __getitem__(self, index):
+        return torch.tensor(index)
+
+def fit():
+    run = daskhpc.ddp.context()
+    return [batch.tolist() for batch in run.loader(
+        Numbers(), 2, shuffle=False, num_workers=1, collate_fn=lambda items: torch.stack(items),
+        multiprocessing_context="forkserver")]
+
+if __name__ == "__main__":
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster):
+        print(daskhpc.ddp.train(fit, progress=False)[0])
+"""
+
+
+def test_loaders_processes_have_a_dataset_of_the_program(tmp_path: Path) -> None:
+    """As Python 3.14 starts them."""
+    program = tmp_path / "program.py"
+    program.write_text(OF_MAIN)
+    run = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=300, check=False)
+    assert run.stdout == "[[0, 1], [2, 3]]\n", run.stderr
+
+
 def test_memory_beyond_the_workers_limit_is_told(client: Any) -> None:
     def greedy() -> None:
         kept = [np.ones(50_000_000)]
@@ -265,9 +362,10 @@ def test_a_program_that_is_interrupted_leaves_no_rank(client: Any, tmp_path: Pat
 
 
 LEAVES = """
-import atexit, sys
+import atexit, sys, threading
 file = open(sys.argv[1], "w")
 file.write("written\\n")
+threading.Thread(target=lambda: (threading.main_thread().join(60), file.write("by a thread\\n"))).start()
 def last():
     file.write("at exit\\n")
 atexit.register(last)
@@ -275,11 +373,11 @@ atexit.register(last)
 
 
 def test_a_script_ends_as_a_program_of_python_does(client: Any, tmp_path: Path) -> None:
-    """Its exit handlers run, and a file that it left open is complete."""
+    """Its threads are waited for, its exit handlers run, and a file that it left open is complete."""
     script = tmp_path / "script.py"
     script.write_text(LEAVES)
     train(script, tmp_path / "file", client=client, world_size=1, progress=False)
-    assert (tmp_path / "file").read_text() == "written\nat exit\n"
+    assert (tmp_path / "file").read_text() == "written\nby a thread\nat exit\n"
 
 
 class TouchedWhenSent:

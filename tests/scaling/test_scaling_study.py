@@ -29,6 +29,7 @@ from daskhpc.scaling_study.kept import KeptTimes
 from daskhpc.scaling_study.laws import Timing
 from daskhpc.scaling_study.measuring import Bench
 from daskhpc.scaling_study.plan import PLAIN, Turn
+from daskhpc.scaling_study.result import ScalingStudy
 
 
 def sleeping(count: int = 8) -> list[int]:
@@ -169,6 +170,15 @@ def test_a_kept_time_of_plain_python_is_that_of_its_function(tmp_path: Path) -> 
         assert kept.calls_per_time(PLAIN, 7) == 2
     with KeptTimes.open(tmp_path, sleeping, False, "compact", {}) as kept:
         assert kept.times[Turn(PLAIN, 0)].seconds == 1.0
+
+
+def test_a_kept_time_of_plain_python_counts_only_if_it_is_asked_for(tmp_path: Path) -> None:
+    with KeptTimes.open(tmp_path, sleeping, False, "compact", {}) as kept:
+        kept.add(Turn(PLAIN, 0), Timing(2.0), None)
+        kept.add(Turn(1, 0), Timing(1.0), None)
+        for numbers, plain in (([PLAIN, 1], (2.0,)), ([1], ())):
+            study = ScalingStudy.of(kept, numbers, 1, False, [], {})
+            assert (study.plain, [point.workers for point in study.points]) == (plain, [1])
 
 
 def sleep_once() -> int:
