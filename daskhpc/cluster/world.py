@@ -46,7 +46,9 @@ class World:
     def finalize(self) -> None:
         """End MPI; all ranks meet here."""
         if self.mpi:
-            _finalize()
+            from mpi4py import MPI
+
+            _finalize(MPI)
 
 
 def join(
@@ -212,15 +214,17 @@ def _load() -> Any:
     try:
         import mpi4py
 
-        if "mpi4py.MPI" not in sys.modules:
+        first = "mpi4py.MPI" not in sys.modules
+        # mpi4py ends MPI at the end of forked processes too, where MPI waits for other ranks for ever. After
+        # ``python -m mpi4py`` its end has to be its own: it aborts all ranks if the program failed.
+        own = first and "mpi4py.run" not in (*sys.modules, *sys.orig_argv)
+        if first:
             remember_handlers()
-            # mpi4py ends MPI at the end of forked processes too, where MPI waits for other ranks for ever. After
-            # ``python -m mpi4py`` its end has to be its own: it aborts all ranks if the program failed.
-            own = "mpi4py.run" not in (*sys.modules, *sys.orig_argv)
             mpi4py.rc(initialize=False, finalize=not own)
-            if own:
-                at_exit(_finalize)
         from mpi4py import MPI
+
+        if own:
+            at_exit(_finalize, MPI)
     except (ImportError, RuntimeError, AttributeError) as error:
         if (hidden := explained(error)) is not None:
             raise StartError(*hidden.args) from None
@@ -233,9 +237,8 @@ def _load() -> Any:
     return MPI
 
 
-def _finalize() -> None:
-    mpi = sys.modules.get("mpi4py.MPI")  # missing if there is no library
-    if mpi is not None and mpi.Is_initialized() and not mpi.Is_finalized():
+def _finalize(mpi: Any) -> None:
+    if mpi.Is_initialized() and not mpi.Is_finalized():
         mpi.Finalize()
 
 
