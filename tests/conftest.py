@@ -14,12 +14,12 @@ import pytest
 from bed import BedUnavailable, SlurmBed
 from clusters import start_cluster
 from flavors import Flavor
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from machine import unavailable
 from ranks import Ranks
 
-# An example may take as long as the machine stands still.
-settings.register_profile("no deadline", deadline=None)
+# An example, and the drawing of its values, may take as long as the machine stands still.
+settings.register_profile("no deadline", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("no deadline")
 
 

@@ -16,7 +16,7 @@ import sys
 import time
 
 POLL_SECONDS = 0.5
-MESSAGE_FIRST_SECONDS = 3.0
+TURN_SECONDS, NEXT_TURN_SECONDS = 8.0, 2.0
 LEAVE_SECONDS = 2.0
 KILL_AFTER_SIGTERM_SECONDS = 1.0
 SIGTERM, SIGKILL = 15, 9
@@ -31,7 +31,7 @@ def main() -> None:
     left = LeftBehind(parent, orders["rank"], orders["rank_variable"])
     launcher = launcher_of(parent, orders["rank_variable"])
     end = time.monotonic() + float(orders["deadline"])
-    speaker = -1
+    missed = False
     while time.monotonic() < end:
         readable, _, _ = select.select([0], [], [], min(POLL_SECONDS, max(0.0, end - time.monotonic())))
         if readable:
@@ -45,12 +45,21 @@ def main() -> None:
         here = ranks_below(launcher, orders["rank_variable"])
         missing = len(here) < int(orders["local_size"])
         # Twice in a row: a launcher may still be starting its processes.
-        if missing and speaker >= 0:
-            if int(orders["rank"]) != speaker:
-                time.sleep(MESSAGE_FIRST_SECONDS)  # the speaker prints first: the launcher ends all ranks after one
-            finish(orders, parent, orders["gone"] if int(orders["rank"]) == speaker else "")
-        speaker = min(here, default=int(orders["rank"])) if missing else -1
+        if missing and missed:
+            wait_for_turn(parent, sum(rank < int(orders["rank"]) for rank in here))
+            finish(orders, parent, orders["gone"] if os.getppid() == parent else "")
+        missed = missing
     finish(orders, parent, orders["late"])
+
+
+def wait_for_turn(parent: int, before: int) -> None:
+    """One rank prints the message for all of its node, since the launcher ends all after one.
+
+    The next one prints the message if that one does not: it may take long to come here.
+    """
+    turn = time.monotonic() + (TURN_SECONDS + NEXT_TURN_SECONDS * (before - 1) if before else 0.0)
+    while os.getppid() == parent and time.monotonic() < turn:
+        time.sleep(0.05)
 
 
 def finish(orders: dict[str, str], parent: int, message: str) -> None:

@@ -22,7 +22,7 @@ from .program_signals import remember_handlers
 from .rendezvous import meet, meeting_of
 from .start_watchdog import StartWatchdog
 
-_RANK_0_FIRST_SECONDS = 3.0
+_RANK_0_FIRST_SECONDS = 5.0
 _BEFORE_DEADLINE = 2.0
 _HIDDEN_MANAGER = frozenset({"Cray MPICH"})
 """Libraries that may talk to srun in a way that the environment does not show."""

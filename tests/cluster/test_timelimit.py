@@ -169,7 +169,7 @@ WATCH_SWEEP = """
         @property
         def end(self):
             saved = any(journal.results_saved > 2 for journal in open_journals())
-            return time.time() + self.margin + (-1 if saved else 0.1)
+            return time.time() // 0.25 * 0.25 + self.margin + (-1 if saved else 0.5)
 
     TimeLimitWatcher(WhenSaved())
 """

@@ -59,7 +59,7 @@ def test_a_lost_worker_costs_nothing(client: Any, tmp_path: Path) -> None:
     found = evaluate(model, data, batch_size=10)
     assert (tmp_path / "killed").exists()
     assert np.array_equal(found, evaluate(model, programs.Points(200), batch_size=10))
-    client.wait_for_workers(2, timeout=30)
+    client.wait_for_workers(2, timeout=120)
 
 
 def within_training(count: int) -> Any:
@@ -91,7 +91,7 @@ def test_a_method_and_an_error(client: Any) -> None:
     assert (found.dtype, found.shape) == (np.int64, (5,))
     with pytest.raises(ValueError, match="no such class"):
         evaluate(Failing(), programs.Points(5))
-    until(lambda: not any(client.run(programs.children).values()), 10)
+    until(lambda: not any(client.run(programs.children).values()), 120)  # idle ones of other tests end after a minute
 
 
 class LostSample(Exception):

@@ -138,7 +138,7 @@ def _run(cell: Cell, folder: Path, bed: SlurmBed | None, env: dict[str, str], be
     runner = Ranks(flavor, folder)
     launch = [] if cell.launcher == "LocalCluster" else [flavor.mpiexec, "-n", "4"]
     began = time.time()
-    done = runner.run([*before, *launch, *program[len(before) :]], 90, env)
+    done = runner.run([*before, *launch, *program[len(before) :]], 200, env)
     left = runner.processes()
     for pid in left:
         os.kill(pid, signal.SIGKILL)
@@ -170,13 +170,13 @@ def _on_the_bed(cell: Cell, folder: Path, bed: SlurmBed, env: dict[str, str], pr
     out, err = folder / "job.out", folder / "job.err"
     if cell.cause == "node lost":
         computes = partial(_says, out, "started")
-        bed.until(lambda: computes() or bed.show(job)["JobState"] in ENDED, 60, "the job to start")
+        bed.until(lambda: computes() or bed.show(job)["JobState"] in ENDED, 150, "the job to start")
         began = time.time()
         if computes():
             bed.stop(NODES[cell.role])
-    fields = bed.wait(job, 90)
+    fields = bed.wait(job, 200)
     ended = time.time()
-    bed.until(lambda: not bed.processes(job) or time.time() > ended + 5, 10, "the job's processes")
+    bed.until(lambda: not bed.processes(job) or time.time() > ended + 15, 60, "the job's processes")
     status, _, signum = fields["ExitCode"].partition(":")
     text = err.read_text() if err.exists() else ""
     if cell.cause == "time limit":
@@ -199,7 +199,7 @@ def memory_cgroup(name: str) -> Iterator[Path]:
         for pid in (group / "cgroup.procs").read_text().split():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(int(pid), signal.SIGKILL)
-        end = time.monotonic() + 10
+        end = time.monotonic() + 60
         while (group / "cgroup.procs").read_text().strip() and time.monotonic() < end:
             time.sleep(0.02)
         group.rmdir()

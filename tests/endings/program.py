@@ -21,7 +21,6 @@ RANK = int(next((os.environ[name] for name in ("PMI_RANK", "PMIX_RANK", "SLURM_P
 ONCE = Path("once").absolute()  # a worker process meets its end once, and its task is computed again
 OUTSIDE = ("node lost", "time limit")
 SURVIVED = ("SIGINT", "SIGUSR1", "SIGUSR2", "SIGHUP")
-LATER = ("returns", "leaves a child")
 
 
 def say_when(delay: float = 0.0) -> None:
@@ -80,6 +79,8 @@ def main() -> None:
         meet(CAUSE, ROLE, 0.0 if ROLE == "early rank" else DELAY)
     import daskhpc
 
+    if PHASE == "starting":  # a rank that is not there cannot be missed before the others have come so far
+        say_when()
     client = daskhpc.start()
     print("started", flush=True)
     if PHASE == "ending" and CAUSE.startswith("SIG"):
@@ -97,8 +98,7 @@ def main() -> None:
     print("found", sum(found) == sum(number**2 for number in numbers), flush=True)
     if CAUSE.startswith("SIG") and ROLE not in ("worker process",) and CAUSE not in SURVIVED:
         signal.pause()
-    if CAUSE in LATER:
-        say_when()
+    say_when()  # the work is done, whatever happened meanwhile: from here on it is to end
 
 
 main()

@@ -35,7 +35,7 @@ DASKS_LOCKS = ("global.lock", "purge.lock")  # of its scratch folder: two empty 
 PRIVATE = 'mount -t tmpfs shm /dev/shm && "$@"; code=$?; ls -A /dev/shm >> "$0"; exit $code'
 
 
-@pytest.mark.timeout(60 + 15 * STARTS)
+@pytest.mark.timeout(900 + 60 * STARTS)
 def test_starts_and_ends_under_mpiexec(tmp_path: Path) -> None:
     """Nothing stays in the working directory, in the temporary directory or in shared memory."""
     work, temporary = tmp_path / "work", tmp_path / "tmp"
@@ -51,7 +51,7 @@ def test_starts_and_ends_under_mpiexec(tmp_path: Path) -> None:
             command = [ranks.flavor.mpiexec, "-n", "4", sys.executable, str(program), str(code)]
             if os.geteuid() == 0:  # as in the test's own Slurm; other tests have the machine's shared memory
                 command = ["unshare", "--mount", "bash", "-c", PRIVATE, str(shared), *command]
-            done = ranks.run(command, 60, {"TMPDIR": str(temporary)})
+            done = ranks.run(command, env={"TMPDIR": str(temporary)})
         assert (done.code, done.out) == (code, "6\n"), (number, done)
         for file in work.glob("*.std*"):
             file.unlink()
@@ -61,7 +61,7 @@ def test_starts_and_ends_under_mpiexec(tmp_path: Path) -> None:
 
 
 @pytest.mark.slurm
-@pytest.mark.timeout(120 + 5 * STARTS)
+@pytest.mark.timeout(900 + 15 * STARTS)
 def test_starts_and_ends_under_srun(slurm: SlurmBed, tmp_path: Path) -> None:
     """One batch job with a step after the other."""
     count = max(3, STARTS // 4)
@@ -75,7 +75,7 @@ def test_starts_and_ends_under_srun(slurm: SlurmBed, tmp_path: Path) -> None:
     )
     options = ("--nodes=3", "--mem=2G", "--cpus-per-task=4", "--output=job.out", "--error=job.err")
     job = slurm.sbatch(tmp_path / "job.sh", *options, cwd=tmp_path)
-    fields = slurm.wait(job, 60 + 10 * count)
+    fields = slurm.wait(job, 120 + 50 * count)
     assert fields["JobState"] == "COMPLETED"
     lines = (tmp_path / "job.out").read_text().splitlines()
     expected = [line for code in codes.split() for line in ("6", f"{code} {code}")]

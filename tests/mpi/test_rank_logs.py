@@ -20,7 +20,7 @@ PROGRAM = """
 
     initialize(interface="lo", nthreads=1, logs=sys.argv[1] if len(sys.argv) > 1 else None)
     client = Client()
-    client.wait_for_workers(2, timeout=30)
+    client.wait_for_workers(2, timeout=100)
     assert client.submit(sum, [1, 2]).result() == 3
     print(len({save(), client.run_on_scheduler(save), *client.run(save, nanny=True).values()}))
 """

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from ranks import Done, Ranks
 
 pytestmark = pytest.mark.mpi
 
 SECONDS = 15
+START_DEADLINE = 60  # a rank that waited in vain would wait so long
 START = "import daskhpc\ndaskhpc.start()\nprint('not reached')"
 
 
 def refused(done: Done, *words: str) -> None:
     """One message with all the words, no traceback, no success, in time."""
     assert done.code != 0
-    assert done.seconds < SECONDS, done.err
+    assert done.seconds < START_DEADLINE, done.err
     assert "not reached" not in done.out
     assert "Traceback" not in done.err, done.err
     (message,) = done.messages
@@ -103,7 +106,7 @@ def test_a_rank_that_raises_before_initialize(flavored_ranks: Ranks) -> None:
         """,
     )
     assert done.code != 0
-    assert done.seconds < SECONDS
+    assert done.seconds < START_DEADLINE
     assert "not reached" not in done.out
     assert done.err.count("Traceback") == 1
     assert "a bad node" in done.err
@@ -112,14 +115,37 @@ def test_a_rank_that_raises_before_initialize(flavored_ranks: Ranks) -> None:
         assert "ended before it called initialize()" in message
 
 
+def test_a_rank_that_is_late_when_another_one_has_ended_speaks_all_the_same(ranks: Ranks) -> None:
+    """Rank 0 would speak for all. The others see first that one is missing, and leave it some seconds."""
+    done = ranks.mpiexec(
+        4,
+        """
+        import os, time
+        if os.environ["PMI_RANK"] == "2":
+            os._exit(0)
+        if os.environ["PMI_RANK"] == "0":
+            time.sleep(6)
+        import daskhpc
+        daskhpc.start()
+        print("not reached")
+        """,
+    )
+    refused(done, "ended before it called initialize()")
+
+
 def test_a_rank_that_never_arrives(ranks: Ranks) -> None:
     """MPI_Init of the others holds the GIL meanwhile; the deadline is kept all the same."""
     done = ranks.mpiexec(
         4,
         """
         import os, time
-        if os.environ["PMI_RANK"] == "2":
+        rank = os.environ["PMI_RANK"]
+        if rank == "2":
             time.sleep(1000)
+        if rank == "0":  # it speaks for all, and each of the others waits two seconds longer
+            open("begun", "w").close()
+        while not os.path.exists("begun"):
+            time.sleep(0.01)
         import daskhpc
         daskhpc.start()
         """,
@@ -131,6 +157,7 @@ def test_a_rank_that_never_arrives(ranks: Ranks) -> None:
 
 @pytest.mark.parametrize("victim", [0, 1, 2])
 def test_a_rank_that_is_killed_ends_the_job(ranks: Ranks, victim: int) -> None:
+    began = time.time()
     done = ranks.mpiexec(
         4,
         f"""
@@ -139,9 +166,11 @@ def test_a_rank_that_is_killed_ends_the_job(ranks: Ranks, victim: int) -> None:
         with open("pid%s" % os.environ["PMI_RANK"], "w") as file:
             file.write(str(os.getpid()))
         client = daskhpc.start()
+        with open("killed-at", "w") as file:
+            file.write(str(time.time()))
         os.kill(int(open("pid{victim}").read()), signal.SIGKILL)
         time.sleep(1000)
         """,
     )
     assert done.code != 0
-    assert done.seconds < SECONDS
+    assert began + done.seconds - float((ranks.folder / "killed-at").read_text()) < SECONDS

@@ -64,7 +64,7 @@ def plainly(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Printed]:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=200,
         )
         return printed(done.returncode, done.stdout, done.stderr, folder)
 
@@ -93,7 +93,7 @@ def test_there_are_enough() -> None:
 def test_under_daskhpc_run(ranks: Ranks, plainly: dict[str, Printed], mode: dict[str, str]) -> None:
     folder = ranks.folder / "worlds"
     worlds.lay_out(folder)
-    done = ranks.daskhpc("run", "-n", "1", str(PROGRAM), str(folder), timeout=200, **mode)
+    done = ranks.daskhpc("run", "-n", "1", str(PROGRAM), str(folder), timeout=400, **mode)
     assert (done.code, done.out) == (0, "all\n"), done.err
     assert differences(in_children(folder), plainly) == {}
 
@@ -101,7 +101,7 @@ def test_under_daskhpc_run(ranks: Ranks, plainly: dict[str, Printed], mode: dict
 def test_under_mpiexec(ranks: Ranks, plainly: dict[str, Printed]) -> None:
     folder = ranks.folder / "worlds"
     worlds.lay_out(folder)
-    done = ranks.mpiexec(3, PROGRAM, str(folder), timeout=200)
+    done = ranks.mpiexec(3, PROGRAM, str(folder), timeout=400)
     assert (done.code, done.out) == (0, "all\n"), done.err
     assert differences(in_children(folder), plainly) == {}
 
@@ -115,7 +115,7 @@ def test_under_srun(slurm: SlurmBed, tmp_path: Path, plainly: dict[str, Printed]
     script.write_text(f"#!/bin/bash\n{srun} {shlex.join([sys.executable, str(PROGRAM), str(folder)])}\n")
     options = ("--nodes=2", "--mem=2G", "--cpus-per-task=4", "--output=job.out", "--error=job.err")
     job = slurm.sbatch(script, *options, cwd=tmp_path)
-    fields = slurm.wait(job, 200)
+    fields = slurm.wait(job, 400)
     assert fields["ExitCode"] == "0:0", (tmp_path / "job.err").read_text()
     assert differences(in_children(folder), plainly) == {}
 

@@ -418,14 +418,17 @@ WORLDS = {
     ),
     "signals": World(
         """
-        import signal
+        import signal, time
         print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)
         print(signal.getsignal(signal.SIGUSR1), signal.getsignal(signal.SIGPIPE))
         signal.signal(signal.SIGUSR1, lambda n, f: print('got', n))
         signal.raise_signal(signal.SIGUSR1)
-        signal.signal(signal.SIGALRM, lambda n, f: print('alarm'))
+        rang = []
+        signal.signal(signal.SIGALRM, lambda n, f: rang.append('alarm'))
         signal.setitimer(signal.ITIMER_REAL, 0.01)
-        signal.pause()
+        while not rang:
+            time.sleep(0.01)
+        print(*rang)
         """,
     ),
     "subprocess": World(

@@ -16,7 +16,7 @@ import socket
 import ssl
 import sys
 
-WAIT, LONG_WAIT = 0.5, 4.0  # seconds of silence after which nothing is taken to come any more
+WAIT, LONG_WAIT = 0.5, 10.0  # seconds of silence after which nothing is taken to come any more
 GET = "GET {} HTTP/1.1\r\nHost: {}\r\n{}\r\n"
 UPGRADE = (
     "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"

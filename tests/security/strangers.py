@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 import os
 import re
@@ -68,18 +69,20 @@ def sockets_of(pids: Sequence[int], addresses: Mapping[int, str]) -> tuple[list[
     ports, listening = set(), set()
     for pid in pids:
         own = set()
-        for entry in Path(f"/proc/{pid}/fd").iterdir():
-            try:
-                own.add(os.readlink(entry))
-            except OSError:
-                continue
-        for table in ("tcp", "tcp6"):
-            for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
-                _, local, _, state, *rest = line.split()
-                if state == _LISTENS and f"socket:[{rest[5]}]" in own:
-                    host, _, port = local.partition(":")
-                    ports.add((_readable(host, addresses.get(pid, "127.0.0.1")), int(port, 16)))
-        for line in Path(f"/proc/{pid}/net/unix").read_text().splitlines()[1:]:
+        try:
+            for entry in Path(f"/proc/{pid}/fd").iterdir():
+                with contextlib.suppress(OSError):
+                    own.add(os.readlink(entry))
+            tcp = [Path(f"/proc/{pid}/net/{table}").read_text() for table in ("tcp", "tcp6")]
+            unix = Path(f"/proc/{pid}/net/unix").read_text()
+        except (FileNotFoundError, ProcessLookupError):  # it has ended since
+            continue
+        for line in (line for table in tcp for line in table.splitlines()[1:]):
+            _, local, _, state, *rest = line.split()
+            if state == _LISTENS and f"socket:[{rest[5]}]" in own:
+                host, _, port = local.partition(":")
+                ports.add((_readable(host, addresses.get(pid, "127.0.0.1")), int(port, 16)))
+        for line in unix.splitlines()[1:]:
             parts = line.split()
             if int(parts[3], 16) & _ACCEPTS and f"socket:[{parts[6]}]" in own:
                 listening.add(parts[7])
@@ -146,7 +149,7 @@ def look(
     other = ["setpriv", f"--reuid={STRANGER}", f"--regid={STRANGER}", "--clear-groups"]
     source = Path(__file__).with_name("stranger.py").read_text()
     command = [*enter, *other, PYTHON, "-I", "-c", source]
-    ended = subprocess.run(command, input=json.dumps(told), capture_output=True, text=True, timeout=100, cwd="/")
+    ended = subprocess.run(command, input=json.dumps(told), capture_output=True, text=True, timeout=250, cwd="/")
     assert ended.returncode == 0, ended.stderr
     found = json.loads(ended.stdout)
     return Found(*({name: base64.b64decode(part) for name, part in own.items()} for own in found.values()))

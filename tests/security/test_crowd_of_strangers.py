@@ -46,9 +46,9 @@ EACH = 500
 def test_a_search_ends_as_without_them(ranks: Ranks) -> None:
     script = ranks.script(SEARCH)
     with ThreadPoolExecutor(1) as pool:
-        running = pool.submit(ranks.mpiexec, 4, script, timeout=150)
+        running = pool.submit(ranks.mpiexec, 4, script, timeout=280)
         try:
-            until(lambda: (ranks.folder / "ready").exists() or running.done(), 90)
+            until(lambda: (ranks.folder / "ready").exists() or running.done(), 200)
             assert not running.done(), running.result().err
             places = json.loads((ranks.folder / "ready").read_text())
             assert len(places) == len(set(places)) == 8, "two of the scheduler, three of each worker with its Nanny"

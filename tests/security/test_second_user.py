@@ -70,8 +70,8 @@ def tried_while_it_runs(ranks: Ranks, program: dict[str, str]) -> tuple[Done, Fo
     ready = ranks.folder / "ready"
     state = {"XDG_STATE_HOME": str(ranks.folder / "state"), "DASK_TEMPORARY_DIRECTORY": str(ranks.folder / "scratch")}
     with ThreadPoolExecutor(1) as pool:
-        running = pool.submit(ranks.mpiexec, 4, script, str(ranks.folder), timeout=150, **state)
-        until(lambda: ready.exists() or running.done(), 90)
+        running = pool.submit(ranks.mpiexec, 4, script, str(ranks.folder), timeout=400, **state)
+        until(lambda: ready.exists() or running.done(), 200)
         if running.done():
             raise AssertionError(running.result().err)
         try:

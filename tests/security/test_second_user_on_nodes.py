@@ -53,7 +53,7 @@ def test_a_second_user_on_a_node_gets_nothing_from_any(slurm: SlurmBed, open_fol
     job = slurm.sbatch(script, *options, cwd=open_folder)
     out, err = open_folder / "job.out", open_folder / "job.err"
     try:
-        slurm.until((open_folder / "ready").exists, 120, "the program to begin")
+        slurm.until((open_folder / "ready").exists, 200, "the program to begin")
         own = [
             process for process in slurm.processes(job) if Path(process.argv[0]).name != "srun"
         ]  # its ports are Slurm's
@@ -65,7 +65,7 @@ def test_a_second_user_on_a_node_gets_nothing_from_any(slurm: SlurmBed, open_fol
             addresses={process.pid: slurm.addresses[process.node] for process in own},
         )
         (open_folder / "tried").touch()
-        slurm.wait(job, 60)
+        slurm.wait(job, 150)
     except TimeoutError as error:
         raise AssertionError(f"{error}\n{err.read_text()}") from None
     total, workers, link, *_, code = out.read_text().split()
@@ -86,24 +86,24 @@ def test_a_second_user_on_the_login_node_gets_nothing_from_a_cluster_of_jobs(
     slurm: SlurmBed, open_folder: Path
 ) -> None:
     """The scheduler and the program are on the login node, the workers are two jobs with a key in a file."""
-    text = PROGRAM.format(jobs="nodes=2, time='3m', cpus_per_task=4, memory='1G'")
+    text = PROGRAM.format(jobs="nodes=2, time='15m', cpus_per_task=4, memory='1G'")
     (open_folder / "program.py").write_text(textwrap.dedent(text))
     state = {"XDG_STATE_HOME": str(open_folder / "state"), "HOME": str(open_folder)}
     program = slurm.spawn([sys.executable, "program.py"], open_folder, state)
     try:
         ready = open_folder / "ready"
-        slurm.until(lambda: ready.exists() or program.poll() is not None, 120, "the program to begin")
-        assert program.poll() is None, program.communicate(timeout=10)
+        slurm.until(lambda: ready.exists() or program.poll() is not None, 200, "the program to begin")
+        assert program.poll() is None, program.communicate(timeout=60)
         queued = slurm.run(["squeue", "--noheader", "--states=RUNNING", "--format=%A"], 30).stdout.split()
         addresses = {one.pid: slurm.addresses[one.node] for job in queued for one in slurm.processes(int(job))}
         own = [program.pid, *(child.pid for child in psutil.Process(program.pid).children(recursive=True))]
         found = look([*own, *addresses], [open_folder, *map(slurm.scratch, slurm.nodes)], addresses=addresses)
         (open_folder / "tried").touch()
-        out, err = program.communicate(timeout=60)
+        out, err = program.communicate(timeout=150)
     finally:
         if program.poll() is None:
             os.killpg(program.pid, signal.SIGKILL)
-            program.communicate(timeout=10)
+            program.communicate(timeout=60)
     total, workers, link = out.split()
     assert (total, workers, program.returncode) == ("328350", "2", 0), err
     reached = {name.partition(":")[0] for name, answer in found.answers.items() if not answer.startswith(b"! ")}
