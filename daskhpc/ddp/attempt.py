@@ -269,9 +269,9 @@ class Attempt:
 
     async def _listen(self, rank: RankPlace) -> None:
         """Take what a rank's worker tells, until it is lost; an error here ends the attempt."""
-        address, lost_at = rank.worker.address, 0
+        address, lost_at, heard = rank.worker.address, 0, 0
         while not self._over:
-            asked = asyncio.ensure_future(self._on(address, rank_task.poll, self.training))
+            asked = asyncio.ensure_future(self._on(address, rank_task.poll, self.training, heard))
             try:
                 while not (await asyncio.wait([asked], timeout=_LOST_SECONDS if lost_at else _CHECK_SECONDS))[0]:
                     # A silent node never answers; the scheduler is the first to notice.
@@ -292,7 +292,7 @@ class Attempt:
                 text = await self._end_of_worker(address)
                 self._fail(RankFailure(rank.rank, rank.worker.hostname, "worker", lost_at, text))
                 return
-            lost_at = 0
+            lost_at, heard = 0, heard + len(told)
             self._doubted.discard(rank.rank)
             for message in told:
                 self._take(message)

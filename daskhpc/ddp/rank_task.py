@@ -67,6 +67,7 @@ class HeldRank:
         self.progressed: float | None = None
         self.held: tuple[int, int] | None = None
         self._outbox: list[dict[str, Any]] = []
+        self._dropped = 0  # messages that the client has, so that they are here no more
         self._said = asyncio.Event()
         self._forwarding, self._ready = threading.Lock(), False
         self._waiting: list[dict[str, Any]] = []
@@ -76,16 +77,21 @@ class HeldRank:
         self._outbox.append({"kind": kind, "rank": self.rank, **details})
         self.worker.loop.add_callback(self._said.set)
 
-    async def messages(self) -> list[dict[str, Any]]:
-        """What there is to tell, as soon as there is something."""
+    async def messages(self, received: int) -> list[dict[str, Any]]:
+        """What there is to tell after as many messages as the client has received, as soon as there is something.
+
+        Why it is so: a message is kept until the client asks for later ones. An answer may be lost with a connection.
+        """
         self.heard = time.monotonic()
-        with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._said.wait(), _POLL_SECONDS)
-        self._said.clear()
-        count = len(self._outbox)
-        told, self._outbox[:count] = self._outbox[:count], []
+        if received > self._dropped:
+            del self._outbox[: received - self._dropped]
+            self._dropped = received
+        if not self._outbox:
+            self._said.clear()
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._said.wait(), _POLL_SECONDS)
         self.heard = time.monotonic()
-        return told
+        return list(self._outbox)
 
     def forsaken(self) -> bool:
         """Whether the client has ended without a word; it is asked of the scheduler when the client is silent."""
@@ -204,10 +210,10 @@ def release(training: str) -> None:
         held.end()
 
 
-async def poll(training: str) -> list[dict[str, Any]] | None:
-    """What the rank has to tell; None if there is no such training here (any more)."""
+async def poll(training: str, received: int) -> list[dict[str, Any]] | None:
+    """What the rank has to tell after its first messages; None if there is no such training here (any more)."""
     held = _held.get(training)
-    return None if held is None else await held.messages()
+    return None if held is None else await held.messages(received)
 
 
 def deliver(training: str, message: dict[str, Any]) -> None:

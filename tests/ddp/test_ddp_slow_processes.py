@@ -153,15 +153,41 @@ def test_what_is_printed_last_is_read_late(client: Any, capfd: pytest.CaptureFix
             time.sleep(0.2)
             pass_on(held, name, lines)
 
-        async def asked_late(training: str) -> Any:
+        async def asked_late(*args: Any) -> Any:
             await asyncio.sleep(1)
-            return await poll(training)
+            return await poll(*args)
 
         module._pass_on, module.poll = late, asked_late
 
     with changed(client, read_late):
         train(lambda: print(f"the last of {context().rank}"), world_size=1, progress=False)
     assert capfd.readouterr().out == "the last of 0\n"
+
+
+def test_what_is_lost_with_a_connection_is_told_again(client: Any, capfd: pytest.CaptureFixture[str]) -> None:
+    """Each second answer of a worker does not arrive; its messages do, once, in their order."""
+
+    def lose_answers(module: Any) -> None:
+        poll, answers = module.poll, [0]
+
+        async def lost(*args: Any) -> Any:
+            told = await poll(*args)
+            answers[0] += 1
+            if answers[0] % 2:
+                raise OSError("the connection is lost")
+            return told
+
+        module.poll = lost
+
+    def fit() -> int:
+        for number in range(20):
+            print(number, flush=True)
+            time.sleep(0.02)
+        return context().rank
+
+    with changed(client, lose_answers):
+        assert train(fit, world_size=2, timeout=60, progress=False) == [0, 1]
+    assert [int(line) for line in capfd.readouterr().out.split()] == list(range(20))
 
 
 def working(dask_worker: Any) -> int:
