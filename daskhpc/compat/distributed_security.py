@@ -9,11 +9,14 @@ from typing import Any
 
 from distributed import Security
 from distributed.comm.tcp import TLSListener
+from tornado.iostream import SSLIOStream
 
 from .python import in_memory_file
 
 _original = Security._get_tls_context
 _original_prepare = TLSListener._prepare_stream
+_original_close = SSLIOStream.close
+_any_context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 HANDSHAKE_SECONDS = 30.0
 """As long as Dask's own side tries to connect."""
 
@@ -101,11 +104,29 @@ async def _prepare_stream(self: Any, stream: Any, address: str) -> Any:
         return None
 
 
+def forget_tls_errors() -> None:
+    """Clear what OpenSSL keeps of an error of a connection in this thread.
+
+    Why it is so: if a connection is lost, Python 3.13 to 3.15 raise a BrokenPipeError and leave OpenSSL's error where
+    it is. The next read of any other connection in this thread takes it for its own, and Dask gives up a worker or a
+    client that is well. Python has no call for this alone, but a refused list of ciphers clears the errors.
+    """
+    with contextlib.suppress(ssl.SSLError):
+        _any_context.set_ciphers("none of this name")
+
+
+def _close(self: Any, exc_info: Any = False) -> None:
+    forget_tls_errors()
+    _original_close(self, exc_info)
+
+
 def harden_connections() -> None:
-    """In this process: keys do not touch the disk, and a connection that does not finish TLS's handshake is closed.
+    """In this process: keys do not touch the disk, and what happens to one connection has an end and stays there.
 
     Dask writes keys for a moment to a folder of its own in TMPDIR to hand them to Python's ssl. It waits for ever for a
-    visitor that connects and sends nothing, so that enough of them would take all file descriptors.
+    visitor that connects and sends nothing, so that enough of them would take all file descriptors. Here a connection
+    is closed that does not finish TLS's handshake. One that is lost takes no other with it.
     """
     Security._get_tls_context = _context
     TLSListener._prepare_stream = _prepare_stream
+    SSLIOStream.close = _close  # type: ignore[method-assign]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import copy
 import json
 import os
@@ -19,8 +20,12 @@ import yaml
 from distributed import Security
 from distributed.comm import listen
 from distributed.comm.tcp import TLSListener
+from tornado.iostream import SSLIOStream
+from waiting import until
 
+from daskhpc.cluster.certificates import Identity
 from daskhpc.cluster.encryption import local_security, new_identities
+from daskhpc.cluster.plan import CLIENT, SCHEDULER
 from daskhpc.compat import distributed_security as compat
 from daskhpc.compat.distributed_security import HiddenText, SecurityInMemory, harden_connections, revealed
 from daskhpc.compat.python import in_memory_file
@@ -30,6 +35,50 @@ def test_what_is_overridden_is_there() -> None:
     harden_connections()
     assert Security._get_tls_context is compat._context
     assert TLSListener._prepare_stream is compat._prepare_stream
+    assert SSLIOStream.close is compat._close
+
+
+def connected(identities: dict[str, Identity]) -> tuple[ssl.SSLSocket, ssl.SSLSocket]:
+    """A client's and a server's end of a TLS connection, which do not block."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        ends = [socket.create_connection(listener.getsockname()), listener.accept()[0]]
+    client, server = (
+        identity.context(server=served).wrap_socket(end, server_side=served, do_handshake_on_connect=False)
+        for identity, end, served in zip((identities[CLIENT], identities[SCHEDULER]), ends, (False, True), strict=True)
+    )
+    waiting = {client, server}
+    for end in (client, server):
+        end.setblocking(False)
+    while waiting:
+        for end in list(waiting):
+            with contextlib.suppress(ssl.SSLWantReadError):
+                end.do_handshake()
+                waiting.remove(end)
+    return client, server
+
+
+def test_a_connection_that_is_lost_takes_no_other_with_it() -> None:
+    """Python 3.13 and later leave its error to the next one that is read."""
+    identities = new_identities("tls", None)
+    (lost, left), (one, other) = connected(identities), connected(identities)
+    with contextlib.suppress(ssl.SSLWantReadError):
+        lost.recv(1)
+    lost.close()
+
+    def fails() -> bool:
+        try:
+            left.send(b"x")
+        except OSError:
+            return True
+        return False
+
+    until(fails)
+    compat.forget_tls_errors()
+    for end in (other, one):
+        with pytest.raises(ssl.SSLWantReadError):
+            end.recv(1)
+    for end in (one, other, left):
+        end.close()
 
 
 def test_a_file_in_memory_is_gone_afterwards() -> None:
