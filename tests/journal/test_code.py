@@ -9,7 +9,7 @@ import pickle
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -100,20 +100,25 @@ def written(folder: Path, script: str, helpers: str) -> None:
     (folder / "helpers.py").write_text(helpers)
 
 
+def forget() -> None:
+    for name in ("script", "helpers"):
+        sys.modules.pop(name, None)
+
+
 @pytest.fixture
-def six(monkeypatch: pytest.MonkeyPatch) -> Six:
+def six(monkeypatch: pytest.MonkeyPatch) -> Iterator[Six]:
     """The tokens of score, Model, Model(), a closure and two lambdas, of files that are imported."""
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
 
     def tokens(folder: Path, script: str = SCRIPT, helpers: str = HELPERS) -> list[str]:
         written(folder, script, helpers)
-        for name in ("script", "helpers"):
-            monkeypatch.delitem(sys.modules, name, raising=False)
+        forget()
         with monkeypatch.context() as inside:
             inside.syspath_prepend(str(folder))
             return [token(value).hex() for value in importlib.import_module("script").values]
 
-    return tokens
+    yield tokens
+    forget()
 
 
 @pytest.fixture
