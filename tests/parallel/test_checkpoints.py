@@ -45,6 +45,13 @@ def fail_at_three(folder: str, value: int, kept: str) -> int:
     return value
 
 
+def three_fails(folder: str, value: int) -> int:
+    made(folder, value)
+    if value == 3:
+        raise ValueError("three")
+    return value
+
+
 @pytest.fixture
 def calls(tmp_path: Path) -> Path:
     (tmp_path / "calls").mkdir()
@@ -137,7 +144,7 @@ def test_a_program_that_tries_again_makes_what_is_left(
         request.getfixturevalue("client")
 
     def items(*numbers: int) -> Any:
-        return [delayed(fail_at_three)(str(calls), i) for i in numbers]
+        return [delayed(three_fails)(str(calls), i) for i in numbers]
 
     with parallel_config(backend="daskhpc", checkpoint=tmp_path / "kept", n_jobs=2):
         assert Parallel(batch_size=1)(items(0, 1)) == [0, 1]

@@ -29,7 +29,7 @@ def test_the_end_of_a_job_of_a_user_with_his_own_form_of_times(
 ) -> None:
     """squeue takes the form from ``SLURM_TIME_FORMAT``. Without an end nothing is saved in time."""
     end = datetime.now().replace(microsecond=0) + timedelta(hours=1)
-    lines = f'[ "$SLURM_TIME_FORMAT" = standard ] && echo {end.isoformat()} || echo "{end:%d %b %H:%M}"'
+    lines = f'[ "$SLURM_TIME_FORMAT" = standard ] && echo 12 {end.isoformat()} || echo "12 {end:%d %b %H:%M}"'
     put(tmp_path, "squeue", lines.encode(), monkeypatch)
     monkeypatch.setenv("SLURM_TIME_FORMAT", "relative")
     assert asked_end_time(runtime) == Sourced(end.timestamp(), "squeue")
