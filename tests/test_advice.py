@@ -79,7 +79,7 @@ def score(**options: Any) -> Any:
 MIXED = '{"a": 1}\n{"a": "x"}\n'
 TORN = '{"a": 1}\n{"a"\n'
 ADVICE = {
-    "an array that is there": Advice(save, {}, r"save_array\(\.\.\., (.*?)\).*"),
+    "an array that is there": Advice(save, {}, r".*save_array\(\.\.\., (.*?)\).*"),
     "a separator": Advice(read_csv("a;b\n1,5;2,5\n"), {}, r"(sep=';'), .*"),
     "a line that is too long": Advice(read_csv("a,b\n1,2\n1,2,3\n"), {}, r".*read_csv\(\.\.\., (.*)\)"),
     "two lines of names": Advice(read_csv("a,b\n1,2\n"), {"header": [0, 1]}),

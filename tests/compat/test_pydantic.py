@@ -54,7 +54,6 @@ def run(text: str) -> list[str]:
 
 
 def test_models_are_the_same_in_each_process_and_used_or_not() -> None:
-    pytest.importorskip("pydantic")
     plain = run(PROGRAM)
     assert run(PROGRAM) == plain
     for old, new in (("steps: int", "steps: float"), ("gt=0", "gt=1"), ('("steps")', '("steps", mode="before")')):
