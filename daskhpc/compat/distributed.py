@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import functools
 import itertools
 import multiprocessing.process
 import os
@@ -27,6 +28,7 @@ def runs_in_this_process(client: Any) -> bool:
     return thread is None or thread in {t.ident for t in threading.enumerate()}
 
 
+@functools.cache  # a function that is called after forks stays so, and one is enough
 def leave_end_to_parent() -> None:
     """Let a process that this program forks end without ending what Dask has in this one.
 
@@ -83,8 +85,6 @@ def let_calls_find(distributed: Any, address: str, before: Callable[[], object])
     ``get_client`` looks for the worker whose task the thread runs, then for a client that this process has made. A call
     has neither. If a release has no such function, ``Client(address)`` in the call still works.
     """
-    import functools
-
     worker = distributed.worker
     original = getattr(worker.get_client, "__wrapped__", worker.get_client)
 
