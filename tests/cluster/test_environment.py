@@ -97,3 +97,16 @@ def test_a_second_start_says_what_would_have_had_an_effect(
     assert capsys.readouterr().err == said
     tell_ignored("start", {"nthreads": None})
     assert capsys.readouterr().err == ""
+
+
+def test_a_job_that_the_program_submits_has_the_users_variables_and_not_daskhpcs() -> None:
+    code = (
+        "import os; from daskhpc.cluster.environment import _set_variables; _set_variables({'OMP_NUM_THREADS': '3'});"
+        "from daskhpc.launch.inherited import for_scheduler; kept = for_scheduler(os.environ);"
+        "print([kept.get(name) for name in ('OMP_NUM_THREADS', 'MKL_NUM_THREADS')])"
+    )
+    env = {**os.environ, "MKL_NUM_THREADS": "4"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True, timeout=100
+    )
+    assert done.stdout == "[None, '4']\n"
