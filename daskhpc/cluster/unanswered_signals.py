@@ -4,7 +4,8 @@ Why it is so: by its default such a signal ends this process alone, and no messa
 kills all ranks and reports what their codes have together: 11, a segmentation fault, for SIGUSR1. A handler of Python
 would not run during a long call of C code, and the program would see it: from `signal.getsignal` libraries learn
 whether to set their own (Lightning does for SIGUSR1). So the handler is faulthandler's. It writes the place in the
-program to a pipe, one for each signal, which a thread reads.
+program to a pipe, one for each signal, which a thread reads. It may be the place of another thread: the kernel may
+give the signal to any, and does so if the machine is busy. Then the line of the main thread is taken.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ import os
 import select
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable
+from types import FrameType
 from typing import NoReturn
 
 from ..compat.python import register_below
@@ -78,16 +81,17 @@ class UnansweredSignals:
         ready, _, _ = select.select(list(self.signals), [], [])
         if self.ending.is_set():
             return
+        place = _place(ready[0]) or _line_of(sys._current_frames().get(self.main.ident or 0))
         signal.pthread_kill(self.main.ident or 0, _STAND_STILL)
         self.still.wait(_STILL_SECONDS)
         number = self.signals[ready[0]]
         # Not by print: the main thread may hold what it needs.
-        os.write(2, f"daskhpc: {message(number, _place(ready[0]))}\n".encode())
+        os.write(2, f"daskhpc: {message(number, place)}\n".encode())
         os._exit(128 + number)
 
 
 def message(number: signal.Signals, place: str) -> DaskhpcError:
-    """The message about the signal; `place` is a line of faulthandler."""
+    """The message about the signal; `place` is the line of the program, or empty."""
     if number == signal.SIGXCPU:
         todo = "ulimit -t shows the limit of seconds; a batch job may have none"
     else:
@@ -102,14 +106,23 @@ def message(number: signal.Signals, place: str) -> DaskhpcError:
 
 
 def _place(descriptor: int) -> str:
-    """The innermost line of the program, from what faulthandler writes within a moment."""
+    """The innermost line of the program, from what faulthandler writes within a moment; of the main thread or none."""
     text, until = b"", time.monotonic() + _READ_SECONDS
     while select.select([descriptor], [], [], max(0.0, until - time.monotonic()))[0]:
         text += os.read(descriptor, 4096)
-        for line in text.splitlines(keepends=True):
-            if line.lstrip().startswith(b"File ") and line.endswith(b"\n"):
-                return line.decode(errors="replace").strip()
-    return ""
+        if b" in <module>\n" in text or b"\n  ...\n" in text:
+            break
+        if b" in _bootstrap\n" in text:
+            return ""
+    lines = [line.strip() for line in text.decode(errors="replace").splitlines(keepends=True) if line.endswith("\n")]
+    return next((line for line in lines if line.startswith("File ")), "")
+
+
+def _line_of(frame: FrameType | None) -> str:
+    """The line of `frame` as faulthandler writes it; the main thread has none if it has ended."""
+    if frame is None:
+        return ""
+    return f'File "{frame.f_code.co_filename}", line {frame.f_lineno} in {frame.f_code.co_name}'
 
 
 def _answered() -> int:

@@ -134,6 +134,11 @@ class ResultDelivery:
         self.progress.close(self._standing(workers))
 
     @property
+    def keeps(self) -> bool:
+        """Whether results are saved."""
+        return self._keeper is not None
+
+    @property
     def exhausted(self) -> bool:
         """Whether all calls are made."""
         return self.closed or self._exhausted()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import pickle
 import uuid
 from collections import deque
@@ -108,14 +109,16 @@ class Run:
         self.delivery.close(len(self.members.alive))
         with contextlib.suppress(Exception):  # its client may be closed by now, and all is freed with it
             if self.node_memory.segments or any(self.sent.values()):
-                self.client.sync(self._leave, callback_timeout=_LEAVE_SECONDS)
+                self.client.sync(self._leave, keep=self.delivery.keeps, callback_timeout=_LEAVE_SECONDS)
             else:  # nothing large is left, and the rest needs no wait
                 self.client.loop.add_callback(self._leave, later=True)
 
-    async def _leave(self, later: bool = False) -> None:
+    async def _leave(self, later: bool = False, keep: bool = False) -> None:
         used = [address for address in self.used if address in self.members.alive]
         self._unwatch()
         self._wake.set()
+        if keep:  # the calls that have ended in tasks that go on: they would be made again
+            await asyncio.gather(*itertools.starmap(self._recall, list(self.sent.items())), return_exceptions=True)
         for task in list(self._tasks):
             task.cancel()
         self.node_memory.close()

@@ -18,7 +18,7 @@ from sklearn.datasets import load_iris
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_score
-from waiting import until
+from waiting import meet, until
 
 from daskhpc.errors import JournalError, SettingsError
 from daskhpc.journal.reader import JournalReader
@@ -134,6 +134,30 @@ def test_what_was_found_before_an_error_is_kept(
     assert count() == 0
     with pytest.raises(ValueError, match="three"):  # an error is not kept
         kept([delayed(fail_at_three)(str(calls), 3, folder)] * 2)
+
+
+def fail_beside_ended_calls(folder: str, value: int) -> int:
+    """Zero fails when another process has ended two calls of a task and is in the third; no third one ends."""
+    before = len([*Path(folder).glob(f"{os.getpid()}-*")])
+    Path(folder, f"{os.getpid()}-{before}-{value}").touch()
+    if value == 0:
+        until(lambda: [*Path(folder).glob("*-2-*")])
+        raise ValueError("zero")
+    until(lambda: before < 2 and not [*Path(folder).glob(f"{os.getpid()}-*-0")], 600.0)
+    return value
+
+
+def test_calls_that_ended_in_tasks_that_an_error_stops_are_kept(
+    client: Any, calls: Path, kept: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "met").mkdir()
+    with parallel_config(backend="daskhpc"):  # both processes are there
+        Parallel(n_jobs=2)([delayed(meet)(tmp_path / "met", 2)] * 2)
+    with pytest.raises(ValueError, match="zero"):
+        kept([delayed(fail_beside_ended_calls)(str(calls), i) for i in range(8)], n_jobs=2, pre_dispatch="all")
+    third, *_ = calls.glob("*-2-*")
+    ended = {int(file.name.split("-")[2]) for file in calls.glob(f"{third.name.split('-')[0]}-[01]-*")}
+    assert {record.result().value for record in JournalReader(tmp_path / "kept").records()} >= ended
 
 
 @pytest.mark.parametrize("cluster", [True, False])
