@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import sys
 import sysconfig
 from functools import cache
@@ -52,11 +53,21 @@ def _origin(module: str, file: str | None) -> Origin:
     if _SITES.intersection(path.parts):
         version = _version(top)
         return Origin(False, version) if version else OWN
-    if path.is_relative_to(sysconfig.get_path("stdlib")) or path.is_relative_to(sysconfig.get_path("platstdlib")):
+    if lies_with_libraries(file):
         return Origin(False, "")
     if path.suffix in _COMPILED:
         return Origin(False, digest(path.read_bytes()).hex())
     return OWN
+
+
+def lies_with_libraries(file: str) -> bool:
+    """Whether a file lies with the standard library, or below a site-packages folder."""
+    return file.startswith(_standard_library()) or any(f"{os.sep}{site}{os.sep}" in file for site in _SITES)
+
+
+@cache
+def _standard_library() -> tuple[str, ...]:
+    return tuple(os.path.join(sysconfig.get_path(name), "") for name in ("stdlib", "platstdlib"))
 
 
 def file_of(module: str) -> str | None:

@@ -17,6 +17,8 @@ from concurrent.futures import Executor, Future
 from typing import Any
 
 import joblib
+import numpy as np
+import numpy.typing as npt
 from joblib.executor import get_memmapping_executor
 from joblib.parallel import SequentialBackend, ThreadingBackend
 
@@ -24,6 +26,7 @@ from ..compat.cloudpickle import dumps
 from .call_queue import Call
 from .checkpoints import ParallelUse
 from .outcome import RemoteTracebackError
+from .program_modules import as_the_program, program_modules
 from .result_delivery import ResultDelivery
 
 _OVERHEAD_SECONDS = 0.5
@@ -56,6 +59,8 @@ class LocalEngine:
         self.delivery = delivery
         self.closed = False
         self._host = socket.gethostname()
+        # An array, because joblib maps a large one into its processes.
+        self._modules = np.frombuffer(pickle.dumps(program_modules.to_send()), np.uint8)
         self._executor: Executor = (
             get_memmapping_executor(n_jobs, initializer=initializer, initargs=initargs, env={**variables})
             if n_jobs > 1
@@ -72,7 +77,7 @@ class LocalEngine:
             work = [(call.function, call.args, call.kwargs) for call in calls]
             if self.n_jobs > 1:
                 # By value if the workers cannot import them, as for functions of the script itself.
-                future = self._executor.submit(_unpack_and_make, dumps(work))
+                future = self._executor.submit(_unpack_and_make, self._modules, dumps(work))
             else:
                 future = self._executor.submit(_make, work)
             future.add_done_callback(lambda done: self._done(calls, done))
@@ -112,7 +117,8 @@ class LocalEngine:
         self.delivery.show(self.n_jobs)
 
 
-def _unpack_and_make(work: bytes) -> list[tuple[bool, Any, str, float]]:
+def _unpack_and_make(modules: npt.NDArray[np.uint8], work: bytes) -> list[tuple[bool, Any, str, float]]:
+    as_the_program.use(pickle.loads(modules.data))
     return _make(pickle.loads(work))
 
 

@@ -24,6 +24,7 @@ import dask
 
 from ..cluster.children import changed, own_variables
 from ..compat.python import set_warning_filters, warning_filters
+from .program_modules import ModuleSource, as_the_program, program_modules
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,8 @@ class ProgramWorld:
         What the program has changed of Dask's configuration, by dotted name.
     arguments : tuple[str, ...]
         ``sys.argv``: modules may parse it when a call imports them.
+    modules : dict[str, ModuleSource]
+        The program's own modules, as it has imported them.
     initializer : bytes
         Pickled: a function and its arguments, which a child calls when it enters this world; empty for none.
     """
@@ -57,6 +60,7 @@ class ProgramWorld:
     filters: list[Any]
     config: dict[str, Any]
     arguments: tuple[str, ...] = ()
+    modules: dict[str, ModuleSource] = field(default_factory=dict)
     initializer: bytes = b""
 
 
@@ -71,6 +75,7 @@ def capture(initializer: bytes = b"") -> bytes:
         warning_filters(),
         {name: value for name, value in _flat(dask.config.config).items() if _initial.config.get(name) != value},
         tuple(sys.argv),
+        program_modules.to_send(),
         initializer,
     )
     try:
@@ -168,6 +173,7 @@ def _enter(own: _Entered, world: ProgramWorld) -> None:
     missing = [entry for entry in world.path if entry not in own.path]
     sys.path[:] = [*world.path] if same_python else [*missing, *own.path]
     sys.argv[:] = world.arguments or sys.argv
+    as_the_program.use(world.modules)
     own.note = ""
     try:
         os.chdir(world.folder)

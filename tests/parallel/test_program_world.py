@@ -30,7 +30,7 @@ cloudpickle.register_pickle_by_value(sys.modules[__name__])  # children need not
 def _own_world() -> Iterator[None]:
     """This process's world is as before afterwards."""
     folder, environment, path, config = os.getcwd(), dict(os.environ), [*sys.path], dask.config.config.copy()
-    filters = [*warnings.filters]
+    filters, modules, finders = [*warnings.filters], {**sys.modules}, [*sys.meta_path]
     yield
     os.chdir(folder)
     os.environ.clear()
@@ -40,6 +40,9 @@ def _own_world() -> Iterator[None]:
     dask.config.config.update(config)
     warnings.filters[:] = filters
     world._entered = None
+    world.as_the_program.sources = {}
+    sys.modules.update(modules)
+    sys.meta_path[:] = finders
 
 
 def captured() -> ProgramWorld:
