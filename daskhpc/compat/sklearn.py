@@ -224,7 +224,7 @@ CALLBACKS = "_skl_callbacks"
 """The attribute in which an estimator holds its callbacks."""
 
 _OF_CALLBACKS = frozenset({CALLBACKS, "_skl_callbacks_to_teardown", "_callback_fit_ctx", "_parent_callback_ctx"})
-NOT_OF_RESULTS = frozenset({"n_jobs", "verbose", "_sklearn_version", "_stop_words_id"}) | _OF_CALLBACKS
+NOT_OF_RESULTS = frozenset({"n_jobs", "pre_dispatch", "verbose", "_sklearn_version", "_stop_words_id"}) | _OF_CALLBACKS
 """Attributes of estimators that no result depends on; the last one, of vectorizers, is a place in memory."""
 
 

@@ -116,19 +116,20 @@ def _plain(kind: Any, base: Any) -> bool:
 
 
 def _estimator(estimator: Any) -> Node:
-    return Node("estimator", [type(estimator), _state_of(vars(estimator))], ["", ""])
+    return Node("estimator", [type(estimator), _state_of(estimator, vars(estimator))], ["", ""])
 
 
 def _estimator_by_pickle(estimator: Any) -> Node:
     node = by_pickle(estimator)
     reduced = list(_reduce(estimator))
     if len(reduced) > 2 and type(reduced[2]) is dict:
-        return Node(node.kind, [*node.children[:3], _state_of(reduced[2]), *node.children[4:]], node.names)
+        return Node(node.kind, [*node.children[:3], _state_of(estimator, reduced[2]), *node.children[4:]], node.names)
     return node
 
 
-def _state_of(state: Mapping[str, Any]) -> Attributes:
-    kept = {k: v for k, v in state.items() if k not in NOT_OF_RESULTS}
+def _state_of(estimator: Any, state: Mapping[str, Any]) -> Attributes:
+    unseen = NOT_OF_RESULTS | getattr(type(estimator), "_not_of_results", frozenset())
+    kept = {k: v for k, v in state.items() if k not in unseen}
     if "param_distributions" in kept:
         kept["param_distributions"] = _drawn_from(kept["param_distributions"])
     return Attributes(kept)

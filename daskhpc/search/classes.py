@@ -61,6 +61,8 @@ class ClusterSearch:
     its end, whatever the release of scikit-learn.
     """
 
+    _not_of_results = frozenset({"scheduler", "progress"})  # for the journal's keys of a search in another's fits
+
     def __init__(
         self,
         *args: Any,

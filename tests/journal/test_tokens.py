@@ -38,6 +38,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 from sklearn.utils.parallel import _FuncWrapper
 
+import daskhpc
 from daskhpc.errors import JournalError
 from daskhpc.journal import origins
 from daskhpc.journal.calls import call_key
@@ -147,6 +148,8 @@ def shared(one: Any) -> Any:
         (deque([1, 2]), deque([1, 2])),
         (SVC(verbose=True), SVC(verbose=False)),
         (RandomForestClassifier(n_jobs=2), RandomForestClassifier()),
+        (GridSearchCV(SVC(), {}, pre_dispatch=4), GridSearchCV(SVC(), {})),
+        (daskhpc.GridSearchCV(SVC(), {}, progress=False), daskhpc.GridSearchCV(SVC(), {})),
         (
             Pipeline([("s", SVC(verbose=1))], memory=joblib.Memory("x")),
             Pipeline([("s", SVC())], memory=joblib.Memory("y")),
