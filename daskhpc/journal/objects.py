@@ -128,7 +128,7 @@ def _estimator_by_pickle(estimator: Any) -> Node:
 
 
 def _state_of(estimator: Any, state: Mapping[str, Any]) -> Attributes:
-    unseen = NOT_OF_RESULTS | getattr(type(estimator), "_not_of_results", frozenset())
+    unseen = NOT_OF_RESULTS | getattr(type(estimator), "__not_of_results__", frozenset())
     kept = {k: v for k, v in state.items() if k not in unseen}
     if "param_distributions" in kept:
         kept["param_distributions"] = _drawn_from(kept["param_distributions"])

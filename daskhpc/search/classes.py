@@ -61,7 +61,7 @@ class ClusterSearch:
     its end, whatever the release of scikit-learn.
     """
 
-    _not_of_results = frozenset({"scheduler", "progress"})  # for the journal's keys of a search in another's fits
+    __not_of_results__ = frozenset({"scheduler", "progress"})  # for the journal's keys of a search in another's fits
 
     def __init__(
         self,
