@@ -109,6 +109,7 @@ class Checkpoint:
         self.retry_failed = retry_failed
         self.tokens = Tokens()
         self._met: Counter[str] = Counter()
+        self._counting = threading.Lock()
         self._first: str | None = None
         self._id = uuid.uuid4().hex[:8]
         self._numbers = itertools.count()
@@ -140,8 +141,9 @@ class Checkpoint:
             if swept
             else call_key(call.function, call.args, call.kwargs, self.tokens)
         )
-        count = self._met[content]
-        self._met[content] += 1
+        with self._counting:  # threads of the program may make the same call
+            count = self._met[content]
+            self._met[content] = count + 1
         part.counted[content] += 1
         before = part.met.setdefault(content, count)
         call.key = content if not count else xxhash.xxh3_128_hexdigest(f"{content} {count}".encode())
@@ -213,7 +215,8 @@ class Checkpoint:
 
     def take_back(self, part: ParallelUse) -> None:
         """The calls of a Parallel count as not made: its caller has none of their results, and may make them again."""
-        self._met.subtract(part.counted)
+        with self._counting:
+            self._met.subtract(part.counted)
 
     def end(self, part: ParallelUse, aborted: bool) -> None:
         """A Parallel call has ended: what it has found is saved."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,7 @@ from waiting import meet, until
 from daskhpc.errors import JournalError, SettingsError
 from daskhpc.journal.reader import JournalReader
 from daskhpc.parallel import checkpoints
+from daskhpc.parallel.call_queue import Call
 
 
 def made(folder: str, value: Any) -> Any:
@@ -341,6 +343,32 @@ def test_options_of_the_backend_are_none_of_parallel(n_jobs: int, tmp_path: Path
     """joblib 1.4 refuses them itself, and later ones hand them on."""
     with pytest.raises((SettingsError, TypeError), match="checkpoint"):
         Parallel(n_jobs, backend="daskhpc", checkpoint=tmp_path, progress=False)([delayed(abs)(1)])
+
+
+def test_threads_that_make_the_same_call_have_results_of_their_own(tmp_path: Path) -> None:
+    keeper = checkpoints.Checkpoint(checkpoints.opened(tmp_path / "kept", "calls"))
+    keys: list[str] = []
+    together = threading.Barrier(4)
+
+    def ask() -> None:
+        part = keeper.begin("Parallel")
+        for number in range(300):
+            call = Call((), abs, (number,), {})
+            together.wait(100)
+            keeper.recall(call, part)
+            keys.append(call.key)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=ask) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(100)
+    finally:
+        sys.setswitchinterval(interval)
+    assert len({*keys}) == len(keys) == 1200
 
 
 def test_few_journals_stay_open(tmp_path: Path) -> None:
