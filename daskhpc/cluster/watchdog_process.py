@@ -17,11 +17,13 @@ import time
 
 POLL_SECONDS = 0.5
 TURN_SECONDS, NEXT_TURN_SECONDS = 8.0, 2.0
-LEAVE_SECONDS = 2.0
-KILL_AFTER_SIGTERM_SECONDS = 1.0
+LOOK_SECONDS = 0.05
+LEAVE_LOOKS, KILL_AFTER_SIGTERM_LOOKS = 40, 20
 SIGTERM, SIGKILL = 15, 9
 # In the command line of daskhpc's own child server and of its children (children.py): no program can wait for them.
 OWN_CHILD = "from daskhpc.cluster import child_server"
+# In the command line of a resource tracker, multiprocessing's or joblib's: it ends by itself, soon after its process.
+TRACKER = "resource_tracker import main"
 ORDERS = ("deadline", "rank", "rank_variable", "local_size", "stderr", "late", "gone", "died", "step")
 
 
@@ -116,19 +118,25 @@ class LeftBehind:
 
     def end(self) -> None:
         """Give them some time to end by themselves, then end them, and say so."""
-        until = time.monotonic() + LEAVE_SECONDS
-        while (pids := self.processes()) and time.monotonic() < until:
-            time.sleep(0.05)
-        others = [pid for pid in pids if OWN_CHILD not in text_of(f"/proc/{pid}/cmdline")]
+        pids = self.after(LEAVE_LOOKS)
+        others = [pid for pid in pids if is_the_programs(text_of(f"/proc/{pid}/cmdline"))]
         message = self.message(others) if others else ""
         for pid in pids:
             kill(pid, SIGTERM)
         write(message)
-        until = time.monotonic() + KILL_AFTER_SIGTERM_SECONDS
-        while (pids := self.processes()) and time.monotonic() < until:
-            time.sleep(0.05)
-        for pid in pids:
+        for pid in self.after(KILL_AFTER_SIGTERM_LOOKS):
             kill(pid, SIGKILL)
+
+    def after(self, looks: int) -> list[int]:
+        """Those that are still there after so many looks.
+
+        Time is not counted: while this process, or the whole machine, stands still, nothing can end by itself.
+        """
+        for _ in range(looks):
+            if not self.processes():
+                return []
+            time.sleep(LOOK_SECONDS)
+        return self.processes()
 
     def message(self, pids: list[int]) -> str:
         """One for all of them, with the first of them."""
@@ -167,6 +175,11 @@ class LeftBehind:
                 if flags and int(flags[0], 8) & os.O_ACCMODE != os.O_RDONLY:
                     return True
         return False
+
+
+def is_the_programs(words: str) -> bool:
+    """Whether a command line is one of a process that the program can wait for; one that has just ended has none."""
+    return bool(words) and OWN_CHILD not in words and TRACKER not in words
 
 
 def kill(pid: int, number: int) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from daskhpc.cluster import watchdog_process
 from daskhpc.cluster.start_watchdog import StartWatchdog
 from daskhpc.runtime import discover
 
@@ -67,3 +71,33 @@ def test_a_process_of_daskhpc_that_a_rank_leaves_is_ended_without_a_message() ->
     done = subprocess.run([sys.executable, "-c", OWN], capture_output=True, text=True, timeout=200)
     assert done.stdout == "[]\n"
     assert done.stderr == ""
+
+
+TRACKER = """
+import os, subprocess
+from multiprocessing import resource_tracker
+input()
+command = ["tail", "-f", "/dev/null", f"--pid={os.getppid()}"]  # holds the pipe whose end the tracker waits for
+subprocess.Popen(command, pass_fds=[resource_tracker.getfd()], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+os._exit(0)
+"""
+
+
+def test_a_resource_tracker_that_a_rank_leaves_is_ended_without_a_message() -> None:
+    """It always outlives its process for a moment, and would end by itself."""
+    begin = LEAVES.index("["), LEAVES.index(", stdin")
+    program = LEAVES.replace(LEAVES[slice(*begin)], f"[sys.executable, '-c', {TRACKER!r}]")
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=200)
+    assert done.stdout == "[]\n"
+    assert done.stderr == ""
+
+
+def test_time_in_which_the_machine_stands_still_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks, done = [[os.getpid()]], list[object]()
+    clock = SimpleNamespace(monotonic=itertools.count(0, 100).__next__, sleep=lambda seconds: None)
+    monkeypatch.setattr(watchdog_process, "time", clock)
+    monkeypatch.setattr(watchdog_process, "kill", lambda pid, number: done.append(number))
+    monkeypatch.setattr(watchdog_process, "write", lambda message: done.append(message) if message else None)
+    monkeypatch.setattr(watchdog_process.LeftBehind, "processes", lambda self: looks.pop() if looks else [])
+    watchdog_process.LeftBehind(os.getpid(), "1", "NO_VARIABLE").end()
+    assert done == []
