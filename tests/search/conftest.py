@@ -18,7 +18,13 @@ def one_blas_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def two_workers() -> Iterator[Client]:
-    """The current client of two single-threaded worker processes that daskhpc's Nannies keep."""
-    with start_cluster(2) as cluster, Client(cluster) as client:
+def _workers() -> Iterator[Client]:
+    with start_cluster(2) as cluster, Client(cluster, set_as_default=False) as client:
         yield client
+
+
+@pytest.fixture
+def two_workers(_workers: Client) -> Iterator[Client]:
+    """The current client of two single-threaded worker processes that daskhpc's Nannies keep."""
+    with _workers.as_current():
+        yield _workers

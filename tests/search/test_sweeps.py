@@ -152,7 +152,7 @@ def test_inside_a_call_or_a_task(two_workers: Any, tmp_path: Path, task: bool) -
     folder, log = str(tmp_path / "kept"), tmp_path / "log"
     for _ in range(2):
         if task:
-            assert two_workers.submit(inside, folder, str(log), pure=False).result(timeout=60) == [1.0, 2.0]
+            assert two_workers.submit(inside, folder, str(log), pure=False).result(timeout=200) == [1.0, 2.0]
         else:
             with parallel_config(backend="daskhpc"):
                 assert Parallel()([delayed(inside)(folder, str(log))]) == [[1.0, 2.0]]
