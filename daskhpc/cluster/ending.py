@@ -61,7 +61,7 @@ def end_with_program(member: ClusterMember, own_world: bool) -> None:
     call_before_os_exit(ending.run)
     leave_end_to_parent()
     if threading.current_thread() is threading.main_thread():
-        UnansweredSignals(ending.begun)
+        ending.unanswered = UnansweredSignals(ending.begun)
 
 
 class _Ending:
@@ -83,6 +83,7 @@ class _Ending:
         self.member = member
         self.own_world = own_world
         self.begun, self.done = threading.Event(), threading.Event()
+        self.unanswered: UnansweredSignals | None = None
         threading.Thread(target=self._keep_deadline, name="daskhpc-ending", daemon=True).start()
 
     def _keep_deadline(self) -> None:
@@ -97,6 +98,8 @@ class _Ending:
         if self.begun.is_set():
             return
         leave_signals_to_program()
+        if self.unanswered is not None:
+            self.unanswered.wait_if_one_came()
         self.begun.set()
         silence_threads()
         assert self.member.connection is not None

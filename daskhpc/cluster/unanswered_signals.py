@@ -3,9 +3,9 @@
 Why it is so: by its default such a signal ends this process alone, and no message names it. MPICH's mpiexec then
 kills all ranks and reports what their codes have together: 11, a segmentation fault, for SIGUSR1. A handler of Python
 would not run during a long call of C code, and the program would see it: from `signal.getsignal` libraries learn
-whether to set their own (Lightning does for SIGUSR1). So the handler is faulthandler's. It writes the place in the
-program to a pipe, one for each signal, which a thread reads. It may be the place of another thread: the kernel may
-give the signal to any, and does so if the machine is busy. Then the line of the main thread is taken.
+whether to set their own (Lightning does for SIGUSR1). So the handler is faulthandler's. It writes where each
+thread is to a pipe, one for each signal, which a thread reads. The kernel may give the signal to any thread, and does
+so if the machine is busy; the place that is told is the main thread's.
 """
 
 from __future__ import annotations
@@ -61,11 +61,17 @@ class UnansweredSignals:
         for number in _SIGNALS:
             if signal.getsignal(number) is signal.SIG_DFL and not answered >> (number - 1) & 1:
                 reading, writing = os.pipe()
+                os.set_blocking(writing, False)  # in a handler nothing must wait: with the GIL, nobody would read
                 self.undo.append(register_below(number, writing))
                 self.signals[reading] = number
         signal.signal(_STAND_STILL, self._stand_still)
         os.register_at_fork(after_in_child=self._forget)
         threading.Thread(target=self._wait, name="daskhpc-signals", daemon=True).start()
+
+    def wait_if_one_came(self) -> None:
+        """When the program ends: if such a signal came before, the thread is about to end it with the signal's code."""
+        if select.select(list(self.signals), [], [], 0)[0]:
+            self._stand_still()
 
     def _forget(self) -> None:
         """A forked child has the defaults: what it wrote would end this process."""
@@ -81,8 +87,9 @@ class UnansweredSignals:
         ready, _, _ = select.select(list(self.signals), [], [])
         if self.ending.is_set():
             return
-        place = _place(ready[0]) or _line_of(sys._current_frames().get(self.main.ident or 0))
-        signal.pthread_kill(self.main.ident or 0, _STAND_STILL)
+        thread = self.main.ident or 0
+        place = _place(ready[0], thread) or _line_of(sys._current_frames().get(thread))
+        signal.pthread_kill(thread, _STAND_STILL)
         self.still.wait(_STILL_SECONDS)
         number = self.signals[ready[0]]
         # Not by print: the main thread may hold what it needs.
@@ -105,17 +112,16 @@ def message(number: signal.Signals, place: str) -> DaskhpcError:
     )
 
 
-def _place(descriptor: int) -> str:
-    """The innermost line of the program, from what faulthandler writes within a moment; of the main thread or none."""
+def _place(descriptor: int, thread: int) -> str:
+    """The innermost line of a thread, from what faulthandler writes within a moment; empty if it is not there."""
     text, until = b"", time.monotonic() + _READ_SECONDS
     while select.select([descriptor], [], [], max(0.0, until - time.monotonic()))[0]:
-        text += os.read(descriptor, 4096)
-        if b" in <module>\n" in text or b"\n  ...\n" in text:
-            break
-        if b" in _bootstrap\n" in text:
-            return ""
-    lines = [line.strip() for line in text.decode(errors="replace").splitlines(keepends=True) if line.endswith("\n")]
-    return next((line for line in lines if line.startswith("File ")), "")
+        text += os.read(descriptor, 65536)
+        stack, _, _ = text.partition(b"0x%016x" % thread)[2].partition(b"hread 0x")
+        for line in stack.splitlines(keepends=True):
+            if line.lstrip().startswith(b"File ") and line.endswith(b"\n"):
+                return line.decode(errors="replace").strip()
+    return ""
 
 
 def _line_of(frame: FrameType | None) -> str:

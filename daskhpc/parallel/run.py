@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import pickle
 import uuid
 from collections import deque
@@ -28,6 +27,7 @@ from .worker_set import FRESH_SECONDS, WorkerProcess, WorkerSet, slots_of, slots
 
 _CHECK_SECONDS = 1.0
 _LEAVE_SECONDS = 5.0
+_SAVE_SECONDS, _REPLY_SECONDS = 2.0, 0.005
 _DISPATCH_SECONDS = 0.005
 
 
@@ -117,8 +117,9 @@ class Run:
         used = [address for address in self.used if address in self.members.alive]
         self._unwatch()
         self._wake.set()
-        if keep:  # the calls that have ended in tasks that go on: they would be made again
-            await asyncio.gather(*itertools.starmap(self._recall, list(self.sent.items())), return_exceptions=True)
+        if keep:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._save_what_has_ended(), _SAVE_SECONDS)
         for task in list(self._tasks):
             task.cancel()
         self.node_memory.close()
@@ -127,6 +128,13 @@ class Run:
                 self.members.forget_later(self.name)
             elif used:
                 await self.client.run(free, self.name, workers=used, on_error="ignore")
+
+    async def _save_what_has_ended(self) -> None:
+        """Fetch the results in tasks that go on, and wait for those that are on their way: they would be made again."""
+        recalls = [self._recall(member, tasks) for member, tasks in self.sent.items()]
+        for ended in await asyncio.gather(*recalls, return_exceptions=True):
+            while isinstance(ended, list) and not all(task.over or task.gone.is_set() for task in ended):
+                await asyncio.sleep(_REPLY_SECONDS)
 
     async def _drive(self) -> None:
         if self.closed:
@@ -298,8 +306,8 @@ class Run:
         for call in reversed(calls):
             self.queue.add(call, front=True, anybody=anybody)
 
-    async def _recall(self, member: WorkerProcess, tasks: list[SentTask]) -> None:
-        """Fetch the results of tasks so far, and give the calls that have not begun to other workers."""
+    async def _recall(self, member: WorkerProcess, tasks: list[SentTask]) -> list[SentTask]:
+        """Fetch the results of tasks so far, give calls not begun to others; returns the tasks that are over there."""
         names = [task.name for task in tasks]
         told = await ask_workers(self.client, recall, self.name, names, workers=[member.address], on_error="ignore")
         begun = told.get(member.address, dict.fromkeys(names))
@@ -313,6 +321,7 @@ class Run:
                     self._take_results(member, task, records)
                 self._give_back(task.take_unstarted(keep=running), anybody=True)
         self._wake.set()
+        return [task for task in tasks if member.address in told and begun.get(task.name, []) is None]
 
     def _again(self, task: SentTask) -> None:
         """The cluster was restarted, or closed, under a task."""

@@ -86,15 +86,16 @@ UNANSWERED = """
     main = threading.get_ident()
 
     def send():
-        while (frame := sys._current_frames()[main]).f_code.co_name != "<module>" or frame.f_lineno != 27:
+        while (frame := sys._current_frames()[main]).f_code.co_name != "<module>" or frame.f_lineno != 28:
             time.sleep(0.01)
         if number == signal.SIGALRM:  # as the kernel may do with any: it gives the signal to this thread
             signal.pthread_kill(threading.get_ident(), number)
-        subprocess.Popen(["kill", f"-{int(number)}", str(os.getpid())])
+        else:
+            subprocess.Popen(["kill", f"-{int(number)}", str(os.getpid())])
 
     threading.Thread(target=send, daemon=True).start()
     ctypes.CDLL(None).sleep(60)
-    client.submit(sum, [1, 2, 3]).result()
+    time.sleep(60)  # the first one was interrupted
     print("not reached")
 """
 
@@ -108,7 +109,14 @@ def test_a_signal_without_a_handler_ends_the_job_with_its_code_and_its_name(rank
     (message,) = done.messages
     assert name in message
     assert f"exit code {128 + number}" in message
-    assert re.search(r"  found: process \d+ on .*, at File .*program.py\", line 27 in <module>", done.err), done.err
+    assert re.search(r"  found: process \d+ on .*, at File .*program.py\", line 28 in <module>", done.err), done.err
+
+
+def test_a_signal_at_the_very_end_of_the_program_counts(ranks: Ranks) -> None:
+    program = "import daskhpc, os, signal; client = daskhpc.start(); os.kill(os.getpid(), signal.SIGUSR1)"
+    done = ranks.mpiexec(4, ranks.script(program))
+    assert done.code == 128 + signal.SIGUSR1, done.err
+    assert "got SIGUSR1" in done.err
 
 
 # As `scontrol suspend` and `scontrol resume` do; this process alone goes on.
