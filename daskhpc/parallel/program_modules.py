@@ -73,13 +73,14 @@ class ProgramModules:
 
 def read(name: str, spec: Any) -> ModuleSource | None:
     """The source of a module of the program; None if it is none, or has no file of source."""
-    if name.partition(".")[0] == "daskhpc" or not isinstance(getattr(spec, "loader", None), SourceFileLoader):
+    loader = getattr(spec, "loader", None)
+    if name.partition(".")[0] == "daskhpc" or not isinstance(loader, SourceFileLoader):
         return None
-    if lies_with_libraries(spec.origin):
+    if lies_with_libraries(loader.path):
         return None
     try:
-        with open(spec.origin, "rb") as file:
-            return ModuleSource(spec.origin, spec.submodule_search_locations is not None, file.read())
+        with open(loader.path, "rb") as file:
+            return ModuleSource(os.path.abspath(loader.path), spec.submodule_search_locations is not None, file.read())
     except OSError:
         return None
 
