@@ -121,6 +121,8 @@ class Slots:
             with self._changed:
                 state.over.add(task.name)
                 slot.task, slot.used = None, time.monotonic()
+                if slot.cause:  # killed, which may take a moment yet
+                    slot.end()
                 if slot.records is not None:
                     slot.records.clear()
                 self._catch_up(slot)

@@ -194,7 +194,10 @@ class WorkerSet:
 
     async def let_rest(self, addresses: Iterable[str]) -> None:
         """Give no calls to these workers from now on, and to all others."""
-        self.resting, self._checked = frozenset(addresses), 0.0
+        self.resting = frozenset(addresses)
+        if self._refreshing is not None and not self._refreshing.done():
+            await self.refresh()  # it may have fetched the list before these rested
+        self._checked = 0.0
         await self.refresh()
 
     async def _refresh(self) -> None:

@@ -292,7 +292,7 @@ def test_an_interrupt_ends_calls_that_never_return(client: Any, how: str, tmp_pa
     thread.start()
     with pytest.raises(KeyboardInterrupt):
         Parallel()(delayed(endless)(how, tmp_path) for _ in range(2))
-    assert time.monotonic() - pressed[0] < 15
+    assert time.monotonic() - pressed[0] < 40
     thread.join(SECONDS)
     until(lambda: all(map(gone, attempts(tmp_path, "endless"))), SECONDS)
     assert worker_pid(client) == before
@@ -372,7 +372,8 @@ def test_200_parallels_leave_nothing(client: Any, tmp_path: Path) -> None:
         until(lambda: all(now <= then for now, then in zip(counts(client), most, strict=True)), SECONDS)
     except AssertionError:
         assert counts(client) == most
-    assert memory_of(client) - memory < 10 << 20
+    # Each thread more may bring an arena of malloc's.
+    until(lambda: memory_of(client) - memory < (10 + 2 * max(0, counts(client)[1] - threads)) << 20, SECONDS)
 
 
 def segments_of(pid: int) -> set[str]:
@@ -414,7 +415,7 @@ def test_no_child_outlives_its_worker(tmp_path: Path, processes: bool) -> None:
 
     def end_within_seconds(pids: set[int]) -> None:
         assert len(pids) == 3
-        until(lambda: all(map(gone, pids)), 20, "the end of all children")
+        until(lambda: all(map(gone, pids)), SECONDS, "the end of all children")
 
     if processes:
         with cluster_of(tmp_path) as client:
@@ -481,6 +482,23 @@ def test_a_lost_child_leaves_the_records_of_the_calls_before(wire: Wire) -> None
     assert values_of(result) == [0, 1]
     assert "3" in result.died
     assert wire((abs, (-1,))) == [1]
+
+
+def test_a_child_that_is_killed_for_a_run_that_ends_makes_no_call_of_the_next(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert wire((abs, (-1,))) == [1]
+    child_of = wire.slots._child
+
+    def child_while_the_run_ends(slot: Any, task: Any) -> Any:
+        child = child_of(slot, task)
+        worker_parcels.forget(task.run)
+        wire.slots.free(task.run)
+        return child
+
+    monkeypatch.setattr(wire.slots, "_child", child_while_the_run_ends)
+    assert wire.slots.run(wire.task(wire.make((abs, (-2,))))).records == []
+    assert wire.slots._running() == []
 
 
 def test_a_server_that_is_killed_is_replaced(wire: Wire) -> None:
