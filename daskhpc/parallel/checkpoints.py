@@ -64,6 +64,8 @@ class ParallelUse:
         The same by the key of the call, if it is not 0.
     counted : Counter of str
         How often it has met the content of each of its calls.
+    taken_back : bool
+        Whether its calls count as not made.
     shared : list of str
         The keys of fits that were found, if this process had a search of these settings before: with another
         checkpoint, or with this one and ended before its time.
@@ -81,6 +83,7 @@ class ParallelUse:
     met: dict[str, int] = field(default_factory=dict)
     again: dict[str, int] = field(default_factory=dict)
     counted: Counter[str] = field(default_factory=Counter)
+    taken_back: bool = False
     shared: list[str] = field(default_factory=list)
 
 
@@ -143,8 +146,9 @@ class Checkpoint:
         )
         with self._counting:  # threads of the program may make the same call
             count = self._met[content]
-            self._met[content] = count + 1
-        part.counted[content] += 1
+            if not part.taken_back:
+                self._met[content] = count + 1
+                part.counted[content] += 1
         before = part.met.setdefault(content, count)
         call.key = content if not count else xxhash.xxh3_128_hexdigest(f"{content} {count}".encode())
         call.part = part
@@ -217,6 +221,7 @@ class Checkpoint:
         """The calls of a Parallel count as not made: its caller has none of their results, and may make them again."""
         with self._counting:
             self._met.subtract(part.counted)
+            part.taken_back = True  # joblib's thread may be about to make one more
 
     def end(self, part: ParallelUse, aborted: bool) -> None:
         """A Parallel call has ended: what it has found is saved."""

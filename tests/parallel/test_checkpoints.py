@@ -371,6 +371,17 @@ def test_threads_that_make_the_same_call_have_results_of_their_own(tmp_path: Pat
     assert len({*keys}) == len(keys) == 1200
 
 
+def test_a_call_that_is_made_when_its_parallel_was_taken_back_is_not_counted(tmp_path: Path) -> None:
+    """joblib's thread may be on its way to the next call when the program is interrupted."""
+    keeper = checkpoints.Checkpoint(checkpoints.opened(tmp_path / "kept", "calls"))
+    late, again = Call((), abs, (1,), {}), Call((), abs, (1,), {})
+    interrupted = keeper.begin("Parallel")
+    keeper.take_back(interrupted)
+    keeper.recall(late, interrupted)
+    keeper.recall(again, keeper.begin("Parallel"))
+    assert again.key == late.key
+
+
 def test_few_journals_stay_open(tmp_path: Path) -> None:
     """Those that are in use, and some that may be used again."""
     checkpoints.close_all()
