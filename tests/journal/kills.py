@@ -121,6 +121,7 @@ class Story:
         """
         scores = list(self._scores())
         lines = self.log.read_bytes()[self._read :] if self.log.exists() else b""
+        lines = lines[: lines.rfind(b"\n") + 1]  # the program may be writing the next one
         self._read += len(lines)
         made = [json.loads(line) for line in lines.splitlines()]
         again = sorted({line["fit"] for line in made} & self.saved)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import threading
 from collections.abc import Iterator
 from itertools import chain
@@ -228,6 +229,7 @@ def test_a_forked_child_writes_to_a_segment_of_its_own(tmp_path: Path, writer: W
     writer.append(key(1), OK, {})  # stays the parent's
     child = os.fork()
     if child == 0:
+        signal.alarm(60)  # ends the child if a lock holds it
         status = 1
         try:
             failing.clear()

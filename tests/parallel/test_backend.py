@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import multiprocessing
 import os
 import signal
@@ -148,6 +149,7 @@ def test_a_use_sends_the_scheduler_nothing_before_its_tasks(client: Any, monkeyp
     Parallel()(delayed(lambda i: i)(i) for i in range(2))
     members = WorkerSet.of(client)
     until(lambda: not members._futures)
+    gc.collect()  # futures of tests before, which would be released in between
     client.sync(asyncio.sleep, 0)  # the client's loop has sent by now that it released them
     sent, send = list[str](), client._send_to_scheduler
     monkeypatch.setattr(client, "_send_to_scheduler", lambda message: (sent.append(message["op"]), send(message)))
@@ -386,7 +388,7 @@ def test_an_error_ends_the_call_while_others_run(tmp_path: Path) -> None:
 
     with pytest.raises(ValueError, match="first") as caught:
         Parallel()(delayed(first_or_block)(i) for i in range(100))
-    assert time.monotonic() - caught.value.args[1] < 10
+    assert time.monotonic() - caught.value.args[1] < 40
     (tmp_path / "go").touch()
     assert began(tmp_path) < 20
     assert [v for v, _ in Parallel()(delayed(where)(i) for i in range(3))] == [0, 1, 4]
@@ -404,7 +406,7 @@ def test_an_interrupt_ends_the_call(tmp_path: Path) -> None:
     thread.start()
     with pytest.raises(KeyboardInterrupt):
         Parallel()(delayed(block)(str(tmp_path), i) for i in range(100))
-    assert time.monotonic() - pressed[0] < 10
+    assert time.monotonic() - pressed[0] < 40
     thread.join(SECONDS)
     (tmp_path / "go").touch()
     assert began(tmp_path) < 20

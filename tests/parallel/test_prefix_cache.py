@@ -561,7 +561,7 @@ def test_warnings_are_given_again(cache: PrefixCache) -> None:
     for _ in range(3):
         with pytest.warns(ConvergenceWarning, match="not converged") as seen:
             run(pipeline, cache)
-        assert [(w.filename, w.category) for w in seen] == [(__file__, ConvergenceWarning)]
+        assert [(w.filename, w.category) for w in seen if is_of_a_fit(w)] == [(__file__, ConvergenceWarning)]
     assert Warning_.fits == 1
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -570,11 +570,7 @@ def test_warnings_are_given_again(cache: PrefixCache) -> None:
 
 
 def test_a_warning_that_a_fit_swallows_is_not_given(cache: PrefixCache) -> None:
-    with warnings.catch_warnings(record=True) as seen:
-        warnings.simplefilter("always")
-        for _ in range(2):
-            run(make_pipeline(Quiet(), SVC()), cache)
-    assert seen == []
+    assert [shown(lambda: run(make_pipeline(Quiet(), SVC()), cache)) for _ in range(2)] == [[], []]
 
 
 def test_what_is_given_out_is_nobody_elses(cache: PrefixCache) -> None:
@@ -637,12 +633,17 @@ def test_saved_seconds_are_those_of_the_fit(cache: PrefixCache, monkeypatch: pyt
     assert seconds == [0.0, 3.0]
 
 
+def is_of_a_fit(warning: warnings.WarningMessage) -> bool:
+    """What tests before have left open may be closed at any moment, and is warned of then."""
+    return warning.category is not ResourceWarning
+
+
 def shown(function: Any) -> list[tuple[str, type[Warning], str, int]]:
     """The warnings that a call shows."""
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
         function()
-    return [(str(w.message), w.category, w.filename, w.lineno) for w in seen]
+    return [(str(w.message), w.category, w.filename, w.lineno) for w in seen if is_of_a_fit(w)]
 
 
 def test_what_is_shown_is_what_is_shown_without_sharing(cache: PrefixCache) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from joblib import Parallel, delayed, parallel_config
 from waiting import until
 
 from daskhpc.parallel import run as engine
-from daskhpc.parallel import transport
+from daskhpc.parallel import sent_task, transport
 from daskhpc.parallel.call_queue import Call, work_of
 from daskhpc.parallel.outcome import WorkerDiedError
 from daskhpc.parallel.sent_task import SentTask
@@ -40,6 +41,8 @@ def tasks(client: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bool]]:
     monkeypatch.setattr(WorkerSet.of(client), "_quick", {})
     # The calls of a use are sent when joblib has made all of them, however long that takes.
     monkeypatch.setattr(engine, "_DISPATCH_SECONDS", SECONDS)
+    # No request is late and sent again, however long a process stands still.
+    monkeypatch.setattr(sent_task, "_GRACE_SECONDS", SECONDS)
     with parallel_config(backend="daskhpc", n_jobs=-1):
         yield sent
 
@@ -82,10 +85,11 @@ def test_quick_calls_make_no_dask_task(client: Any, quick: list[bool]) -> None:
     def transitions(dask_scheduler: Any) -> int:
         return int(dask_scheduler.transition_counter)
 
-    def known(dask_scheduler: Any) -> list[str]:
-        return [key for key in map(str, dask_scheduler.tasks) if key.startswith(double.__name__)]
+    def known(dask_scheduler: Any) -> set[Any]:
+        return set(dask_scheduler.tasks)
 
-    until(lambda: not client.run_on_scheduler(known), what="the release of the tasks before")
+    gc.collect()  # futures of tests before, which would be released in between
+    until(lambda: client.run_on_scheduler(known) <= set(client.futures), what="the release of the tasks before")
     before = client.run_on_scheduler(transitions)
     assert use(1, 2, 3) == [2, 4, 6]
     assert quick == [True]
