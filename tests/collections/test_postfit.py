@@ -427,7 +427,7 @@ def test_r2_of_labels_that_are_no_numbers_fails_as_scikit_learn_s() -> None:
     assert ParallelPostFit(model).score(lazy(X), lazy(words)) == model.score(X, words)
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error", "ignore::ResourceWarning")  # of what tests before have left open
 @pytest.mark.parametrize("kind", ["str", "category", "object"])
 def test_words_of_a_frame_are_labels(kind: str) -> None:
     table = TABLE.assign(level=np.array(["low", "mid", "high"])[Y]).astype({"level": kind})

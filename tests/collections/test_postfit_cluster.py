@@ -53,6 +53,11 @@ def fitted(nbytes: int, folder: Path) -> ParallelPostFit:
     return ParallelPostFit(Heavy(nbytes, str(folder / "diary")).fit(np.zeros((2, 1)), [0, 1]))
 
 
+def models(client: Client) -> list[Any]:
+    """The keys of the models that a client holds; another thread changes its futures."""
+    return [key for key in list(client.futures) if str(key).startswith("model-")]
+
+
 @pytest.mark.parametrize("nbytes", [100_000, 2 * IN_GRAPH_BYTES])
 @pytest.mark.parametrize("frames", [False, True])
 def test_a_model_reaches_each_process_once(nbytes: int, frames: bool, client: Client, tmp_path: Path) -> None:
@@ -69,10 +74,12 @@ def test_a_model_reaches_each_process_once(nbytes: int, frames: bool, client: Cl
 
 
 def test_a_large_model_is_sent_ahead_once_and_goes_with_its_last_user(client: Client, tmp_path: Path) -> None:
+    gc.collect()
+    until(lambda: not models(client), what="the release of the models of tests before")
     wrapped = fitted(2 * IN_GRAPH_BYTES, tmp_path)
     first, second = wrapped.predict(DATA), wrapped.predict(DATA + 1)
     assert len((tmp_path / "diary").read_text().split()) == 2
-    keys = [key for key in client.futures if str(key).startswith("model-")]
+    keys = models(client)
     assert len(keys) == 1
     dask.compute(first, second)
     del wrapped, first
@@ -99,7 +106,7 @@ def test_a_large_model_stays_with_every_worker_until_it_is_used(client: Client, 
 def test_a_large_model_that_is_gone_is_sent_again(client: Client, tmp_path: Path) -> None:
     wrapped = fitted(2 * IN_GRAPH_BYTES, tmp_path)
     wrapped.predict(DATA)
-    client.cancel([Future(key, client) for key in client.futures if str(key).startswith("model-")])
+    client.cancel([Future(key, client) for key in models(client)])
     assert wrapped.predict(DATA).compute()[0] == 2 * IN_GRAPH_BYTES
 
 
