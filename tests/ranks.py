@@ -27,6 +27,11 @@ def messages(err: str) -> list[str]:
     return [line for line in said if not re.match(r"daskhpc: \S+, Python ", line)]
 
 
+def without_progress(err: str) -> list[str]:
+    """The lines of standard error without those about how far a run is, which come if it takes ten seconds or more."""
+    return [line for line in err.splitlines() if not re.match(r"\w+: [\d,]+ (of|fits?|calls?)\b", line)]
+
+
 class Done(NamedTuple):
     """A program that has ended."""
 

@@ -270,7 +270,8 @@ def test_a_loss_that_is_survived_ends_nothing(starting: Callable[..., Process]) 
 
 def test_a_silent_node_is_asked_by_its_kernel_within_a_minute(root: Root) -> None:
     root.rank(2)
-    line = root.server._peers[2].socket
+    with root.server._changed:  # the rank has its welcome before the server has the rank
+        line = root.server._peers[2].socket
     idle, interval, count = (
         line.getsockopt(socket.IPPROTO_TCP, option)
         for option in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)

@@ -173,7 +173,7 @@ def test_a_job_whose_comment_the_site_replaced(fake: FakeSlurm) -> None:
 def test_an_sbatch_that_is_a_script_submits_nothing_after_it_was_given_up(
     fake: FakeSlurm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(submission, "SUBMIT_SECONDS", 2.0)
+    monkeypatch.setattr(submission, "SUBMIT_SECONDS", 8.0)  # the second call has to end in time
     child = "sh -c 'echo $$ >\"$FAKE/child\"; exec sleep 60'"
     fake.put("sbatch", f"[ $CALL -ge 2 ] && echo 42 && exit 0\n{child}; echo 41")
     fake.put("squeue", "exit 0")

@@ -127,6 +127,8 @@ IMPATIENT = """
             time.sleep(0.001)  # what comes before the end has begun is the program's to answer
         while True:
             time.sleep(0.005)
+            if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+                return  # the end is over
             os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=press, daemon=True).start()
@@ -139,8 +141,7 @@ def test_ctrl_c_while_the_cluster_closes_changes_nothing(ranks: Ranks, mode: str
     argv = [sys.executable, "-m", "daskhpc", "run", "-n", "2", str(ranks.script(IMPATIENT))]
     done = ranks.run(argv, env=MODES[mode])
     assert done.code == 0, done.err
-    assert "_Ending.run" not in done.err
-    assert "close_clusters" not in done.err
+    assert "cluster/ending.py" not in done.err
 
 
 def own_lines(err: str) -> str:

@@ -21,7 +21,7 @@ from bed import CRASH_IN_INIT, ENDED, SlurmBed
 from flavors import Flavor
 from pbs_site import PBSSite
 from placed import placed
-from ranks import messages
+from ranks import messages, without_progress
 
 import daskhpc
 
@@ -142,10 +142,10 @@ def submit(slurm: SlurmBed, tmp_path: Path) -> Submit:
     return Submit(slurm, tmp_path)
 
 
-def refused(job: Job, *words: str) -> None:
+def refused(job: Job, *words: str, seconds: float = SECONDS) -> None:
     """Ended in time, not as a success, with one message and no traceback."""
     assert job.state == "FAILED"
-    assert job.seconds < SECONDS, job.err
+    assert job.seconds < seconds, job.err
     assert "not reached" not in job.out
     assert "Traceback" not in job.err
     (message,) = job.messages
@@ -165,8 +165,7 @@ def test_the_digits_search(submit: Submit, flavor: Flavor, tmp_path: Path) -> No
     assert line.startswith(
         f"daskhpc: {daskhpc.__version__}, Python {platform.python_version()}, {sys.executable}; {flavor.name} "
     )
-    table = [row for row in table if not row.startswith("GridSearchCV: ")]  # how far it is, if it takes long
-    assert len(table) <= 8, job.err
+    assert len(without_progress("\n".join(table))) <= 8, job.err
     scheduler, client, worker = (job.rows[role] for role in ("scheduler", "client", "worker"))
     assert [row[1:3] for row in (scheduler, client, worker)] == [
         ["0", "node1"],
@@ -220,7 +219,7 @@ def test_data_goes_to_each_node_once(submit: Submit) -> None:
         def read(x, i):
             began = pathlib.Path(f"began-{socket.gethostname()}-{os.getpid()}")
             began.touch()
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + 120
             while len(list(began.parent.glob("began-*"))) < 12 and time.monotonic() < deadline:
                 time.sleep(0.1)  # until each process has a call
             return socket.gethostname(), os.getpid(), float(x[i::100].sum())
@@ -246,7 +245,7 @@ def test_data_goes_to_each_node_once(submit: Submit) -> None:
     assert (job.state, job.code) == ("COMPLETED", "0:0"), job.err
     lines = job.out.splitlines()
     assert lines == ["processes 12 on 3", "client node2", "node node1 1", "node node2 0", "node node3 1", "left {0}"]
-    assert len(job.err.splitlines()) <= 10, job.err
+    assert len(without_progress(job.err)) <= 10, job.err
 
 
 def test_the_digits_search_by_pbs(submit: Submit) -> None:
@@ -316,7 +315,9 @@ def test_too_few_ranks(submit: Submit) -> None:
 def test_the_wrong_mpi(submit: Submit, openmpi: Mapping[str, str], name: str, pmi: str, right: str, kill: str) -> None:
     env = {**(openmpi if name == "openmpi" else {}), "DASK_DASKHPC__BOOTSTRAP": "mpi"}
     job = submit.batch(f"{SRUN} --ntasks=4 --mpi={pmi} {kill} {PYTHON} {submit.program(START)}", *TWO, env=env)
-    refused(job, {"mpich": "MPICH", "openmpi": "Open MPI"}[name], "srun --mpi=list offers", f"srun --mpi={right}")
+    words = ({"mpich": "MPICH", "openmpi": "Open MPI"}[name], "srun --mpi=list offers", f"srun --mpi={right}")
+    # Under a bare srun the ranks but the first let it speak before MPI_Init and again before they end.
+    refused(job, *words, seconds=SECONDS if kill else 3 * SECONDS)
 
 
 WITHOUT_MPI = """

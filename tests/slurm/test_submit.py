@@ -255,8 +255,8 @@ def test_an_element_that_goes_on_leaves_the_others_alone(login: LoginNode) -> No
     job, folder = login.submit("--array=0-1", "-c1", "--mem=1G", "--time=5m", login.program(GOES_ON))
     line = ["squeue", "--noheader", "--array", "--states=all", f"--jobs={job}", "--format=%T"]
     login.bed.until(lambda: any(mark.value == "75" for mark in folder.marks()), 120, "the end of both")
-    login.bed.until(lambda: "PENDING" in login.bed.run(line, 30).stdout, 60, "the requeue")
-    assert sorted(login.bed.run(line, 30).stdout.split()) == ["COMPLETED", "PENDING"]
+    states = ["COMPLETED", "PENDING"]
+    login.bed.until(lambda: sorted(login.bed.run(line, 30).stdout.split()) == states, 60, "the requeue")
     login.bed.cancel(job)
     logs = [(folder.path / f"log-{job}_{element}.txt").read_text() for element in (0, 1)]
     assert ["end from squeue\n" in log for log in logs] == [True, True], logs
