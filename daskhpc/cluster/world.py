@@ -142,9 +142,12 @@ def _join_mpi(
     C, and may succeed in a world of one rank if library and launcher do not talk. The watchdog is outside this
     process for the first two; the sizes are compared for the third.
     """
-    doubt = runtime.step.value is not None and not fits(library, process_manager(env))
+    fitting = fits(library, process_manager(env))
+    doubt = runtime.step.value is not None and not fitting
     wait = doubt and runtime.rank.value > 0
-    watch = StartWatchdog(deadline, runtime, explain_abort(runtime, library, env, doubt), neighbours=not wait)
+    # If the two do not talk, rank 0 says so and ends, perhaps while others are still in MPI_Init.
+    neighbours = fitting or runtime.rank.value == 0
+    watch = StartWatchdog(deadline, runtime, explain_abort(runtime, library, env, doubt), neighbours=neighbours)
     watch.start()
     try:
         if not mpi.Is_initialized():

@@ -57,6 +57,18 @@ def test_what_is_waited_for_ends_within_the_margin(margin: float) -> None:
     assert limit.patience + 2 * limit.grace <= margin + 1e-9
 
 
+def test_a_machine_that_stands_still_does_not_take_the_time_of_the_last_results(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    moments = list[float]()  # in each of them the results come nearer, however long it is
+    client = SimpleNamespace(status="running", asynchronous=False, run=None, sync=lambda *args, **kwargs: None)
+    monkeypatch.setattr(timelimit, "open_clients", lambda: [client])
+    monkeypatch.setattr(timelimit, "time", SimpleNamespace(monotonic=lambda: 0.0, sleep=moments.append))
+    timelimit._drain_workers(10)
+    assert max(moments) <= 0.1
+    assert sum(moments) == pytest.approx(2)
+
+
 def test_a_run_that_saved_nothing_is_not_to_be_made_again() -> None:
     assert [exit_code(SavedResults(("a",), saved)) for saved in (0, 1, 100)] == [70, 75, 75]
 

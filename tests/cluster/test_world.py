@@ -8,10 +8,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from example_plans import runtime
 
+from daskhpc.cluster import world as world_module
 from daskhpc.cluster.world import World, agree, choose_bootstrap, joint_error, mismatch
 from daskhpc.errors import DaskhpcError, SettingsError, StartError
 from daskhpc.runtime import MPILibrary
@@ -78,6 +80,20 @@ def test_how_ranks_meet(
 ) -> None:
     known = MPILibrary(library, "9.8") if library else None
     assert choose_bootstrap(runtime(**changes), known, manager, setting) == way
+
+
+@pytest.mark.parametrize(
+    ("library", "rank", "speaks"), [("MPICH", 1, True), ("Open MPI", 1, False), ("Open MPI", 0, True)]
+)
+def test_rank_0_alone_speaks_of_a_neighbour_that_ended_if_library_and_mpiexec_do_not_fit(
+    monkeypatch: pytest.MonkeyPatch, library: str, rank: int, speaks: bool
+) -> None:
+    watch = Mock(side_effect=InterruptedError)
+    monkeypatch.setattr(world_module, "StartWatchdog", watch)
+    under_mpiexec = runtime(step=None, rank=rank)
+    with pytest.raises(InterruptedError):
+        world_module._join_mpi(under_mpiexec, {"PMI_RANK": str(rank)}, 60, None, MPILibrary(library, "9.8"), None)
+    assert watch.call_args.kwargs["neighbours"] is speaks
 
 
 def fake_srun(folder: Path, text: str, code: int = 0, stream: str = "") -> Path:
