@@ -243,7 +243,7 @@ class Attempt:
             living = [rank for rank in self.ranks if rank.rank not in failed]
             asked = (self._on(rank.worker.address, rank_task.stack_of, self.training) for rank in living)
             # Not for the 30 s that Dask tries to reach a worker whose loss is not known yet.
-            limited = (asyncio.wait_for(each, _GIVE_BACK_SECONDS) for each in asked)
+            limited = (asyncio.wait_for(each, _END_SECONDS) for each in asked)
             stacks = await asyncio.gather(*limited, return_exceptions=True)
             self.stacks = [stack for stack in stacks if isinstance(stack, RankStack)]
         self.failure = first_cause(self.failures, self.stacks)
@@ -271,7 +271,7 @@ class Attempt:
         """Take what a rank's worker tells, until it is lost; an error here ends the attempt."""
         address, lost_at, heard = rank.worker.address, 0, 0
         while not self._over:
-            asked = asyncio.ensure_future(self._on(address, rank_task.poll, self.training, heard))
+            asked = asyncio.ensure_future(self._on(address, rank_task.poll, self.training, heard, lost_at > 0))
             try:
                 while not (await asyncio.wait([asked], timeout=_LOST_SECONDS if lost_at else _CHECK_SECONDS))[0]:
                     # A silent node never answers; the scheduler is the first to notice.

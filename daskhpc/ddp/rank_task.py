@@ -36,8 +36,8 @@ _POLL_SECONDS = 5.0
 _SILENT_SECONDS = 10.0
 _LOOK_SECONDS = 0.5
 _STOPPED_SECONDS = 10.0  # this process did not look for so long: the job was suspended, and its rank with it
-_STACK_SECONDS = 2.0
-_LAST_WORDS_SECONDS = 2.0
+_STACK_LOOKS, _STACK_LOOK_SECONDS = 80, 0.05
+_LAST_WORDS_SECONDS = 5.0  # by the clock, and this process may stand still meanwhile
 _TAIL_LINES = 40
 _TARGET = "daskhpc.ddp.rank_process:main"
 _OUTERMOST = "/daskhpc/ddp/rank_process.py"  # in the stack of a rank, below the user's function
@@ -61,6 +61,7 @@ class HeldRank:
         self.inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.child: Child | None = None
         self.rank, self.host, self.step, self.ended = -1, socket.gethostname(), 0, False
+        self.killed = False  # by `end`, and not ended before
         self.trace, self.trace_time = "", 0
         self.tail: list[str] = []
         self.timeout = math.inf
@@ -77,8 +78,8 @@ class HeldRank:
         self._outbox.append({"kind": kind, "rank": self.rank, **details})
         self.worker.loop.add_callback(self._said.set)
 
-    async def messages(self, received: int) -> list[dict[str, Any]]:
-        """What there is to tell after as many messages as the client has received, as soon as there is something.
+    async def messages(self, received: int, at_once: bool) -> list[dict[str, Any]]:
+        """What there is to tell after as many messages as the client has received; waits some seconds for something.
 
         Why it is so: a message is kept until the client asks for later ones. An answer may be lost with a connection.
         """
@@ -89,7 +90,7 @@ class HeldRank:
         if not self._outbox:
             self._said.clear()
             with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._said.wait(), _POLL_SECONDS)
+                await asyncio.wait_for(self._said.wait(), 0 if at_once else _POLL_SECONDS)
         self.heard = time.monotonic()
         return list(self._outbox)
 
@@ -123,6 +124,7 @@ class HeldRank:
         self.inbox.put(None)
         self.worker.loop.add_callback(self._said.set)
         if self.child is not None:
+            self.killed = self.killed or not self.child.ended
             self.child.kill()
 
 
@@ -210,10 +212,13 @@ def release(training: str) -> None:
         held.end()
 
 
-async def poll(training: str, received: int) -> list[dict[str, Any]] | None:
-    """What the rank has to tell after its first messages; None if there is no such training here (any more)."""
+async def poll(training: str, received: int, at_once: bool) -> list[dict[str, Any]] | None:
+    """What the rank has to tell after its first messages; None if there is no such training here (any more).
+
+    With `at_once` it does not wait for news: the last answer did not arrive, and the worker may be lost.
+    """
     held = _held.get(training)
-    return None if held is None else await held.messages(received)
+    return None if held is None else await held.messages(received, at_once)
 
 
 def deliver(training: str, message: dict[str, Any]) -> None:
@@ -240,11 +245,12 @@ async def stack_of(training: str) -> RankStack | None:
     before = len(held.trace)
     with contextlib.suppress(ProcessLookupError):
         os.kill(held.child.pid, STACK_SIGNAL)
-    deadline = time.monotonic() + _STACK_SECONDS
     # The thread of the user's function comes last, and in it this line; a long pause may come before.
-    while time.monotonic() < deadline and _OUTERMOST not in held.trace[before:]:
-        await asyncio.sleep(0.05)
-    return RankStack(held.rank, held.host, held.step, held.trace[before:])
+    for _ in range(_STACK_LOOKS):  # not by the clock: this process may stand still meanwhile
+        if held.child.ended or _OUTERMOST in held.trace[before:]:
+            break
+        await asyncio.sleep(_STACK_LOOK_SECONDS)
+    return None if held.child.ended else RankStack(held.rank, held.host, held.step, held.trace[before:])
 
 
 def hold(training: str, rank: int, payload: bytes) -> bytes:
@@ -280,6 +286,7 @@ def _run(held: HeldRank, order: dict[str, Any], payload: bytes) -> bytes:
     held.timeout = order["timeout"]
     child = held.child = children_of(held.worker, (_TARGET.partition(":")[0], "numpy")).start(_TARGET)
     if held.ended:  # `end` came before there was a process
+        held.killed = True
         child.kill()
     pipes = {name: os.pipe() for name in ("output", "errors", "trace", "over")}  # the last one wakes the reader
     life = DeathWatch()
@@ -311,7 +318,8 @@ def _run(held: HeldRank, order: dict[str, Any], payload: bytes) -> bytes:
     for _, write in pipes.values():
         os.close(write)
     reader.join(_LAST_WORDS_SECONDS)
-    if not held.ended and not said:
+    killed = held.killed and status in (None, -signal.SIGKILL)  # or it had ended, which was not known here yet
+    if not killed and not said:
         when = held.trace_time if "Fatal Python error" in held.trace else ended_ns
         failure = exit_failure(
             held.rank, held.host, when, 70 if status is None else status, held.trace, held.held, held.tail

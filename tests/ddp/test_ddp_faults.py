@@ -137,7 +137,8 @@ def test_an_error_in_three_parts_is_told_once(client: Any) -> None:
     with pytest.raises(TrainingError, match=r"raised SettingsError: loader\(\) needs a dataset") as caught:
         train(fit, client=client)
     assert isinstance(caught.value.__cause__, SettingsError)
-    assert re.fullmatch("rank [01]: (the same|it lost the connection)", caught.value.found)
+    # The other rank may have said nothing yet when it is ended.
+    assert re.fullmatch("(rank [01]: (the same|it lost the connection))?", caught.value.found)
     assert caught.value.todo == caught.value.__cause__.todo + "; then run it again"
     printed = "".join(traceback.format_exception(caught.value))
     assert printed.count("list_iterator object") == 1  # what was found

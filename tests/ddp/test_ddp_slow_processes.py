@@ -58,11 +58,11 @@ def stand_still(pid: str, mark: Path) -> None:
 
 
 def saves_and_fails(folder: str) -> int:
-    """Rank 0's worker stands still from before a save until a second after rank 1 has failed."""
+    """Rank 0's worker stands still from before a save, of which it is told, until a second after rank 1 has failed."""
     import torch
 
     run = context()
-    mark, worker = Path(folder, "failed"), Path(folder, "worker")
+    mark, worker, saved = (Path(folder, name) for name in ("failed", "worker", "saved"))
     if run.rank == 0:
         worker.write_text(str(programs.own_worker()))
     run.mean(0)
@@ -72,8 +72,11 @@ def saves_and_fails(folder: str) -> int:
             if epoch == 0:
                 stand_still(worker.read_text(), mark)
             else:
+                until(saved.exists)
                 mark.touch()
                 raise ValueError("no such tile")
+        elif epoch:
+            saved.touch()
         run.mean(0)
     return run.restarts
 
@@ -120,10 +123,31 @@ def test_a_worker_whose_loss_is_known_late_is_the_cause(
         return await told(attempt, address)
 
     monkeypatch.setattr(Attempt, "_end_of_worker", late)
+    monkeypatch.setattr("daskhpc.ddp.attempt._GIVE_BACK_SECONDS", 60.0)  # for which a doubted worker is waited for
     with pytest.raises(TrainingError) as caught:
         train(programs.faulty, "worker", "step", 0, env={"FAILED_AT": str(tmp_path / "failed-at")}, progress=False)
     assert (caught.value.rank, caught.value.kind) == (0, "worker")
     client.wait_for_workers(2, timeout=120)
+
+
+def test_a_rank_whose_end_is_known_when_all_are_ended_is_the_cause(
+    client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other rank has said long before that it lost the connection."""
+
+    def know_late(module: Any) -> None:
+        class Late(module.DeathWatch):  # type: ignore[misc]
+            def end(self, seconds: float) -> int:
+                until(lambda: module._reserved[0].ended)
+                return int(super().end(seconds))
+
+        module.DeathWatch = Late
+
+    monkeypatch.setattr("daskhpc.ddp.attempt._LAST_WORDS_SECONDS", 60.0)
+    with changed(client, know_late), pytest.raises(TrainingError) as caught:
+        train(programs.faulty, "SIGKILL", "step", 1, env={"FAILED_AT": str(tmp_path / "failed-at")}, progress=False)
+    assert (caught.value.rank, caught.value.kind) == (1, "signal")
+    assert caught.value.found == "rank 0: it lost the connection"
 
 
 def test_the_line_of_a_crash_is_read_late(client: Any, tmp_path: Path) -> None:
@@ -190,6 +214,34 @@ def test_what_is_lost_with_a_connection_is_told_again(client: Any, capfd: pytest
     assert [int(line) for line in capfd.readouterr().out.split()] == list(range(20))
 
 
+def test_an_answer_without_news_may_be_lost(client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next one comes at once, also if the rank has nothing to tell for longer than a worker is doubted."""
+    quiet, lost, answered = (tmp_path / name for name in ("quiet", "lost", "answered"))
+
+    def lose_one(module: Any) -> None:
+        poll, module._POLL_SECONDS = module.poll, 0.1
+
+        async def losing(*args: Any) -> Any:
+            told = await poll(*args)
+            if lost.exists():
+                answered.touch()
+            elif not told and quiet.exists():
+                lost.touch()
+                module._POLL_SECONDS = 1000.0
+                raise OSError("the connection is lost")
+            return told
+
+        module.poll = losing
+
+    def fit() -> None:
+        quiet.touch()
+        until(answered.exists)
+
+    monkeypatch.setattr("daskhpc.ddp.attempt._LOST_SECONDS", 30.0)
+    with changed(client, lose_one):
+        assert train(fit, world_size=1, progress=False) == [None]
+
+
 def working(dask_worker: Any) -> int:
     """How many tasks it runs and children it has."""
     return dask_worker.state.executing_count + programs.children(dask_worker)
@@ -226,11 +278,13 @@ def test_a_stack_that_comes_in_parts_is_waited_for(monkeypatch: pytest.MonkeyPat
     async def come() -> Any:
         asked = asyncio.ensure_future(rank_task.stack_of("a training"))
         for part in (REPORTER, MAIN, BELOW):
-            await asyncio.sleep(0.4)
+            time.sleep(1.1)  # so long the worker process stands still
+            await asyncio.sleep(0.01)
             held.trace += part
         return await asked
 
-    assert asyncio.run(come()).stands
+    found = asyncio.run(come())
+    assert (found.stack, found.stands) == (REPORTER + MAIN + BELOW, True)
 
 
 def short_steps(begun: str) -> None:
