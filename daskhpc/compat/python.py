@@ -176,7 +176,7 @@ def register_below(number: int, descriptor: int) -> Callable[[], None]:
             faulthandler.unregister(number)
 
     original = faulthandler.register
-    original(number, descriptor)  # all threads: of one without Python it writes nothing
+    original(number, descriptor)  # with all threads: of one alone it writes nothing if that has no Python
 
     @functools.wraps(original)
     def register(signum: int, *args: Any, **kwargs: Any) -> None:

@@ -128,9 +128,9 @@ def token(obj: Any, tokens: Tokens | None = None) -> bytes:
     -----
     Types count: 1, 1.0, True and ``np.int64(1)`` differ. The order of a dict or a set does not, nor does it matter
     whether two equal parts are one object. Arrays are what they hold, however they lie in memory. Estimators are their
-    class, their version and their attributes without ``n_jobs`` and ``verbose``. Library code is its name and its
-    distribution's version; the user's own code is its source without comments and docstrings, with everything that it
-    refers to (`code`). Other objects are what their pickle holds.
+    class, their version and their attributes, but for those like ``n_jobs`` that no result depends on. Library code is
+    its name and its distribution's version; the user's own code is its source without comments and docstrings, with
+    everything that it refers to (`code`). Other objects are what their pickle holds.
     """
     return (tokens or Tokens()).token(obj)
 

@@ -78,11 +78,8 @@ def read(name: str, spec: Any) -> ModuleSource | None:
         return None
     if lies_with_libraries(loader.path):
         return None
-    try:
-        with open(loader.path, "rb") as file:
-            return ModuleSource(os.path.abspath(loader.path), spec.submodule_search_locations is not None, file.read())
-    except OSError:
-        return None
+    text, package = _content(loader.path), spec.submodule_search_locations is not None
+    return None if text is None else ModuleSource(os.path.abspath(loader.path), package, text)
 
 
 class AsTheProgram:
@@ -107,9 +104,9 @@ class AsTheProgram:
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """None if the file is as the program imported it: Python has it compiled."""
+        """None if the file is as the program imported it, which Python has compiled, or cannot be read here."""
         source = self.sources.get(name)
-        if source is None or not os.path.exists(source.file) or _content(source.file) == source.text:
+        if source is None or _content(source.file) in (None, source.text):
             return None
         folders = [os.path.dirname(source.file)] if source.package else None
         loader = _SourceLoader(name, source)
@@ -132,12 +129,12 @@ class _SourceLoader(SourceFileLoader):
         return self._text
 
 
-def _content(file: str) -> bytes:
+def _content(file: str) -> bytes | None:
     try:
         with open(file, "rb") as opened:
             return opened.read()
     except OSError:
-        return b""
+        return None
 
 
 program_modules = ProgramModules()

@@ -388,7 +388,7 @@ def test_an_error_ends_the_call_while_others_run(tmp_path: Path) -> None:
 
     with pytest.raises(ValueError, match="first") as caught:
         Parallel()(delayed(first_or_block)(i) for i in range(100))
-    assert time.monotonic() - caught.value.args[1] < 40
+    assert time.monotonic() - caught.value.args[1] < 15
     (tmp_path / "go").touch()
     assert began(tmp_path) < 20
     assert [v for v, _ in Parallel()(delayed(where)(i) for i in range(3))] == [0, 1, 4]
@@ -406,7 +406,7 @@ def test_an_interrupt_ends_the_call(tmp_path: Path) -> None:
     thread.start()
     with pytest.raises(KeyboardInterrupt):
         Parallel()(delayed(block)(str(tmp_path), i) for i in range(100))
-    assert time.monotonic() - pressed[0] < 40
+    assert time.monotonic() - pressed[0] < 15
     thread.join(SECONDS)
     (tmp_path / "go").touch()
     assert began(tmp_path) < 20

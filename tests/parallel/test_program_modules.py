@@ -39,23 +39,22 @@ def test_calls_run_what_the_program_has_imported(
 ) -> None:
     if cluster:
         request.getfixturevalue("client")
-    import basis_of_a_program  # type: ignore[import-not-found]
-    import user_of_a_program  # type: ignore[import-not-found]
+    used, using = map(importlib.import_module, ("basis_of_a_program", "user_of_a_program"))
 
     def called(number: int) -> Any:
         with parallel_config(backend="daskhpc", checkpoint=tmp_path / "kept", n_jobs=2):
-            return Parallel()(delayed(user_of_a_program.call)(number) for _ in range(2))
+            return Parallel()(delayed(using.call)(number) for _ in range(2))
 
     with parallel_config(backend="daskhpc", checkpoint=tmp_path / "kept", n_jobs=2):
         Parallel()(delayed(abs)(number) for number in range(4))  # the children have not imported the modules
     (modules / "basis_of_a_program.py").write_text(basis("the second"))
     assert called(1) == ["first 1", "first 1"]
-    importlib.reload(basis_of_a_program)
-    importlib.reload(user_of_a_program)
+    importlib.reload(used)
+    importlib.reload(using)
     assert called(1) == ["the second 1", "the second 1"]
     (modules / "basis_of_a_program.py").write_text(basis("first"))
-    importlib.reload(basis_of_a_program)
-    importlib.reload(user_of_a_program)
+    importlib.reload(used)
+    importlib.reload(using)
     assert called(2) == ["first 2", "first 2"]
 
 
