@@ -66,11 +66,15 @@ class UnansweredSignals:
                 self.signals[reading] = number
         signal.signal(_STAND_STILL, self._stand_still)
         os.register_at_fork(after_in_child=self._forget)
-        threading.Thread(target=self._wait, name="daskhpc-signals", daemon=True).start()
+        self.thread = threading.Thread(target=self._wait, name="daskhpc-signals", daemon=True)
+        self.thread.start()
 
     def wait_if_one_came(self) -> None:
-        """When the program ends: if such a signal came before, the thread is about to end it with the signal's code."""
-        if select.select(list(self.signals), [], [], 0)[0]:
+        """When the program ends: if such a signal came before, the thread is about to end it with the signal's code.
+
+        The thread itself comes here too, by its ``os._exit``, and may have left a part of what faulthandler wrote.
+        """
+        if threading.current_thread() is not self.thread and select.select(list(self.signals), [], [], 0)[0]:
             self._stand_still()
 
     def _forget(self) -> None:

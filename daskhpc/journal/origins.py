@@ -15,6 +15,7 @@ from .key_parts import digest
 
 _SITES = {"site-packages", "dist-packages"}
 _COMPILED = (".so", ".pyd")
+_DASKHPC = Path(__file__).parents[1]
 
 
 class Origin(NamedTuple):
@@ -34,7 +35,8 @@ def origin(module: str | None) -> Origin:
     -----
     Libraries are the standard library, whose version does not count, and what lies below a site-packages folder and
     belongs to a distribution. If that was installed from a folder or a repository, its files count as well. An editable
-    install lies elsewhere: it is the user's own code. A compiled module elsewhere goes by its file's content.
+    install lies elsewhere: it is the user's own code, but for daskhpc: its globals change while it works. A compiled
+    module elsewhere goes by its file's content.
     """
     if not module or module == "__main__":
         return OWN
@@ -57,7 +59,7 @@ def _origin(module: str, file: str | None) -> Origin:
         return Origin(False, "")
     if path.suffix in _COMPILED:
         return Origin(False, digest(path.read_bytes()).hex())
-    return OWN
+    return Origin(False, _files_of_daskhpc()) if top == _DASKHPC.name else OWN
 
 
 def lies_with_libraries(file: str) -> bool:
@@ -97,6 +99,12 @@ def named(module: str | None, qualname: str) -> Any:
     for part in qualname.split("."):
         found = getattr(found, part, None)
     return found
+
+
+@cache
+def _files_of_daskhpc() -> str:
+    files = sorted(_DASKHPC.rglob("*.py"))
+    return digest(b"".join(f"{file.relative_to(_DASKHPC)}\0".encode() + file.read_bytes() for file in files)).hex()
 
 
 @cache

@@ -161,6 +161,12 @@ def test_what_makes_no_difference(one: Any, other: Any) -> None:
     assert token(one) == token(other)
 
 
+def test_what_daskhpc_keeps_while_it_works_is_no_part_of_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = token(daskhpc.GridSearchCV(SVC(), {}))
+    monkeypatch.setattr("daskhpc.search.classes._WHOLE", "another text")
+    assert token(daskhpc.GridSearchCV(SVC(), {})) == before
+
+
 def test_a_generator_that_has_drawn_is_another() -> None:
     for rng in (np.random.default_rng(0), np.random.RandomState(0), random.Random(0)):
         before = token(rng)

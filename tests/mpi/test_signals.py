@@ -119,6 +119,24 @@ def test_a_signal_at_the_very_end_of_the_program_counts(ranks: Ranks) -> None:
     assert "got SIGUSR1" in done.err
 
 
+# Of what faulthandler writes, a part may come after the line that is looked for: here all does.
+UNREAD = """
+    import daskhpc, os, signal, time
+    from daskhpc.cluster import unanswered_signals
+
+    unanswered_signals._place = lambda *_: ""
+    client = daskhpc.start()
+    os.kill(os.getpid(), signal.SIGHUP)
+    time.sleep(60)
+"""
+
+
+def test_what_is_not_read_about_a_signal_does_not_hold_up_the_end(ranks: Ranks) -> None:
+    done = ranks.mpiexec(4, ranks.script(UNREAD), timeout=60)
+    assert done.code == 128 + signal.SIGHUP, done.err
+    assert done.err.count("got SIGHUP") == 1
+
+
 # As `scontrol suspend` and `scontrol resume` do; this process alone goes on.
 SUSPEND = """
     import os, signal, time
