@@ -155,7 +155,8 @@ def initialize(
     Notes
     -----
     A program without an ``if __name__ == "__main__"`` guard works: worker processes never import it.
-    A second call finds the cluster of the first one and returns True.
+    A second call finds the cluster of the first one and returns True. After ``exit=False`` and `send_close_signal` all
+    ranks may call it again, for another cluster.
 
     Examples
     --------
@@ -204,6 +205,7 @@ def start_ranks(
     if own_workers and worker_options:
         arguments, worker_options = with_planned_options(arguments, worker_options)
     session.member = member = _meet(arguments, comm, own_workers)
+    member.exit = exit
     prepare(member)
     is_client = _run_dask_mpi(member, worker_arguments(member, nanny, worker_class, worker_options))
     if is_client:
@@ -254,6 +256,8 @@ def send_close_signal() -> None:
             daskhpc.send_close_signal()
     """
     ending.close(session.member)
+    if session.member is not None and not session.member.exit:
+        ending.forget_cluster()
 
 
 def tell_ignored(call: str, arguments: dict[str, object]) -> None:

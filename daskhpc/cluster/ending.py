@@ -31,7 +31,8 @@ from ..compat.distributed import leave_end_to_parent, open_clients
 from ..compat.python import at_exit, call_before_os_exit
 from ..errors import EXIT_FAILED, DaskhpcError
 from .control_channel import Loss
-from .crash_report import cause_of_end, exceeded_memory_limit
+from .crash_report import cause_of_end, exceeded_memory_limit, remove_crash_handler
+from .environment import forget_secret
 from .logs import save_logs
 from .plan import CLIENT, SCHEDULER, WORKER, RankPlan, role_of
 from .program_signals import answer_signals_again, leave_signals_to_program
@@ -194,14 +195,22 @@ def leave(member: ClusterMember, exit: bool, own_world: bool) -> bool:
         member.server.leave()
     if member.connection is not None:
         member.connection.leave()
-    session.member = None
     if not exit:
-        answer_signals_again()
+        forget_cluster()
         return False
+    session.member = None
     finalize(member, own_world)
     if member.server is not None:
         member.server.wait_for_workers(CLOSE_SECONDS)
     raise SystemExit(0)
+
+
+def forget_cluster() -> None:
+    """After a cluster that was started with ``exit=False``: this rank goes on, and may call `initialize` again."""
+    session.member = None
+    forget_secret()
+    remove_crash_handler()
+    answer_signals_again()
 
 
 def finalize(member: ClusterMember, own_world: bool) -> None:

@@ -42,6 +42,7 @@ _LINK = "distributed.dashboard.link"
 _SCHEDULER_PRELOAD, _WORKER_PRELOAD = "distributed.scheduler.preload", "distributed.worker.preload"
 _OWN = "DASKHPC_OWN_VARIABLES"
 _limits: list[Any] = []
+_of_cluster = contextlib.ExitStack()
 
 
 def prepare(member: ClusterMember) -> None:
@@ -55,7 +56,8 @@ def prepare(member: ClusterMember) -> None:
         say(f"warning on {plan.host}: {too_few}")
     if plan.role == CLIENT:
         suit_chunks(member.plans)
-        dask.config.set({_LINK: http_door.with_secret(dask.config.get(_LINK), member.secret)})
+        link = http_door.with_secret(dask.config.get(_LINK), member.secret)
+        _of_cluster.enter_context(dask.config.set({_LINK: link}))
         let_program_answer_signals()
     else:
         leave_signals_to_program()
@@ -77,6 +79,11 @@ def prepare(member: ClusterMember) -> None:
         dask.config.set(http_door.worker_configuration(member.secret))
         if not member.own_workers:
             dask.config.set({_WORKER_PRELOAD: [http_door.PRELOAD, *http_door.other_preloads(_WORKER_PRELOAD)]})
+
+
+def forget_secret() -> None:
+    """After the cluster has closed: links to a dashboard are Dask's own again."""
+    _of_cluster.close()
 
 
 def allow_open_files(workers: int) -> str:

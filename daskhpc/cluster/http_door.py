@@ -59,9 +59,9 @@ def worker_configuration(secret: str) -> dict[str, Any]:
 
 
 def other_preloads(setting: str) -> list[str]:
-    """The modules that a setting of Dask names, which may be a text or a list."""
+    """The modules that a setting of Dask names, which may be a text or a list, but for those of daskhpc."""
     named = dask.config.get(setting)
-    return [named] if isinstance(named, str) else list(named)
+    return [name for name in ([named] if isinstance(named, str) else named) if not name.startswith("daskhpc.")]
 
 
 def with_secret(link: str, secret: str) -> str:

@@ -35,6 +35,8 @@ class ClusterMember:
         Whether the workers are daskhpc's Nannies, which close themselves when the cluster does.
     secret : str
         That opens the HTTP servers of the cluster (`http_door`).
+    exit : bool
+        Whether the processes of the scheduler and the workers end with the cluster.
     """
 
     runtime: Runtime
@@ -46,6 +48,7 @@ class ClusterMember:
     encryption: Encryption = OPEN
     own_workers: bool = False
     secret: str = field(default="", repr=False)
+    exit: bool = True
 
     @property
     def plan(self) -> RankPlan:

@@ -86,6 +86,10 @@ class StartWatchdog:
             pass_fds=[self.stderr],
             start_new_session=True,  # an interrupt from the terminal is the rank's to answer
         )
+        while _watchdogs:  # of a cluster that this rank was in before: it would end this one's as left behind
+            earlier = _watchdogs.pop()
+            earlier.kill()
+            earlier.wait()
         os.register_at_fork(after_in_child=partial(_close_in_child, self.process))
         # Only the timing counts: the stacks that faulthandler writes go nowhere; the small process prints the message.
         self.nowhere = os.open(os.devnull, os.O_WRONLY)

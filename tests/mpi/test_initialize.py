@@ -69,6 +69,30 @@ def test_without_exit_every_rank_goes_on_after_the_close_signal(flavored_ranks: 
     assert sorted(done.out.splitlines()) == ["11", "ranks 4", "ranks 4", "ranks 4", "ranks 4"]
 
 
+def test_after_the_close_signal_all_ranks_can_start_another_cluster(flavored_ranks: Ranks) -> None:
+    """With a secret of its own; what the first one leaves ends nothing and says nothing."""
+    done = flavored_ranks.mpiexec(
+        4,
+        """
+        import dask
+        from distributed import Client
+        from daskhpc import initialize, send_close_signal
+        from daskhpc.cluster.session import session
+
+        for number in range(3):
+            if initialize(exit=number == 2):
+                client = Client()
+                link = dask.config.get("distributed.dashboard.link")
+                own = link.count("/") == 4 and session.member.secret in link
+                print(client.submit(sum, [1, 2]).result(), own, flush=True)
+                if number < 2:
+                    client.close()
+                    send_close_signal()
+        """,
+    )
+    assert (done.code, done.out, done.messages) == (0, "3 True\n" * 3, []), done.err
+
+
 def test_a_part_of_the_world_can_be_the_cluster(ranks: Ranks) -> None:
     done = ranks.mpiexec(
         4,
