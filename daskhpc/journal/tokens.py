@@ -191,9 +191,6 @@ class _Walk:
             else:
                 node = self._tokens.take_apart(obj)
                 encoded, keep = self.encode(node), node.keep
-        except UnkeyableError:
-            self._closed(key, depth)
-            raise
         finally:
             del self._stack[key]
             lowest, self._lowest = self._lowest, min(outer, self._lowest if self._lowest < depth else _FAR)
@@ -266,11 +263,15 @@ class _Walk:
         return b"#" + digest(b"".join([b"unordered:", *sorted(map(self.encode, obj.children))]))
 
     def _lenient(self, obj: Lenient) -> bytes:
-        value = obj.value
+        value, outer, waiting = obj.value, self._lowest, len(self._pending)
         try:
             return self.encode(value)
         except UnkeyableError:
             name = b"?" + _text(f"{type(value).__module__}.{type(value).__qualname__}")
+        # What was met on the way to the part without a key is no part of any encoding.
+        self._lowest = outer
+        while len(self._pending) > waiting:
+            self._pending.popitem()
         inside = _parts(value)
         return name if inside is None else name + self._in_part(id(value), inside)
 

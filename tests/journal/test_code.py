@@ -482,6 +482,18 @@ def test_the_parts_of_a_global_without_a_key_are_the_same_whatever_was_looked_at
     assert len(found) == 1
 
 
+def test_what_is_met_inside_a_global_without_a_key_changes_nothing() -> None:
+    space = compiled(
+        "import threading, weakref\nalive = weakref.WeakSet()\nclass M:\n def __init__(self):\n"
+        "  self.first, self.lock = f, threading.Lock()\n  alive.add(self)\n"
+        "def f(): return g, M\ndef g(): return M(), f\ndef h(): return alive, f, g"
+    )
+    before = {name: token(space[name]) for name in "Mfgh"}
+    model = space["M"]()
+    assert {name: token(space[name]) for name in "Mfgh"} == before
+    assert model in space["alive"]
+
+
 def test_a_function_of_pybind11_counts_by_its_module() -> None:
     fft = pytest.importorskip("scipy.fft._pocketfft.pypocketfft")
     found = TAKE_APART(type(fft.c2c))(fft.c2c)  # type: ignore[misc]
