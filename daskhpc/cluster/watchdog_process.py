@@ -16,6 +16,7 @@ import sys
 import time
 
 POLL_SECONDS = 0.5
+GONE_LOOKS, NEVER_SEEN_LOOKS = 2, 8
 TURN_SECONDS, NEXT_TURN_SECONDS = 8.0, 2.0
 LOOK_SECONDS = 0.05
 LEAVE_LOOKS, KILL_AFTER_SIGTERM_LOOKS = 40, 20
@@ -33,7 +34,7 @@ def main() -> None:
     left = LeftBehind(parent, orders["rank"], orders["rank_variable"])
     launcher = launcher_of(parent, orders["rank_variable"])
     end = time.monotonic() + float(orders["deadline"])
-    missed = False
+    neighbours = Neighbours(int(orders["local_size"]))
     while time.monotonic() < end:
         readable, _, _ = select.select([0], [], [], min(POLL_SECONDS, max(0.0, end - time.monotonic())))
         if readable:
@@ -45,13 +46,26 @@ def main() -> None:
                 died(orders)
             return
         here = ranks_below(launcher, orders["rank_variable"])
-        missing = len(here) < int(orders["local_size"])
-        # Twice in a row: a launcher may still be starting its processes.
-        if missing and missed:
+        if neighbours.one_is_gone(here):
             wait_for_turn(parent, sum(rank < int(orders["rank"]) for rank in here))
             finish(orders, parent, orders["gone"] if os.getppid() == parent else "")
-        missed = missing
     finish(orders, parent, orders["late"])
+
+
+class Neighbours:
+    """The ranks of this node until all have arrived: whether one has ended, from what each look finds.
+
+    A rank that was never seen may have ended before the first look, or its launcher is slow to start it. So it is
+    given more looks.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.count, self.seen, self.missed = count, set[int](), 0
+
+    def one_is_gone(self, here: set[int]) -> bool:
+        self.seen |= here
+        self.missed = self.missed + 1 if len(here) < self.count else 0
+        return self.missed >= (GONE_LOOKS if self.seen - here else NEVER_SEEN_LOOKS)
 
 
 def wait_for_turn(parent: int, before: int) -> None:

@@ -39,6 +39,18 @@ def test_a_number_of_ranks_that_nobody_knows_is_not_watched(
     assert watch.step == ("7.0" if "SLURM_JOB_ID" in env else "")
 
 
+def test_a_rank_that_the_launcher_has_not_started_yet_is_given_longer_than_one_that_ended() -> None:
+    def looks(*found: set[int]) -> int:
+        """How many looks it takes; what the last one found is found ever after."""
+        neighbours = watchdog_process.Neighbours(3)
+        return next(n for n in range(1, 100) if neighbours.one_is_gone(found[min(n, len(found)) - 1]))
+
+    assert looks({0, 1}) == 8
+    assert looks({0, 1, 2}, {0, 1}) == 3
+    assert looks({0, 1}, {0, 1}, {0, 1}, {0, 1, 2}, {1, 2}) == 6
+    assert looks({0, 1, 2}, {0, 1}, {0, 1, 2}, {0, 1}) == 5, "a look may find a process between two programs"
+
+
 LEAVES = """
 import subprocess, sys, time
 from daskhpc.cluster.watchdog_process import LeftBehind
