@@ -17,6 +17,7 @@ import asyncio
 import contextlib
 import faulthandler
 import os
+import queue
 import socket
 import sys
 import threading
@@ -62,7 +63,7 @@ def end_with_program(member: ClusterMember, own_world: bool) -> None:
     call_before_os_exit(ending.run)
     leave_end_to_parent()
     if threading.current_thread() is threading.main_thread():
-        ending.unanswered = UnansweredSignals(ending.begun)
+        ending.unanswered = UnansweredSignals(ending.turn)
 
 
 class _Ending:
@@ -78,17 +79,22 @@ class _Ending:
     -----
     A thread keeps its deadline. It is started at once, because no thread can be started when the program ends. If C
     code keeps the GIL and holds up this thread, faulthandler ends the process after a few seconds more, silently.
+
+    Any thread may call `run`, by ``os._exit``. So may a handler of the program, in the main thread, within `run`: until
+    `begun` it takes nothing for which that thread would then wait for itself, such as the lock of an `Event`.
     """
 
     def __init__(self, member: ClusterMember, own_world: bool) -> None:
         self.member = member
         self.own_world = own_world
-        self.begun, self.done = threading.Event(), threading.Event()
+        self.turn = threading.RLock()  # of the thread that closes the cluster, for ever
+        self.begun, self.done = False, threading.Event()
         self.unanswered: UnansweredSignals | None = None
+        self._begins: queue.SimpleQueue[None] = queue.SimpleQueue()
         threading.Thread(target=self._keep_deadline, name="daskhpc-ending", daemon=True).start()
 
     def _keep_deadline(self) -> None:
-        self.begun.wait()
+        self._begins.get()
         if not self.done.wait(CLOSE_SECONDS):
             what = f"The cluster did not close within {CLOSE_SECONDS:g} s of the program's end."
             say(DaskhpcError(what, "a rank hangs, or ended meanwhile", "its last lines above"))
@@ -96,12 +102,14 @@ class _Ending:
 
     def run(self) -> None:
         """Close the cluster and wait until it has closed, once. It ends in time, and so takes no interrupt."""
-        if self.begun.is_set():
+        if self.begun:
             return
         leave_signals_to_program()
-        if self.unanswered is not None:
-            self.unanswered.wait_if_one_came()
-        self.begun.set()
+        self._let_signals_end_it()
+        if not self.turn.acquire(blocking=False):
+            return self._let_signals_end_it()  # one came just now; else another thread is about to end the process
+        self.begun = True
+        self._begins.put(None)
         silence_threads()
         assert self.member.connection is not None
         with open(os.devnull, "w") as nowhere:
@@ -112,6 +120,10 @@ class _Ending:
             faulthandler.cancel_dump_traceback_later()
         self.done.set()
         answer_signals_again()
+
+    def _let_signals_end_it(self) -> None:
+        if self.unanswered is not None:
+            self.unanswered.wait_if_one_came()
 
 
 def close(member: ClusterMember | None) -> None:

@@ -10,7 +10,9 @@ so if the machine is busy; the place that is told is the main thread's.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import queue
 import select
 import signal
 import socket
@@ -43,17 +45,18 @@ class UnansweredSignals:
 
     Parameters
     ----------
-    ending : threading.Event
-        Set when the program is at its end by itself: then nothing is done.
+    turn : threading.RLock
+        Of the thread that ends the program: if it has been taken, the program is at its end, and nothing is done.
 
     Notes
     -----
     Until the end the main thread stands still, unless it is in C code: it would complain of a cluster that closes.
     """
 
-    def __init__(self, ending: threading.Event) -> None:
-        self.ending = ending
-        self.still = threading.Event()
+    def __init__(self, turn: threading.RLock) -> None:
+        self.turn = turn
+        self.came = False
+        self.still: queue.SimpleQueue[None] = queue.SimpleQueue()  # a handler may put while the same thread puts
         self.main = threading.main_thread()
         self.undo: list[Callable[[], None]] = []
         self.signals: dict[int, signal.Signals] = {}
@@ -74,7 +77,9 @@ class UnansweredSignals:
 
         The thread itself comes here too, by its ``os._exit``, and may have left a part of what faulthandler wrote.
         """
-        if threading.current_thread() is not self.thread and select.select(list(self.signals), [], [], 0)[0]:
+        if threading.current_thread() is self.thread:
+            return
+        if self.came or select.select(list(self.signals), [], [], 0)[0]:
             self._stand_still()
 
     def _forget(self) -> None:
@@ -83,21 +88,24 @@ class UnansweredSignals:
             undo()
 
     def _stand_still(self, *_: object) -> NoReturn:
-        self.still.set()
+        self.still.put(None)
         while True:
             time.sleep(_STILL_SECONDS)
 
     def _wait(self) -> None:
         ready, _, _ = select.select(list(self.signals), [], [])
-        if self.ending.is_set():
+        self.came = True
+        if not self.turn.acquire(blocking=False):
             return
         thread = self.main.ident or 0
         place = _place(ready[0], thread) or _line_of(sys._current_frames().get(thread))
         signal.pthread_kill(thread, _STAND_STILL)
-        self.still.wait(_STILL_SECONDS)
+        with contextlib.suppress(queue.Empty):
+            self.still.get(timeout=_STILL_SECONDS)
         number = self.signals[ready[0]]
         # Not by print: the main thread may hold what it needs.
-        os.write(2, f"daskhpc: {message(number, place)}\n".encode())
+        with contextlib.suppress(OSError):  # nobody reads it, such as after the SIGHUP of a terminal that was closed
+            os.write(2, f"daskhpc: {message(number, place)}\n".encode())
         os._exit(128 + number)
 
 

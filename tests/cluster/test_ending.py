@@ -1,8 +1,12 @@
-"""Who speaks when the scheduler has ended: the client, and before the others leave. When ranks finalize MPI."""
+"""Who speaks when the scheduler has ended: the client, and before the others leave. When ranks finalize MPI.
+
+The end of the program, with a signal or a handler of the program between any two of its lines.
+"""
 
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -100,3 +104,133 @@ def test_ranks_finalize_mpi_together_or_when_rank_0_has_ended(ends: bool, monkey
         finalize(member_of(CountedWorld(finalized, "scheduler"), server=server), True)
     waiting.join(100)  # less than it waits at most
     assert sorted(finalized) == (["worker"] if ends else ["scheduler", "worker"])
+
+
+END = """
+import atexit, os, select, signal, sys, threading, time
+from types import SimpleNamespace
+import distributed
+from daskhpc.cluster import ending, unanswered_signals
+
+leave = os._exit
+
+def begin():
+    closes = SimpleNamespace(end=lambda: os.write(1, b"closed "), wait_for_end=lambda seconds: None)
+    ending.end_with_program(SimpleNamespace(connection=closes, world=None, server=None), True)
+"""
+# For each line of the end in the main thread a process of its own, forked from this one, which has imported all.
+AT_EACH_LINE = (
+    END
+    + """
+def end(number):
+    begin()
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(5))
+    (thread,) = [thread for thread in threading.enumerate() if thread.name == "daskhpc-signals"]
+    count = 0
+
+    def trace(frame, event, arg):
+        nonlocal count
+        if not frame.f_code.co_filename.endswith(("cluster/ending.py", "unanswered_signals.py", "threading.py")):
+            return None
+        count += event == "line"
+        if count == number:
+            sys.settrace(None)
+            os.kill(os.getpid(), getattr(signal, sys.argv[1]))
+            thread.join()  # until it makes this one stand still, or leaves the end to it
+        return trace
+
+    sys.settrace(trace)
+    atexit._run_exitfuncs()
+    leave(0 if count >= number else 9)
+
+number, code = 0, None
+while code != 9:
+    number += 1
+    pid = os.fork()
+    if not pid:
+        end(number)
+    process = os.pidfd_open(pid)
+    if not select.select([process], [], [], 60)[0]:
+        os.kill(pid, signal.SIGKILL)
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    os.close(process)
+    print(code, flush=True)
+    if code == -signal.SIGKILL:
+        sys.exit(f"line {number} of the end")
+"""
+)
+
+
+def at_each_line(name: str) -> list[str]:
+    done = subprocess.run([sys.executable, "-c", AT_EACH_LINE, name], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    *lines, without = done.stdout.splitlines()
+    assert without == "closed 9"
+    return lines
+
+
+def test_a_signal_without_a_handler_between_any_two_lines_of_the_end() -> None:
+    """It ends the program until that closes the cluster itself, and the cluster is closed once."""
+    lines = at_each_line("SIGALRM")
+    counted = lines.count(f"closed {128 + signal.SIGALRM}")
+    assert 5 < counted < len(lines) - 5
+    assert lines == [f"closed {128 + signal.SIGALRM}"] * counted + ["closed 0"] * (len(lines) - counted)
+
+
+def test_a_handler_that_calls_os_exit_between_any_two_lines_of_the_end() -> None:
+    """It waits for nothing that the line holds which it interrupts."""
+    lines = at_each_line("SIGTERM")
+    assert len(lines) > 10
+    assert {line.split()[-1] for line in lines} == {"5"}
+
+
+# The thread that ends the program has read of the signal, and stands still until the main thread is at its end, too.
+BOTH = (
+    END
+    + """
+place, read = unanswered_signals._place, threading.Event()
+
+def slowly(*args):
+    found = place(*args)
+    read.set()
+    frames = sys._current_frames
+    while frames()[threading.main_thread().ident].f_code.co_name not in ("closing", "_stand_still"):
+        time.sleep(0.01)
+    return found
+
+def closing():
+    if threading.current_thread() is threading.main_thread():
+        while True:
+            time.sleep(1)
+
+unanswered_signals._place, ending.close_clients = slowly, closing
+begin()
+os.kill(os.getpid(), signal.SIGALRM)
+read.wait()
+"""
+)
+
+
+def test_the_main_thread_does_not_begin_to_close_what_another_thread_is_about_to_close() -> None:
+    """It would be made to stand still in the midst of that, and the cluster would not be closed."""
+    done = subprocess.run([sys.executable, "-c", BOTH], capture_output=True, text=True, timeout=100)
+    assert (done.returncode, done.stdout) == (128 + signal.SIGALRM, "closed "), done.stderr
+
+
+UNHEARD = (
+    END
+    + """
+begin()
+reading, writing = os.pipe()
+os.close(reading)
+os.dup2(writing, 2)
+os.kill(os.getpid(), signal.SIGHUP)
+time.sleep(1000)
+"""
+)
+
+
+def test_a_signal_ends_the_program_though_nobody_reads_what_it_says() -> None:
+    """As when a terminal was closed, and the launcher with it."""
+    done = subprocess.run([sys.executable, "-c", UNHEARD], capture_output=True, text=True, timeout=100)
+    assert (done.returncode, done.stdout) == (128 + signal.SIGHUP, "closed ")
