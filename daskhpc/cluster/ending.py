@@ -19,7 +19,6 @@ import faulthandler
 import os
 import queue
 import socket
-import sys
 import threading
 import time
 import traceback
@@ -35,6 +34,7 @@ from .control_channel import Loss
 from .crash_report import cause_of_end, exceeded_memory_limit, remove_crash_handler
 from .environment import forget_secret
 from .logs import save_logs
+from .output import flush_output
 from .plan import CLIENT, SCHEDULER, WORKER, RankPlan, role_of
 from .program_signals import answer_signals_again, leave_signals_to_program
 from .quiet_end import silence_threads
@@ -288,7 +288,7 @@ def on_scheduler_lost(world: World, host: str, told: bool, last_lines: Sequence[
         say(DaskhpcError("The scheduler ended, so the job ends.", found, where))
     elif not told:  # a launcher may end the client with this rank, before the client has printed the cause
         time.sleep(_CLIENT_FIRST_SECONDS)
-    sys.stdout.flush()
+    flush_output()
     _exit(EXIT_FAILED)
 
 
@@ -307,5 +307,5 @@ def abort(world: World, plan: RankPlan, error: BaseException) -> None:
     reason = "".join(traceback.format_exception(error)) if not isinstance(error, DaskhpcError) else str(error)
     say(f"rank {plan.rank} ({plan.role}) on {plan.host} failed, so the job ends.\n{reason}")
     save_logs()
-    sys.stdout.flush()
+    flush_output()
     world.comm.Abort(EXIT_FAILED)

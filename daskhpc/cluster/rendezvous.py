@@ -15,7 +15,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -27,6 +26,7 @@ from ..errors import StartError
 from ..own_files import own_folder, read_own
 from .control_channel import ControlConnection, ControlServer
 from .control_socket import Address
+from .output import flush_output
 
 FOLDER = ".daskhpc"
 _RUN = ("SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_RESTART_COUNT", "SLURM_SRUN_COMM_HOST", "SLURM_SRUN_COMM_PORT")
@@ -134,8 +134,7 @@ class SocketCommunicator:
 
     def Abort(self, code: int = 1) -> NoReturn:
         """End this process at once; the others see that it has ended."""
-        sys.stdout.flush()
-        sys.stderr.flush()
+        flush_output()
         os._exit(code)
 
     def _receive(self, rank: int) -> Any:

@@ -34,6 +34,7 @@ from ..runtime.commands import asked_end_time, with_end_time
 from ..runtime.model import Sourced
 from ..text import counted
 from .environment import interactive
+from .output import flush_output
 from .world import say
 
 if TYPE_CHECKING:
@@ -223,7 +224,7 @@ class TimeLimitWatcher:
         self.code = exit_code(kept)
         if not self._end_program():
             _sync(open_journals(), self.limit.grace / 2)
-            _flush()
+            flush_output()
             os._exit(self.code)
 
     def _ask_again(self) -> None:
@@ -321,9 +322,3 @@ async def _pause(seconds: float, dask_worker: Any) -> None:
     end = time.monotonic() + seconds
     while dask_worker.state.executing and time.monotonic() < end:
         await asyncio.sleep(_POLL_SECONDS)
-
-
-def _flush() -> None:
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(Exception):
-            stream.flush()

@@ -18,6 +18,7 @@ from ..runtime.mpi import srun_mpi
 from ..shadowing import explained
 from .control_channel import ControlConnection, ControlServer
 from .network import address_of, check_addresses
+from .output import flush_output
 from .program_signals import remember_handlers
 from .rendezvous import meet, meeting_of
 from .start_watchdog import StartWatchdog
@@ -330,6 +331,7 @@ def end_together(error: StartError, world: World | None, runtime: Runtime) -> No
 
 
 def say(error: BaseException | str) -> None:
-    """Print one message on standard error."""
-    sys.stdout.flush()
-    print(f"daskhpc: {error}", file=sys.stderr, flush=True)
+    """Print one message on standard error, if that can be written: what follows may be the end of the job."""
+    flush_output()
+    with contextlib.suppress(Exception):
+        print(f"daskhpc: {error}", file=sys.stderr, flush=True)

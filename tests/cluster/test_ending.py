@@ -106,6 +106,35 @@ def test_ranks_finalize_mpi_together_or_when_rank_0_has_ended(ends: bool, monkey
     assert sorted(finalized) == (["worker"] if ends else ["scheduler", "worker"])
 
 
+CLOSED_OUTPUT = """
+import os, sys, threading
+from daskhpc.cluster.ending import on_scheduler_lost
+from daskhpc.cluster.rendezvous import SocketCommunicator
+from daskhpc.cluster.world import World
+
+def abort():
+    SocketCommunicator.Abort(None, 70)
+
+def lost(told):
+    on_scheduler_lost(World(None, 1, 3), "elsewhere", told, [])
+
+sys.stdout = open(os.devnull, "w")
+sys.stdout.close()
+ends = {"told": lambda: lost(True), "not told": lambda: lost(False), "abort": abort}
+thread = threading.Thread(target=ends[sys.argv[1]])
+thread.start()
+thread.join()
+"""
+
+
+@pytest.mark.parametrize("how", ["told", "not told", "abort"])
+def test_a_program_ends_though_it_has_closed_its_output(how: str) -> None:
+    """The thread that ends it must not fail: the program would wait for the cluster for ever."""
+    done = subprocess.run([sys.executable, "-c", CLOSED_OUTPUT, how], capture_output=True, text=True, timeout=100)
+    assert done.returncode == EXIT_FAILED, done.stderr
+    assert ("The scheduler ended, so the job ends." in done.stderr) == (how == "not told")
+
+
 END = """
 import atexit, os, select, signal, sys, threading, time
 from types import SimpleNamespace
