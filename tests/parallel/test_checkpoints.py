@@ -24,6 +24,7 @@ from waiting import meet, until
 from daskhpc.errors import JournalError, SettingsError
 from daskhpc.journal.reader import JournalReader
 from daskhpc.parallel import checkpoints
+from daskhpc.parallel import run as engine
 from daskhpc.parallel.call_queue import Call
 
 
@@ -150,8 +151,10 @@ def fail_beside_ended_calls(folder: str, value: int) -> int:
 
 
 def test_calls_that_ended_in_tasks_that_an_error_stops_are_kept(
-    client: Any, calls: Path, kept: Any, tmp_path: Path
+    client: Any, calls: Path, kept: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for seconds in ("_SAVE_SECONDS", "_LEAVE_SECONDS"):  # for which such results are waited for
+        monkeypatch.setattr(engine, seconds, 200.0)
     (tmp_path / "met").mkdir()
     with parallel_config(backend="daskhpc"):  # both processes are there
         Parallel(n_jobs=2)([delayed(meet)(tmp_path / "met", 2)] * 2)
