@@ -285,15 +285,16 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
     def submit(self, func: Any, callback: Any = None) -> Any:
         """Take a batch of calls from joblib."""
         use = self._uses[id(callback.parallel)]
-        if use.run is None or use.run.closed:
-            use.run = self._new_run(use)
+        run = use.run  # which an abort, in another thread, takes away at any moment
+        if run is None or run.closed:
+            run = use.run = self._new_run(use)
         self._making = (time.perf_counter() - self._asked) / len(func.items)
         batch = Batch(len(func.items), functools.partial(self._deliver, callback))
         use.whole = is_wrapped(func.items[0][0])
         try:
-            use.run.add([Call((batch, at), *item) for at, item in enumerate(func.items)], use.number, use.part)
+            run.add([Call((batch, at), *item) for at, item in enumerate(func.items)], use.number, use.part)
         except Exception as error:
-            use.run.delivery.refuse(batch, error)
+            run.delivery.refuse(batch, error)
         return batch
 
     apply_async = submit  # its name before joblib 1.5

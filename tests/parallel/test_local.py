@@ -6,13 +6,17 @@ import asyncio
 import subprocess
 import sys
 import threading
+from types import SimpleNamespace
 from typing import Any
 
 import joblib
 import pytest
 
+from daskhpc.parallel.backend import DaskhpcBackend, _Use
 from daskhpc.parallel.call_queue import Call
 from daskhpc.parallel.local import DaemonThreads, LocalThreads, pays
+from daskhpc.parallel.progress import Progress
+from daskhpc.parallel.result_delivery import ResultDelivery
 
 MB = 10**6
 
@@ -89,6 +93,7 @@ def test_calls_inside_run_in_sequence() -> None:
 def test_no_program_waits_for_its_calls_when_it_ends(threads: str) -> None:
     code = f"""
 import threading
+from types import SimpleNamespace
 from daskhpc.parallel.local import LocalEngine, LocalThreads
 begun = threading.Event()
 threads = {threads}
@@ -111,3 +116,31 @@ def test_what_has_not_begun_when_threads_are_shut_down_never_does() -> None:
     assert first.result(30)
     assert not second.done()
     assert not ends.is_set()
+
+
+class AbortedEngine:
+    """An engine whose Parallel is aborted, in another thread, while it takes calls."""
+
+    def __init__(self, use: Any) -> None:
+        self.use, self.closed, self.delivery = use, False, ResultDelivery(Progress())
+
+    def add(self, *args: Any) -> None:
+        self.use.run = None
+        raise RuntimeError("the processes were ended")
+
+
+def test_calls_that_come_while_their_parallel_is_aborted() -> None:
+    """joblib's thread makes them, which must go on: it prints what is raised there."""
+    backend, told = DaskhpcBackend(), threading.Event()
+
+    def callback(batch: Any) -> None:
+        told.set()
+
+    parallel: Any = SimpleNamespace()
+    vars(callback)["parallel"] = parallel
+    use = backend._uses[id(parallel)] = _Use(parallel, None, {})
+    use.run = AbortedEngine(use)  # type: ignore[assignment]
+    batch = backend.submit(SimpleNamespace(items=[(abs, (-1,), {})]), callback)
+    assert told.wait(60)
+    with pytest.raises(RuntimeError, match="were ended"):
+        batch.get()
