@@ -123,9 +123,15 @@ def test_a_rank_that_is_late_when_another_one_has_ended_speaks_all_the_same(rank
         import os, time
         if os.environ["PMI_RANK"] == "2":
             os._exit(0)
-        if os.environ["PMI_RANK"] == "0":
-            time.sleep(4)  # with its import it is still far from the eight seconds that they leave it
         import daskhpc
+        from daskhpc.cluster.start_watchdog import StartWatchdog
+        start = StartWatchdog.start
+        mark = "begun" + os.environ["PMI_RANK"]
+        StartWatchdog.start = lambda self: (start(self), open(mark, "w").close())
+        if os.environ["PMI_RANK"] == "0":
+            while not (os.path.exists("begun1") and os.path.exists("begun3")):
+                time.sleep(0.01)
+            time.sleep(2)  # far from the eight seconds that they leave it
         daskhpc.start()
         print("not reached")
         """,
@@ -148,6 +154,8 @@ def test_a_rank_that_never_arrives(ranks: Ranks) -> None:
             StartWatchdog.start = lambda self: (start(self), open("begun", "w").close())
         while rank != "0" and not os.path.exists("begun"):
             time.sleep(0.01)
+        if rank != "0":
+            time.sleep(3)  # should the machine stand still at the deadline
         import daskhpc
         daskhpc.start()
         """,

@@ -83,7 +83,7 @@ UNANSWERED = """
     default = signal.getsignal(number) is signal.SIG_DFL
     found = client.submit(sum, [1, 2]).result()
     print(child.returncode == -number, os.WTERMSIG(status) == number, default, found, flush=True)
-    main = threading.get_ident()
+    main, sleep = threading.get_ident(), ctypes.CDLL(None).sleep
 
     def send():
         while (frame := sys._current_frames()[main]).f_code.co_name != "<module>" or frame.f_lineno != 28:
@@ -94,7 +94,7 @@ UNANSWERED = """
             subprocess.Popen(["kill", f"-{int(number)}", str(os.getpid())])
 
     threading.Thread(target=send, daemon=True).start()
-    ctypes.CDLL(None).sleep(60)
+    sleep(60)
     time.sleep(60)  # the first one was interrupted
     print("not reached")
 """
