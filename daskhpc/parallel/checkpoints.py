@@ -117,7 +117,8 @@ class Checkpoint:
         self._id = uuid.uuid4().hex[:8]
         self._numbers = itertools.count()
         self._host = socket.gethostname()
-        _keepers.add(self)
+        with _lock:  # a thread that opens a journal goes through them
+            _keepers.add(self)
 
     def begin(self, label: str, retry_failed: bool = False) -> ParallelUse:
         """A Parallel call begins; what the program has changed since the last one is looked at anew."""

@@ -6,7 +6,8 @@ import os
 import random
 import sys
 import threading
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -383,6 +384,29 @@ def test_a_call_that_is_made_when_its_parallel_was_taken_back_is_not_counted(tmp
     keeper.recall(late, interrupted)
     keeper.recall(again, keeper.begin("Parallel"))
     assert again.key == late.key
+
+
+def test_a_journal_is_opened_while_another_thread_begins_with_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = checkpoints.opened(tmp_path / "kept", "calls")
+    threads: list[threading.Thread] = []
+
+    class Keepers(weakref.WeakSet[checkpoints.Checkpoint]):
+        def __iter__(self) -> Iterator[checkpoints.Checkpoint]:
+            for keeper in super().__iter__():
+                yield keeper
+                threads.append(threading.Thread(target=checkpoints.Checkpoint, args=(journal,)))
+                threads[-1].start()
+                threads[-1].join(0.2)  # it may have to wait until this is over
+
+    keepers = Keepers()
+    monkeypatch.setattr(checkpoints, "_keepers", keepers)
+    kept = [checkpoints.Checkpoint(journal) for _ in range(2)]
+    checkpoints.opened(tmp_path / "another", "calls")
+    for thread in threads:
+        thread.join(100)
+    assert len(threads) >= len(kept)
 
 
 def test_few_journals_stay_open(tmp_path: Path) -> None:
