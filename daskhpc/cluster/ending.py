@@ -102,12 +102,16 @@ class _Ending:
 
     def run(self) -> None:
         """Close the cluster and wait until it has closed, once. It ends in time, and so takes no interrupt."""
+        if not self.begun:
+            leave_signals_to_program()
+            self._let_signals_end_it()
+        if not self.turn.acquire(blocking=False):  # another thread closes it, perhaps since a signal came just now
+            self._let_signals_end_it()
+            while not self.done.is_set():  # not by `wait`, whose lock a handler of the program may find taken
+                time.sleep(_POLL_SECONDS)
+            return
         if self.begun:
             return
-        leave_signals_to_program()
-        self._let_signals_end_it()
-        if not self.turn.acquire(blocking=False):
-            return self._let_signals_end_it()  # one came just now; else another thread is about to end the process
         self.begun = True
         self._begins.put(None)
         silence_threads()

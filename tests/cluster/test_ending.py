@@ -246,6 +246,30 @@ def test_the_main_thread_does_not_begin_to_close_what_another_thread_is_about_to
     assert (done.returncode, done.stdout) == (128 + signal.SIGALRM, "closed "), done.stderr
 
 
+TWO = (
+    END
+    + """
+first, second = (threading.Thread(target=lambda code=code: os._exit(code)) for code in (3, 4))
+
+def closing():
+    second.start()
+    second.join(2)  # it must not leave meanwhile
+
+ending.close_clients = closing
+begin()
+first.start()
+time.sleep(1000)
+"""
+)
+
+
+def test_a_second_thread_that_calls_os_exit_waits_until_the_cluster_is_closed() -> None:
+    """A launcher would report a process that was killed."""
+    done = subprocess.run([sys.executable, "-c", TWO], capture_output=True, text=True, timeout=100)
+    assert done.stdout == "closed ", done.stderr
+    assert done.returncode in (3, 4)
+
+
 UNHEARD = (
     END
     + """
