@@ -81,7 +81,7 @@ def wait_for_turn(parent: int, before: int) -> None:
 def finish(orders: dict[str, str], parent: int, message: str) -> None:
     """Print why, end the Slurm step if there is one, and kill the rank: a launcher notices a death by a signal."""
     if message:
-        os.write(2, (message + "\n").encode())
+        write(message + "\n")
     if orders["step"]:
         import contextlib
         import subprocess

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -113,3 +114,19 @@ def test_time_in_which_the_machine_stands_still_is_not_counted(monkeypatch: pyte
     monkeypatch.setattr(watchdog_process.LeftBehind, "processes", lambda self: looks.pop() if looks else [])
     watchdog_process.LeftBehind(os.getpid(), "1", "NO_VARIABLE").end()
     assert done == []
+
+
+UNHEARD = """
+import os, subprocess, sys
+
+finish = "import os; from daskhpc.cluster import watchdog_process as w; w.finish({'step': ''}, os.getppid(), 'late')"
+reading, writing = os.pipe()
+os.close(reading)
+subprocess.run([sys.executable, "-c", finish], stderr=writing)
+"""
+
+
+def test_a_rank_is_ended_though_nobody_reads_why() -> None:
+    """As when its launcher has ended."""
+    done = subprocess.run([sys.executable, "-c", UNHEARD], timeout=60, check=False)
+    assert done.returncode == -signal.SIGKILL
