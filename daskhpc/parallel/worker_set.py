@@ -102,11 +102,9 @@ class WorkerSet:
 
     @classmethod
     def of(cls, client: Any) -> WorkerSet:
-        """The one of a client."""
+        """The one of a client, whichever thread asks first."""
         found = _members.get(client)
-        if found is None:
-            found = _members[client] = cls(weakref.proxy(client))
-        return found
+        return found if found is not None else _members.setdefault(client, cls(weakref.proxy(client)))
 
     def watch(self, lost: Callable[[WorkerProcess], None], changed: Callable[[], None]) -> Callable[[], None]:
         """Call `lost` when a member is lost, `changed` when workers came; returns a function that ends this."""

@@ -141,9 +141,9 @@ def test_the_journals_of_this_process_and_what_it_saved_in_them(tmp_path: Path) 
     with Journal.open(tmp_path / "a", "calls") as journal:
         assert open_journals() == [*before, journal]
         journal.note("call", 1)
-        assert (journal.sync(10), journal.results_saved) == (True, 0)
+        assert (journal.sync(100), journal.results_saved) == (True, 0)
         journal.append("0" * 32, True, 1, 0.1, "here", {})
-        assert (journal.sync(10), journal.results_saved) == (True, 1)
+        assert (journal.sync(100), journal.results_saved) == (True, 1)
         JournalReader(tmp_path / "a")
         assert open_journals() == [*before, journal]
     assert open_journals() == before

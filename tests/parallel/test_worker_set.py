@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
@@ -32,3 +34,21 @@ async def left_when_one_rests_while_the_list_is_fetched() -> set[str]:
 
 def test_a_worker_rests_also_if_the_list_of_workers_is_being_fetched() -> None:
     assert asyncio.run(asyncio.wait_for(left_when_one_rests_while_the_list_is_fetched(), 60)) == {"works"}
+
+
+def test_threads_that_ask_first_at_once_get_the_same() -> None:
+    """A client tells one alone of lost workers."""
+    together = threading.Barrier(2)
+
+    class Asked(WorkerSet):
+        def __init__(self, client: Any) -> None:
+            together.wait(60)
+            super().__init__(client)
+
+    class Client:
+        pass
+
+    client = Client()
+    with ThreadPoolExecutor(2) as threads:
+        one, other = threads.map(Asked.of, [client, client])
+    assert one is other is WorkerSet.of(client)
