@@ -62,8 +62,9 @@ def _environment() -> Iterator[None]:
     """`daskhpc.start` sets environment variables in this process: the next file's tests do not inherit them."""
     before = dict(os.environ)
     yield
-    os.environ.clear()
-    os.environ.update(before)
+    os.environ.update(before)  # never empty: a Nanny in this process may be starting a worker
+    for name in {*os.environ} - {*before}:
+        del os.environ[name]
 
 
 @pytest.fixture(scope="session")
