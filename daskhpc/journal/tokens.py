@@ -232,10 +232,11 @@ class _Walk:
     def _dict(self, obj: dict[Any, Any]) -> bytes:
         encode, key = self.encode, None
         try:
-            items = sorted([(encode(key), key) for key in obj], key=itemgetter(0))
+            # Of a copy: another thread may change a global meanwhile.
+            items = sorted([(encode(key), key, value) for key, value in list(obj.items())], key=itemgetter(0))
             parts = [b"dict:"]
-            for encoded, key in items:
-                parts += (encoded, encode(obj[key]))
+            for encoded, key, value in items:  # noqa: B007  the key is for the message
+                parts += (encoded, encode(value))
         except UnkeyableError as error:
             error.path.append(f"[{key!r}]")
             raise
@@ -257,7 +258,7 @@ class _Walk:
         return b"#" + digest(b"".join(parts))
 
     def _set(self, obj: set[Any] | frozenset[Any]) -> bytes:
-        return b"#" + digest(b"".join([type(obj).__name__.encode(), b":", *sorted(map(self.encode, obj))]))
+        return b"#" + digest(b"".join([type(obj).__name__.encode(), b":", *sorted(map(self.encode, list(obj)))]))
 
     def _unordered(self, obj: Unordered) -> bytes:
         return b"#" + digest(b"".join([b"unordered:", *sorted(map(self.encode, obj.children))]))

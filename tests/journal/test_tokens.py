@@ -169,6 +169,31 @@ def test_what_daskhpc_keeps_while_it_works_is_no_part_of_a_key(monkeypatch: pyte
     assert token(daskhpc.GridSearchCV(SVC(), {})) == before
 
 
+class Growing:
+    """Adds to the container that it is in when it is looked at, as another thread may at that moment."""
+
+    def __init__(self, container: Any) -> None:
+        self.container = container
+
+    def __reduce__(self) -> Any:
+        if isinstance(self.container, dict):
+            self.container[len(self.container)] = 0
+        else:
+            self.container.add(len(self.container))
+        return int, (1,)
+
+
+@pytest.mark.parametrize("container", [{}, set()])
+def test_a_container_that_grows_while_it_is_looked_at(container: Any) -> None:
+    one = Growing(container)
+    if isinstance(container, dict):
+        container[one] = 0
+    else:
+        container.add(one)
+    assert token(container) != token(type(container)())
+    assert len(container) == 2
+
+
 def test_a_generator_that_has_drawn_is_another() -> None:
     for rng in (np.random.default_rng(0), np.random.RandomState(0), random.Random(0)):
         before = token(rng)
