@@ -37,7 +37,7 @@ from .logs import save_logs
 from .output import flush_output
 from .plan import CLIENT, SCHEDULER, WORKER, RankPlan, role_of
 from .program_signals import answer_signals_again, leave_signals_to_program
-from .quiet_end import silence_threads
+from .quiet_end import silence_program_end
 from .session import ClusterMember, session
 from .unanswered_signals import UnansweredSignals
 from .world import World, say
@@ -114,7 +114,7 @@ class _Ending:
             return
         self.begun = True
         self._begins.put(None)
-        silence_threads()
+        silence_program_end()
         assert self.member.connection is not None
         with open(os.devnull, "w") as nowhere:
             faulthandler.dump_traceback_later(CLOSE_SECONDS + _GRACE, exit=True, file=nowhere)
@@ -158,7 +158,7 @@ def close_with_program() -> None:
 
 def _close_at_end() -> None:
     leave_signals_to_program()
-    silence_threads()
+    silence_program_end()
     close_local()
     answer_signals_again()
 

@@ -25,9 +25,13 @@ def drop_records_of_the_end() -> None:
         logging.getLogger(name).addFilter(noise)
 
 
-def silence_threads() -> None:
-    """When the program is over: print nothing about threads that still wait for results and that Python has stopped."""
+def silence_program_end() -> None:
+    """When the program is over: print nothing about its threads that wait for results, nor about its client's loop.
+
+    Python stops the former, and the latter may stop when the client's next message is due.
+    """
     threading.excepthook = lambda _: None
+    logging.getLogger("asyncio").addFilter(DroppedAtEnd(LOOP_STOPPED, lambda: True))
 
 
 def _ends() -> bool:

@@ -74,5 +74,5 @@ class DroppedAtEnd(logging.Filter):
 
 
 def is_closing(server: Any) -> bool:
-    """Whether a worker, a scheduler or a cluster of Dask is being closed, or was."""
-    return server is not None and server.status.name in ("closing", "closed")
+    """Whether a worker, a scheduler or a cluster of Dask is being closed, or was, perhaps while it started."""
+    return server is not None and server.status.name in ("closing", "closed", "failed")

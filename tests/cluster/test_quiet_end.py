@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import threading
 import time
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +15,7 @@ from distributed.batched import BatchedSend
 from tornado.ioloop import IOLoop
 from waiting import until
 
-from daskhpc.cluster.quiet_end import drop_records_of_the_end
+from daskhpc.cluster.quiet_end import drop_records_of_the_end, silence_program_end
 from daskhpc.cluster.session import session
 from daskhpc.cluster.worker_preload import LOOP_STOPPED
 
@@ -38,6 +39,7 @@ def closing(name: str) -> Any:
         (None, closing("running"), closing("running"), True),
         (None, closing("closing"), None, False),
         (None, None, closing("closed"), False),
+        (None, closing("failed"), None, False),
         (SimpleNamespace(server=SimpleNamespace(closing=True), connection=None), None, None, False),
         (SimpleNamespace(server=None, connection=SimpleNamespace(ending=True)), None, None, False),
         (SimpleNamespace(server=None, connection=SimpleNamespace(ending=False)), None, None, True),
@@ -100,6 +102,20 @@ def test_a_loop_that_stops_when_the_next_message_is_due(
     drop_records_of_the_end()
     for state in ("running", "closing"):
         monkeypatch.setattr(session, "local", closing(state))
+        stop_when_the_next_message_is_due()
+        gc.collect()
+    assert [record.name for record in caplog.records] == ["asyncio"]
+
+
+def test_a_loop_of_the_programs_client_that_stops_when_the_next_message_is_due(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The program's own last line is to be the last. Before its end such a record is the program's to print."""
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+    monkeypatch.setattr(logging.getLogger("asyncio"), "filters", [])
+    for over in (False, True):
+        if over:
+            silence_program_end()
         stop_when_the_next_message_is_due()
         gc.collect()
     assert [record.name for record in caplog.records] == ["asyncio"]

@@ -78,7 +78,7 @@ class Lives(NamedTuple):
     timeout: float
 
 
-SHORT, FULL = Lives("left - 9", 2.8, 900), Lives("15", 14.0, 900)
+SHORT, FULL = Lives("left - 15", 4.7, 900), Lives("15", 14.0, 900)
 
 
 @pytest.fixture
