@@ -129,6 +129,7 @@ def test_the_end_is_asked_again_before_it_comes(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(timelimit.time, "time", lambda: clock[0])
     monkeypatch.setattr(timelimit, "say", lambda _: said.append(clock[0]))
+    monkeypatch.setattr(timelimit, "open_journals", lambda: [])  # those of other tests in this process
     watcher = object.__new__(timelimit.TimeLimitWatcher)
     watcher.limit, watcher.ask = TimeLimit(1000.0, 90.0, "x"), lambda: Sourced(next(ends), "squeue")
     watcher.over = SimpleNamespace(wait=wait)  # type: ignore[assignment]
