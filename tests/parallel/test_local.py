@@ -93,7 +93,6 @@ def test_calls_inside_run_in_sequence() -> None:
 def test_no_program_waits_for_its_calls_when_it_ends(threads: str) -> None:
     code = f"""
 import threading
-from types import SimpleNamespace
 from daskhpc.parallel.local import LocalEngine, LocalThreads
 begun = threading.Event()
 threads = {threads}
