@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 LONGEST_TASK = 0.4
+_LONGEST_UNKEPT = 2.0
+_TASKS_PER_SLOT = 20
 _MOST_TASKS_A_SECOND = 1000  # what Dask's scheduler takes beside everything else, whatever the number of slots
 SHORTEST_TASK = 0.1
 SHORT_TASK = 0.02  # and less is sent as a request, which costs about 0.003 s
@@ -17,6 +19,7 @@ _SHORTEST_REQUEST = 0.005
 _FIRST_TASK = 0.1
 _WORTH_A_TASK = 0.02  # a task costs about 0.01 s of processor time, in all processes together
 _FIRST_CALLS = 3
+_QUICK_CALL = 0.25
 _MOST_CALLS = 5000
 _MOST_BYTES = 4 << 20
 
@@ -116,10 +119,16 @@ class CallQueue:
     Calls without a group: each kind is tried once as early as can be, then the kinds go by cost, the longest first.
     One worker takes the calls of a group until it is done. A worker without a group takes the one nearest to its last.
     If none is free, it helps with the largest, if that is worth fitting the shared part once more.
+
+    Parameters
+    ----------
+    kept : bool
+        Whether results are saved as they come: those of a task that goes on are lost if the program is killed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, kept: bool = False) -> None:
         self.costs = Costs()
+        self._kept = kept
         self.waiting = self._first = self._tasks = 0
         self._slow = False  # calls came back before any had ended
         self._kinds: dict[Hashable, _Line] = {}
@@ -185,6 +194,21 @@ class CallQueue:
         mean = self.costs.of(object())
         return None if mean is None else mean * self.waiting
 
+    def goes_ahead(self, slots: int, exhausted: bool) -> bool:
+        """Whether a worker gets its next task before one ends, so that no slot idles while results are on their way.
+
+        The last calls wait for a free slot, unless they are quick: then a wrong place costs less than the way there.
+
+        Parameters
+        ----------
+        slots : int
+            Calls that can run at once in the whole cluster.
+        exhausted : bool
+            Whether no more calls come.
+        """
+        seconds = self.costs.of(None)
+        return seconds is None or seconds < _QUICK_CALL or self.waiting > 2 * slots or not exhausted
+
     def take(self, worker: Hashable, slots: int) -> tuple[list[Call], float]:
         """The calls of a worker's next task, and the seconds that it is expected to take.
 
@@ -198,8 +222,10 @@ class CallQueue:
         if remaining is None or (remaining > SHORT_TASK * slots and not self.costs.learnt):
             # What is only expected is relied on for as long as a mistake costs little.
             return self._some(worker, self._first_calls(slots), None)[0], _FIRST_TASK
-        longest = max(LONGEST_TASK, slots / _MOST_TASKS_A_SECOND)
         share = remaining / slots
+        longest = max(LONGEST_TASK, slots / _MOST_TASKS_A_SECOND)
+        if not self._kept and remaining < LONGEST_TASK * self.waiting:
+            longest = max(longest, min(_LONGEST_UNKEPT, share / _TASKS_PER_SLOT))
         seconds = min(longest, max(SHORTEST_TASK if share > SHORT_TASK else _SHORTEST_REQUEST, share))
         alone = self.waiting <= slots and remaining > _WORTH_A_TASK * self.waiting
         return self._some(worker, 1 if alone else _MOST_CALLS, seconds)

@@ -18,7 +18,7 @@ from .local import LocalThreads
 from .node_memory import NodeMemory
 from .outcome import deserted, failed_alone, read, unpicklable
 from .result_delivery import ResultDelivery
-from .sent_task import SentTask, to_give_back
+from .sent_task import SentTask, load, to_give_back
 from .slots import drop, free, recall
 from .task import Stream, TaskResult
 from .task_builder import Options, TaskBuilder
@@ -29,6 +29,7 @@ _CHECK_SECONDS = 1.0
 _LEAVE_SECONDS = 5.0
 _SAVE_SECONDS, _REPLY_SECONDS = 2.0, 0.005
 _DISPATCH_SECONDS = 0.005
+_THREADS_AHEAD = 16
 
 
 class Run:
@@ -57,7 +58,7 @@ class Run:
         self.members = WorkerSet.of(client)
         self.node_memory = NodeMemory(self.members, self.name)
         self.builder, self.transport = TaskBuilder(self.name, options), Transport(client, self.members)
-        self.queue = CallQueue()
+        self.queue = CallQueue(delivery.keeps)
         self._work: Hashable = None
         self.suspects: deque[Call] = deque()
         self.sent: dict[WorkerProcess, list[SentTask]] = {}
@@ -204,10 +205,9 @@ class Run:
                 return False
             slot = min(free)
         else:
-            # One task more than threads, so that none idles while results are on their way, as long as others come.
-            # What then waits behind a call that takes long is recalled.
-            more = self.queue.waiting > 2 * self.slots or not self.delivery.exhausted
-            if len(sent) >= slots + (slots == member.threads and (more or self.queue.remaining() is None)):
+            # What waits behind a call that takes long is recalled.
+            ahead = slots == member.threads and self.queue.goes_ahead(self.slots, self.delivery.exhausted)
+            if len(sent) >= slots + (1 + member.threads // _THREADS_AHEAD) * ahead:
                 return False
         calls, seconds = self.queue.take(member.address if slot is None else (member.address, slot), self.slots)
         if calls:
@@ -223,12 +223,12 @@ class Run:
                 self._launch(idle[0], [call], 0.0)
 
     def _seats(self) -> list[tuple[WorkerProcess, int]]:
-        """The members that take part, those with the least to do first, and how many of their threads."""
+        """The members that take part, the one that is free first at the front, and how many of their threads."""
         members, coming = self.members.ready()
         if coming:
             asyncio.get_running_loop().call_later(0.1, self._wake.set)
         seats = slots_per_worker(members, self.slots)
-        return sorted(seats.items(), key=lambda seat: len(self.sent.get(seat[0], ())))
+        return sorted(seats.items(), key=lambda seat: load(self.sent.get(seat[0], ())))
 
     def _start(self, coroutine: Any) -> None:
         task = asyncio.create_task(coroutine)
@@ -336,9 +336,10 @@ class Run:
         with self.transport.prepare():
             await self._pack(task)
             order = task.calls and await self.builder.task(task, self._threads_for(member), member, self.node_memory)
-        if not order or task.gone.is_set():
-            return None
-        reply = await self.transport.reply(member, task, order)
+            if not order or task.gone.is_set():
+                return None
+            answer = self.transport.send(member, task, order)
+        reply = await answer
         if reply is not None:
             self.node_memory.opened(member, reply.opened, order.tickets)
         elif not task.gone.is_set():

@@ -99,6 +99,11 @@ class SentTask:
         return back
 
 
+def load(sent: Sequence[SentTask]) -> tuple[int, float]:
+    """How busy a worker with these tasks is: of two, the one with less is given the next."""
+    return len(sent), max((task.ends for task in sent), default=0.0)
+
+
 def to_give_back(sent: Mapping[Member, Sequence[SentTask]], idle: bool) -> list[tuple[Member, list[SentTask]]]:
     """The tasks whose calls that have not begun are to go to others.
 

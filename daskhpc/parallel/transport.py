@@ -37,26 +37,27 @@ class Transport:
         self._departure = Departure()
         self.prepare = self._departure.prepare
 
-    async def reply(self, member: WorkerProcess, task: SentTask, order: TaskSpec) -> TaskResult | None:
-        """Send a task, and wait for its result; None if the worker was lost.
+    def send(self, member: WorkerProcess, task: SentTask, order: TaskSpec) -> Awaitable[TaskResult | None]:
+        """Send a task, in a block of `prepare`; what is returned gives its result, None if the worker was lost.
 
         Dask passes messages about a task on together, every 2 to 10 ms: with them a call of 1 ms takes some 15 ms. A
         request takes some 3 ms, but Dask's scheduler does not know that the worker is busy.
         """
-        send = self._request if task.short else self._dask_task
-        work = send(member, task, pickle.dumps(order, protocol=5))
-        reply: TaskResult | None = await wait_or_lost(work, task.gone)
-        return reply
+        payload = pickle.dumps(order, protocol=5)
+        reply = self._request(member, task, payload) if task.short else self._dask_task(member, task, payload)
+        return wait_or_lost(reply, task.gone)
 
     async def _request(self, member: WorkerProcess, task: SentTask, payload: bytes) -> TaskResult | None:
         try:
             told = await ask_workers(self._client, run_without_dask_task, payload, workers=[member.address])
         except OSError:  # the connection broke; if the worker is lost, Dask tells it
-            return await self._dask_task(member, task, payload)
+            with self.prepare():
+                reply = self._dask_task(member, task, payload)
+            return await reply
         result: TaskResult = told[member.address]
         return result
 
-    async def _dask_task(self, member: WorkerProcess, task: SentTask, payload: bytes) -> TaskResult | None:
+    def _dask_task(self, member: WorkerProcess, task: SentTask, payload: bytes) -> Awaitable[TaskResult | None]:
         name = funcname(getattr(task.calls[0].function, "function", task.calls[0].function))
         submit = functools.partial(
             self._client.submit,
@@ -68,7 +69,10 @@ class Transport:
             # Dask breaks ties by name, and what was sent first is to run first.
             priority=-1e-9 * next(_tasks),
         )
-        future = await self._departure.submit(submit)
+        return self._result(self._departure.submit(submit))
+
+    async def _result(self, sent: Awaitable[Any]) -> TaskResult | None:
+        future = await sent
         try:
             result: TaskResult | None = await fetch(self._client, future)
             return result
@@ -89,7 +93,7 @@ class Departure:
 
     @contextlib.contextmanager
     def prepare(self) -> Iterator[None]:
-        """Within the block a task is made ready."""
+        """Within the block a task is made ready and submitted."""
         self._preparing += 1
         try:
             yield
@@ -97,13 +101,13 @@ class Departure:
             self._preparing -= 1
             asyncio.get_running_loop().call_soon(self._leave, False)
 
-    async def submit(self, send: Callable[[], Any]) -> Any:
+    def submit(self, send: Callable[[], Any]) -> asyncio.Future[Any]:
         """What `send` returns, which is called together with that of all tasks that are made ready now."""
         loop = asyncio.get_running_loop()
         sent = loop.create_future()
         self._ready.append((send, sent))
         loop.call_later(_CLIENT_SECONDS, self._leave, True)
-        return await sent
+        return sent
 
     def _leave(self, in_any_case: bool) -> None:
         if self._preparing and not in_any_case:

@@ -173,6 +173,25 @@ def learnt(costs: dict[str, float], calls: int = 5) -> CallQueue:
     return queue
 
 
+@pytest.mark.parametrize(
+    ("seconds", "calls", "exhausted", "ahead"),
+    [
+        (None, 1, True, True),  # nothing is known: at the start
+        (0.05, 1, True, True),
+        (1.0, 4, True, False),
+        (1.0, 5, True, True),
+        (1.0, 1, False, True),
+    ],
+)
+def test_the_last_calls_wait_for_a_free_slot_unless_they_are_quick(
+    seconds: float | None, calls: int, exhausted: bool, ahead: bool
+) -> None:
+    queue = filled(*(call() for _ in range(calls)))
+    if seconds is not None:
+        queue.learn(call(), seconds)
+    assert queue.goes_ahead(2, exhausted) is ahead
+
+
 def test_the_long_ones_go_first() -> None:
     queue = learnt({"short": 0.1, "long": 10.0, "middle": 1.0})
     order = [each.place for each in all_of(queue)]
@@ -210,24 +229,36 @@ def test_a_kind_that_comes_again() -> None:
     assert [each.place for each in all_of(queue)] == ["long", "short"]
 
 
-def sized(cost: float, count: int) -> CallQueue:
-    queue = filled(*(call(i) for i in range(count)))
+def sized(cost: float, count: int, kept: bool = False) -> CallQueue:
+    queue = CallQueue(kept)
+    for place in range(count):
+        queue.add(call(place))
     queue.costs.learn(None, cost)
     return queue
 
 
-@pytest.mark.parametrize("cost", [0.001, 0.003, 0.02])
-def test_tasks_are_long_at_first_and_short_near_the_end(cost: float) -> None:
-    queue = sized(cost, 20_000)
+@pytest.mark.parametrize(
+    ("cost", "kept", "longest"),
+    [
+        (0.001, True, LONGEST_TASK),
+        (0.003, True, LONGEST_TASK),
+        (0.02, True, LONGEST_TASK),
+        (0.001, False, 0.5),  # a twentieth of what each of two slots has to do
+        (0.003, False, 1.5),
+        (0.02, False, 2.0),
+    ],
+)
+def test_tasks_are_long_at_first_and_short_near_the_end(cost: float, kept: bool, longest: float) -> None:
+    queue = sized(cost, 20_000, kept)
     lengths = []
     while queue.waiting:
         calls, seconds = queue.take("a", 2)
         lengths.append(len(calls) * cost)
         assert seconds >= lengths[-1] - cost
-    assert lengths[0] == pytest.approx(LONGEST_TASK, abs=1.1 * cost)
+    assert lengths[0] == pytest.approx(longest, abs=1.1 * cost)
     assert lengths == sorted(lengths, reverse=True)
     assert lengths[-2] <= SHORTEST_TASK + cost
-    assert max(lengths) <= LONGEST_TASK + cost
+    assert max(lengths) <= longest + 1.1 * cost
 
 
 def test_long_calls_go_alone() -> None:

@@ -13,7 +13,7 @@ import pytest
 from daskhpc.parallel import sent_task, transport
 from daskhpc.parallel.call_queue import Call, CallQueue
 from daskhpc.parallel.run import Run
-from daskhpc.parallel.sent_task import SentTask, to_give_back
+from daskhpc.parallel.sent_task import SentTask, load, to_give_back
 from daskhpc.parallel.task import CallRecord
 from daskhpc.parallel.transport import Departure
 from daskhpc.parallel.worker_set import WorkerProcess
@@ -41,6 +41,11 @@ def sent(
 def test_a_task_begins_when_a_thread_of_its_worker_is_free() -> None:
     ends = [task.ends - NOW for task in sent(1.0, 3.0, 2.0, 5.0, threads=2)]
     assert ends == [1.0, 3.0, 3.0, 8.0]
+
+
+def test_of_two_workers_the_one_that_is_free_first_gets_the_next_task() -> None:
+    tasks = [sent(0.1, 0.1), sent(0.4), sent(0.3), sent()]
+    assert sorted(tasks, key=load) == [tasks[3], tasks[2], tasks[1], tasks[0]]
 
 
 def test_an_idle_slot_gets_what_the_busiest_worker_has_not_begun() -> None:
@@ -105,7 +110,8 @@ def departures(steps: Iterable[int], fails: int | None = None, cancelled: int | 
                     raise ValueError
                 if number == cancelled:
                     asyncio.get_running_loop().call_soon(tasks[number].cancel)
-            await departure.submit(lambda: leaves.setdefault(step[0], []).append(number))
+                sent = departure.submit(lambda: leaves.setdefault(step[0], []).append(number))
+            await sent
 
         counting = asyncio.ensure_future(count())
         tasks = [asyncio.ensure_future(task(*each)) for each in enumerate(steps)]
@@ -126,6 +132,11 @@ def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("_patient")
 def test_tasks_that_are_made_ready_at_the_same_time_leave_together() -> None:
     assert departures([0, 3, 9]) == [[0, 1, 2]]
+
+
+@pytest.mark.usefixtures("_patient")
+def test_a_task_that_is_alone_leaves_at_once() -> None:
+    assert departures([5]) == [[0]]
 
 
 @pytest.mark.usefixtures("_patient")

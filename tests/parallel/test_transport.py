@@ -31,13 +31,13 @@ SECONDS = 60
 def tasks(client: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bool]]:
     """Whether each task that was sent was a request."""
     sent: list[bool] = []
-    way = transport.Transport.reply
+    way = transport.Transport.send
 
-    async def reply(self: Any, member: Any, task: SentTask, order: Any) -> Any:
+    def send(self: Any, member: Any, task: SentTask, order: Any) -> Any:
         sent.append(task.short)
-        return await way(self, member, task, order)
+        return way(self, member, task, order)
 
-    monkeypatch.setattr(transport.Transport, "reply", reply)
+    monkeypatch.setattr(transport.Transport, "send", send)
     monkeypatch.setattr(WorkerSet.of(client), "_quick", {})
     # The calls of a use are sent when joblib has made all of them, however long that takes.
     monkeypatch.setattr(engine, "_DISPATCH_SECONDS", SECONDS)
@@ -94,6 +94,14 @@ def test_quick_calls_make_no_dask_task(client: Any, quick: list[bool]) -> None:
     assert use(1, 2, 3) == [2, 4, 6]
     assert quick == [True]
     assert client.run_on_scheduler(transitions) == before
+
+
+def test_a_dask_task_that_is_alone_waits_for_no_other(tasks: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "_CLIENT_SECONDS", 2 * SECONDS)
+    began = time.monotonic()
+    assert use(1) == [2]
+    assert tasks == [False]
+    assert time.monotonic() - began < SECONDS
 
 
 def test_calls_that_turn_out_to_be_long_are_tasks_again(client: Any, tasks: list[bool]) -> None:
