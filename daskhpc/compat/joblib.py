@@ -33,6 +33,17 @@ def dispatch(parallel: Any, most: float = math.inf) -> None:
         most -= 1
 
 
+def dispatch_rest(parallel: Any) -> None:
+    """Let a Parallel give away at once what it has taken from the caller's iterator: the last calls, in many batches.
+
+    It gives one away as each result comes. With a release that keeps them elsewhere, it goes on doing so.
+    """
+    ready = getattr(parallel, "_ready_batches", None)
+    left = ready.qsize() if ready is not None else 0
+    if left:
+        dispatch(parallel, left + 1)  # once more, so that it notices the end
+
+
 def call_of(parallel: Any) -> Any:
     """What tells a Parallel's calls apart, new before it begins one; None with a release that has no such thing."""
     return getattr(parallel, "_call_id", None)

@@ -12,17 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import joblib.parallel
-from joblib.parallel import (
-    FallbackToBackend,
-    LokyBackend,
-    ParallelBackendBase,
-    SequentialBackend,
-)
+from joblib.parallel import FallbackToBackend, LokyBackend, ParallelBackendBase, SequentialBackend
 
 from ..clients import current_client, inside_task, is_open
 from ..compat.joblib import (
     call_of,
     dispatch,
+    dispatch_rest,
     has_ended,
     is_aborting,
     is_exhausted,
@@ -303,6 +299,7 @@ class DaskhpcBackend(ParallelBackendBase):  # type: ignore[misc]
         """Tell joblib of a batch, for which it makes one call more; make others if slots would idle otherwise."""
         callback(batch)
         parallel = callback.parallel
+        dispatch_rest(parallel)
         run = self._run_of(parallel)
         seconds = run.seconds_per_call() if run is not None else None
         if (

@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 LONGEST_TASK = 0.4
-_LONGEST_UNKEPT = 2.0
-_TASKS_PER_SLOT = 20
 _MOST_TASKS_A_SECOND = 1000  # what Dask's scheduler takes beside everything else, whatever the number of slots
 SHORTEST_TASK = 0.1
 SHORT_TASK = 0.02  # and less is sent as a request, which costs about 0.003 s
@@ -119,16 +117,10 @@ class CallQueue:
     Calls without a group: each kind is tried once as early as can be, then the kinds go by cost, the longest first.
     One worker takes the calls of a group until it is done. A worker without a group takes the one nearest to its last.
     If none is free, it helps with the largest, if that is worth fitting the shared part once more.
-
-    Parameters
-    ----------
-    kept : bool
-        Whether results are saved as they come: those of a task that goes on are lost if the program is killed.
     """
 
-    def __init__(self, kept: bool = False) -> None:
+    def __init__(self) -> None:
         self.costs = Costs()
-        self._kept = kept
         self.waiting = self._first = self._tasks = 0
         self._slow = False  # calls came back before any had ended
         self._kinds: dict[Hashable, _Line] = {}
@@ -209,7 +201,7 @@ class CallQueue:
         seconds = self.costs.of(None)
         return seconds is None or seconds < _QUICK_CALL or self.waiting > 2 * slots or not exhausted
 
-    def take(self, worker: Hashable, slots: int) -> tuple[list[Call], float]:
+    def take(self, worker: Hashable, slots: int, spare: bool = False) -> tuple[list[Call], float]:
         """The calls of a worker's next task, and the seconds that it is expected to take.
 
         Parameters
@@ -217,15 +209,17 @@ class CallQueue:
         worker : Hashable
         slots : int
             Calls that can run at once in the whole cluster.
+        spare : bool
+            Whether the worker has enough to do until others come: what waits is then not dealt out over all slots.
         """
         remaining = self.remaining()
         if remaining is None or (remaining > SHORT_TASK * slots and not self.costs.learnt):
             # What is only expected is relied on for as long as a mistake costs little.
             return self._some(worker, self._first_calls(slots), None)[0], _FIRST_TASK
-        share = remaining / slots
         longest = max(LONGEST_TASK, slots / _MOST_TASKS_A_SECOND)
-        if not self._kept and remaining < LONGEST_TASK * self.waiting:
-            longest = max(longest, min(_LONGEST_UNKEPT, share / _TASKS_PER_SLOT))
+        if spare:
+            return self._some(worker, _MOST_CALLS, longest)
+        share = remaining / slots
         seconds = min(longest, max(SHORTEST_TASK if share > SHORT_TASK else _SHORTEST_REQUEST, share))
         alone = self.waiting <= slots and remaining > _WORTH_A_TASK * self.waiting
         return self._some(worker, 1 if alone else _MOST_CALLS, seconds)

@@ -58,7 +58,7 @@ class Run:
         self.members = WorkerSet.of(client)
         self.node_memory = NodeMemory(self.members, self.name)
         self.builder, self.transport = TaskBuilder(self.name, options), Transport(client, self.members)
-        self.queue = CallQueue(delivery.keeps)
+        self.queue = CallQueue()
         self._work: Hashable = None
         self.suspects: deque[Call] = deque()
         self.sent: dict[WorkerProcess, list[SentTask]] = {}
@@ -209,7 +209,8 @@ class Run:
             ahead = slots == member.threads and self.queue.goes_ahead(self.slots, self.delivery.exhausted)
             if len(sent) >= slots + (1 + member.threads // _THREADS_AHEAD) * ahead:
                 return False
-        calls, seconds = self.queue.take(member.address if slot is None else (member.address, slot), self.slots)
+        taker = member.address if slot is None else (member.address, slot)
+        calls, seconds = self.queue.take(taker, self.slots, spare=len(sent) >= slots and not self.delivery.exhausted)
         if calls:
             self._launch(member, calls, seconds, slot=slot)
         return bool(calls)

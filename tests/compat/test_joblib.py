@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 from joblib import Parallel, cpu_count, delayed
 from joblib.parallel import LokyBackend, ParallelBackendBase, ThreadingBackend, parallel_config
+from waiting import until
 
 from daskhpc.compat.joblib import (
     call_of,
     dispatch,
+    dispatch_rest,
     has_ended,
     is_aborting,
     is_exhausted,
@@ -100,6 +102,36 @@ def test_more_calls_are_made_than_joblib_makes_at_once(most: float, drawn: int) 
     assert ("after", drawn == 50, drawn) in backend.seen
 
 
+class LastCalls(Watching):
+    """Wants batches of ten calls from the second on, and gives away at once what joblib has taken for them."""
+
+    def __init__(self, go: threading.Event) -> None:
+        super().__init__(one_ahead=True)
+        self.go = go
+
+    def compute_batch_size(self) -> int:
+        return 10 if self.seen else 1
+
+    def retrieval_context(self) -> Any:
+        until(lambda: len(self.seen) == 2, 100)  # joblib has the first result, and has given the next call away
+        before = is_exhausted(self.watched)
+        dispatch_rest(self.watched)
+        self.seen.append(("rest", before, is_exhausted(self.watched)))
+        self.go.set()
+        return super().retrieval_context()
+
+
+def test_the_last_calls_are_given_away_together() -> None:
+    """If this fails, see where Parallel keeps the calls that it has taken from the caller's iterator."""
+    go = threading.Event()
+    backend = LastCalls(go)
+    with parallel_config(backend=backend, n_jobs=2):
+        results = Parallel(pre_dispatch=1)(backend.calls(8, lambda i: i if not i or go.wait(100) else -1))
+    assert results == [*range(8)]
+    assert [name for name, *_ in backend.seen] == ["submit"] * 8 + ["rest", "terminate"]
+    assert backend.seen[-2] == ("rest", False, True)
+
+
 def fail(i: int) -> int:
     raise ZeroDivisionError(i)
 
@@ -165,6 +197,7 @@ def test_without_these_names_nothing_breaks() -> None:
 
     raise_early_error(Bare())
     dispatch(Bare())
+    dispatch_rest(Bare())
     assert is_exhausted(Bare())
     assert is_aborting(Bare())
     assert has_ended(Bare())

@@ -14,6 +14,7 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from waiting import meet, until
 
 import daskhpc  # noqa: F401
 from daskhpc.cluster.children import children_of
-from daskhpc.parallel import local, worker_parcels
+from daskhpc.parallel import backend, local, worker_parcels
 from daskhpc.parallel import run as engine
 from daskhpc.parallel.outcome import WorkerDiedError
 from daskhpc.parallel.transport import fetch
@@ -219,6 +220,33 @@ def test_a_given_pre_dispatch_is_kept(tmp_path: Path) -> None:
     assert made == [0, 1, 2]
     (tmp_path / "go").touch()
     assert len(list(results)) == 30
+
+
+def wait_for(path: str, i: int) -> int:
+    if i >= 4:
+        until(Path(path).exists)
+    return i
+
+
+def test_the_last_calls_are_sent_together(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """joblib takes them from the caller's iterator at once, and gives away one as each result comes."""
+    given: list[int] = []
+    add = engine.Run.add
+    monkeypatch.setattr(engine.Run, "add", lambda run, calls, *more: (add(run, calls, *more), given.append(len(calls))))
+    monkeypatch.setattr(backend, "_MAKING_SECONDS", 1e9)  # however long a call takes to make
+    go = tmp_path / "go"
+
+    def all_were_given() -> bool:
+        try:
+            until(lambda: sum(given) == 30, 60)
+            return True
+        finally:
+            go.touch()
+
+    with ThreadPoolExecutor(1) as pool:
+        found = pool.submit(all_were_given)
+        assert Parallel()(delayed(wait_for)(str(go), i) for i in range(30)) == [*range(30)]
+        assert found.result()
 
 
 # Data.

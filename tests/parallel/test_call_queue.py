@@ -229,36 +229,30 @@ def test_a_kind_that_comes_again() -> None:
     assert [each.place for each in all_of(queue)] == ["long", "short"]
 
 
-def sized(cost: float, count: int, kept: bool = False) -> CallQueue:
-    queue = CallQueue(kept)
-    for place in range(count):
-        queue.add(call(place))
+def sized(cost: float, count: int) -> CallQueue:
+    queue = filled(*(call(i) for i in range(count)))
     queue.costs.learn(None, cost)
     return queue
 
 
-@pytest.mark.parametrize(
-    ("cost", "kept", "longest"),
-    [
-        (0.001, True, LONGEST_TASK),
-        (0.003, True, LONGEST_TASK),
-        (0.02, True, LONGEST_TASK),
-        (0.001, False, 0.5),  # a twentieth of what each of two slots has to do
-        (0.003, False, 1.5),
-        (0.02, False, 2.0),
-    ],
-)
-def test_tasks_are_long_at_first_and_short_near_the_end(cost: float, kept: bool, longest: float) -> None:
-    queue = sized(cost, 20_000, kept)
+@pytest.mark.parametrize("cost", [0.001, 0.003, 0.02])
+def test_tasks_are_long_at_first_and_short_near_the_end(cost: float) -> None:
+    queue = sized(cost, 20_000)
     lengths = []
     while queue.waiting:
         calls, seconds = queue.take("a", 2)
         lengths.append(len(calls) * cost)
         assert seconds >= lengths[-1] - cost
-    assert lengths[0] == pytest.approx(longest, abs=1.1 * cost)
+    assert lengths[0] == pytest.approx(LONGEST_TASK, abs=1.1 * cost)
     assert lengths == sorted(lengths, reverse=True)
     assert lengths[-2] <= SHORTEST_TASK + cost
-    assert max(lengths) <= longest + 1.1 * cost
+    assert max(lengths) <= LONGEST_TASK + cost
+
+
+def test_while_others_come_what_a_worker_gets_ahead_is_not_dealt_out() -> None:
+    assert len(sized(0.02, 18).take("a", 2)[0]) == 9
+    assert len(sized(0.02, 18).take("a", 2, spare=True)[0]) == 18
+    assert len(sized(0.02, 100).take("a", 2, spare=True)[0]) == 20
 
 
 def test_long_calls_go_alone() -> None:
