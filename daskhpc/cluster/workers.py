@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+from collections.abc import Mapping
 from socket import gethostname
 from types import TracebackType
 from typing import Any
@@ -77,8 +78,12 @@ class CappedNanny(SupervisingNanny):
         """Log how the worker process ended, and tell the client."""
         host, cause = gethostname(), cause_of_exit(exitcode, memory_limit)
         logger.warning("Worker process %s on %s: %s", self.worker_address or self.name, host, cause)
+        self.loop.add_callback(self._tell, {"worker": self.worker_address, "host": host, "cause": cause})
+
+    async def _tell(self, ended: Mapping[str, str]) -> None:
+        """Tell the client, unless the scheduler is gone: Dask's own way would then leave a traceback of asyncio."""
         with contextlib.suppress(Exception):
-            self.log_event(WORKER_EXIT_TOPIC, {"worker": self.worker_address, "host": host, "cause": cause})
+            await self.scheduler.log_event(topic=WORKER_EXIT_TOPIC, msg=ended)
 
 
 class Nannies:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import logging
 import threading
@@ -18,6 +19,8 @@ from waiting import until
 from daskhpc.cluster.quiet_end import drop_records_of_the_end, silence_program_end
 from daskhpc.cluster.session import session
 from daskhpc.cluster.worker_preload import LOOP_STOPPED
+from daskhpc.cluster.workers import CappedNanny
+from daskhpc.errors import WORKER_EXIT_TOPIC
 
 
 def closing(name: str) -> Any:
@@ -73,6 +76,29 @@ def test_who_waits_at_the_end_is_not_told(
         monkeypatch.setattr(session, "local", closing(state))
         logging.getLogger(f"distributed.{name}").error(asyncio.CancelledError())
     assert len(caplog.records) == 1
+
+
+def test_a_worker_that_ended_is_not_told_to_a_scheduler_that_is_gone(caplog: pytest.LogCaptureFixture) -> None:
+    told: list[Any] = []
+
+    async def main() -> None:
+        over = asyncio.Event()
+
+        async def log_event(**message: Any) -> None:
+            told.append(message["topic"])
+            over.set()
+            raise RuntimeError("ConnectionPool is closed")
+
+        scheduler = SimpleNamespace(log_event=log_event)
+        nanny: Any = SimpleNamespace(scheduler=scheduler, loop=IOLoop.current(), worker_address="tcp://there", name=1)
+        nanny._tell = functools.partial(CappedNanny._tell, nanny)
+        CappedNanny.worker_ended(nanny, 0, None)
+        await asyncio.wait_for(over.wait(), 100)
+
+    asyncio.run(main())
+    gc.collect()
+    assert told == [WORKER_EXIT_TOPIC]
+    assert [record.name for record in caplog.records] == ["distributed.nanny"]
 
 
 async def write(*args: Any, **options: Any) -> int:
