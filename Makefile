@@ -23,7 +23,7 @@ test: check .openmpi/installed
 # Two processes share the tests: those on Slurm wait most of the time.
 TWO := -n 2 --dist loadscope --no-loadscope-reorder
 
-# The tests of code that decides: no cluster, no MPI, less than half a minute. A path that is gone fails the run.
+# The tests of code that decides: no cluster, no MPI, less than a minute. A path that is gone fails the run.
 QUICK := tests/runtime tests/launch tests/test_settings.py tests/test_errors.py tests/test_layers.py tests/cluster/test_plan.py \
     tests/cluster/test_start_table.py tests/parallel/test_call_queue.py tests/parallel/test_sent_task.py
 quick: $(VENV)/installed-test

@@ -29,7 +29,6 @@ _CHECK_SECONDS = 1.0
 _LEAVE_SECONDS = 5.0
 _SAVE_SECONDS, _REPLY_SECONDS = 2.0, 0.005
 _DISPATCH_SECONDS = 0.005
-_THREADS_AHEAD = 16
 
 
 class Run:
@@ -207,7 +206,7 @@ class Run:
         else:
             # What waits behind a call that takes long is recalled.
             ahead = slots == member.threads and self.queue.goes_ahead(self.slots, self.delivery.exhausted)
-            if len(sent) >= slots + (1 + member.threads // _THREADS_AHEAD) * ahead:
+            if len(sent) >= slots + ahead:
                 return False
         taker = member.address if slot is None else (member.address, slot)
         calls, seconds = self.queue.take(taker, self.slots, spare=len(sent) >= slots and not self.delivery.exhausted)
