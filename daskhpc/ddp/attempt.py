@@ -17,8 +17,8 @@ from ..parallel import program_world
 from ..runtime.blas_threads import omp_threads
 from ..text import counted, duration
 from . import rank_task
-from .failures import RankFailure, RankStack, first_cause, primary
 from .places import RankPlace, WorkerPlace, choose, chosen_variables, torch_backend, unused_gpus
+from .rank_failures import RankFailure, RankStack, first_cause, primary
 
 _CAUSE_SECONDS = 2.0
 _EARLIER_SECONDS = 0.25

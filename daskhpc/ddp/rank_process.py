@@ -27,9 +27,9 @@ from ..journal.describe import describe
 from ..parallel import program_world
 from ..text import shortened
 from . import death_watch, rendezvous
-from .failures import RankFailure, line_of_error
 from .places import environment
 from .raised_errors import RaisedError
+from .rank_failures import RankFailure, line_of_error
 from .worker_link import StopTraining, WorkerLink
 
 STACK_SIGNAL = int(signal.SIGRTMAX) - 3

@@ -28,8 +28,8 @@ from typing import Any
 from ..cluster.children import Child, children_of
 from ..compat.distributed import call_on_scheduler
 from .death_watch import DeathWatch
-from .failures import RankFailure, RankStack, exit_failure
 from .places import WorkerPlace
+from .rank_failures import RankFailure, RankStack, exit_failure
 from .rank_process import STACK_SIGNAL
 
 _POLL_SECONDS = 5.0

@@ -17,8 +17,8 @@ from ..errors import SettingsError, TrainingError, one_line
 from ..journal.journal import Journal
 from .attempt import Attempt, TrainingOptions
 from .checkpoints import files, made_after, remove_drafts
-from .failures import error_of, may_restart, next_step
 from .progress_lines import TrainingView
+from .rank_failures import error_of, may_restart, next_step
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -22,7 +22,9 @@ from .csv_block import CsvBlock
 from .csv_dates import DateFormat, formats_of
 from .csv_errors import SHOWN, location_of_misfit, other_separator, unreadable
 from .csv_options import CsvOptions, checked_options
-from .csv_types import (
+from .partitions import text_block_bytes
+from .text_blocks import TextBlock, packed
+from .types_over_files import (
     BlockTypes,
     block_types,
     categories_of,
@@ -34,8 +36,6 @@ from .csv_types import (
     settled_unit,
     with_same_columns,
 )
-from .partitions import text_block_bytes
-from .text_blocks import TextBlock, packed
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ..atomic import replacing
 from ..text import counted
 from .advice import advice, remarks
-from .kept import KeptTimes
+from .kept_times import KeptTimes
 from .laws import AmdahlFit, Point, ScalingRow, Timing, fit_amdahl, rows
 from .measuring import StudyWorker
 from .plan import PLAIN, Turn

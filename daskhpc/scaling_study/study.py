@@ -11,7 +11,7 @@ from ..clients import current_client, is_open
 from ..errors import SettingsError
 from ..settings import SCALING_REPEATS
 from ..text import counted
-from .kept import KeptTimes, digest
+from .kept_times import KeptTimes, digest
 from .laws import Timing
 from .machine import describe_machine
 from .measuring import Bench

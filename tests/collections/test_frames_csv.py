@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from daskhpc import frames
 from daskhpc.errors import InputFileError, SettingsError
-from daskhpc.frames import csv_types, text_blocks
+from daskhpc.frames import text_blocks, types_over_files
 
 
 @pytest.fixture(autouse=True)
@@ -335,7 +335,7 @@ def test_categories_are_those_of_pandas(folder: Folder, one: str, other: str, op
 def test_many_categories_do_not_go_to_every_task(
     folder: Folder, monkeypatch: pytest.MonkeyPatch, texts: list[str]
 ) -> None:
-    monkeypatch.setattr(csv_types, "MOST_CATEGORIES", 2)
+    monkeypatch.setattr(types_over_files, "MOST_CATEGORIES", 2)
     lazy = frames.read_csv(folder.files(*("t\n" + "\n".join(text) for text in texts)), dtype={"t": "category"})
     assert not lazy["t"].cat.known
     assert lazy.compute()["t"].tolist() == list("".join(texts))

@@ -25,7 +25,7 @@ import daskhpc
 from daskhpc.errors import DaskhpcError, SettingsError
 from daskhpc.scaling_study import measuring
 from daskhpc.scaling_study.__main__ import function_of, load, numbers
-from daskhpc.scaling_study.kept import KeptTimes
+from daskhpc.scaling_study.kept_times import KeptTimes
 from daskhpc.scaling_study.laws import Timing
 from daskhpc.scaling_study.measuring import Bench
 from daskhpc.scaling_study.plan import PLAIN, Turn

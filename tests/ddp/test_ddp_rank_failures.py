@@ -5,7 +5,8 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
-from daskhpc.ddp.failures import (
+from daskhpc.ddp.raised_errors import Frame, RaisedError
+from daskhpc.ddp.rank_failures import (
     RankFailure,
     RankStack,
     error_of,
@@ -16,7 +17,6 @@ from daskhpc.ddp.failures import (
     next_step,
     user_line,
 )
-from daskhpc.ddp.raised_errors import Frame, RaisedError
 
 REDUCE = 'File "/x/site-packages/torch/distributed/distributed_c10d.py", line 3148 in all_reduce\n'
 BACKWARD = 'File "/x/site-packages/torch/autograd/graph.py", line 869 in _engine_run_backward\n'
