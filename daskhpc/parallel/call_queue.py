@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections import deque
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -185,6 +185,10 @@ class CallQueue:
         """Expected seconds of all that waits; None before anything is known."""
         mean = self.costs.of(object())
         return None if mean is None else mean * self.waiting
+
+    def seconds_of(self, calls: Iterable[Call]) -> float:
+        """Expected seconds of calls, 0.0 for those of which nothing is known."""
+        return sum(self.costs.of(call.kind) or 0.0 for call in calls)
 
     def goes_ahead(self, slots: int, exhausted: bool) -> bool:
         """Whether a worker gets its next task before one ends, so that no slot idles while results are on their way.

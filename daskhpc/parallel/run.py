@@ -18,7 +18,7 @@ from .local import LocalThreads
 from .node_memory import NodeMemory
 from .outcome import deserted, failed_alone, read, unpicklable
 from .result_delivery import ResultDelivery
-from .sent_task import SentTask, load, to_give_back
+from .sent_task import SentTask, begins, expect_again, latest_begin, load, to_give_back
 from .slots import drop, free, recall
 from .task import Stream, TaskResult
 from .task_builder import Options, TaskBuilder
@@ -62,14 +62,12 @@ class Run:
         self.suspects: deque[Call] = deque()
         self.sent: dict[WorkerProcess, list[SentTask]] = {}
         self.used: set[str] = set()
-        self.closed = False
-        self._dispatched = asyncio.Event()
+        self.closed = self._waking = False
+        self._dispatched, self._wake = asyncio.Event(), asyncio.Event()
         self._broken: Exception | None = None
         self._arrived: deque[Call] = deque()
-        self._waking = False
         self._unwatch: Callable[[], None] = lambda: None
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._wake = asyncio.Event()
         self.client.loop.add_callback(self._drive)
 
     @property
@@ -114,7 +112,6 @@ class Run:
                 self.client.loop.add_callback(self._leave, later=True)
 
     async def _leave(self, later: bool = False, keep: bool = False) -> None:
-        used = [address for address in self.used if address in self.members.alive]
         self._unwatch()
         self._wake.set()
         if keep:
@@ -124,6 +121,7 @@ class Run:
             task.cancel()
         self.node_memory.close()
         with contextlib.suppress(Exception):
+            used = [*self.used & self.members.alive.keys()]
             if used and later:
                 self.members.forget_later(self.name)
             elif used:
@@ -182,13 +180,14 @@ class Run:
                 self._start(self._locally(call, self.local))
             return False
         seats = self._seats()
-        while (self.queue.waiting or self.suspects) and sum(self._give(*seat) for seat in seats):
+        latest = latest_begin(self.sent, seats, self.queue.remaining() if self.delivery.exhausted else None)
+        while (self.queue.waiting or self.suspects) and sum(self._give(*seat, latest) for seat in seats):
             pass  # each takes one more
         self._unblock_pinned_calls()
         return not self.queue.waiting and any(len(self.sent.get(member, ())) < slots for member, slots in seats)
 
-    def _give(self, member: WorkerProcess, slots: int) -> bool:
-        """Give a member one task, if it has room for one."""
+    def _give(self, member: WorkerProcess, slots: int, latest: float) -> bool:
+        """Give a member one task, if it has room for one; one that has to wait there is to begin until `latest`."""
         sent = self.sent.setdefault(member, [])
         if any(task.alone for task in sent):
             return False
@@ -205,8 +204,8 @@ class Run:
             slot = min(free)
         else:
             # What waits behind a call that takes long is recalled.
-            ahead = slots == member.threads and self.queue.goes_ahead(self.slots, self.delivery.exhausted)
-            if len(sent) >= slots + ahead:
+            ahead = slots == member.threads and begins(sent, slots) <= latest
+            if len(sent) >= slots + (ahead and self.queue.goes_ahead(self.slots, self.delivery.exhausted)):
                 return False
         taker = member.address if slot is None else (member.address, slot)
         calls, seconds = self.queue.take(taker, self.slots, spare=len(sent) >= slots and not self.delivery.exhausted)
@@ -276,6 +275,7 @@ class Run:
             for call in task.calls:
                 self.delivery.ended(call, False, error)
             self._fail_all(error)
+        expect_again(self.sent.get(member, ()), member.threads, self.queue.seconds_of)
 
     def _take_in(self, member: WorkerProcess, task: SentTask, reply: TaskResult) -> None:
         """What came back: results, costs, and calls that were not begun."""
@@ -338,7 +338,7 @@ class Run:
             order = task.calls and await self.builder.task(task, self._threads_for(member), member, self.node_memory)
             if not order or task.gone.is_set():
                 return None
-            answer = self.transport.send(member, task, order)
+            answer = self.transport.send(member, task, order, self.queue.costs.learnt)
         reply = await answer
         if reply is not None:
             self.node_memory.opened(member, reply.opened, order.tickets)
@@ -385,7 +385,7 @@ class Run:
         if gone:
             for number in gone:
                 self.node_memory.forget(number)
-            used = [a for a in self.used if a in self.members.alive]
+            used = [*self.used & self.members.alive.keys()]
             self._start(ask_workers(self.client, drop, self.name, gone, workers=used, on_error="ignore"))
         self.delivery.ended(call, ok, value, seconds, host)
 

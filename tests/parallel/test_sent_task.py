@@ -13,7 +13,7 @@ import pytest
 from daskhpc.parallel import sent_task, transport
 from daskhpc.parallel.call_queue import Call, CallQueue
 from daskhpc.parallel.run import Run
-from daskhpc.parallel.sent_task import SentTask, load, to_give_back
+from daskhpc.parallel.sent_task import SentTask, begins, expect_again, latest_begin, load, to_give_back
 from daskhpc.parallel.task import CallRecord
 from daskhpc.parallel.transport import Departure
 from daskhpc.parallel.worker_set import WorkerProcess
@@ -41,6 +41,29 @@ def sent(
 def test_a_task_begins_when_a_thread_of_its_worker_is_free() -> None:
     ends = [task.ends - NOW for task in sent(1.0, 3.0, 2.0, 5.0, threads=2)]
     assert ends == [1.0, 3.0, 3.0, 8.0]
+
+
+def test_the_last_calls_go_to_workers_that_are_free_early() -> None:
+    tasks = {"a": sent(0.3), "b": sent(0.1, 0.1), "c": sent(0.9)}
+    seats = [(worker, 1) for worker in tasks]
+
+    def takers(waiting: float | None) -> list[str]:
+        latest = latest_begin(tasks, seats, waiting)
+        return [worker for worker, threads in seats if begins(tasks[worker], threads) <= latest]
+
+    assert takers(0.0) == ["b"]
+    assert takers(0.6) == ["a", "b"]
+    assert takers(2.4) == ["a", "b", "c"]
+    assert takers(None) == ["a", "b", "c"], "more may come"
+    assert latest_begin({}, seats, 0.3) == NOW + 0.1, "all are idle"
+
+
+def test_what_has_not_begun_is_expected_anew_when_a_task_has_ended() -> None:
+    """The first tasks are sent with a guess; the one that begins when the first has ended is not late by that."""
+    tasks = sent(0.1, 0.1, 0.1, 0.1, threads=2)
+    del tasks[0]
+    expect_again(tasks, 2, lambda calls: 0.5 * len(calls))
+    assert [task.ends - NOW for task in tasks] == pytest.approx([0.1, 2.0, 2.1])
 
 
 def test_of_two_workers_the_one_that_is_free_first_gets_the_next_task() -> None:
