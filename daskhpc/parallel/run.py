@@ -204,8 +204,8 @@ class Run:
             slot = min(free)
         else:
             # What waits behind a call that takes long is recalled.
-            ahead = slots == member.threads and begins(sent, slots) <= latest
-            if len(sent) >= slots + (ahead and self.queue.goes_ahead(self.slots, self.delivery.exhausted)):
+            ahead = slots == member.threads and self.queue.goes_ahead(self.slots, self.delivery.exhausted)
+            if len(sent) >= slots + ahead or (len(sent) >= slots and begins(sent, slots) > latest):
                 return False
         taker = member.address if slot is None else (member.address, slot)
         calls, seconds = self.queue.take(taker, self.slots, spare=len(sent) >= slots and not self.delivery.exhausted)
@@ -338,7 +338,7 @@ class Run:
             order = task.calls and await self.builder.task(task, self._threads_for(member), member, self.node_memory)
             if not order or task.gone.is_set():
                 return None
-            answer = self.transport.send(member, task, order, self.queue.costs.learnt)
+            answer = self.transport.send(member, task, order)
         reply = await answer
         if reply is not None:
             self.node_memory.opened(member, reply.opened, order.tickets)

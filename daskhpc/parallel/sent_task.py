@@ -10,10 +10,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from .call_queue import LONGEST_TASK, SHORT_TASK, SHORTEST_TASK, Call
+from .call_queue import SHORT_TASK, SHORTEST_TASK, Call
 from .task import Stream
 
-_EARLY_SECONDS = 1.0
 _GRACE_SECONDS = 0.5
 _WORTH_SECONDS = 2 * SHORTEST_TASK  # of less, another worker would get all
 
@@ -63,26 +62,14 @@ class SentTask:
     def expected_after(self, others: Sequence[SentTask], threads: int) -> None:
         """Estimate when it ends, behind other tasks in the same worker."""
         now = time.monotonic()
-        self.ends = begins(others, threads) + self.seconds
+        self.ends = max(now, begins(others, threads)) + self.seconds
         self.due = now + 3 * (self.ends - now) + _GRACE_SECONDS
         self.moved = any(call.moved for call in self.calls)
 
-    def is_request(self, age: float, learnt: bool) -> bool:
-        """Whether it goes to its worker as a request, and not as a task of Dask.
-
-        Dask passes messages about a task on together, every 2 to 10 ms: with them a call of 1 ms takes some 15 ms. A
-        request takes some 3 ms, but Dask's scheduler does not know that the worker is busy. So this is for tasks that
-        take as long as these messages, and for the start of a run: a search of half a second is 3 to 9 % faster by it.
-
-        Parameters
-        ----------
-        age : float
-            Seconds since the run has begun.
-        learnt : bool
-            Whether a call of the run has ended, so that `seconds` is not a guess.
-        """
-        early = learnt and age < _EARLY_SECONDS and self.seconds <= LONGEST_TASK
-        return not self.alone and (early or 0 < self.seconds < SHORT_TASK)
+    @property
+    def short(self) -> bool:
+        """Whether it takes about as long as Dask's messages about a task of its own; False if that is not known."""
+        return 0 < self.seconds < SHORT_TASK and not self.alone
 
     def take_results(self, records: Sequence[Stream]) -> Iterator[tuple[Call, Stream]]:
         """The calls whose records are new, each of which then leaves it; `records` begin with the task's first."""
@@ -111,10 +98,8 @@ class SentTask:
 
 
 def begins(sent: Sequence[SentTask], threads: int) -> float:
-    """When, on the monotonic clock, a worker with these tasks begins the next: when one of its threads is free."""
-    now = time.monotonic()
-    before = sorted(task.ends for task in sent)[-threads:]
-    return max(now, before[0]) if len(before) == threads else now
+    """When, on the monotonic clock, a thread of a worker with these tasks is free for the next; 0.0 if one is idle."""
+    return sorted(task.ends for task in sent)[-threads] if len(sent) >= threads else 0.0
 
 
 def latest_begin(
@@ -131,15 +116,17 @@ def latest_begin(
     waiting : float or None
         Seconds that all calls that wait will take; None if more may come, or that is not known.
     """
+    if waiting is None:
+        return math.inf
     soonest = min((begins(sent.get(member, ()), threads) for member, threads in seats), default=0.0)
-    return math.inf if waiting is None else soonest + waiting / max(1, sum(threads for _, threads in seats))
+    return max(time.monotonic(), soonest) + waiting / max(1, sum(threads for _, threads in seats))
 
 
 def expect_again(sent: Sequence[SentTask], threads: int, seconds_of: Callable[[Sequence[Call]], float]) -> None:
-    """Estimate once more when the tasks of a worker end that have not begun, as another has ended.
+    """When a task of a worker has ended, estimate again when those end that begin now, or have not begun.
 
-    Without it the first tasks, of unknown calls, count as over when they have not begun, and their worker gets more
-    than its part of the last calls.
+    The first tasks are sent with a guess. If they take longer, one that has not begun would count as over, and its
+    worker would get more than its part of the last calls.
     """
     for place in range(threads - 1, len(sent)):
         sent[place].seconds = seconds_of(sent[place].calls)

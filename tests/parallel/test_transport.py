@@ -31,14 +31,13 @@ SECONDS = 60
 def tasks(client: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bool]]:
     """Whether each task that was sent was a request."""
     sent: list[bool] = []
-    decide = SentTask.is_request
+    way = transport.Transport.send
 
-    def decided(self: SentTask, age: float, learnt: bool) -> bool:
-        sent.append(decide(self, age, learnt))
-        return sent[-1]
+    def send(self: Any, member: Any, task: SentTask, order: Any) -> Any:
+        sent.append(task.short)
+        return way(self, member, task, order)
 
-    monkeypatch.setattr(SentTask, "is_request", decided)
-    monkeypatch.setattr(sent_task, "_EARLY_SECONDS", 0)
+    monkeypatch.setattr(transport.Transport, "send", send)
     monkeypatch.setattr(WorkerSet.of(client), "_quick", {})
     # The calls of a use are sent when joblib has made all of them, however long that takes.
     monkeypatch.setattr(engine, "_DISPATCH_SECONDS", SECONDS)
@@ -116,35 +115,12 @@ def test_calls_that_turn_out_to_be_long_are_tasks_again(client: Any, tasks: list
     members.note_cost("work", 0.001)
     assert members.expected_cost("work") is None
     members.note_cost(None, None)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "alone", "age", "learnt", "request_"),
-    [
-        pytest.param(0.01, False, 5.0, False, True, id="short"),
-        pytest.param(0.01, True, 5.0, True, False, id="short, but it ended its process before"),
-        pytest.param(0.1, False, 5.0, True, False, id="long"),
-        pytest.param(0.1, False, 0.5, True, True, id="long, in the first second"),
-        pytest.param(0.1, True, 0.5, True, False, id="the same, but it ended its process before"),
-        pytest.param(0.1, False, 0.5, False, False, id="the same, but that it takes so long is a guess"),
-        pytest.param(9.0, False, 0.5, True, False, id="very long"),
-        pytest.param(0.0, False, 5.0, True, False, id="unknown"),
-    ],
-)
-def test_which_tasks_are_requests(
-    seconds: float, alone: bool, age: float, learnt: bool, request_: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.undo()
-    assert SentTask([], alone, seconds).is_request(age, learnt) == request_
-
-
-def test_the_first_task_of_a_run_is_one_of_dask_and_later_ones_are_requests(
-    tasks: list[bool], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sent_task, "_EARLY_SECONDS", 10 * SECONDS)
-    Parallel()(delayed(time.sleep)(0.03) for _ in range(30))
-    assert not tasks[0]
-    assert any(tasks)
+    assert [SentTask([], alone, seconds).short for alone, seconds in ((False, 0.01), (True, 0.01), (False, 0.1))] == [
+        True,
+        False,
+        False,
+    ]
+    assert not SentTask([], False, 0.0).short, "nothing is known"
 
 
 def test_an_error_in_a_request(quick: list[bool]) -> None:
