@@ -320,5 +320,5 @@ async def _pause(seconds: float, dask_worker: Any) -> None:
     """On a worker: start no more tasks, and wait for those that run."""
     pause_worker(dask_worker)
     end = time.monotonic() + seconds
-    while dask_worker.state.executing and time.monotonic() < end:
+    while dask_worker.state.all_running_tasks and time.monotonic() < end:
         await asyncio.sleep(_POLL_SECONDS)

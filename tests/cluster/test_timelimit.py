@@ -7,12 +7,18 @@ import signal
 import sys
 import textwrap
 import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
+import distributed
 import pytest
+from clusters import start_cluster
 from ranks import Done, Ranks
+from waiting import until
 
 from daskhpc.cluster import timelimit
 from daskhpc.cluster.timelimit import (
@@ -67,6 +73,34 @@ def test_a_machine_that_stands_still_does_not_take_the_time_of_the_last_results(
     timelimit._drain_workers(10)
     assert max(moments) <= 0.1
     assert sum(moments) == pytest.approx(2)
+
+
+def test_a_task_that_has_seceded_is_waited_for(tmp_path: Path) -> None:
+    """As one does whose call has made a client of Dask."""
+
+    def secede_and_wait(folder: Path) -> float:
+        distributed.secede()
+        (folder / "seceded").touch()
+        end = time.monotonic() + 60
+        while not (folder / "go on").exists() and time.monotonic() < end:
+            time.sleep(0.01)
+        return time.time()
+
+    async def pause(dask_worker: Any) -> float:
+        await timelimit._pause(60, dask_worker)
+        return time.time()
+
+    def status(dask_worker: Any) -> str:
+        return str(dask_worker.status.name)
+
+    with start_cluster(1) as cluster, distributed.Client(cluster) as client, ThreadPoolExecutor(1) as pool:
+        task = client.submit(secede_and_wait, tmp_path)
+        until((tmp_path / "seceded").exists)
+        paused = pool.submit(client.run, pause)
+        until(lambda: "paused" in client.run(status).values())
+        (tmp_path / "go on").touch()
+        (ended,) = paused.result(timeout=60).values()
+        assert ended >= task.result(timeout=60)
 
 
 def test_a_run_that_saved_nothing_is_not_to_be_made_again() -> None:
