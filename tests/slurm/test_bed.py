@@ -108,7 +108,7 @@ def test_run_ends_at_the_timeout_and_takes_the_step_along(slurm: SlurmBed) -> No
 
 @pytest.mark.mpi
 def test_mpi_across_nodes(slurm: SlurmBed, flavor: Flavor) -> None:
-    for _ in range(2):
+    for _ in range(5):
         done = slurm.run([*STEP, f"--mpi={flavor.pmi}", sys.executable, str(HELLO)], 100, env=flavor.env)
         if done.stdout or CRASH_IN_INIT not in done.stderr:
             break

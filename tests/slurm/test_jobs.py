@@ -82,11 +82,13 @@ class Submit:
         self, script: Path | str, *options: str, env: Mapping[str, str] | None = None, timeout: float = 150
     ) -> Job:
         """The same for a script that is there."""
-        job = self._once(script, *options, env=env, timeout=timeout)
-        # What a job script of daskhpc prints itself apart, nothing has begun.
-        begun = [line for line in job.out.splitlines() if not line.startswith("daskhpc: run ")]
-        crashed = not begun and CRASH_IN_INIT in job.err
-        return self._once(script, *options, env=env, timeout=timeout) if crashed else job
+        for _ in range(5):  # it crashes more than once in a row at times
+            job = self._once(script, *options, env=env, timeout=timeout)
+            # What a job script of daskhpc prints itself apart, nothing has begun.
+            begun = [line for line in job.out.splitlines() if not line.startswith("daskhpc: run ")]
+            if begun or CRASH_IN_INIT not in job.err:
+                break
+        return job
 
     def pbs(self, script: str, *args: str, timeout: float = 150) -> Job:
         """The job of a script for PBS, by a qsub that stands in for it; its log has both outputs."""
