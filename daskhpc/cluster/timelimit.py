@@ -320,5 +320,6 @@ async def _pause(seconds: float, dask_worker: Any) -> None:
     """On a worker: start no more tasks, and wait for those that run."""
     pause_worker(dask_worker)
     end = time.monotonic() + seconds
+    # Those that have seceded are among them: a call does that when it makes a client of Dask.
     while dask_worker.state.all_running_tasks and time.monotonic() < end:
         await asyncio.sleep(_POLL_SECONDS)

@@ -27,6 +27,8 @@ PACKAGES = "slurm-wlm munge iproute2 libpmix-dev"  # Slurm opens libpmix.so by t
 CPUS, MEMORY = 4, 8000  # what a node claims to have: CPUs and MB
 CRASH_IN_INIT = "Exited with exit code 14"
 """Said by srun: now and then Open MPI crashes in MPI_Init under the PMIx of Slurm 22.05, before a program begins."""
+TRIES_OF_INIT = 5
+"""It crashes more than once in a row at times."""
 ENDED = frozenset(
     ("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED", "TIMEOUT")
 )

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from bed import CRASH_IN_INIT, BedUnavailable, SlurmBed, processes
+from bed import CRASH_IN_INIT, TRIES_OF_INIT, BedUnavailable, SlurmBed, processes
 from flavors import Flavor
 
 pytestmark = pytest.mark.slurm
@@ -108,7 +108,7 @@ def test_run_ends_at_the_timeout_and_takes_the_step_along(slurm: SlurmBed) -> No
 
 @pytest.mark.mpi
 def test_mpi_across_nodes(slurm: SlurmBed, flavor: Flavor) -> None:
-    for _ in range(5):
+    for _ in range(TRIES_OF_INIT):
         done = slurm.run([*STEP, f"--mpi={flavor.pmi}", sys.executable, str(HELLO)], 100, env=flavor.env)
         if done.stdout or CRASH_IN_INIT not in done.stderr:
             break

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import flavors
 import pandas as pd
 import pytest
-from bed import CRASH_IN_INIT, ENDED, SlurmBed
+from bed import CRASH_IN_INIT, ENDED, TRIES_OF_INIT, SlurmBed
 from flavors import Flavor
 from pbs_site import PBSSite
 from placed import placed
@@ -82,7 +82,7 @@ class Submit:
         self, script: Path | str, *options: str, env: Mapping[str, str] | None = None, timeout: float = 150
     ) -> Job:
         """The same for a script that is there."""
-        for _ in range(5):  # it crashes more than once in a row at times
+        for _ in range(TRIES_OF_INIT):
             job = self._once(script, *options, env=env, timeout=timeout)
             # What a job script of daskhpc prints itself apart, nothing has begun.
             begun = [line for line in job.out.splitlines() if not line.startswith("daskhpc: run ")]
